@@ -1,0 +1,33 @@
+"""The vocabulary of array shapes: volumes are (x, y, z) in RAS order, slices are (channel, x, y).
+
+The names are checked at call time only under pytest (jaxtyping's import hook); elsewhere they are documentation.
+Torch shapes are written where they are used, so that this module, the evaluation and the phantom do not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64
+
+Mask: TypeAlias = Bool[np.ndarray[Any, Any], "x y z"]
+"""Foreground (nerve) of a volume."""
+
+Image: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]
+"""One channel of a volume."""
+
+Channels: TypeAlias = Float32[np.ndarray[Any, Any], "channel x y z"]
+"""All channels of a volume on one grid."""
+
+Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]
+"""Foreground probability in [0, 1]."""
+
+Affine: TypeAlias = Float64[np.ndarray[Any, Any], "4 4"]
+"""Voxel indices to millimetres, RAS+ (nibabel's convention)."""
+
+SpacingMm: TypeAlias = tuple[float, float, float]
+"""Distance between voxel centres along x, y, z; along z the slice step (thickness plus gap)."""
+
+Size2d: TypeAlias = tuple[int, int]
+"""In-plane size in pixels (x, y)."""
