@@ -22,6 +22,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from numpy.typing import NDArray
 
 from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.types import Affine, Image, Mask, SpacingMm
@@ -47,7 +48,7 @@ class Grid:
 
     @property
     def orientation(self) -> Any:
-        """nibabel orientation that turns an array of this grid into RAS order."""
+        """The nibabel orientation that turns an array of this grid into RAS order."""
         return ornt_transform(io_orientation(self.affine), axcodes2ornt("RAS"))
 
     @property
@@ -67,11 +68,11 @@ class Grid:
         x, y, z = (float(value) for value in np.linalg.norm(self.ras_affine[:3, :3], axis=0))
         return x, y, z
 
-    def to_ras(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def to_ras(self, array: NDArray[Any]) -> NDArray[Any]:
         """Reorder the axes of an array of this grid to RAS (a permutation with flips, no resampling)."""
         return np.asarray(apply_orientation(array, self.orientation))
 
-    def from_ras(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def from_ras(self, array: NDArray[Any]) -> NDArray[Any]:
         """Undo `to_ras` exactly."""
         back = ornt_transform(axcodes2ornt("RAS"), io_orientation(self.affine))
         return np.asarray(apply_orientation(array, back))
@@ -166,33 +167,41 @@ def read_mask(
     return np.isin(array, foreground) if foreground else array > 0
 
 
-def read_mask_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
-    """Grid of a label map, for studies that have masks but no image."""
-    return _read(path, subject, geometry)[1]
+def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
+    """Grid of a volume from its header alone; raises what `read_image` raises about the file and its geometry."""
+    return _grid(_load(path, subject), path, subject, geometry)
 
 
-def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None) -> None:
-    """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm."""
+def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
+    """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm.
+
+    Args:
+        grid: Of the file in question.
+        like: The grid it must lie on.
+        path: The file in question.
+        subject: Named in the error.
+        what: What the file is.
+    """
     if grid.shape != like.shape:
         raise GeometryError(
-            "a mask has the shape of its image",
-            found=f"mask {grid.shape}, image {like.shape}",
+            f"{what} has the shape of its image",
+            found=f"shape {grid.shape}, image {like.shape}",
             subject=subject,
             path=path,
-            remedy="draw or export the mask on the image's own grid",
+            remedy="draw or export it on the image's own grid",
         )
     distance = grid.corner_distance_mm(like)
     if distance > CORNER_TOLERANCE_MM:
         raise GeometryError(
-            f"a mask lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
+            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
             found=f"corners {distance:.2f} mm apart",
             subject=subject,
             path=path,
-            remedy="resample the mask onto the image; never copy a header by hand",
+            remedy="resample it onto the image; never copy a header by hand",
         )
 
 
-def write_volume(path: Path, array: np.ndarray[Any, Any], affine: Affine, description: str = "") -> None:
+def write_volume(path: Path, array: NDArray[Any], affine: Affine, description: str = "") -> None:
     """Write a new NIfTI file with millimetre units; nothing appears under `path` until it is complete."""
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
@@ -234,38 +243,74 @@ def _save(image: Any, path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[np.ndarray[Any, Any], Grid]:
+def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
     """Array in RAS order (scaled, in its own type) and grid of a NIfTI file, checked."""
-    if not path.name.lower().endswith(NIFTI_SUFFIXES):
-        raise VolumeError(
-            "a volume is a NIfTI file (.nii, .nii.gz)", found=path.name, subject=subject, path=path,
-            remedy="convert it, for example with dcm2niix",
-        )  # fmt: skip
-    if not path.is_file():
-        raise VolumeError("a volume exists", found="no such file", subject=subject, path=path,
-                          remedy="add the file, or mend the study's path template")  # fmt: skip
+    image = _load(path, subject)
     try:
-        image: Any = nib.load(path)
-        _check_shape(image.shape, path, subject)
         array = np.asanyarray(image.dataobj)
     except (ImageFileError, EOFError, OSError, zlib.error, ValueError) as error:
-        raise VolumeError(
-            "a NIfTI file is complete and readable", found=f"{type(error).__name__}: {error}", subject=subject,
-            path=path, remedy="copy or export the file again",
-        ) from error  # fmt: skip
+        raise _unreadable(path, subject, error) from error
     if array.dtype.kind not in "buif":
-        raise VolumeError("voxels are plain numbers", found=f"data type {array.dtype}", subject=subject, path=path,
-                          remedy="export magnitude images, not colour or complex ones")  # fmt: skip
-    grid = Grid(image.shape, _trusted_affine(image, path, subject, geometry), image.header.copy())
+        raise VolumeError(
+            "voxels are plain numbers",
+            found=f"data type {array.dtype}",
+            subject=subject,
+            path=path,
+            remedy="export magnitude images, not colour or complex ones",
+        )
+    grid = _grid(image, path, subject, geometry)
     return grid.to_ras(array), grid
+
+
+def _load(path: Path, subject: str | None) -> Any:
+    """The header of a NIfTI file; its voxels are read when they are asked for."""
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
+        raise VolumeError(
+            "a volume is a NIfTI file (.nii, .nii.gz)",
+            found=path.name,
+            subject=subject,
+            path=path,
+            remedy="convert it, for example with dcm2niix",
+        )
+    if not path.is_file():
+        raise VolumeError(
+            "a volume exists",
+            found="no such file",
+            subject=subject,
+            path=path,
+            remedy="add the file, or mend the study's path template",
+        )
+    try:
+        image: Any = nib.load(path)
+    except (ImageFileError, EOFError, OSError, zlib.error, ValueError) as error:
+        raise _unreadable(path, subject, error) from error
+    _check_shape(image.shape, path, subject)
+    return image
+
+
+def _unreadable(path: Path, subject: str | None, error: Exception) -> VolumeError:
+    return VolumeError(
+        "a NIfTI file is complete and readable",
+        found=f"{type(error).__name__}: {error}",
+        subject=subject,
+        path=path,
+        remedy="copy or export the file again",
+    )
+
+
+def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Grid:
+    return Grid(image.shape, _trusted_affine(image, path, subject, geometry), image.header.copy())
 
 
 def _check_shape(shape: tuple[int, ...], path: Path, subject: str | None) -> None:
     if len(shape) != 3 or 0 in shape:
         raise VolumeError(
-            "a volume has three dimensions, none of them empty", found=f"shape {shape}", subject=subject, path=path,
+            "a volume has three dimensions, none of them empty",
+            found=f"shape {shape}",
+            subject=subject,
+            path=path,
             remedy="split time points or channels into files of their own",
-        )  # fmt: skip
+        )
 
 
 def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
@@ -285,8 +330,13 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
             )
         affine = np.asarray(qform if geometry == "qform" else sform, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise GeometryError("the affine maps voxels to millimetres", found="a singular matrix", subject=subject,
-                            path=path, remedy="export the file again with its geometry")  # fmt: skip
+        raise GeometryError(
+            "the affine maps voxels to millimetres",
+            found="a singular matrix",
+            subject=subject,
+            path=path,
+            remedy="export the file again with its geometry",
+        )
     return affine
 
 

@@ -1,4 +1,4 @@
-"""How well two masks agree: Dice, volumetric similarity (VS) and three Hausdorff distances (paper: Evaluation, Table 1).
+"""How well two masks agree: Dice, volumetric similarity (VS) and three Hausdorff distances (paper 2.5, Table 1).
 
 Dice = 2TP / (2TP + FP + FN) and VS = 1 - |FN - FP| / (2TP + FN + FP), after Taha and Hanbury, BMC Med Imaging 2015.
 
@@ -35,9 +35,9 @@ AnyMask: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y _z"]
 """A mask whose shape is still to be compared with its partner's, by an error that names both."""
 
 Points: TypeAlias = Literal["surface", "foreground", "disagreement"]
-DistancesMm: TypeAlias = Float64[np.ndarray[Any, Any], " n"]
+DistancesMm: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
 
-# A search tree pays off while few voxels ask for a distance; beyond this share of the box, transforming it all is faster.
+# A search tree pays off while few voxels ask for a distance; beyond this share of the box one transform is faster.
 _TREE_SHARE = 0.1
 
 

@@ -1,0 +1,1 @@
+"""A trained model as files, and its application to volumes."""

@@ -1,0 +1,1 @@
+"""The command line: Hydra, sweeps, errors and exit codes."""

@@ -1,0 +1,150 @@
+"""Random folds for cross-validation: every subject is tested once (paper, 2.4.3).
+
+The paper balances "at least two volunteer images among the 13 test images", which is a minimum per cohort, not an even
+spread. Other experiments spread the cohorts evenly. Subjects of one group (a person scanned twice, a family) are never
+divided between training and test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveseg.data.study import Subject
+from nerveseg.errors import ConfigurationError, FoldError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split.
+
+    Attributes:
+        number: From 0 up.
+        train: Subjects to learn from, in the study's order.
+        test: Subjects held out, in the study's order.
+    """
+
+    number: int
+    train: tuple[Subject, ...]
+    test: tuple[Subject, ...]
+
+
+def split_folds(
+    subjects: Sequence[Subject], count: int, seed: int, minimum_per_cohort: Mapping[str, int] | None = None
+) -> list[Fold]:
+    """Divide subjects at random into `count` test sets of equal size (they differ by one where they must).
+
+    Args:
+        subjects: All subjects, in any order; the result does not depend on it.
+        count: Number of folds.
+        seed: Of the random split, apart from the seed of the training.
+        minimum_per_cohort: Least number of each cohort's subjects in every test set, the rest at random (the paper's
+            way); by default cohorts are spread evenly.
+
+    Raises:
+        FoldError: The cohort is too small for the folds.
+        ConfigurationError: `count` is below 2.
+    """
+    if count < 2:
+        raise ConfigurationError("folds.count is a number from 2 up", found=count)
+    ordered = sorted(subjects, key=lambda subject: subject.id)
+    groups = _groups(ordered)
+    if len(groups) < count:
+        raise FoldError(
+            f"{count} folds need at least {count} independent subjects",
+            found=f"{len(groups)} of them",
+            remedy=f"folds.count={len(groups)} or fewer, or more subjects",
+        )
+    minimum = dict(minimum_per_cohort or {})
+    _check_minimum(ordered, count, minimum)
+    random = np.random.default_rng(seed)
+    shuffled = [groups[index] for index in random.permutation(len(groups))]
+    tests = _deal(shuffled, count, minimum) if minimum else _deal_evenly(shuffled, count)
+    _check_result(tests, minimum)
+    test_ids = [{subject.id for subject in test} for test in tests]
+    return [
+        Fold(
+            number=number,
+            train=tuple(subject for subject in subjects if subject.id not in ids),
+            test=tuple(subject for subject in subjects if subject.id in ids),
+        )
+        for number, ids in enumerate(test_ids)
+    ]
+
+
+def select_fold(folds: Sequence[Fold], number: int) -> Fold:
+    """The fold of that number.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if not 0 <= number < len(folds):
+        raise ConfigurationError(
+            f"fold is a number from 0 to {len(folds) - 1}",
+            found=number,
+            remedy="choose one of these, or set folds.count",
+        )
+    return folds[number]
+
+
+def _groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
+    groups: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        groups.setdefault(subject.group, []).append(subject)
+    return list(groups.values())
+
+
+def _check_minimum(subjects: Sequence[Subject], count: int, minimum: Mapping[str, int]) -> None:
+    sizes = Counter(subject.cohort for subject in subjects)
+    for cohort, least in minimum.items():
+        if sizes[cohort] < least * count:
+            raise FoldError(
+                f"{count} folds with at least {least} of cohort {cohort} each need {least * count} of them",
+                found=f"{sizes[cohort]}; the study's cohorts are " + ", ".join(sorted(sizes)),
+                remedy="lower folds.minimum_per_cohort or folds.count, or add subjects",
+            )
+
+
+def _deal(groups: list[list[Subject]], count: int, minimum: Mapping[str, int]) -> list[list[Subject]]:
+    """First the minimum of each cohort to every fold, then the rest, always to the smallest fold."""
+    tests: list[list[Subject]] = [[] for _ in range(count)]
+    rest = list(groups)
+    for cohort, least in minimum.items():
+        for test in tests:
+            while _number_of(test, cohort) < least:
+                group = next((group for group in rest if _number_of(group, cohort)), None)
+                if group is None:
+                    break
+                rest.remove(group)
+                test.extend(group)
+    for group in sorted(rest, key=len, reverse=True):
+        min(tests, key=len).extend(group)
+    return tests
+
+
+def _deal_evenly(groups: list[list[Subject]], count: int) -> list[list[Subject]]:
+    """Each group to the fold that has least of its cohort, and of these to the smallest."""
+    tests: list[list[Subject]] = [[] for _ in range(count)]
+    for group in sorted(groups, key=lambda group: (-len(group), group[0].cohort)):
+        cohort = group[0].cohort
+        min(tests, key=lambda test: (_number_of(test, cohort), len(test))).extend(group)
+    return tests
+
+
+def _number_of(subjects: Sequence[Subject], cohort: str) -> int:
+    return sum(subject.cohort == cohort for subject in subjects)
+
+
+def _check_result(tests: Sequence[Sequence[Subject]], minimum: Mapping[str, int]) -> None:
+    """Large groups can make what the counts allow impossible."""
+    for number, test in enumerate(tests):
+        short = [cohort for cohort, least in minimum.items() if _number_of(test, cohort) < least]
+        if short or not test:
+            raise FoldError(
+                "every fold has test subjects, and its minimum of each cohort",
+                found=f"fold {number} has {len(test)} subjects, too few of {', '.join(short) or 'all cohorts'}",
+                remedy="the study's groups are too large for these folds: lower folds.count",
+            )

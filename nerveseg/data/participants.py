@@ -1,0 +1,115 @@
+"""Who takes part: the rows of `participants.tsv`, or, where there is none, the files that match the image template.
+
+The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` where nothing is known.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from nerveseg.errors import NervesegError, StudyError
+
+UNKNOWN = ("", "n/a", "N/A", "nan")
+
+
+def participant_rows(
+    table: Path, root: Path, template: str, single_id: str
+) -> tuple[list[dict[str, str]], list[NervesegError]]:
+    """One row per participant (what is unknown is left out), and every fault of the table or the template.
+
+    Args:
+        table: `participants.tsv`, which need not exist.
+        root: The study's folder.
+        template: Path template of the first image channel, relative to the root.
+        single_id: The participant's id where the template has no `{id}`.
+    """
+    if table.is_file():
+        return _read(table)
+    ids = _matching_ids(root, template, single_id)
+    if not ids:
+        return [], [
+            StudyError(
+                "the study's image template matches files",
+                found="no file matches",
+                path=root / template,
+                remedy="mend study.images, or study.root",
+            )
+        ]
+    return [{"participant_id": subject_id} for subject_id in ids], []
+
+
+def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
+    """The values of `{id}` for which the template is a file, sorted."""
+    if "{id}" not in template:
+        return [single_id] if (root / template).is_file() else []
+    before, *others = template.split("{id}")
+    pattern = re.escape(before) + "(?P<id>[^/]+?)" + "(?P=id)".join(re.escape(part) for part in others)
+    found = glob.glob("*".join(glob.escape(part) for part in [before, *others]), root_dir=root)
+    matches = (re.fullmatch(pattern, Path(path).as_posix()) for path in found)
+    return sorted(match["id"] for match in matches if match)
+
+
+def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
+    try:
+        frame = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        return [], [
+            StudyError(
+                "participants.tsv is a table with tabs between its columns",
+                found=error,
+                path=table,
+                remedy="save it as tab-separated UTF-8 text",
+            )
+        ]
+    if "participant_id" not in frame.columns:
+        return [], [
+            StudyError(
+                "participants.tsv has a column participant_id",
+                found=", ".join(map(str, frame.columns)),
+                path=table,
+                remedy="name the column, and put tabs between columns",
+            )
+        ]
+    rows = [
+        {str(column): str(value).strip() for column, value in row.items() if str(value).strip() not in UNKNOWN}
+        for row in frame.to_dict("records")
+    ]
+    named = [
+        row | {"participant_id": row["participant_id"].removeprefix("sub-")}
+        for row in rows
+        if row.get("participant_id", "").removeprefix("sub-")
+    ]
+    return _once_each(named), _faults(table, rows, named)
+
+
+def _once_each(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return list({row["participant_id"]: row for row in reversed(rows)}.values())[::-1]
+
+
+def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
+    faults: list[NervesegError] = [
+        StudyError(
+            "a participant is listed once",
+            found=f"{count} rows",
+            subject=subject_id,
+            path=table,
+            remedy="remove or rename the others",
+        )
+        for subject_id, count in Counter(row["participant_id"] for row in named).items()
+        if count > 1
+    ]
+    if len(named) < max(len(rows), 1):
+        faults.append(
+            StudyError(
+                "every row of participants.tsv names a participant",
+                path=table,
+                found=f"{len(rows) - len(named)} rows without one" if rows else "no rows",
+                remedy="add the participants, or delete the file: then the images are listed",
+            )
+        )
+    return faults

@@ -1,0 +1,251 @@
+"""The slice store: a study read, checked, normalised, cropped and written once, then memory-mapped by every fold.
+
+An epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by the content of all
+that went into it (every file's hash, the preprocessing, the label rule), so a changed study is another store. It is
+built aside and renamed: folds that start together share one, and an interrupted build leaves nothing that looks whole.
+The consensus of the raters is computed here, and only here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.study import Study, StudyDescription, Subject
+from nerveseg.data.volumes import read_mask, write_mask
+from nerveseg.errors import RunError, StudyError
+from nerveseg.types import Mask, SpacingMm
+
+FORMAT_VERSION = 1
+Progress = Callable[[int, int], None]
+
+
+class StoredSubject(BaseModel):
+    """What the store knows of one subject.
+
+    Attributes:
+        id: The participant without `sub-`.
+        sha256: Hash of every input file, by channel and by `rater-<name>`.
+        slices: Number of slices.
+        spacing_mm: Voxel spacing in RAS order.
+        nerve_voxels: Size of the consensus in the whole volume.
+        nerve_voxels_cropped_away: How many of these lie outside the crop, where no network can find them.
+        pixels: Slices x crop, for the share of nerve among all training pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    sha256: dict[str, str]
+    slices: int
+    spacing_mm: tuple[float, float, float]
+    nerve_voxels: int
+    nerve_voxels_cropped_away: int
+    pixels: int
+
+
+class StoreIndex(BaseModel):
+    """`index.json` of a store.
+
+    Attributes:
+        format_version: Of this file and the arrays beside it.
+        study: The study's name.
+        channels: Names of the image channels, in their order.
+        preprocessing: What was done to the images.
+        subjects: In the study's order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    study: str
+    channels: list[str]
+    preprocessing: Preprocessing
+    subjects: list[StoredSubject]
+
+
+@dataclass(frozen=True)
+class SliceStore:
+    """A finished store.
+
+    Attributes:
+        folder: Where it lies; its name is the hash of its inputs.
+        index: What it holds.
+    """
+
+    folder: Path
+    index: StoreIndex
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that went into the store."""
+        return self.folder.name
+
+    def subject(self, subject_id: str) -> StoredSubject:
+        """What is known of a subject of the store."""
+        return next(subject for subject in self.index.subjects if subject.id == subject_id)
+
+    def images(self, subject_id: str) -> np.ndarray[Any, Any]:
+        """Memory-mapped preprocessed slices, float32 (slice, channel, x, y)."""
+        return _memory_map(self.folder / f"sub-{subject_id}_image.npy")
+
+    def labels(self, subject_id: str) -> np.ndarray[Any, Any]:
+        """Memory-mapped consensus slices, uint8 (slice, x, y)."""
+        return _memory_map(self.folder / f"sub-{subject_id}_label.npy")
+
+    def consensus(self, subject_id: str) -> Mask:
+        """The consensus over the whole volume, in RAS order."""
+        return read_mask(_consensus_path(self.folder, subject_id), subject=subject_id, geometry="sform")
+
+    def foreground_share(self, subject_ids: list[str]) -> float:
+        """Share of nerve among all pixels of these subjects' slices.
+
+        Raises:
+            StudyError: No slice of these subjects holds any nerve.
+        """
+        subjects = [self.subject(subject_id) for subject_id in subject_ids]
+        nerve = sum(subject.nerve_voxels - subject.nerve_voxels_cropped_away for subject in subjects)
+        if nerve == 0:
+            raise StudyError(
+                "the training subjects have nerve inside the crop",
+                found=f"none in {len(subjects)} subjects",
+                path=self.folder,
+                remedy="mend the masks or study.foreground, or enlarge preprocessing.size",
+            )
+        return nerve / sum(subject.pixels for subject in subjects)
+
+
+def prepare_slices(
+    study: Study, preprocessing: Preprocessing, root: Path, progress: Progress | None = None
+) -> SliceStore:
+    """The store of a study, made where it does not exist yet.
+
+    Args:
+        study: An opened study.
+        preprocessing: What is done to the images.
+        root: Folder that holds all stores.
+        progress: Called with (subjects done, subjects in all) while a store is built.
+
+    Raises:
+        VolumeError: A file of the study cannot be read.
+        GeometryError: A mask or channel does not lie on its image's grid.
+    """
+    hashes = {subject.id: _hash_files(subject) for subject in study.subjects}
+    folder = root / _key(study.description, preprocessing, hashes)
+    if not folder.is_dir():
+        _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None))
+    return open_slices(folder)
+
+
+def open_slices(folder: Path) -> SliceStore:
+    """Open a finished store.
+
+    Raises:
+        RunError: The folder is no store of this version.
+    """
+    index = folder / "index.json"
+    try:
+        return SliceStore(folder, StoreIndex.model_validate_json(index.read_text(encoding="utf-8")))
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            "a slice store has an index of this version",
+            found=str(error).splitlines()[0],
+            path=index,
+            remedy="delete the store's folder; it is made again from the study",
+        ) from error
+
+
+def _key(description: StudyDescription, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
+    rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
+    content = [str(FORMAT_VERSION), rules, preprocessing.model_dump_json(), repr(sorted(hashes.items()))]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
+
+
+def _hash_files(subject: Subject) -> dict[str, str]:
+    files = dict(subject.images) | {f"rater-{rater}": path for rater, path in subject.raters.items()}
+    return {name: _sha256(path) for name, path in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(
+    study: Study, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]], folder: Path, progress: Progress
+) -> None:
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        stored = []
+        for done, subject in enumerate(study.subjects):
+            progress(done, len(study.subjects))
+            stored.append(_store_subject(study, subject, preprocessing, hashes[subject.id], aside))
+        progress(len(study.subjects), len(study.subjects))
+        index = StoreIndex(
+            study=study.description.name,
+            channels=list(study.description.images),
+            preprocessing=preprocessing,
+            subjects=stored,
+        )
+        (aside / "index.json").write_text(index.model_dump_json(indent=1), encoding="utf-8")
+        _rename_unless_another_was_faster(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename_unless_another_was_faster(aside: Path, folder: Path) -> None:
+    try:
+        os.rename(aside, folder)
+    except OSError:
+        if not (folder / "index.json").is_file():
+            raise
+
+
+def _store_subject(
+    study: Study, subject: Subject, preprocessing: Preprocessing, sha256: dict[str, str], folder: Path
+) -> StoredSubject:
+    channels, grid = study.read_channels(subject)
+    consensus = study.read_masks(subject, grid).consensus
+    images, crop = preprocessing.apply(channels)
+    labels = crop.apply(consensus)
+    np.save(folder / f"sub-{subject.id}_image.npy", np.ascontiguousarray(images.transpose(3, 0, 1, 2)))
+    np.save(folder / f"sub-{subject.id}_label.npy", np.ascontiguousarray(labels.transpose(2, 0, 1).astype(np.uint8)))
+    write_mask(_consensus_path(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
+    nerve = int(consensus.sum())
+    return StoredSubject(
+        id=subject.id,
+        sha256=sha256,
+        slices=labels.shape[2],
+        spacing_mm=_rounded(grid.ras_spacing_mm),
+        nerve_voxels=nerve,
+        nerve_voxels_cropped_away=nerve - int(labels.sum()),
+        pixels=labels.size,
+    )
+
+
+def _consensus_path(folder: Path, subject_id: str) -> Path:
+    return folder / f"sub-{subject_id}_label-nerve_desc-consensus_mask.nii.gz"
+
+
+def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
+    """Spacing to a nanometre: oblique affines give 1.0000000149."""
+    x, y, z = (round(value, 6) for value in spacing_mm)
+    return x, y, z
+
+
+@lru_cache(maxsize=128)
+def _memory_map(path: Path) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r")
+    return array

@@ -1,0 +1,246 @@
+"""A study on disk: which subjects there are, where their images and rater masks lie, what is known about them.
+
+The layout is a description, not a law: paths are templates in which `{id}` stands for the participant without `sub-`.
+A template without `{id}` describes a study of one subject. Participants come from `participants.tsv` where there is
+one, else from the files that match the first image template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from nerveseg.data.consensus import majority_vote
+from nerveseg.data.participants import participant_rows
+from nerveseg.data.volumes import Geometry, Grid, check_same_grid, read_image, read_image_grid, read_mask
+from nerveseg.errors import NervesegError, StudyError
+from nerveseg.types import Channels, Mask
+
+NO_COHORT = "all"
+
+
+class StudyDescription(BaseModel):
+    """How a study lies on disk; the content of a file of `conf/study/`.
+
+    Attributes:
+        name: Names the study in tables, outputs and models.
+        root: Folder that the templates start from.
+        images: Path template of each channel; the first channel's grid is the reference grid.
+        raters: Path template of each rater's masks; one rater is the reference himself, several have a consensus.
+        participants: Table of participants, relative to the root; need not exist.
+        foreground: Label values that are nerve; by default every label above zero.
+        geometry: Which of the header's transforms to trust where qform and sform differ; by default that is an error.
+        consensus: How several raters become one reference (paper, 2.3: majority vote).
+        synthetic: The study is simulated, and everything learned on it says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    root: Path
+    images: dict[str, str] = Field(min_length=1)
+    raters: dict[str, str] = Field(min_length=1)
+    participants: str = "participants.tsv"
+    foreground: tuple[int, ...] | None = None
+    geometry: Geometry = None
+    consensus: Literal["majority"] = "majority"
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One participant with the files that belong to it.
+
+    Attributes:
+        id: The participant without `sub-`.
+        images: File of each channel.
+        raters: File of each rater's mask.
+        cohort: Tables are made per cohort.
+        group: What must stay in one fold (a person, a family); by default the subject alone.
+        side: left, right, or unknown.
+        location: proximal, medial, distal, or unknown.
+        minutes: Drawing time of each rater, where it is known.
+    """
+
+    id: str
+    images: Mapping[str, Path]
+    raters: Mapping[str, Path]
+    cohort: str = NO_COHORT
+    group: str = ""
+    side: str | None = None
+    location: str | None = None
+    minutes: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.id)
+
+    @property
+    def image(self) -> Path:
+        """File of the first channel, whose grid is the reference grid."""
+        return next(iter(self.images.values()))
+
+
+@dataclass(frozen=True)
+class RaterMasks:
+    """All masks of one subject in RAS order, on the grid of its image.
+
+    Attributes:
+        raters: Each rater's mask.
+        consensus: Their majority vote, or the one rater's mask.
+    """
+
+    raters: dict[str, Mask]
+    consensus: Mask
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was opened: every subject listed, every file known to exist."""
+
+    description: StudyDescription
+    subjects: tuple[Subject, ...]
+
+    def subject(self, subject_id: str) -> Subject:
+        """The subject of that id.
+
+        Raises:
+            StudyError: There is none.
+        """
+        for subject in self.subjects:
+            if subject.id == subject_id:
+                return subject
+        raise StudyError(
+            "the subject is in the study",
+            found=subject_id,
+            path=self.description.root,
+            remedy="the study changed since the run: restore it, or train again",
+        )
+
+    def grid(self, subject: Subject) -> Grid:
+        """Reference grid of a subject (header only, no voxels are read)."""
+        return read_image_grid(subject.image, subject.id, self.description.geometry)
+
+    def read_channels(self, subject: Subject) -> tuple[Channels, Grid]:
+        """All channels of a subject in RAS order, and the reference grid.
+
+        Raises:
+            VolumeError: A file is not a readable image.
+            GeometryError: The channels lie on different grids.
+        """
+        return read_channels(subject.images, subject.id, self.description.geometry)
+
+    def read_masks(self, subject: Subject, like: Grid) -> RaterMasks:
+        """Every rater's mask and their consensus, in RAS order.
+
+        Raises:
+            VolumeError: A file is not a readable mask.
+            GeometryError: A mask does not lie on the grid `like`.
+        """
+        rule = self.description
+        raters = {
+            rater: read_mask(path, like, subject.id, rule.foreground, rule.geometry)
+            for rater, path in subject.raters.items()
+        }
+        return RaterMasks(raters, majority_vote(list(raters.values())))
+
+
+def read_channels(
+    images: Mapping[str, Path], subject: str | None = None, geometry: Geometry = None
+) -> tuple[Channels, Grid]:
+    """Image channels on one grid, in RAS order.
+
+    Args:
+        images: File of each channel; the first gives the grid.
+        subject: Named in errors.
+        geometry: Which of the header's transforms to trust where they differ.
+
+    Returns:
+        Array (channel, x, y, z), float32, and the first channel's grid.
+
+    Raises:
+        VolumeError: A file is not a readable image.
+        GeometryError: A channel lies on another grid than the first.
+    """
+    volumes = [read_image(path, subject, geometry) for path in images.values()]
+    for volume, path in zip(volumes[1:], list(images.values())[1:], strict=True):
+        check_same_grid(volume.grid, volumes[0].grid, path, subject, what="a further channel")
+    return np.stack([volume.array for volume in volumes]), volumes[0].grid
+
+
+def open_study(description: StudyDescription) -> Study:
+    """List a study's subjects and make sure that every file they need is there.
+
+    Raises:
+        StudyError: The first fault that `list_subjects` finds.
+    """
+    subjects, faults = list_subjects(description)
+    if faults:
+        raise faults[0]
+    return Study(description, subjects)
+
+
+def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], list[NervesegError]]:
+    """The subjects of a study whose files all exist, and every fault that keeps others out."""
+    root = description.root
+    if not root.is_dir():
+        return (), [
+            StudyError(
+                "the study's folder exists", found="no such folder", path=root, remedy="study.root=/path/to/the/study"
+            )
+        ]
+    template = next(iter(description.images.values()))
+    rows, faults = participant_rows(root / description.participants, root, template, description.name)
+    subjects: list[Subject] = []
+    for row in rows:
+        subject = _subject(description, row)
+        missing = _missing_files(subject)
+        faults += missing
+        if not missing:
+            subjects.append(subject)
+    return tuple(subjects), faults
+
+
+def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
+    subject_id = row["participant_id"]
+    return Subject(
+        id=subject_id,
+        images=_paths(description.root, description.images, subject_id),
+        raters=_paths(description.root, description.raters, subject_id),
+        cohort=row.get("cohort", NO_COHORT),
+        group=row.get("group", ""),
+        side=row.get("side"),
+        location=row.get("location"),
+        minutes=_minutes(row, description.raters),
+    )
+
+
+def _paths(root: Path, templates: Mapping[str, str], subject_id: str) -> dict[str, Path]:
+    return {name: root / template.replace("{id}", subject_id) for name, template in templates.items()}
+
+
+def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
+    minutes = {rater: pd.to_numeric(row.get(f"minutes_{rater}", ""), errors="coerce") for rater in raters}
+    return {rater: float(value) for rater, value in minutes.items() if value == value}
+
+
+def _missing_files(subject: Subject) -> list[NervesegError]:
+    wanted = [(f"image {name}", path) for name, path in subject.images.items()]
+    wanted += [(f"the mask of rater {name}", path) for name, path in subject.raters.items()]
+    return [
+        StudyError(
+            f"every subject has {what}",
+            found="no such file",
+            subject=subject.id,
+            path=path,
+            remedy="add the file, mend the template in study, or take the subject out of participants.tsv",
+        )
+        for what, path in wanted
+        if not path.is_file()
+    ]

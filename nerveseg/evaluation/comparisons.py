@@ -1,0 +1,178 @@
+"""Which masks meet which (paper 2.5 and Table 1), and the scores of a subject as a tidy table.
+
+Every rater meets every other rater and the consensus; the automatic segmentation meets every rater and the consensus.
+With a single rater his masks are the consensus, so the only comparison left is the automatic one with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
+from nerveseg.evaluation.metrics import AnyMask, score_pair
+from nerveseg.types import SpacingMm
+
+CONSENSUS = "GT"
+AUTOMATIC = "Auto"
+SCORE_COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
+_COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
+_NEVER_EMPTY = ["subject", "cohort", "comparison", "metric"]
+
+
+@dataclass(frozen=True)
+class SubjectMasks:
+    """All masks of one subject, on one grid.
+
+    Attributes:
+        subject: The participant, without `sub-`.
+        cohort: For instance "volunteer" or "patient".
+        location: Part of the thigh (proximal, medial, distal), if the study says so.
+        side: Which leg, if the study says so.
+        fold: The fold that tested the subject; None where nothing was trained.
+        spacing_mm: Distance between voxel centres; the last is the slice step.
+        raters: The manual masks by rater, in the study's order.
+        consensus: What the raters agree on.
+        automatic: The prediction, if there is one.
+
+    Raises:
+        StudyError: There is no rater, or a rater bears a name that means something else here.
+        GeometryError: The masks differ in shape.
+    """
+
+    subject: str
+    cohort: str
+    location: str | None
+    side: str | None
+    fold: int | None
+    spacing_mm: SpacingMm
+    raters: dict[str, AnyMask]
+    consensus: AnyMask
+    automatic: AnyMask | None
+
+    def __post_init__(self) -> None:
+        _check_raters(list(self.raters))
+        for name, mask in self.named().items():
+            if mask.shape != self.consensus.shape:
+                raise GeometryError(
+                    "the masks of a subject have one shape",
+                    found=f"{name} {mask.shape}, consensus {self.consensus.shape}",
+                    subject=self.subject,
+                    remedy="draw or export all masks on the image's own grid",
+                )
+
+    def named(self) -> dict[str, AnyMask]:
+        """Every mask by the name it bears in a comparison."""
+        automatic = {} if self.automatic is None else {AUTOMATIC: self.automatic}
+        return self.raters | {CONSENSUS: self.consensus} | automatic
+
+
+def rater_pairs(raters: Sequence[str]) -> list[str]:
+    """The comparisons that the table pools as R-R, in the raters' order: OS-BW, OS-LG, BW-LG."""
+    return [f"{first}-{second}" for first, second in combinations(raters, 2)]
+
+
+def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
+    """The comparisons in the order of the paper's Table 1.
+
+    Args:
+        raters: In the study's order.
+        automatic: Whether there are predictions.
+
+    Returns:
+        For raters OS, BW, LG: OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG, Auto-GT. For one
+        rater, who is the reference himself: Auto-GT, or nothing without predictions.
+
+    Raises:
+        StudyError: There is no rater, or a rater bears a name that means something else here.
+    """
+    return [f"{first}-{second}" for first, second in _meetings(raters, automatic)]
+
+
+def compare(masks: SubjectMasks) -> pd.DataFrame:
+    """Score every comparison of one subject.
+
+    Returns:
+        One row per comparison and metric, with the columns `SCORE_COLUMNS`; metrics as in `metrics.PairScores`. A value
+        is NaN where an empty mask leaves it undefined.
+    """
+    named = masks.named()
+    rows = [
+        (masks.subject, masks.cohort, masks.location, masks.side, masks.fold, f"{first}-{second}", metric, value)
+        for first, second in _meetings(list(masks.raters), masks.automatic is not None)
+        for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
+    ]
+    return _typed(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+
+
+def write_scores(path: Path, frame: pd.DataFrame) -> None:
+    """Write scores as CSV in full precision; nothing appears under `path` until the file is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        frame[list(SCORE_COLUMNS)].to_csv(aside, index=False, lineterminator="\n")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read what `write_scores` wrote: the same rows, subjects as text ("001"), undefined values as NaN.
+
+    Raises:
+        RunError: There is no such file, or it is not a complete table of scores.
+    """
+    if not path.is_file():
+        raise RunError(
+            "a table of scores exists", found="no such file", path=path, remedy="finish the run that writes it"
+        )
+    try:
+        text = path.read_bytes().decode("utf-8")
+        header = text.partition("\n")[0].strip()
+        if header != ",".join(SCORE_COLUMNS):
+            raise _damaged(path, f"the columns {header[:200] or '(none)'}")
+        if not text.endswith("\n"):
+            raise _damaged(path, "a last line that breaks off")
+        frame = pd.read_csv(
+            path, dtype="string", keep_default_na=False, na_values={"location": "", "side": "", "fold": "", "value": ""}
+        )
+        frame = _typed(frame)
+    except (ValueError, TypeError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if frame[_NEVER_EMPTY].isna().to_numpy().any() or (frame[_NEVER_EMPTY] == "").to_numpy().any():
+        raise _damaged(path, "rows without " + ", ".join(_NEVER_EMPTY))
+    return frame
+
+
+def _damaged(path: Path, found: str) -> NervesegError:
+    return RunError(
+        "a table of scores is complete and has the columns " + ",".join(SCORE_COLUMNS),
+        found=found,
+        path=path,
+        remedy="delete the file and run the evaluation again",
+    )
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(_COLUMN_TYPES)
+
+
+def _meetings(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
+    _check_raters(raters)
+    several = list(raters) if len(raters) > 1 else []
+    pairs = list(combinations([*several, CONSENSUS], 2))
+    return pairs + [(AUTOMATIC, other) for other in [*several, CONSENSUS] if automatic]
+
+
+def _check_raters(raters: Sequence[str]) -> None:
+    if not raters or len(set(raters)) < len(raters) or {CONSENSUS, AUTOMATIC, ""} & set(raters):
+        raise StudyError(
+            f"a study has at least one rater, each with a name of his own that is not {CONSENSUS} or {AUTOMATIC}",
+            found=", ".join(raters) or "no rater",
+            remedy="rename the entries of study.raters",
+        )

@@ -1,0 +1,196 @@
+"""Table 1 of the paper: mean and sample standard deviation per cohort and comparison.
+
+R-R pools all rater pairs of a cohort, so its n is pairs times subjects. A failure is never dropped: where one mask of a
+pair is empty its Dice and VS of 0 stay in the means; the distances, which do not exist, cannot, so the case is counted
+in `n_failed` and named under the table. Two empty masks have no value at all and count as failed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields
+from importlib.resources import files
+from typing import Any, Literal
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from nerveseg.errors import RunError
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, comparison_names, rater_pairs
+from nerveseg.evaluation.metrics import PairScores
+
+RATER_RATER = "R-R"
+AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
+_COHORTS = ["volunteer", "patient"]
+_HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
+_PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
+
+
+def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
+    """Summarise scores the way the paper's Table 1 does.
+
+    Args:
+        scores: Scores of all subjects, as `comparisons.compare` returns them for one.
+        raters: In the study's order.
+
+    Returns:
+        Columns cohort, comparison, n, n_failed, and `<metric>_mean`, `<metric>_sd` (n - 1; NaN for a single value) for
+        every metric of the scores. Cohorts stand as volunteer, patient, others by name; comparisons as in the paper.
+
+    Raises:
+        RunError: The scores hold a comparison twice for one subject, or one of others than these raters.
+    """
+    members = _rows(raters)
+    cases = _cases(scores, members)
+    cohorts, comparisons = (cases.index.get_level_values(level) for level in ("cohort", "comparison"))
+    rows = [
+        {"cohort": cohort, "comparison": name} | _summary(group)
+        for cohort in sorted(set(cohorts), key=_cohort_rank)
+        for name, pooled in members.items()
+        if len(group := cases[(cohorts == cohort) & comparisons.isin(pooled)])
+    ]
+    statistics = [f"{metric}_{statistic}" for metric in cases.columns for statistic in ("mean", "sd")]
+    return pd.DataFrame(rows, columns=["cohort", "comparison", "n", "n_failed", *statistics])
+
+
+def reference_table(name: Literal["paper"]) -> pd.DataFrame:
+    """A published Table 1 to print beside one's own: "paper" is Balsiger et al. 2018 (it has no surface HD95)."""
+    tables = {"paper": "balsiger2018_table1.csv"}
+    with files("nerveseg.evaluation").joinpath("reference", tables[name]).open(encoding="utf-8") as stream:
+        return pd.read_csv(stream)
+
+
+def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
+    """Lay out Table 1 for a terminal of 100 columns: mean ± SD, one section per cohort, R-R and Auto-GT set off.
+
+    Args:
+        table: What `table1` returned.
+        reference: A published table; its means stand on the right, where cohort and comparison are the same.
+    """
+    published = {} if reference is None else _published(reference, table)
+    metrics = [metric for metric in _HEADINGS if f"{metric}_mean" in table]
+    drawn = Table(
+        box=box.HORIZONTALS, pad_edge=False, collapse_padding=True, caption=Text(notes(table)), caption_justify="left"
+    )
+    drawn.add_column("\ncomparison", overflow="fold", min_width=10)
+    for heading in ["\nn", *(_HEADINGS[metric] for metric in metrics)]:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for metric in _PAPER if published else ():
+        drawn.add_column(_PAPER[metric], justify="right", no_wrap=True, style="dim")
+    for cohort, rows in table.groupby("cohort", sort=False):
+        drawn.add_section()
+        drawn.add_row(Text(str(cohort), style="italic"))
+        for row in rows.to_dict("records"):
+            set_off = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
+            theirs = published.get((row["cohort"], row["comparison"]), {})
+            cells = [str(row["n"]), *(_mean_sd(row, metric) for metric in metrics)]
+            cells += [_digits(theirs[f"{metric}_mean"]) if theirs else "" for metric in _PAPER if published]
+            if set_off:
+                drawn.add_section()
+            drawn.add_row(Text(row["comparison"]), *cells, style="bold" if set_off else None, end_section=set_off)
+    return drawn
+
+
+def table1_markdown(table: pd.DataFrame) -> str:
+    """Table 1 as GitHub Markdown, with the same digits and notes as `render_table1`."""
+    metrics = [metric for metric in _HEADINGS if f"{metric}_mean" in table]
+    headings = ["cohort", "comparison", "n", *(_HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
+    lines = [headings, ["---"] * 2 + ["---:"] * (1 + len(metrics))]
+    for row in table.to_dict("records"):
+        cells = [row["cohort"], row["comparison"], str(row["n"]), *(_mean_sd(row, metric) for metric in metrics)]
+        bold = "**" if row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS) else ""
+        lines.append([f"{bold}{_plain(cell)}{bold}" for cell in cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + notes(table) + "\n"
+
+
+def notes(table: pd.DataFrame) -> str:
+    """What stands under the table: how to read it, whether there is but one rater, and every failure."""
+    sentences = ["Mean ± sample standard deviation."]
+    comparisons = set(table["comparison"])
+    if comparisons == {AUTOMATIC_CONSENSUS}:
+        sentences.append("There is one rater, who is the reference; hence no R-R.")
+    if comparisons >= {AUTOMATIC_CONSENSUS, RATER_RATER}:
+        sentences.append(
+            "A consensus is less noisy than a rater, so Auto-GT against R-R leans towards the automatic segmentation."
+        )
+    failed = table[table["n_failed"] > 0]
+    if len(failed):
+        cases = [f"{row.n_failed} of {row.n} {row.comparison} ({row.cohort})" for row in failed.itertuples()]
+        sentences.append(
+            "Failed (a mask is empty: Dice and VS count as 0, unless both are empty; no distance): "
+            + ", ".join(cases)
+            + "."
+        )
+    return " ".join(sentences)
+
+
+def _rows(raters: Sequence[str]) -> dict[str, list[str]]:
+    """The table's rows in order, each with the comparisons it pools: R-R stands before the automatic ones."""
+    manual = comparison_names(raters, automatic=False)
+    automatic = comparison_names(raters, automatic=True)[len(manual) :]
+    pairs = {RATER_RATER: rater_pairs(raters)} if manual else {}
+    return {name: [name] for name in manual} | pairs | {name: [name] for name in automatic}
+
+
+def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
+    """One row per cohort, subject and comparison, one column per metric."""
+    unknown = sorted(set(scores["comparison"]) - set(members))
+    if unknown:
+        raise RunError(
+            "a table of scores compares the study's raters, their consensus and the automatic segmentation",
+            found=", ".join(unknown),
+            remedy="name the raters of the study that the scores come from",
+        )
+    case = ["cohort", "subject", "comparison"]
+    twice = scores[scores.duplicated([*case, "metric"])]
+    if len(twice):
+        raise RunError(
+            "each comparison of a subject is scored once",
+            found=f"{len(twice)} repeated rows, first {twice['comparison'].iloc[0]} {twice['metric'].iloc[0]}",
+            subject=str(twice["subject"].iloc[0]),
+            remedy="evaluate one sweep at a time, and each subject in one fold",
+        )
+    wide = scores.pivot(index=case, columns="metric", values="value")
+    known = [field.name for field in fields(PairScores)]
+    return wide[
+        sorted(wide.columns, key=lambda metric: (known.index(metric) if metric in known else len(known), metric))
+    ]
+
+
+def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
+    """Count, failures (a metric is undefined), and mean and sample SD of what is defined."""
+    row: dict[str, int | float] = {"n": len(cases), "n_failed": int(cases.isna().any(axis=1).sum())}
+    for metric, values in cases.items():
+        row |= {f"{metric}_mean": float(values.mean()), f"{metric}_sd": float(values.std(ddof=1))}
+    return row
+
+
+def _cohort_rank(cohort: str) -> tuple[int, str]:
+    return (_COHORTS.index(cohort) if cohort in _COHORTS else len(_COHORTS), cohort)
+
+
+def _published(reference: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
+    """The reference's rows that the table has too."""
+    ours = set(zip(table["cohort"], table["comparison"], strict=True))
+    rows = {(row["cohort"], row["comparison"]): row for row in reference.to_dict("records")}
+    return {key: row for key, row in rows.items() if key in ours}
+
+
+def _mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
+    mean, sd = row[f"{metric}_mean"], row[f"{metric}_sd"]
+    return f"{_digits(mean)} ± {_digits(sd)}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits as the paper prints them, at most three decimals: 0.018, 0.521, 8.68, 13.9, 126."""
+    if value != value:
+        return "-"
+    decimals = next((d for d, below in ((3, 0.9995), (2, 9.995), (1, 99.95)) if abs(value) < below), 0)
+    return f"{value:.{decimals}f}"
+
+
+def _plain(text: str) -> str:
+    """A name that cannot break a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")

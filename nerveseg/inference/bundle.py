@@ -1,0 +1,236 @@
+"""A trained model as files that can be shared: weights, a description, and a card for people.
+
+    weights.safetensors    tensors only
+    model.json             everything needed to apply the network, and what it was trained on
+    README.md              the model card
+
+Loading runs no code from the bundle: the architecture is looked up by name among our own, the weights are plain
+tensors, and their SHA-256 is compared, because safetensors notices truncation but not a flipped bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.errors import BundleError, ConfigurationError
+from nerveseg.inference.model_card import model_card
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.runs import write_text
+
+ARCHITECTURES = {"FCDenseNet": FCDenseNet}
+
+
+class Architecture(BaseModel):
+    """Which network, and how it is built.
+
+    Attributes:
+        name: One of our own networks.
+        arguments: Of its constructor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    arguments: dict[str, int | float | list[int]]
+
+
+class TrainingRecord(BaseModel):
+    """What the network was trained on.
+
+    Attributes:
+        study: Name of the study.
+        synthetic: The study is simulated.
+        subjects: Hash of every file of every training subject.
+        fold: Number of the fold whose subjects were held out.
+        epochs: Number of epochs.
+        seed: Of the training.
+        folds_seed: Of the split.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    synthetic: bool
+    subjects: dict[str, dict[str, str]]
+    fold: int
+    epochs: int
+    seed: int
+    folds_seed: int
+
+
+class TestScore(BaseModel):
+    """Mean over the held-out subjects of one cohort, against the consensus.
+
+    Attributes:
+        cohort: Name of the cohort.
+        n: Number of held-out subjects.
+        dice: Mean Dice coefficient.
+    """
+
+    __test__ = False
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cohort: str
+    n: int
+    dice: float | None
+
+
+class ModelDescription(BaseModel):
+    """`model.json`.
+
+    Attributes:
+        format_version: Of the bundle.
+        architecture: Which network, and how it is built.
+        channels: Image channels, in the order the network takes them.
+        spacing_mm: Median voxel spacing of the training volumes in RAS order.
+        preprocessing: What is done to a volume before the network sees it.
+        foreground: Label values that were learned as nerve; null means every label above zero.
+        training: What the network was trained on.
+        scores: On the held-out subjects; empty until they were predicted.
+        versions: Of nerveseg and the libraries that matter.
+        weights_sha256: Of `weights.safetensors`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    architecture: Architecture
+    channels: list[str]
+    spacing_mm: tuple[float, float, float]
+    preprocessing: Preprocessing
+    foreground: tuple[int, ...] | None
+    training: TrainingRecord
+    scores: list[TestScore] = []
+    versions: dict[str, str]
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded model: the network in evaluation mode on the CPU, and its description."""
+
+    network: nn.Module
+    description: ModelDescription
+
+
+def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription) -> None:
+    """Write a bundle aside and rename it, replacing what lies there.
+
+    Args:
+        folder: The bundle's folder.
+        network: The trained network.
+        description: Without the hash of the weights, which is added here.
+    """
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, aside / "weights.safetensors")
+    hashed = description.model_copy(update={"weights_sha256": _sha256(aside / "weights.safetensors")})
+    _write_description(aside, hashed)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(aside, folder)
+
+
+def add_scores(folder: Path, scores: list[TestScore]) -> None:
+    """Write the scores of the held-out subjects into a bundle's description and card."""
+    description = _read_description(folder)
+    _write_description(folder, description.model_copy(update={"scores": scores}))
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle.
+
+    Raises:
+        BundleError: It is incomplete or altered, or of a format or architecture this version does not know.
+    """
+    description = _read_description(folder)
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        raise BundleError(
+            "a model bundle has weights",
+            found="no weights.safetensors",
+            path=folder,
+            remedy="copy the whole folder of the model",
+        )
+    if (found := _sha256(weights)) != description.weights_sha256:
+        raise BundleError(
+            "the weights have the hash that model.json names",
+            path=weights,
+            found=f"{found[:12]}..., not {description.weights_sha256[:12]}...",
+            remedy="copy the model again from its source; do not use this one",
+        )
+    network = _build_network(description.architecture, folder)
+    try:
+        network.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(
+            "the weights fit the architecture that model.json names",
+            path=folder,
+            found=str(error).splitlines()[0],
+            remedy="copy the model again from its source",
+        ) from error
+    return Bundle(network.eval(), description)
+
+
+def _build_network(architecture: Architecture, folder: Path) -> FCDenseNet:
+    if architecture.name not in ARCHITECTURES:
+        raise BundleError(
+            "the architecture is one of " + ", ".join(ARCHITECTURES),
+            found=architecture.name,
+            path=folder,
+            remedy="install the version of nerveseg that made this model",
+        )
+    arguments: dict[str, Any] = dict(architecture.arguments)
+    try:
+        return ARCHITECTURES[architecture.name](**arguments)
+    except (TypeError, ConfigurationError) as error:
+        raise BundleError(
+            "the architecture's arguments are known to this version",
+            found=error,
+            path=folder,
+            remedy="install the version of nerveseg that made this model",
+        ) from error
+
+
+def _read_description(folder: Path) -> ModelDescription:
+    path = folder / "model.json"
+    if not path.is_file():
+        raise BundleError(
+            "a model bundle has a model.json",
+            found="no such file",
+            path=folder,
+            remedy="give the folder that holds model.json and weights.safetensors",
+        )
+    try:
+        return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(
+            "model.json is a description of format 1",
+            found=f"{where}: {first['msg']}",
+            path=path,
+            remedy="install the version of nerveseg that made this model",
+        ) from error
+
+
+def _write_description(folder: Path, description: ModelDescription) -> None:
+    write_text(folder / "model.json", description.model_dump_json(indent=1) + "\n")
+    write_text(folder / "README.md", model_card(description.model_dump()))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

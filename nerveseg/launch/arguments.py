@@ -1,0 +1,254 @@
+r"""What a user types, rewritten into what Hydra's override grammar accepts.
+
+A command line holds flags (`-m`, `--cfg job`), overrides (`key=value`) and, for `segment`, one bare path. The rules:
+
+- A range `a..b` of integers is inclusive and a sweep: `fold=0..3` is `--multirun fold=0,1,2,3`, `seed=1..3,7` too.
+  Floats, quoted strings and ranges within brackets are left alone.
+- A key that holds a path takes any path literally: no character of it means anything to Hydra or OmegaConf. A leading
+  `~` is the home folder, as in a shell. Two forms are Hydra's own, unless a file of just that name exists: `null` (no
+  path) and quoted strings (`run='a b'`; several, as in `run='a','b'`, are the only way to sweep over paths).
+- A bare path is `input=...`. A word is an override where the text before its first `=` could be a key; a relative path
+  that looks so is written `./te=82.nii`. After `--` a path may begin with `-`.
+- Flags come first in the result, because Hydra's parser refuses overrides on both sides of a flag. The rest keeps its
+  order and its spelling.
+
+References:
+    Hydra 1.3, "Basic Override syntax" (`OverrideLexer.g4`) and OmegaConf 2.3, "Escapes in string literals".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from nerveseg.errors import ConfigurationError
+
+PATH_KEYS = ("input", "output", "model", "run", "output_root", "*.root")
+"""Keys, or patterns of keys, whose value is a path."""
+
+LARGEST_SWEEP = 1000
+"""More values in one range are a slip of the finger, not a sweep."""
+
+USAGE = {
+    "simulate": "python -m nerveseg.simulate output=studies/mine",
+    "train": "python -m nerveseg.train fold=0..3",
+    "evaluate": "python -m nerveseg.evaluate run=outputs/demo",
+    "segment": "python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
+    "check": "python -m nerveseg.check study.root=studies/mine",
+}
+
+_VALUE_FLAGS = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun")
+_SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
+_SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
+
+_NAME = r"[A-Za-z0-9_$][A-Za-z0-9_$-]*"
+_KEY = rf"(?:{_NAME}(?:\.{_NAME})*|{_NAME}(?:/{_NAME})+)(?:@[A-Za-z0-9_$.:-]*)?"
+_ASSIGNMENT = re.compile(rf"(?P<sign>\+{{0,2}})(?P<key>{_KEY})=(?P<value>.*)", re.DOTALL)
+_INTEGER = r"-?(?:0|[1-9][0-9]*)"
+_RANGE = re.compile(rf"({_INTEGER})\.\.({_INTEGER})")
+_PLAIN_ITEM = re.compile(r"[A-Za-z0-9_.+-]+")
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_QUOTED_STRINGS = re.compile(rf"{_QUOTED}(?:[ \t]*,[ \t]*{_QUOTED})*", re.DOTALL)
+
+
+def rewrite(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS) -> list[str]:
+    """Arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path named.
+
+    Args:
+        verb: The entry point (`train`, `segment`, ...), without which a bare argument has no meaning.
+        argv: What was typed after the verb.
+        path_keys: Keys, or `fnmatch` patterns of keys, that take a path literally.
+
+    Raises:
+        ConfigurationError: A range that counts down or is absurdly long, a bare argument for another verb than
+            `segment`, or more than one input.
+    """
+    flags, words = _separate(argv)
+    named = _name_input(verb, words)
+    overrides = [_override(word, path_keys) for word in named]
+    swept = any(_is_range(word, path_keys) for word in named)
+    if swept and not is_multirun(flags) and not _has_other_mode(flags):
+        flags.insert(0, "--multirun")
+    return flags + overrides
+
+
+def is_multirun(argv: Sequence[str]) -> bool:
+    """Whether Hydra runs these (rewritten) arguments as a sweep."""
+    return any(flag == "-m" or _abbreviates(flag, "--multirun") for flag in _separate(argv)[0])
+
+
+def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides that all jobs of a sweep share, and overrides that tell its jobs apart.
+
+    Args:
+        argv: Rewritten arguments. Flags are dropped; of several overrides of one key the last counts, as in Hydra.
+
+    Raises:
+        ConfigurationError: An override that Hydra's grammar does not accept.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    last: dict[str, tuple[str, bool]] = {}
+    for word in _separate(argv)[1]:
+        try:
+            parsed = parser.parse_override(word)
+        except HydraException as error:
+            raise ConfigurationError(
+                "an override is key=value in Hydra's grammar",
+                found=word,
+                remedy="put a value with special characters in quotes: \"key='a, b'\"",
+            ) from error
+        last[parsed.get_key_element()] = (word, parsed.is_sweep_override())
+    return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
+
+
+def quote_path(path: str) -> str:
+    r"""A path as a quoted Hydra string that comes out of Hydra and OmegaConf as it went in.
+
+    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and then halves the backslashes before
+    that; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no escape
+    and becomes `./???`.
+
+    >>> print(quote_path("it's, 50 %"))
+    'it\'s, 50 %'
+    """
+    if path == "???":
+        path = "./???"
+    path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)
+    path = re.sub(r"(\\*)'", r"\1\1\\'", path)
+    path = re.sub(r"(\\+)\Z", r"\1\1", path)
+    return f"'{path}'"
+
+
+def _separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags with their values, and all other words; after `--` there are no flags."""
+    flags: list[str] = []
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            words.extend(rest)
+            break
+        if not _is_flag(word):
+            words.append(word)
+            continue
+        if rest and _takes(word, rest[0]):
+            flags.extend([word, rest.pop(0)])
+        else:
+            flags.append("--info=all" if word in ("-i", "--info") else word)  # or Hydra takes an override for its value
+    return flags, words
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word != "-"
+
+
+def _abbreviates(flag: str, name: str) -> bool:
+    """Whether argparse would read a flag as this long name (it accepts unique beginnings)."""
+    return len(flag) > 2 and name.startswith(flag)
+
+
+def _takes(flag: str, value: str) -> bool:
+    """Whether the next word is this flag's value."""
+    if flag in ("-i", "--info"):
+        return value in _INFO
+    takes_value = flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
+    return takes_value and not _is_flag(value)
+
+
+def _has_other_mode(flags: Sequence[str]) -> bool:
+    """Whether a flag asks Hydra for something that excludes `--multirun`, such as showing the configuration."""
+    names = [flag.partition("=")[0] for flag in flags]
+    return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)
+
+
+def _name_input(verb: str, words: Sequence[str]) -> list[str]:
+    """Turn the bare word into `input=...`; everything else stays."""
+    bare = [word for word in words if _is_bare(word)]
+    if not bare:
+        return list(words)
+    usage = USAGE.get(verb, f"python -m nerveseg.{verb} key=value")
+    if verb != "segment":
+        raise ConfigurationError(
+            f"{verb} takes options as key=value", found=repr(bare[0]), remedy=f"write for example: {usage}"
+        )
+    inputs = bare + [word for word in words if word.startswith("input=")]
+    if len(inputs) > 1:
+        raise ConfigurationError(
+            "segment takes one input", found=" and ".join(map(repr, inputs)),
+            remedy=f"put a path with spaces in quotes, and name every option; for example: {usage}",
+        )  # fmt: skip
+    if not bare[0]:
+        raise ConfigurationError("an input is a path", found="an empty argument", remedy=f"for example: {usage}")
+    return [f"input={word}" if _is_bare(word) else word for word in words]
+
+
+def _is_bare(word: str) -> bool:
+    """Whether a word is neither `key=value` nor Hydra's `+key...` or `~key` (`~/scan.nii` lies in the home folder)."""
+    return _ASSIGNMENT.fullmatch(word) is None and (word.startswith("~/") or not word.startswith(("+", "~")))
+
+
+def _override(word: str, path_keys: Sequence[str]) -> str:
+    assignment = _ASSIGNMENT.fullmatch(word)
+    if assignment is None:
+        return word
+    sign, key, value = assignment["sign"], assignment["key"], assignment["value"]
+    if _holds_path(key, path_keys):
+        return f"{sign}{key}={_path_value(value)}"
+    if _is_range(word, path_keys):
+        return f"{sign}{key}={_spell_out(key, value)}"
+    return word
+
+
+def _holds_path(key: str, path_keys: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in path_keys)
+
+
+def _path_value(value: str) -> str:
+    """A literal path in quotes; what is quoted (or null) already, and no file's name, is Hydra's."""
+    if (value == "null" or _QUOTED_STRINGS.fullmatch(value)) and not os.path.lexists(value):
+        return value
+    return quote_path(os.path.expanduser(value))
+
+
+def _is_range(word: str, path_keys: Sequence[str]) -> bool:
+    """Whether an override's value is a list of plain words of which at least one is `a..b`."""
+    assignment = _ASSIGNMENT.fullmatch(word)
+    if assignment is None or _holds_path(assignment["key"], path_keys):
+        return False
+    items = _items(assignment["value"])
+    return all(map(_PLAIN_ITEM.fullmatch, items)) and any(map(_RANGE.fullmatch, items))
+
+
+def _items(value: str) -> list[str]:
+    return [item.strip(" \t") for item in value.split(",")]
+
+
+def _spell_out(key: str, value: str) -> str:
+    """`1..3,7` as `1,2,3,7`."""
+    spelled: list[str] = []
+    for item in _items(value):
+        limits = _RANGE.fullmatch(item)
+        spelled.extend(_integers(key, int(limits[1]), int(limits[2])) if limits else [item])
+    return ",".join(spelled)
+
+
+def _integers(key: str, first: int, last: int) -> list[str]:
+    if last < first:
+        raise ConfigurationError(
+            "a range a..b counts upward", found=f"{key}={first}..{last}", remedy=f"{key}={last}..{first}"
+        )
+    if last - first >= LARGEST_SWEEP:
+        raise ConfigurationError(
+            f"a range has at most {LARGEST_SWEEP} values",
+            found=f"{key}={first}..{last}",
+            remedy=f"a smaller range, or quotes if it is no range: {key}='{first}..{last}'",
+        )
+    return [str(number) for number in range(first, last + 1)]

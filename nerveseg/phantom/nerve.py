@@ -1,0 +1,172 @@
+"""The sciatic nerve along the thigh: two nerves in one sheath, which part above the popliteal crease.
+
+Above the split the tibial and the peroneal nerve lie side by side and make one oval; below it the peroneal leaves
+laterally. A neuropathy swells a focal or an extended stretch to 1.3 to 3 times the area (Sinclair 2011 and others).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveseg.phantom.fields import Plane
+
+TIBIAL_SHARE = 0.72
+"""Tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up."""
+
+CALIBRATED_SEPARATION_MM = 16.0
+"""Up to this distance between the two nerves their union is given its area exactly; beyond, they do not overlap."""
+
+FINE_MM = 0.35
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A swollen, brighter stretch of the nerve.
+
+    Attributes:
+        centre_mm: Level of its middle.
+        half_length_mm: Distance from the middle to where the effect has fallen to about a third.
+        swelling: Area relative to health at its middle.
+        signal_gain: Signal relative to health at its middle.
+    """
+
+    centre_mm: float
+    half_length_mm: float
+    swelling: float
+    signal_gain: float
+
+    def weight(self, level_mm: float) -> float:
+        """0 in health, 1 at the middle of the lesion; flat in the middle, smooth at the ends."""
+        return float(np.exp(-(((level_mm - self.centre_mm) / self.half_length_mm) ** 4)))
+
+
+@dataclass(frozen=True)
+class Nerve:
+    """One subject's nerve.
+
+    Attributes:
+        area_mm2: Healthy area of the undivided nerve.
+        split_mm: Level above the popliteal crease at which the two nerves part.
+        divergence: Distance gained between them per millimetre below the split (0.35 is a tilt of 19 degrees).
+        flatness: Ratio of the axes of each part.
+        tilt_deg: Direction in which the parts lie side by side.
+        wave_phases: Phases of the outline's irregularity, (harmonics 2 to 4) x (tibial, peroneal).
+        lesion: The swollen stretch, or None.
+    """
+
+    area_mm2: float
+    split_mm: float
+    divergence: float
+    flatness: float
+    tilt_deg: float
+    wave_phases: tuple[float, ...]
+    lesion: Lesion | None
+
+    def area_at(self, level_mm: float) -> float:
+        """Cross-sectional area of all parts, with what distal side branches take away and a lesion adds."""
+        below = max(0.0, self.split_mm - level_mm)
+        healthy = self.area_mm2 * (1.0 - 0.22 * (1.0 - np.exp(-below / 60.0)))
+        swelling = 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion.weight(level_mm)
+        return float(healthy * swelling)
+
+    def signal_gain_at(self, level_mm: float) -> float:
+        """Signal relative to health."""
+        return 1.0 if self.lesion is None else 1.0 + (self.lesion.signal_gain - 1.0) * self.lesion.weight(level_mm)
+
+    def separation_mm(self, level_mm: float) -> float:
+        """Distance between the centres of the tibial and the peroneal nerve."""
+        side_by_side = 0.75 * np.sqrt(self.area_at(level_mm) / np.pi)
+        below = max(0.0, self.split_mm - level_mm)
+        return float(side_by_side + self.divergence * below * (1.0 - np.exp(-below / 25.0)))
+
+    def is_split(self, level_mm: float) -> bool:
+        """Whether the level lies below the split."""
+        return level_mm < self.split_mm
+
+
+@dataclass(frozen=True)
+class NerveSection:
+    """The nerve in one plane.
+
+    Attributes:
+        distance_mm: Signed distance to the outline, negative inside.
+        peroneal: Where the peroneal part is the nearer one.
+    """
+
+    distance_mm: Plane
+    peroneal: Plane
+
+
+def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> NerveSection:
+    """Signed distance to the nerve's outline around its (tibial) centre.
+
+    Args:
+        nerve: The subject's nerve.
+        level_mm: Height above the popliteal crease.
+        lateral_mm: Lateral coordinate relative to the nerve's centre.
+        anterior_mm: Anterior coordinate relative to the nerve's centre.
+    """
+    tibial, peroneal = _parts(nerve, level_mm, lateral_mm, anterior_mm)
+    offset = _area_offset_mm(nerve, level_mm)
+    return NerveSection(_smooth_minimum(tibial, peroneal) - np.float32(offset), (peroneal < tibial).astype(np.float32))
+
+
+def peroneal_offset_mm(nerve: Nerve, level_mm: float) -> tuple[float, float]:
+    """Centre of the peroneal part relative to the tibial one; the pair turns towards lateral below the split."""
+    turn = 1.0 - np.exp(-max(0.0, nerve.split_mm - level_mm) / 30.0)
+    direction = np.deg2rad(nerve.tilt_deg * (1.0 - 0.6 * turn))
+    distance = nerve.separation_mm(level_mm)
+    return float(distance * np.cos(direction)), float(distance * np.sin(direction))
+
+
+def _parts(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> tuple[Plane, Plane]:
+    area = nerve.area_at(level_mm)
+    lateral, anterior = peroneal_offset_mm(nerve, level_mm)
+    tibial_tilt = nerve.tilt_deg if not nerve.is_split(level_mm) else 0.5 * nerve.tilt_deg
+    tibial = _oval(lateral_mm, anterior_mm, area * TIBIAL_SHARE, nerve.flatness, tibial_tilt, nerve.wave_phases[:3],
+                   level_mm)  # fmt: skip
+    peroneal = _oval(lateral_mm - lateral, anterior_mm - anterior, area * (1 - TIBIAL_SHARE), 1.25 * nerve.flatness,
+                     nerve.tilt_deg + 15.0, nerve.wave_phases[3:], level_mm)  # fmt: skip
+    return tibial, peroneal
+
+
+def _oval(
+    lateral_mm: Plane,
+    anterior_mm: Plane,
+    area_mm2: float,
+    flatness: float,
+    tilt_deg: float,
+    phases: tuple[float, ...],
+    level_mm: float,
+) -> Plane:
+    """First-order signed distance to a wavy ellipse of a given area (f / |grad f|)."""
+    angle = np.deg2rad(tilt_deg)
+    long_mm, short_mm = np.sqrt(area_mm2 * flatness / np.pi), np.sqrt(area_mm2 / flatness / np.pi)
+    along = (np.cos(angle) * lateral_mm + np.sin(angle) * anterior_mm) / long_mm
+    across = (np.cos(angle) * anterior_mm - np.sin(angle) * lateral_mm) / short_mm
+    radius = np.sqrt(along**2 + across**2) + 1e-6
+    theta = np.arctan2(across, along)
+    outline = np.ones_like(radius)
+    for harmonic, phase in enumerate(phases, start=2):
+        outline += 0.12 / harmonic * np.cos(harmonic * theta + phase + level_mm / (20.0 * harmonic))
+    gradient = np.sqrt((along / long_mm) ** 2 + (across / short_mm) ** 2) / radius + 1e-9
+    return np.asarray((radius - outline) / gradient, dtype=np.float32)
+
+
+def _smooth_minimum(first: Plane, second: Plane, width_mm: float = 1.2) -> Plane:
+    overlap = np.clip(width_mm - np.abs(first - second), 0.0, None) / width_mm
+    return np.asarray(np.minimum(first, second) - overlap**2 * width_mm / 4.0, dtype=np.float32)
+
+
+def _area_offset_mm(nerve: Nerve, level_mm: float) -> float:
+    """How far the outline has to move so that the union of the two parts has the area asked for."""
+    separation = nerve.separation_mm(level_mm)
+    if separation > CALIBRATED_SEPARATION_MM:
+        return 0.0
+    half = separation + 4.0 + 1.5 * np.sqrt(nerve.area_at(level_mm) / np.pi)
+    axis = np.arange(-half, half, FINE_MM, dtype=np.float32)
+    distance = _smooth_minimum(*_parts(nerve, level_mm, axis[:, None] + 0 * axis, axis + 0 * axis[:, None]))
+    inside = min(round(nerve.area_at(level_mm) / FINE_MM**2), distance.size - 1)
+    return float(np.partition(distance, inside, axis=None)[inside])

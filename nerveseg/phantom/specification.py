@@ -1,0 +1,111 @@
+"""What a synthetic cohort is: its size, its grid, its difficulty, and the list of its participants."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+Location = Literal["distal", "medial", "proximal"]
+LOCATIONS: tuple[Location, ...] = ("distal", "medial", "proximal")
+
+MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
+"""Minutes per subject, mean and standard deviation: the paper's for OS and BW; LG assumed between."""
+
+
+class CohortSpec(BaseModel):
+    """A synthetic cohort; `conf/cohort/*.yaml` holds these keys.
+
+    Attributes:
+        name: Of the study, in its dataset_description.json.
+        volunteers: Healthy subjects, imaged at mid-thigh.
+        patients: Patients per location of the stack.
+        matrix: In-plane voxels (lateral-medial, anterior-posterior).
+        slices: Slices per stack.
+        spacing_mm: Voxel spacing; the last is the slice step (thickness plus gap).
+        slice_thickness_mm: Thickness over which the signal is averaged.
+        sub_slices: Planes computed per slice for that average.
+        seed: Of the whole cohort; a subject's own follows from it and the subject's name.
+        stack_centre_mm: Level of the stack's middle above the popliteal crease, per location.
+        field_centre_mm: Middle of the field of view from the femur's axis (lateral, anterior).
+        field_jitter_mm: Standard deviation of that over subjects.
+        noise: Noise of each receiver component relative to healthy muscle.
+        shading_sd: Standard deviation of the logarithm of the coil's sensitivity.
+        rater_noise_scale: Scale of the raters' outline errors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    volunteers: int = Field(ge=0)
+    patients: dict[Location, int]
+    matrix: tuple[int, int]
+    slices: int = Field(ge=1)
+    spacing_mm: tuple[float, float, float]
+    slice_thickness_mm: float = Field(default=4.0, gt=0)
+    sub_slices: int = Field(default=3, ge=1)
+    seed: int = Field(ge=0)
+    stack_centre_mm: dict[Location, float] = {"distal": 110.0, "medial": 200.0, "proximal": 280.0}
+    field_centre_mm: tuple[float, float] = (-8.0, -14.0)
+    field_jitter_mm: float = Field(default=3.0, ge=0)
+    noise: float = Field(default=0.15, ge=0)
+    shading_sd: float = Field(default=0.12, ge=0)
+    rater_noise_scale: float = Field(default=1.0, ge=0)
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One row of participants.tsv.
+
+    Attributes:
+        id: Without `sub-`.
+        cohort: `volunteer` or `patient`.
+        group: Subjects that must stay in one fold share it; here everyone is alone.
+        side: Which thigh.
+        location: Which part of it the stack shows.
+        lesion: Stretch of the nerve that is swollen.
+        minutes: Simulated drawing time per rater.
+    """
+
+    id: str
+    cohort: Literal["volunteer", "patient"]
+    group: str
+    side: Literal["left", "right"]
+    location: Location
+    lesion: Literal["none", "focal", "extended"]
+    minutes: dict[str, float]
+
+
+def participants(spec: CohortSpec) -> list[Participant]:
+    """The cohort's participants: volunteers V01.., then patients P01.. by location."""
+    rows = [_participant(spec, f"V{number:02d}", "medial") for number in range(1, spec.volunteers + 1)]
+    locations = [location for location in LOCATIONS for _ in range(spec.patients.get(location, 0))]
+    return rows + [_participant(spec, f"P{number:02d}", location) for number, location in enumerate(locations, 1)]
+
+
+def subject_generator(spec: CohortSpec, identifier: str, purpose: str) -> np.random.Generator:
+    """A generator that depends on the cohort's seed, the subject and the purpose only."""
+    words = [zlib.crc32(text.encode()) for text in (identifier, purpose)]
+    return np.random.default_rng(np.random.SeedSequence([spec.seed, *words]))
+
+
+def _participant(spec: CohortSpec, identifier: str, location: Location) -> Participant:
+    rng = subject_generator(spec, identifier, "participant")
+    patient = identifier.startswith("P")
+    diligence = rng.standard_normal()
+    minutes = {
+        rater: round(float(max(5.0, mean + sd * (0.6 * diligence + 0.8 * rng.standard_normal()))), 1)
+        for rater, (mean, sd) in MINUTES.items()
+    }
+    return Participant(
+        id=identifier,
+        cohort="patient" if patient else "volunteer",
+        group=identifier,
+        side="left" if rng.random() < 0.5 else "right",
+        location=location,
+        lesion=("focal" if rng.random() < 0.5 else "extended") if patient else "none",
+        minutes=minutes,
+    )

@@ -1,0 +1,129 @@
+"""One axial slice with the outlines of masks, as a radiologist looks at it (paper, Figure 3).
+
+The patient's right is on the left of the picture and anterior is up. Pixels are enlarged, never interpolated, and an
+outline is the line of the mask's own edge pixels, one screen pixel wide. Where outlines coincide they take turns along
+the line, so that none hides another. The consensus is blue and the automatic segmentation green, as in the paper, in
+tones that stay apart under red-green colour blindness.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.image import imsave
+from scipy.ndimage import binary_erosion
+
+from nerveseg.errors import GeometryError
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.types import Mask
+
+Slice: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
+Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
+Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
+Colour: TypeAlias = tuple[int, int, int]
+
+COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
+OTHER_COLOURS: tuple[Colour, ...] = ((255, 170, 0), (255, 90, 170), (90, 230, 235), (250, 240, 110), (190, 140, 255))
+WINDOW_PERCENTILES = (1.0, 99.5)
+_LEGIBLE_PIXELS = 640
+_DASH_PIXELS = 4
+
+
+def overlay(
+    image: Slice,
+    contours: Mapping[str, Outlined],
+    *,
+    window: tuple[float, float] | None = None,
+    margin: int | None = None,
+    scale: int | None = None,
+) -> Rgb:
+    """Draw the outlines of masks on a grey slice.
+
+    Args:
+        image: Slice in RAS order (x to the patient's right, y to anterior), any unit.
+        contours: Masks of the slice's shape by name; "GT" and "Auto" have colours of their own (`COLOURS`), others get
+            `OTHER_COLOURS` in turn. An empty mask draws nothing.
+        window: Intensities shown as black and white; by default the 1st and 99.5th percentile of the slice.
+        margin: Show only the masks' bounding box and so many pixels around it; by default, or without any foreground,
+            the whole slice.
+        scale: Screen pixels per voxel; by default as many as make the longer side about 640, at least 2.
+
+    Raises:
+        GeometryError: A mask has another shape than the slice.
+    """
+    for name, mask in contours.items():
+        if mask.shape != image.shape:
+            raise GeometryError("a contour lies on its slice", found=f"{name} {mask.shape}, slice {image.shape}")
+    grey = _grey(image, window)
+    box = _box(contours, image.shape, margin)
+    scale = scale or max(2, _LEGIBLE_PIXELS // max(grey[box].shape))
+    picture = np.repeat(_enlarged(grey[box], scale)[..., None], 3, axis=2)
+    if contours:
+        lines = np.stack([_outline(_enlarged(mask[box], scale)) for mask in contours.values()])
+        for line, colour in zip(_in_turns(lines), colours(list(contours)).values(), strict=True):
+            picture[line] = colour
+    return picture
+
+
+def colours(names: list[str]) -> dict[str, Colour]:
+    """The colour of each contour, for a legend."""
+    others = [name for name in names if name not in COLOURS]
+    return {name: COLOURS.get(name) or OTHER_COLOURS[others.index(name) % len(OTHER_COLOURS)] for name in names}
+
+
+def best_slice(reference: Mask, prediction: Mask) -> int:
+    """The slice where the reference is largest; without a reference the prediction; without both the middle slice."""
+    for mask in (reference, prediction):
+        if mask.any():
+            return int(np.argmax(mask.sum(axis=(0, 1))))
+    return reference.shape[2] // 2
+
+
+def save_png(path: Path, rgb: Rgb) -> None:
+    """Write a picture; nothing appears under `path` until it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        imsave(aside, rgb, format="png", metadata={"Software": None})
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _grey(image: Slice, window: tuple[float, float] | None) -> UInt8[np.ndarray[Any, Any], "x y"]:
+    low, high = np.percentile(image, WINDOW_PERCENTILES) if window is None else window
+    share = (image - low) / (high - low) if high > low else np.zeros(image.shape)
+    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), dtype=np.uint8)
+
+
+def _box(contours: Mapping[str, Outlined], shape: tuple[int, ...], margin: int | None) -> tuple[slice, slice]:
+    occupied = np.argwhere(np.any(list(contours.values()), axis=0)) if contours else np.empty((0, 2))
+    if margin is None or not len(occupied):
+        return slice(0, shape[0]), slice(0, shape[1])
+    start = np.maximum(occupied.min(axis=0) - margin, 0)
+    stop = np.minimum(occupied.max(axis=0) + margin + 1, shape)
+    return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
+
+
+def _enlarged(pixels: np.ndarray[Any, np.dtype[Any]], scale: int) -> np.ndarray[Any, np.dtype[Any]]:
+    """Rows from anterior to posterior, columns from the patient's right to left, each pixel `scale` times."""
+    return pixels[::-1, ::-1].T.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _outline(mask: Bool[np.ndarray[Any, Any], "height width"]) -> Bool[np.ndarray[Any, Any], "height width"]:
+    return mask & ~np.asarray(binary_erosion(mask, np.ones((3, 3))), dtype=np.bool_)
+
+
+def _in_turns(
+    lines: Bool[np.ndarray[Any, Any], "contour height width"],
+) -> Bool[np.ndarray[Any, Any], "contour height width"]:
+    """Give each pixel to one contour: shared ones to each in turn, in dashes along the picture's diagonals."""
+    shared = np.maximum(lines.sum(axis=0), 1)
+    row, column = np.indices(lines.shape[1:])
+    turn = (row + column) // _DASH_PIXELS % shared
+    return lines & (np.cumsum(lines, axis=0) - 1 == turn)

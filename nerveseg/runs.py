@@ -1,0 +1,177 @@
+"""Where the files of a run lie, and where its results come from.
+
+    outputs/<name>/[<settings>/]fold-<k>/     checkpoints/ model/ predictions/ scores.csv metrics.csv config.yaml
+                                              provenance.json
+    outputs/<name>/[<settings>/]evaluation/   scores.csv table1.csv
+
+A fold is complete when its `scores.csv` is there: it is written last, and in one piece.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nerveseg.errors import RunError
+
+FOLD_PREFIX = "fold-"
+RECORDED_PACKAGES = ("nerveseg", "torch", "pytorch-lightning", "torchio", "nibabel", "numpy", "scipy", "hydra-core")
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """The files of one trained fold."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        """The fold's number, from the folder's name."""
+        return int(self.path.name.removeprefix(FOLD_PREFIX))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Lightning checkpoints, only for resuming this run."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """What a resumed run continues from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The model bundle."""
+        return self.path / "model"
+
+    @property
+    def predictions(self) -> Path:
+        """Masks of the test subjects, and their pictures."""
+        return self.path / "predictions"
+
+    @property
+    def scores(self) -> Path:
+        """Scores of the test subjects; written last."""
+        return self.path / "scores.csv"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, data and times."""
+        return self.path / "provenance.json"
+
+    @property
+    def is_complete(self) -> bool:
+        """Trained, predicted and scored."""
+        return self.scores.is_file()
+
+    def prediction(self, subject_id: str) -> Path:
+        """Mask that the model made of a subject."""
+        return self.predictions / f"sub-{subject_id}_label-nerve_mask.nii.gz"
+
+    def overlay(self, subject_id: str) -> Path:
+        """Picture of a subject's mask on its image."""
+        return self.predictions / f"sub-{subject_id}_overlay.png"
+
+
+def settings_folder(output_root: Path, name: str, settings: str) -> Path:
+    """Folder of one cross-validation: its folds and their evaluation."""
+    return output_root / name / settings if settings else output_root / name
+
+
+def fold_folder(cross_validation: Path, fold: int) -> FoldFolder:
+    """Folder of one fold of a cross-validation."""
+    return FoldFolder(cross_validation / f"{FOLD_PREFIX}{fold}")
+
+
+def find_folds(cross_validation: Path) -> list[FoldFolder]:
+    """The folds that lie in a cross-validation's folder, by number, complete or not."""
+    paths = [path for path in cross_validation.glob(f"{FOLD_PREFIX}*") if path.name[len(FOLD_PREFIX) :].isdigit()]
+    return sorted((FoldFolder(path) for path in paths if path.is_dir()), key=lambda fold: fold.number)
+
+
+def find_cross_validations(run: Path) -> list[Path]:
+    """Every folder at or below `run` that holds folds.
+
+    Raises:
+        RunError: There is none.
+    """
+    if run.is_dir():
+        candidates = sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()})
+        found = [folder for folder in candidates if find_folds(folder)]
+        if found:
+            return found
+    raise RunError(
+        "run= names a folder of trained folds",
+        found="no fold-<k> folder below it" if run.is_dir() else "no such folder",
+        path=run,
+        remedy="run=outputs/<name> of a sweep, or train one: python -m nerveseg.train fold=0..3",
+    )
+
+
+class Provenance(BaseModel):
+    """Where a fold's results come from.
+
+    Attributes:
+        command: What was typed, without paths of the machine.
+        versions: Of nerveseg and the libraries that matter.
+        commit: Of the checkout, with `-dirty` where it had changes; empty outside a checkout.
+        data: Hash of all input files and of the preprocessing (the slice store's key).
+        config_sha256: Hash of the resolved configuration.
+        device: What it ran on.
+        started: Local time, ISO 8601.
+        training_seconds: Wall-clock time of the training that this process did.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    command: list[str]
+    versions: dict[str, str] = Field(default_factory=lambda: package_versions())
+    commit: str = Field(default_factory=lambda: source_commit())
+    data: str
+    config_sha256: str
+    device: str
+    started: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    training_seconds: float | None = None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def source_commit() -> str:
+    """Commit of the source tree, `-dirty` if it has changes; empty where it is no git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one piece: aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
