@@ -32,11 +32,11 @@ LARGEST_SWEEP = 1000
 """More values in one range are a slip of the finger, not a sweep."""
 
 USAGE = {
-    "simulate": "python -m nerveseg.simulate output=studies/mine",
+    "simulate": "python -m nerveseg.simulate cohort=demo output=my-study",
     "train": "python -m nerveseg.train fold=0..3",
     "evaluate": "python -m nerveseg.evaluate run=outputs/demo",
     "segment": "python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
-    "check": "python -m nerveseg.check study.root=studies/mine",
+    "check": "python -m nerveseg.check study=bids study.root=my-study",
 }
 
 _VALUE_FLAGS = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun")
@@ -152,15 +152,14 @@ def _is_flag(word: str) -> bool:
 
 def _abbreviates(flag: str, name: str) -> bool:
     """Whether argparse would read a flag as this long name (it accepts unique beginnings)."""
-    return len(flag) > 2 and name.startswith(flag)
+    return name.startswith(flag)
 
 
 def _takes(flag: str, value: str) -> bool:
     """Whether the next word is this flag's value."""
     if flag in ("-i", "--info"):
         return value in _INFO
-    takes_value = flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
-    return takes_value and not _is_flag(value)
+    return flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
 
 
 def _has_other_mode(flags: Sequence[str]) -> bool:
@@ -182,9 +181,10 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
     inputs = bare + [word for word in words if word.startswith("input=")]
     if len(inputs) > 1:
         raise ConfigurationError(
-            "segment takes one input", found=" and ".join(map(repr, inputs)),
+            "segment takes one input",
+            found=" and ".join(map(repr, inputs)),
             remedy=f"put a path with spaces in quotes, and name every option; for example: {usage}",
-        )  # fmt: skip
+        )
     if not bare[0]:
         raise ConfigurationError("an input is a path", found="an empty argument", remedy=f"for example: {usage}")
     return [f"input={word}" if _is_bare(word) else word for word in words]

@@ -157,7 +157,8 @@ class FCDenseNet(nn.Module):
         for block, transition in zip(self.up_blocks, self.transitions_up, strict=True):
             x = transition(new, skips.pop())
             new = block(x)
-        return self.classifier(torch.cat([x, new], dim=1) if self.up_blocks else new)
+        logits: Tensor = self.classifier(torch.cat([x, new], dim=1) if self.up_blocks else new)
+        return logits
 
 
 def _layers_of_each_block(layers_per_block: int | Sequence[int], transitions: int) -> list[int]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8
 
-from nerveseg.phantom.atlas import FASCIA, FEMUR, MUSCLES, SCIATIC, VESSELS, Ellipse, interpolate
+from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, SCIATIC, VESSELS, Ellipse, interpolate
 from nerveseg.phantom.fields import Axis, Plane, WaveField
 from nerveseg.phantom.nerve import Nerve, nerve_section
 
 SEPTUM_MM = 0.9
-"""Assumed width of the fat and fascia between two muscles."""
+"""Assumed median width of the fat and fascia between two muscles."""
 
 NEVER_MM = np.float32(1e3)
 
@@ -57,6 +57,9 @@ class Thigh:
         fat_bed_mm: Fat around the nerve.
         bend: Two fields that shift the atlas laterally and anteriorly.
         bend_mm: Standard deviation of the shift.
+        wrinkle: Two fields that make outlines irregular at a finer scale.
+        wrinkle_mm: Standard deviation of that.
+        septa: How the septa between the muscles vary in width.
         nerve: The sciatic nerve.
         nerve_shift_mm: The nerve's place relative to the atlas.
         near_veins: Veins beside the nerve.
@@ -68,13 +71,20 @@ class Thigh:
     fat_bed_mm: float
     bend: tuple[WaveField, WaveField]
     bend_mm: float
+    wrinkle: tuple[WaveField, WaveField]
+    wrinkle_mm: float
+    septa: WaveField
     nerve: Nerve
     nerve_shift_mm: tuple[float, float]
     near_veins: tuple[NearVein, ...]
 
     def to_atlas(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Plane]:
         """Atlas coordinates of a rectangular slice of the subject."""
-        shift_l, shift_a = (field.plane(lateral_mm, anterior_mm, level_mm) * self.bend_mm for field in self.bend)
+        shift_l, shift_a = (
+            self.bend_mm * bend.plane(lateral_mm, anterior_mm, level_mm)
+            + self.wrinkle_mm * wrinkle.plane(lateral_mm, anterior_mm, level_mm)
+            for bend, wrinkle in zip(self.bend, self.wrinkle, strict=True)
+        )
         scale = np.float32(1.0 / self.size)
         atlas_l = (lateral_mm[:, None].astype(np.float32) + shift_l) * scale
         atlas_a = (anterior_mm[None, :].astype(np.float32) + shift_a) * scale
@@ -103,7 +113,7 @@ class Section:
         fascia: To the deep fascia.
         muscle: To the border of the nearest muscle.
         muscle_index: Which one (index into `atlas.MUSCLES`).
-        bone: To the femur's outer surface.
+        bone: To the outer surface of the nearest bone.
         marrow: To the inner surface of its cortical bone.
         arteries: To the nearest artery.
         veins: To the nearest vein that is not beside the nerve.
@@ -132,9 +142,9 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
     atlas_l, atlas_a = thigh.to_atlas(lateral_mm, anterior_mm, level_mm)
     scale = np.float32(thigh.size)
     fascia = _ellipse_distance(Ellipse(*interpolate(FASCIA, level_mm)), atlas_l, atlas_a) * scale
-    muscle, index = _muscles(thigh, atlas_l, atlas_a, level_mm)
-    *femur, cortex_mm = interpolate(FEMUR, level_mm)
-    bone = _ellipse_distance(Ellipse(*femur), atlas_l, atlas_a) * scale
+    septum_mm = np.float32(SEPTUM_MM) * np.exp(0.6 * thigh.septa.plane(lateral_mm, anterior_mm, level_mm))
+    muscle, index = _muscles(thigh, atlas_l, atlas_a, level_mm, septum_mm, lateral_mm[:2])
+    bone, marrow = _bones(thigh, atlas_l, atlas_a, level_mm)
     grid_l, grid_a = np.meshgrid(lateral_mm.astype(np.float32), anterior_mm.astype(np.float32), indexing="ij")
     arteries, veins = _vessels(thigh, grid_l, grid_a, level_mm)
     centre_l, centre_a = thigh.nerve_centre_mm(level_mm)
@@ -145,7 +155,7 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
         muscle=np.maximum(muscle, fascia + np.float32(0.8)),
         muscle_index=index,
         bone=bone,
-        marrow=bone + np.float32(cortex_mm * thigh.size),
+        marrow=marrow,
         arteries=arteries,
         veins=veins,
         near_veins=_near_veins(thigh, grid_l, grid_a, level_mm),
@@ -168,22 +178,49 @@ def _ellipse_distance(ellipse: Ellipse, lateral_mm: Plane, anterior_mm: Plane) -
 
 
 def _muscles(
-    thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float
+    thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float, septum_mm: Plane, neighbours_mm: Axis
 ) -> tuple[Plane, Int8[np.ndarray[Any, Any], "x y"]]:
     best = np.full(atlas_l.shape, NEVER_MM, dtype=np.float32)
     second, index = best.copy(), np.zeros(atlas_l.shape, dtype=np.int8)
     for number, muscle in enumerate(MUSCLES):
         ellipse = muscle.at(level_mm)
         smaller_axis_mm = min(ellipse.lateral_axis_mm, ellipse.anterior_axis_mm)
-        if smaller_axis_mm < 1.2:
+        if smaller_axis_mm < 1.5:
             continue
-        growth_mm = min(3.5, 0.35 * smaller_axis_mm) + 4.0 * (thigh.muscularity - 1.0)
+        growth_mm = min(5.0, 0.4 * smaller_axis_mm) + 3.0 * (thigh.muscularity - 1.0)
         distance = _ellipse_distance(ellipse, atlas_l, atlas_a) - np.float32(growth_mm)
         second = np.minimum(second, np.maximum(best, distance))
         index[distance < best] = number
         best = np.minimum(best, distance)
-    to_septum = (best - second + np.float32(SEPTUM_MM)) / 2
-    return np.maximum(best, to_septum) * np.float32(thigh.size), index
+    scale = np.float32(thigh.size)
+    to_rival = _in_millimetres((best - second) * scale, float(abs(neighbours_mm[1] - neighbours_mm[0])))
+    return np.maximum(best * scale, to_rival + septum_mm / 2), index
+
+
+def _in_millimetres(difference: Plane, step_mm: float) -> Plane:
+    """Distance to the border at which a difference of two distances is zero.
+
+    Where two muscles lie one behind the other their distances grow alike, and the difference alone would make a wide
+    blur of the border.
+    """
+    slope = np.full(difference.shape, 0.1, dtype=np.float32)
+    slope[1:-1, 1:-1] = np.hypot(
+        difference[2:, 1:-1] - difference[:-2, 1:-1], difference[1:-1, 2:] - difference[1:-1, :-2]
+    ) / np.float32(2 * step_mm)
+    return difference / np.clip(slope, 0.1, 2.0)
+
+
+def _bones(thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float) -> tuple[Plane, Plane]:
+    """Signed distances to the outer and the inner surface of the cortical bone."""
+    bone = np.full(atlas_l.shape, NEVER_MM, dtype=np.float32)
+    marrow = bone.copy()
+    for sections in BONES:
+        *ellipse, cortex_mm = interpolate(sections, level_mm)
+        if ellipse[2] < 2.0 or ellipse[3] < 2.0:
+            continue
+        outer = _ellipse_distance(Ellipse(*ellipse), atlas_l, atlas_a) * np.float32(thigh.size)
+        bone, marrow = np.minimum(bone, outer), np.minimum(marrow, outer + np.float32(cortex_mm * thigh.size))
+    return bone, marrow
 
 
 def _disc(lateral_mm: Plane, anterior_mm: Plane, centre: tuple[float, float], radius_mm: float) -> Plane:

@@ -79,9 +79,9 @@ MUSCLES: tuple[Muscle, ...] = (
     Muscle("semitendinosus", True, (
         (-34, -46, 3, 3, 0), (-20, -57, 8, 6, 0), (-24, -62, 14, 10, 0), (-24, -66, 17, 9, 0), (-36, -58, 12, 8, 0))),
     Muscle("biceps femoris, long head", True, (
-        (34, -34, 5, 8, 0), (14, -53, 13, 11, 30), (-1, -60, 17, 12, 10), (-3, -62, 13, 9, 0), (-24, -58, 9, 7, 0))),
+        (44, -20, 5, 8, 0), (18, -53, 13, 11, 30), (-1, -60, 17, 12, 10), (-3, -62, 13, 9, 0), (-24, -58, 9, 7, 0))),
     Muscle("biceps femoris, short head", True, (
-        (32, -28, 5, 8, 0), (20, -34, 12, 11, 30), (10, -31, 10, 9, 20), (10, -26, 3, 3, 0), (10, -24, GONE, GONE, 0))),
+        (39, -18, 4, 7, 0), (23, -34, 12, 11, 30), (10, -31, 10, 9, 20), (10, -26, 3, 3, 0), (10, -24, GONE, GONE, 0))),
     Muscle("gluteus maximus", False, (
         (30, -40, GONE, GONE, 0), (30, -40, GONE, GONE, 0), (28, -42, GONE, GONE, 0), (24, -58, 24, 18, -30),
         (4, -72, 50, 20, -12))),
@@ -99,17 +99,18 @@ MUSCLES: tuple[Muscle, ...] = (
         (16, -28, GONE, GONE, 0))),
 )  # fmt: skip
 
-FASCIA = ((-4, -6, 50, 48, 0), (-6, -11, 56, 56, 0), (-8, -13, 64, 65, 0), (-16, -13, 74, 71, 0), (-24, -8, 86, 80, 0))
+FASCIA = ((-2, -6, 48, 47, 0), (-6, -12, 54, 54, 0), (-8, -14, 61, 61, 0), (-14, -13, 69, 67, 0), (-22, -10, 78, 77, 0))
 """Deep fascia around all muscles: an ellipse per level."""
 
-FEMUR = ((0, -2, 37, 25, 1.5), (0, 0, 17, 15.5, 3.5), (0, 0, 14, 14.5, 5.5), (0, 0, 14.5, 15, 5.5), (3, 0, 18, 17, 4))
-"""Femur per level: centre, outer semi-axes, thickness of the cortical bone."""
+BONES = (
+    ((0, -2, 37, 25, 1.5), (0, 0, 17, 15.5, 3.0), (0, 0, 13.5, 14.5, 5.0), (0, 0, 14, 15, 5.0), (3, 0, 18, 17, 3.5)),
+    ((-44, -42, -130, -130, 2), (-44, -42, -90, -90, 2), (-44, -42, -60, -60, 2), (-44, -42, -34, -36, 2),
+     (-46, -44, 13, 16, 2)),
+)  # fmt: skip
+"""Femur and ischial tuberosity per level: centre, outer semi-axes (negative: absent), thickness of cortical bone."""
 
 SCIATIC = ((-3, -44), (-3, -46), (-11, -43), (-12, -44), (-18, -46))
 """Centre of the sciatic nerve; below the split it is the tibial nerve's course, superficial to the popliteal vein."""
-
-PERONEAL_DRIFT_DEG = 10.0
-"""Direction of the peroneal branch's way from the tibial one: lateral, somewhat anterior along biceps (assumed)."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ laterally. A neuropathy swells a focal or an extended stretch to 1.3 to 3 times 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Complex
 
 from nerveseg.phantom.fields import Plane
 
@@ -18,7 +20,11 @@ TIBIAL_SHARE = 0.72
 CALIBRATED_SEPARATION_MM = 16.0
 """Up to this distance between the two nerves their union is given its area exactly; beyond, they do not overlap."""
 
+FARTHEST_MM = 42.0
+"""Greatest distance between them: the peroneal nerve has reached the fibular head (a real mask ends 51 mm apart)."""
+
 FINE_MM = 0.35
+"""Grid on which the area is measured."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class Nerve:
         """Distance between the centres of the tibial and the peroneal nerve."""
         side_by_side = 0.75 * np.sqrt(self.area_at(level_mm) / np.pi)
         below = max(0.0, self.split_mm - level_mm)
-        return float(side_by_side + self.divergence * below * (1.0 - np.exp(-below / 25.0)))
+        apart = self.divergence * below * (1.0 - np.exp(-below / 25.0))
+        return float(side_by_side + FARTHEST_MM * np.tanh(apart / FARTHEST_MM))
 
     def is_split(self, level_mm: float) -> bool:
         """Whether the level lies below the split."""
@@ -114,10 +121,10 @@ def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm:
 
 
 def peroneal_offset_mm(nerve: Nerve, level_mm: float) -> tuple[float, float]:
-    """Centre of the peroneal part relative to the tibial one; the pair turns towards lateral below the split."""
-    turn = 1.0 - np.exp(-max(0.0, nerve.split_mm - level_mm) / 30.0)
-    direction = np.deg2rad(nerve.tilt_deg * (1.0 - 0.6 * turn))
+    """Centre of the peroneal part relative to the tibial one: along the medial border of biceps, then round it."""
     distance = nerve.separation_mm(level_mm)
+    apart = distance / FARTHEST_MM
+    direction = np.deg2rad(nerve.tilt_deg * (1.0 - apart)) - 0.6 * apart + 1.15 * apart**4
     return float(distance * np.cos(direction)), float(distance * np.sin(direction))
 
 
@@ -147,12 +154,19 @@ def _oval(
     along = (np.cos(angle) * lateral_mm + np.sin(angle) * anterior_mm) / long_mm
     across = (np.cos(angle) * anterior_mm - np.sin(angle) * lateral_mm) / short_mm
     radius = np.sqrt(along**2 + across**2) + 1e-6
-    theta = np.arctan2(across, along)
-    outline = np.ones_like(radius)
-    for harmonic, phase in enumerate(phases, start=2):
-        outline += 0.12 / harmonic * np.cos(harmonic * theta + phase + level_mm / (20.0 * harmonic))
+    outline = 1.0 + _waves((along + np.complex64(1j) * across) / radius, phases, level_mm)
     gradient = np.sqrt((along / long_mm) ** 2 + (across / short_mm) ** 2) / radius + 1e-9
     return np.asarray((radius - outline) / gradient, dtype=np.float32)
+
+
+def _waves(direction: Complex[np.ndarray[Any, Any], "x y"], phases: tuple[float, ...], level_mm: float) -> Plane:
+    """Sum over harmonics m of cos(m theta + phase), by powers of exp(i theta): ten times faster than the cosines."""
+    total = np.zeros(direction.shape, dtype=np.complex64)
+    power = direction.astype(np.complex64)
+    for harmonic, phase in enumerate(phases, start=2):
+        power = power * direction
+        total += power * np.complex64(0.12 / harmonic * np.exp(1j * (phase + level_mm / (20.0 * harmonic))))
+    return np.asarray(total.real)
 
 
 def _smooth_minimum(first: Plane, second: Plane, width_mm: float = 1.2) -> Plane:

@@ -108,8 +108,8 @@ def rate(outline: Outline, image: Image, rater: Rater, difficulty: Difficulty, r
 
 def _box(outline: Outline) -> tuple[slice, slice, slice]:
     """The part of the plane within 6 mm of the nerve, whole along the stack."""
-    near = (outline.distance_mm < 6.0).any(axis=2)
-    spans = [np.flatnonzero(near.any(axis=1 - axis)) for axis in (0, 1)]
+    near = np.asarray((outline.distance_mm < 6.0).any(axis=2))
+    spans = [np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))]
     x, y = (slice(int(s[0]), int(s[-1]) + 1) if s.size else slice(0, 1) for s in spans)
     return x, y, slice(None)
 

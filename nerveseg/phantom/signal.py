@@ -28,6 +28,9 @@ SKIN = 2.0
 NERVE_FAT = 4.2
 """Epineurial fat between the fascicles, with its septa (assumed somewhat below fat)."""
 
+VESSEL_FAT_MM = 0.5
+"""Fat around vessels (assumed)."""
+
 MUSCLE_UNITS = 100.0
 """Image units of healthy muscle."""
 
@@ -95,7 +98,7 @@ def render(
 
     paint(section.skin, SKIN)
     paint(section.skin + np.float32(1.5), FAT * (1.0 + 0.02 * lobules - 0.22 * _ridges(lobules, 0.05)))
-    paint(np.abs(section.fascia) - np.float32(0.35), FASCIA)
+    paint(np.abs(section.fascia) - np.float32(0.05), FASCIA)
     muscle = np.asarray(look.muscle, dtype=np.float32)[section.muscle_index]
     oedema = np.asarray(look.oedema, dtype=np.float32)[section.muscle_index]
     patches = np.clip(0.75 + 0.45 * look.patches.plane(*axes_mm, level_mm), 0.0, 1.4)
@@ -103,9 +106,10 @@ def render(
     paint(section.bone, CORTICAL_BONE)
     paint(section.marrow, MARROW * (1.0 + 0.03 * lobules))
     paint(section.nerve - np.float32(fat_bed_mm), FAT * (0.97 + 0.02 * lobules))
+    vessels = np.minimum(np.minimum(section.arteries, section.veins), section.near_veins)
+    paint(vessels - np.float32(VESSEL_FAT_MM), 0.7 * FAT)
     paint(section.arteries, FASCIA)
     paint(section.arteries + np.float32(0.5), ARTERY)
-    paint(np.minimum(section.veins, section.near_veins) - np.float32(0.3), FASCIA)
     paint(section.veins, look.vein)
     paint(section.near_veins, look.near_vein)
     paint(section.nerve - np.float32(0.25), FASCIA)

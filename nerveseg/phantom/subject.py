@@ -115,7 +115,7 @@ def _draw_nerve(rng: np.random.Generator, participant: Participant, levels_mm: A
     return Nerve(
         area_mm2=float(np.clip(rng.normal(45.0, 11.0), 28.0, 65.0)),
         split_mm=float(np.clip(rng.normal(split_mm, split_sd_mm), 0.0, 200.0)),
-        divergence=float(rng.uniform(0.22, 0.42)),
+        divergence=float(rng.uniform(0.18, 0.36)),
         flatness=float(rng.uniform(1.0, 1.35)),
         tilt_deg=float(rng.normal(15.0, 12.0)),
         wave_phases=tuple(float(v) for v in rng.uniform(0, 2 * np.pi, 6)),
@@ -131,7 +131,7 @@ def _draw_lesion(rng: np.random.Generator, participant: Participant, levels_mm: 
     return Lesion(
         centre_mm=float(levels_mm[0] + span_mm * rng.uniform(0.2, 0.8)),
         half_length_mm=float(max(10.0, share * span_mm)),
-        swelling=float(rng.uniform(1.3, 3.0) ** 0.9),
+        swelling=float(1.3 + 1.7 * rng.beta(1.2, 3.5)),
         signal_gain=float(rng.uniform(1.2, 1.7)),
     )
 
@@ -144,6 +144,9 @@ def _draw_thigh(rng: np.random.Generator, nerve: Nerve) -> Thigh:
         fat_bed_mm=float(rng.uniform(0.8, 3.0)),
         bend=(WaveField.draw(rng, (22.0, 22.0, 90.0), 20), WaveField.draw(rng, (22.0, 22.0, 90.0), 20)),
         bend_mm=2.2,
+        wrinkle=(WaveField.draw(rng, (7.0, 7.0, 40.0), 40), WaveField.draw(rng, (7.0, 7.0, 40.0), 40)),
+        wrinkle_mm=0.5,
+        septa=WaveField.draw(rng, (9.0, 9.0, 40.0), 32),
         nerve=nerve,
         nerve_shift_mm=(float(rng.normal(0.0, 2.0)), float(rng.normal(0.0, 1.5))),
         near_veins=tuple(_draw_vein(rng) for _ in range(int(rng.integers(1, 3)))),

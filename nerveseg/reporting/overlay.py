@@ -1,9 +1,9 @@
 """One axial slice with the outlines of masks, as a radiologist looks at it (paper, Figure 3).
 
 The patient's right is on the left of the picture and anterior is up. Pixels are enlarged, never interpolated, and an
-outline is the line of the mask's own edge pixels, one screen pixel wide. Where outlines coincide they take turns along
-the line, so that none hides another. The consensus is blue and the automatic segmentation green, as in the paper, in
-tones that stay apart under red-green colour blindness.
+outline runs inside the mask along its edge, at most a quarter of a pixel wide or one screen pixel. Where outlines
+coincide they take turns along the line, so that none hides another. The consensus is blue and the automatic
+segmentation green, as in the paper, in tones that stay apart under red-green colour blindness.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def overlay(
     scale = scale or max(2, _LEGIBLE_PIXELS // max(grey[box].shape))
     picture = np.repeat(_enlarged(grey[box], scale)[..., None], 3, axis=2)
     if contours:
-        lines = np.stack([_outline(_enlarged(mask[box], scale)) for mask in contours.values()])
+        lines = np.stack([_outline(_enlarged(mask[box], scale), max(1, scale // 4)) for mask in contours.values()])
         for line, colour in zip(_in_turns(lines), colours(list(contours)).values(), strict=True):
             picture[line] = colour
     return picture
@@ -81,7 +81,7 @@ def best_slice(reference: Mask, prediction: Mask) -> int:
     for mask in (reference, prediction):
         if mask.any():
             return int(np.argmax(mask.sum(axis=(0, 1))))
-    return reference.shape[2] // 2
+    return int(reference.shape[2]) // 2
 
 
 def save_png(path: Path, rgb: Rgb) -> None:
@@ -89,7 +89,7 @@ def save_png(path: Path, rgb: Rgb) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        imsave(aside, rgb, format="png", metadata={"Software": None})
+        imsave(aside, rgb, format="png")
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -115,8 +115,11 @@ def _enlarged(pixels: np.ndarray[Any, np.dtype[Any]], scale: int) -> np.ndarray[
     return pixels[::-1, ::-1].T.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _outline(mask: Bool[np.ndarray[Any, Any], "height width"]) -> Bool[np.ndarray[Any, Any], "height width"]:
-    return mask & ~np.asarray(binary_erosion(mask, np.ones((3, 3))), dtype=np.bool_)
+def _outline(
+    mask: Bool[np.ndarray[Any, Any], "height width"], line_pixels: int
+) -> Bool[np.ndarray[Any, Any], "height width"]:
+    inside = binary_erosion(mask, np.ones((3, 3), dtype=np.bool_), iterations=line_pixels)
+    return np.asarray(mask & ~inside, dtype=np.bool_)
 
 
 def _in_turns(
@@ -126,4 +129,4 @@ def _in_turns(
     shared = np.maximum(lines.sum(axis=0), 1)
     row, column = np.indices(lines.shape[1:])
     turn = (row + column) // _DASH_PIXELS % shared
-    return lines & (np.cumsum(lines, axis=0) - 1 == turn)
+    return np.asarray(lines & (np.cumsum(lines, axis=0) - 1 == turn), dtype=np.bool_)

@@ -1,0 +1,60 @@
+"""Is a study fit to use: every fault of its files and their geometry, found in one pass.
+
+The faults of the list itself (folder, table, templates, missing files) are those of `study.list_subjects`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveseg.data.consensus import majority_vote
+from nerveseg.data.preprocessing import Crop, Preprocessing
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes import Grid, read_mask
+from nerveseg.errors import NervesegError
+from nerveseg.types import Mask
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """What was found out about one subject.
+
+    Attributes:
+        subject: The subject.
+        faults: What keeps it from being used.
+        warnings: What is allowed but probably not meant.
+    """
+
+    subject: Subject
+    faults: tuple[NervesegError, ...]
+    warnings: tuple[str, ...]
+
+
+def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
+    """Read all volumes of a subject; each file's fault is found, whatever the others hold."""
+    faults: list[NervesegError] = []
+    grid: Grid | None = None
+    try:
+        grid = study.read_channels(subject)[1]
+    except NervesegError as error:
+        faults.append(error)
+    masks: list[Mask] = []
+    for path in subject.raters.values():
+        rule = study.description
+        try:
+            masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
+        except NervesegError as error:
+            faults.append(error)
+    warnings = () if faults else _consensus_warnings(majority_vote(masks), preprocessing)
+    return SubjectReport(subject, tuple(faults), warnings)
+
+
+def _consensus_warnings(consensus: Mask, preprocessing: Preprocessing) -> tuple[str, ...]:
+    if not consensus.any():
+        return ("the consensus of the raters holds no nerve",)
+    crop = Crop(shape=(consensus.shape[0], consensus.shape[1]), size=preprocessing.size)
+    outside = np.count_nonzero(consensus) - np.count_nonzero(crop.apply(consensus))
+    x, y = preprocessing.size
+    return (f"{outside} nerve voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()

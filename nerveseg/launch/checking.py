@@ -1,0 +1,48 @@
+"""The `check` command: every fault of a study on the screen, and an exit code that says whether there was one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from nerveseg.data.faults import check_subject
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.study import Study, list_subjects
+from nerveseg.errors import NervesegError, StudyError
+from nerveseg.launch.command import report
+from nerveseg.launch.configuration import section
+from nerveseg.launch.studies import study_description
+
+
+def check_configured_study(config: dict[str, Any], console: Console) -> None:
+    """Check a study's list and then every file of it.
+
+    Raises:
+        StudyError: There were faults; each was printed.
+    """
+    description = study_description(config["study"])
+    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
+    subjects, listed = list_subjects(description)
+    faults: list[NervesegError] = list(listed)
+    warnings: list[str] = []
+    for subject in track(subjects, "checking", console=console, transient=True):
+        found = check_subject(Study(description, subjects), subject, preprocessing)
+        faults += found.faults
+        warnings += [f"sub-{subject.id}: {warning}" for warning in found.warnings]
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+    for fault in faults:
+        report(fault)
+    if faults:
+        raise StudyError(
+            "a study has no faults",
+            found=f"{len(faults)}, listed above",
+            path=description.root,
+            remedy="mend them and run check again",
+        )
+    cohorts = sorted({subject.cohort for subject in subjects})
+    console.print(
+        f"{description.name}: {len(subjects)} subjects ({', '.join(cohorts)}) are fit to use", highlight=False
+    )

@@ -1,0 +1,114 @@
+"""Running an entry point: arguments rewritten, Hydra started, errors turned into one line and an exit code.
+
+Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from nerveseg.errors import NervesegError
+from nerveseg.launch.arguments import rewrite
+
+INPUT_MISTAKE = 2
+INTERRUPTED = 130
+
+Job = Callable[[Any], None]
+console = Console() if sys.stdout.isatty() else Console(width=100)
+
+
+def run_command(
+    verb: str,
+    job: Job,
+    argv: Sequence[str] | None = None,
+    around: Callable[[list[str], Callable[[], None]], None] | None = None,
+) -> int:
+    """Run one entry point.
+
+    Args:
+        verb: Names the configuration, `conf/<verb>.yaml`.
+        job: Called with the configuration of each job.
+        argv: What was typed after the verb; by default that of this process.
+        around: Gets the rewritten arguments and a function that runs Hydra; does what comes before and after the jobs.
+
+    Returns:
+        The exit code.
+    """
+    typed = list(sys.argv[1:] if argv is None else argv)
+    _quieten()
+    try:
+        arguments = rewrite(verb, typed)
+        jobs = _Jobs(job)
+        if around and not _only_asks(arguments):
+            around(arguments, lambda: _run_hydra(verb, jobs, arguments))
+        else:
+            _run_hydra(verb, jobs, arguments)
+        return INPUT_MISTAKE if jobs.failed else 0
+    except NervesegError as error:
+        report(error)
+        return INPUT_MISTAKE
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command continues")
+        return INTERRUPTED
+
+
+def report(error: NervesegError) -> None:
+    """Print an error as one line on the error stream."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+class _Jobs:
+    """A job for Hydra's launchers that keeps a user's mistake from becoming a traceback, and other jobs going."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.failed = 0
+
+    def __call__(self, config: Any) -> None:
+        try:
+            self.job(config)
+        except NervesegError as error:
+            self.failed += 1
+            report(error)
+
+
+def _only_asks(arguments: Sequence[str]) -> bool:
+    """Whether Hydra is to print something instead of running (`--help`, `--cfg job`, ...)."""
+    flags = ("--help", "--hydra-help", "--cfg", "--info", "--version", "--shell-completion", "-c", "-i", "-h", "-sc")
+    return any(argument.split("=")[0] in flags for argument in arguments)
+
+
+def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from nerveseg.launch.configuration import config_folder, configuration_error
+
+    def task(config: Any) -> None:
+        jobs(config)
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise configuration_error(error) from error
+    finally:
+        sys.argv = program
+
+
+def _quieten() -> None:
+    """Silence what libraries say to developers; nothing here concerns the user's data."""
+    import logging
+
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*number of training batches.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)

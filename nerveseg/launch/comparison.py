@@ -1,0 +1,158 @@
+"""The comparison at the end: Table 1 of a cross-validation from its files, or of raters alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.study import Study, open_study
+from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.evaluation.comparisons import write_scores
+from nerveseg.evaluation.tables import reference_table, render_table1, table1, table1_markdown
+from nerveseg.launch.configuration import section
+from nerveseg.launch.scoring import rater_names, score_subject
+from nerveseg.launch.studies import prepared_slices, study_description
+from nerveseg.runs import FoldFolder, Provenance, find_folds, write_text
+
+Reference = Literal["paper"] | None
+
+
+def compare_cross_validation(folder: Path, reference: Reference, console: Console) -> None:
+    """Score the predictions of all complete folds again, from the files, and write and print Table 1.
+
+    Args:
+        folder: Holds the folds.
+        reference: A published table to show beside ours.
+        console: Where Table 1 is printed.
+
+    Raises:
+        RunError: No fold is complete, or the study changed since the training.
+    """
+    folds = find_folds(folder)
+    complete = [fold for fold in folds if fold.is_complete]
+    if not complete:
+        raise RunError(
+            "at least one fold is complete",
+            found="none",
+            path=folder,
+            remedy="train: the same command continues what was begun",
+        )
+    config = read_run_config(complete[0])
+    missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
+    study = open_study(study_description(config["study"]))
+    scores = _score_folds(study, config, complete, console)
+    output = folder / "evaluation"
+    table = write_tables(scores, study, output)
+    _print_table(table, _reference(reference), study, console)
+    if missing:
+        console.print(
+            f"Only part of the cross-validation: fold {', '.join(map(str, missing))} is missing.", style="bold"
+        )
+    console.print(f"tables: {output}\nmasks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
+
+
+def compare_raters(study: Study, output: Path, reference: Reference, console: Console) -> None:
+    """Table 1 of the raters alone: pairs, and each against the consensus.
+
+    Raises:
+        ConfigurationError: The study has one rater, so there is nothing to compare.
+    """
+    raters = rater_names(study)
+    if len(raters) < 2:
+        raise ConfigurationError(
+            "raters are compared with one another, so a study needs two",
+            found=", ".join(raters),
+            remedy="run=outputs/<name> judges automatic masks against the one rater",
+        )
+    subjects = track(study.subjects, "comparing raters", console=console, transient=True)
+    scores = pd.concat([score_subject(study, subject) for subject in subjects], ignore_index=True)
+    table = write_tables(scores, study, output)
+    _print_table(table, _reference(reference), study, console)
+    _print_consensus(study, console)
+    console.print(f"tables: {output}", highlight=False, soft_wrap=True)
+
+
+def read_run_config(fold: FoldFolder) -> dict[str, Any]:
+    """The configuration that a fold was trained with.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RunError(
+            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
+        ) from error
+    if not isinstance(config, dict):
+        raise RunError(
+            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
+        )
+    return config
+
+
+def write_tables(scores: pd.DataFrame, study: Study, output: Path) -> pd.DataFrame:
+    """Write scores.csv, table1.csv and table1.md, and return Table 1."""
+    write_scores(output / "scores.csv", scores)
+    table = table1(scores, rater_names(study))
+    write_text(output / "table1.csv", table.to_csv(index=False, lineterminator="\n"))
+    title = f"# {_title(study)}\n\n"
+    write_text(output / "table1.md", title + table1_markdown(table))
+    return table
+
+
+def _score_folds(study: Study, config: dict[str, Any], folds: list[FoldFolder], console: Console) -> pd.DataFrame:
+    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
+    store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
+    tests = []
+    for fold in track(folds, "comparing", console=console, transient=True):
+        _check_data(fold, store.key)
+        for subject in study.subjects:
+            prediction = fold.prediction(subject.id)
+            if prediction.is_file():
+                tests.append(score_subject(study, subject, store.consensus(subject.id), prediction, fold.number))
+    return pd.concat(tests, ignore_index=True)
+
+
+def _check_data(fold: FoldFolder, key: str) -> None:
+    trained_on = Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8")).data
+    if trained_on != key:
+        raise RunError(
+            "a fold is judged on the data it was trained on",
+            found=f"data {key}, trained on {trained_on}",
+            path=fold.path,
+            remedy="restore the study's files, or train again under another name=",
+        )
+
+
+def _reference(name: Reference) -> pd.DataFrame | None:
+    if name is None:
+        return None
+    if name != "paper":
+        raise ConfigurationError("reference_table is null or paper", found=name)
+    return reference_table(name)
+
+
+def _title(study: Study) -> str:
+    synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
+    return f"Table 1, {synthetic}{study.description.name}"
+
+
+def _print_table(table: pd.DataFrame, reference: pd.DataFrame | None, study: Study, console: Console) -> None:
+    console.print()
+    console.print(_title(study), style="bold", highlight=False)
+    console.print(render_table1(table, reference))
+
+
+def _print_consensus(study: Study, console: Console) -> None:
+    for subject in study.subjects[:10]:
+        voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
+        console.print(
+            f"consensus of {', '.join(rater_names(study))}, sub-{subject.id}: {voxels:,} voxels", highlight=False
+        )

@@ -1,0 +1,128 @@
+"""Configurations: where they lie, how they are composed, and how their sections become typed records and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from nerveseg.errors import ConfigurationError, NervesegError
+
+ALLOWED_TARGETS = ("nerveseg.networks.", "nerveseg.data.augmentation.", "torch.optim.")
+"""Hydra's `instantiate` calls nearly anything that a config names; here it calls these."""
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+def config_folder() -> Path:
+    """The folder conf/: inside the installed package, or at the top of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a command, as Hydra would hand it to a job.
+
+    Raises:
+        ConfigurationError: An override names no option or no choice that exists.
+    """
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return compose(verb, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise configuration_error(error) from error
+
+
+def job_overrides() -> list[str]:
+    """The overrides of the Hydra job that is running."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def configuration_error(error: Exception) -> NervesegError:
+    """An error of Hydra or OmegaConf in our words, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("object_type=", "To append to your config", "Hint"))]
+    full = [line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")]
+    found = " ".join(line for line in lines if not line.startswith("full_key: "))
+    return ConfigurationError(
+        "options and their values are those of conf/",
+        found=f"{found} ({full[0]})" if full else found,
+        remedy="`--cfg job` prints all options with their values; `+key=value` adds one that conf/ does not have",
+    )
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration in plain types.
+
+    Raises:
+        ConfigurationError: A value that has to be given is missing, or an interpolation leads nowhere.
+    """
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise configuration_error(error) from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def section(kind: type[Section], values: Mapping[str, Any], key: str) -> Section:
+    """A section of the configuration as a typed record.
+
+    Args:
+        kind: The record.
+        values: The section in plain types.
+        key: Its name, for errors.
+
+    Raises:
+        ConfigurationError: A value is missing, unknown, or of the wrong kind.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join([key, *(str(part) for part in first["loc"])])
+        raise ConfigurationError(
+            f"{option}: {first['msg'][:1].lower()}{first['msg'][1:]}",
+            found=first.get("input"),
+            remedy=f"options of {key}: {', '.join(kind.model_fields)}",
+        ) from error
+
+
+def build(values: Mapping[str, Any], key: str, **arguments: Any) -> Any:
+    """Call what a section's `_target_` names.
+
+    Args:
+        values: The section in plain types.
+        key: Its name, for errors.
+        **arguments: Further keyword arguments.
+
+    Raises:
+        ConfigurationError: The target is not one of `ALLOWED_TARGETS`, or does not take these options.
+    """
+    target = str(values.get("_target_", ""))
+    if not target.startswith(ALLOWED_TARGETS):
+        raise ConfigurationError(
+            f"{key}._target_ begins with one of " + ", ".join(ALLOWED_TARGETS),
+            found=target or "nothing",
+            remedy=f"choose a file of conf/{key}/",
+        )
+    try:
+        return instantiate(dict(values), **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, NervesegError):
+            raise cause from error
+        raise ConfigurationError(
+            f"the options of {key} are those of {target}",
+            found=cause or str(error).splitlines()[0],
+            remedy=f"see the file of conf/{key}/ that you chose",
+        ) from error

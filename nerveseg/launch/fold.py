@@ -1,0 +1,237 @@
+"""One fold from its configuration to its scores: split, slices, training, bundle, prediction, scores.
+
+Each step leaves files, and the scores come last, so a fold with scores is complete. Test subjects are predicted with
+the last epoch's weights and through the bundle: what is judged is what is shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import Logger, WandbLogger
+from rich.console import Console
+
+from nerveseg.data.datamodule import SliceDataModule
+from nerveseg.data.folds import Fold, select_fold, split_folds
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slices import SliceStore
+from nerveseg.data.study import Study
+from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.launch.configuration import build, section
+from nerveseg.launch.settings import TrainingJob, check_unchanged
+from nerveseg.launch.studies import open_configured_study, prepared_slices
+from nerveseg.launch.testing import test_fold
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.runs import Provenance, package_versions, write_text
+from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.devices import Device, choose_device
+from nerveseg.training.loggers import MetricsFile, wandb_logger
+from nerveseg.training.progress import FoldProgress
+from nerveseg.training.segmenter import Segmenter, start_at_class_prior
+
+CLASSES = 2
+"""Background and nerve."""
+
+
+@dataclass(frozen=True)
+class FoldInput:
+    """What a fold is trained and tested on.
+
+    Attributes:
+        study: The opened study.
+        fold: Its training and test subjects.
+        store: Its slices and consensus masks.
+        preprocessing: How the slices were made.
+    """
+
+    study: Study
+    fold: Fold
+    store: SliceStore
+    preprocessing: Preprocessing
+
+    @property
+    def training_ids(self) -> list[str]:
+        """Ids of the training subjects."""
+        return [subject.id for subject in self.fold.train]
+
+
+def run_fold(job: TrainingJob, console: Console) -> None:
+    """Train and test one fold, or continue it; a complete one is left alone.
+
+    Raises:
+        NervesegError: Anything about the configuration, the study or the folder that the user can mend.
+    """
+    check_unchanged(job)
+    if job.folder.is_complete:
+        console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
+        return
+    device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
+    loaded = load_fold(job, console)
+    network = build_network(job.config, len(loaded.study.description.images))
+    segmenter = build_segmenter(job.config, network)
+    if job.config["optimization"]["class_prior_bias"]:
+        start_at_class_prior(network, loaded.store.foreground_share(loaded.training_ids))
+    _begin_folder(job, loaded, device)
+    train, test = loaded.fold.train, loaded.fold.test
+    console.print(
+        f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
+    )
+    loggers = _loggers(job)
+    _train(job, loaded, segmenter, device, loggers, console)
+    save_bundle(job.folder.model, network, _describe(job, loaded, network))
+    wandb_run = next((logger.experiment for logger in loggers if isinstance(logger, WandbLogger)), None)
+    test_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
+    if wandb_run is not None:
+        wandb_run.finish()
+
+
+def load_fold(job: TrainingJob, console: Console) -> FoldInput:
+    """The study of a job, its split and its slices.
+
+    Raises:
+        NervesegError: The study cannot be read, or not be split so.
+    """
+    config = job.config
+    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
+    study = open_configured_study(config["study"], console)
+    folds = split_folds(study.subjects, **config["folds"])
+    fold = select_fold(folds, config["fold"])
+    store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
+    return FoldInput(study, fold, store, preprocessing)
+
+
+def build_network(config: dict[str, Any], channels: int) -> FCDenseNet:
+    """The untrained network, its weights drawn from the training's seed.
+
+    Raises:
+        ConfigurationError: The network does not take these options.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    network = build(config["network"], "network", in_channels=channels, classes=CLASSES)
+    assert isinstance(network, FCDenseNet)
+    return network
+
+
+def build_segmenter(config: dict[str, Any], network: FCDenseNet) -> Segmenter:
+    """The network with its loss, optimizer and schedule.
+
+    Raises:
+        ConfigurationError: Optimizer or schedule do not exist or do not take these options.
+    """
+    optimization = config["optimization"]
+    optimizer = build(optimization["optimizer"], "optimization.optimizer")
+    schedule = build(optimization["schedule"], "optimization.schedule")
+    return Segmenter(network, optimizer, schedule, config["seed"])
+
+
+def build_datamodule(config: dict[str, Any], loaded: FoldInput) -> SliceDataModule:
+    """Augmented batches of the training subjects' slices.
+
+    Raises:
+        ConfigurationError: The augmentation does not take these options.
+    """
+    return SliceDataModule(
+        loaded.store,
+        loaded.training_ids,
+        augmentation=build(config["augmentation"], "augmentation"),
+        batch_size=config["optimization"]["batch_size"],
+        seed=config["seed"],
+        workers=config["trainer"]["workers"],
+    )
+
+
+def _train(
+    job: TrainingJob,
+    loaded: FoldInput,
+    segmenter: Segmenter,
+    device: Device,
+    loggers: list[Logger],
+    console: Console,
+) -> None:
+    checkpoint = job.folder.last_checkpoint
+    resumed = checkpoint if checkpoint.is_file() else None
+    if resumed:
+        console.print(f"{job.title} goes on from its last checkpoint", highlight=False)
+    trainer = pl.Trainer(
+        accelerator=device.accelerator,
+        devices=1,
+        precision=device.precision,
+        max_epochs=job.config["optimization"]["epochs"],
+        logger=loggers,
+        callbacks=[
+            last_epoch_checkpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"]),
+            LearningRateMonitor(logging_interval="step"),
+            FoldProgress(console, job.title),
+        ],
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        default_root_dir=job.folder.path,
+    )
+    started = time.monotonic()
+    trainer.fit(segmenter, build_datamodule(job.config, loaded), ckpt_path=resumed, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    provenance = Provenance.model_validate_json(job.folder.provenance.read_text(encoding="utf-8"))
+    seconds = (provenance.training_seconds or 0) + time.monotonic() - started
+    _write_provenance(job, provenance.model_copy(update={"training_seconds": round(seconds, 1)}))
+
+
+def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:
+    """Say in the folder what it is, before anything is computed."""
+    if job.folder.provenance.is_file():
+        return
+    text = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
+    provenance = Provenance(
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        data=loaded.store.key,
+        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        device=device.description,
+    )
+    write_text(job.folder.config, text)
+    _write_provenance(job, provenance)
+
+
+def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
+    write_text(job.folder.provenance, json.dumps(provenance.model_dump(), indent=1) + "\n")
+
+
+def _loggers(job: TrainingJob) -> list[Logger]:
+    settings = job.config["logger"]["wandb"]
+    group = job.cross_validation.relative_to(job.config["output_root"]).as_posix()
+    wandb = wandb_logger(
+        settings["mode"], settings["project"], group, f"{group}/{job.folder.path.name}", job.folder.path, job.config
+    )
+    return [MetricsFile(job.folder.path / "metrics.csv"), *([wandb] if wandb else [])]
+
+
+def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:
+    description, config = loaded.study.description, job.config
+    stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
+    x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
+    return ModelDescription(
+        architecture=Architecture(name=type(network).__name__, arguments=network.arguments),
+        channels=list(description.images),
+        spacing_mm=(x, y, z),
+        preprocessing=loaded.preprocessing,
+        foreground=description.foreground,
+        training=TrainingRecord(
+            study=description.name,
+            synthetic=description.synthetic,
+            subjects={subject.id: subject.sha256 for subject in stored},
+            fold=loaded.fold.number,
+            epochs=config["optimization"]["epochs"],
+            seed=config["seed"],
+            folds_seed=config["folds"]["seed"],
+        ),
+        versions=package_versions(),
+    )

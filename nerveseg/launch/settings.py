@@ -1,0 +1,123 @@
+"""What a training job is: its configuration in plain types, its place on disk, and what makes it another experiment.
+
+A run's folder is named after the overrides that change the result. Overrides that only say where or on what to compute
+(`trainer`, `logger`, `study.root`, `output_root`) do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.launch.arguments import split_sweep
+from nerveseg.runs import FoldFolder, fold_folder, settings_folder
+
+PLACE_KEYS = (
+    "fold",
+    "name",
+    "experiment",
+    "output_root",
+    "reference_table",
+    "trainer",
+    "logger",
+    "hydra",
+    "study.root",
+)
+"""Keys that do not change what a fold computes (with what lies below them)."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One fold to train.
+
+    Attributes:
+        config: Resolved, in plain types.
+        cross_validation: Folder of all folds with these settings.
+        folder: Folder of this fold.
+    """
+
+    config: dict[str, Any]
+    cross_validation: Path
+    folder: FoldFolder
+
+    @property
+    def title(self) -> str:
+        """Names the job on screen."""
+        return f"fold {self.config['fold']}"
+
+
+def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJob:
+    """The job of a configuration that was composed with these overrides.
+
+    Raises:
+        ConfigurationError: `fold` is no number of a fold.
+    """
+    fold, count = config["fold"], config["folds"]["count"]
+    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
+        raise ConfigurationError(
+            f"fold is a number from 0 to {count - 1}",
+            found=fold,
+            remedy=f"fold=0..{count - 1} trains all of them; folds.count sets their number",
+        )
+    folder = settings_folder(Path(config["output_root"]), str(config["name"]), settings_name(overrides))
+    return TrainingJob(config, folder, fold_folder(folder, fold))
+
+
+def settings_name(overrides: Sequence[str]) -> str:
+    """Name of the folder for the overrides that change the result; empty where there is none.
+
+    >>> settings_name(["fold=0", "network.growth_rate=16", "trainer=cpu"])
+    'network.growth_rate=16'
+    """
+    fixed, swept = split_sweep(overrides)
+    telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _is_place(override))
+    return re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
+
+
+def check_unchanged(job: TrainingJob) -> None:
+    """Refuse to continue, or to skip, a fold that was begun with another configuration.
+
+    Raises:
+        RunError: The configuration differs from the folder's own in something that changes the result.
+    """
+    if not job.folder.config.is_file():
+        return
+    before = yaml.safe_load(job.folder.config.read_text(encoding="utf-8"))
+    changes = differences(_telling(before), _telling(job.config))
+    if changes:
+        raise RunError(
+            "a run is continued with the configuration it was begun with",
+            found="; ".join(changes),
+            path=job.folder.path,
+            remedy="name=<another> for a new run, or delete the folder",
+        )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested configurations, as `key: before -> after`."""
+    changes = []
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key}: {old} -> {new}")
+    return changes
+
+
+def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that changes the result."""
+    telling = {key: value for key, value in config.items() if key not in PLACE_KEYS}
+    telling["study"] = {key: value for key, value in config["study"].items() if key != "root"}
+    return telling
+
+
+def _is_place(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return any(key == place or key.startswith((f"{place}.", f"{place}/")) for place in PLACE_KEYS)

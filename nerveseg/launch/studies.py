@@ -1,0 +1,69 @@
+"""Opening the study that a configuration names; a synthetic one is simulated first where its folder does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slices import SliceStore, prepare_slices
+from nerveseg.data.study import Study, StudyDescription, open_study
+from nerveseg.launch.configuration import section
+
+
+def study_description(values: Mapping[str, Any]) -> StudyDescription:
+    """The study section of a configuration, without what is needed to simulate it.
+
+    Raises:
+        ConfigurationError: An option is missing or unknown.
+    """
+    return section(StudyDescription, {key: value for key, value in values.items() if key != "simulate"}, "study")
+
+
+def open_configured_study(values: Mapping[str, Any], console: Console) -> Study:
+    """Open a study, simulated first if it is the synthetic one and not there.
+
+    Args:
+        values: The study section in plain types.
+        console: Told what happens.
+
+    Raises:
+        StudyError: Something the study needs is missing.
+    """
+    description = study_description(values)
+    if values.get("simulate") and not description.root.exists():
+        simulate(values["simulate"], description.root, workers=1, console=console)
+    return open_study(description)
+
+
+def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Console) -> None:
+    """Write a synthetic study.
+
+    Raises:
+        StudyError: The folder exists already.
+    """
+    from nerveseg.phantom.cohort import CohortSpec, write_cohort
+
+    spec = section(CohortSpec, cohort, "cohort")
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"simulating the study {spec.name}", total=None)
+        write_cohort(spec, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
+    console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
+
+
+def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Path, console: Console) -> SliceStore:
+    """The study's slice store below the output folder, made where it does not exist.
+
+    Raises:
+        VolumeError: A file cannot be read.
+        GeometryError: A mask does not lie on its image's grid.
+    """
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
+        return prepare_slices(
+            study, preprocessing, output_root / "slices", lambda done, total: progress.update(task, completed=done)
+        )

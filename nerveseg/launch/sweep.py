@@ -1,0 +1,81 @@
+"""Before and after the jobs of `train`: the study is made once, mistakes are found early, the comparison comes last.
+
+The end of a sweep belongs here and not to a Hydra callback: Hydra 1.3 skips `on_multirun_end` after a failed job and
+swallows errors in it. Which jobs a sweep has is asked of Hydra's own sweeper, so any launcher may run them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from nerveseg.errors import RunError
+from nerveseg.launch.arguments import is_multirun
+from nerveseg.launch.comparison import compare_cross_validation
+from nerveseg.launch.configuration import compose_config, plain
+from nerveseg.launch.settings import TrainingJob, check_unchanged, training_job
+from nerveseg.launch.studies import open_configured_study
+from nerveseg.runs import find_folds
+
+
+def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], console: Console) -> None:
+    """Check all jobs, run them, and compare every cross-validation that is complete.
+
+    Args:
+        arguments: Rewritten for Hydra.
+        run_jobs: Runs Hydra, one job or several.
+        console: Told what happens.
+
+    Raises:
+        NervesegError: A mistake in any job's configuration or study, found before the first one starts.
+        RunError: Jobs failed; the others are complete.
+    """
+    jobs = planned_jobs(arguments)
+    for job in jobs:
+        check_unchanged(job)
+    if not all(job.folder.is_complete for job in jobs):
+        open_configured_study(jobs[0].config["study"], console)
+    run_jobs()
+    failed = [job for job in jobs if not job.folder.is_complete]
+    for folder in dict.fromkeys(job.cross_validation for job in jobs):
+        _compare_if_complete(folder, [job for job in jobs if job.cross_validation == folder], console)
+    if failed:
+        names = ", ".join(str(job.folder.path) for job in failed)
+        raise RunError(
+            "every job of a sweep ends well",
+            found=f"not complete: {names}",
+            remedy="mend what the lines above say; the same command does only what is missing",
+        )
+
+
+def planned_jobs(arguments: Sequence[str]) -> list[TrainingJob]:
+    """The jobs that Hydra makes of these arguments.
+
+    Raises:
+        ConfigurationError: A job's configuration cannot be composed.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    return [
+        training_job(plain(compose_config("train", job)), job)
+        for job in (_job_overrides(overrides) if is_multirun(arguments) else [overrides])
+    ]
+
+
+def _job_overrides(overrides: list[str]) -> list[list[str]]:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
+
+
+def _compare_if_complete(folder: Path, jobs: list[TrainingJob], console: Console) -> None:
+    config = jobs[0].config
+    complete = {fold.number for fold in find_folds(folder) if fold.is_complete}
+    missing = sorted(set(range(config["folds"]["count"])) - complete)
+    if missing and (len(jobs) == 1 or not complete):
+        console.print(f"the comparison follows when fold {', '.join(map(str, missing))} is done too", highlight=False)
+        return
+    compare_cross_validation(folder, config["reference_table"], console)

@@ -1,0 +1,28 @@
+"""`python -m nerveseg.simulate`: write a synthetic study."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nerveseg.launch.command import console, run_command
+
+
+def simulate_study(config: Any) -> None:
+    """Simulate the configured cohort."""
+    from nerveseg.launch.configuration import plain
+    from nerveseg.launch.studies import simulate
+
+    options = plain(config)
+    simulate(options["cohort"], Path(options["output"]), options["workers"], console)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command("simulate", simulate_study, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

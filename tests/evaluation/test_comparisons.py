@@ -1,0 +1,170 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nerveseg.errors import GeometryError, RunError, StudyError
+from nerveseg.evaluation.comparisons import (
+    SCORE_COLUMNS,
+    SubjectMasks,
+    compare,
+    comparison_names,
+    rater_pairs,
+    read_scores,
+    write_scores,
+)
+
+PAPER_ROWS = ["OS-BW", "OS-LG", "OS-GT", "BW-LG", "BW-GT", "LG-GT", "Auto-OS", "Auto-BW", "Auto-LG", "Auto-GT"]
+
+
+def bar(start: int, stop: int):
+    """A row of voxels, so that every score can be had by counting."""
+    mask = np.zeros((20, 3, 3), dtype=bool)
+    mask[start:stop, 1, 1] = True
+    return mask
+
+
+AUTOMATIC = bar(4, 16)
+
+
+def subject_masks(name="001", automatic=AUTOMATIC, **raters):
+    raters = raters or {"OS": bar(0, 10), "BW": bar(5, 15), "LG": bar(2, 12)}
+    return SubjectMasks(
+        subject=name,
+        cohort="volunteer",
+        location=None,
+        side="left",
+        fold=2,
+        spacing_mm=(0.5, 0.5, 4.4),
+        raters=raters,
+        consensus=bar(2, 12),
+        automatic=automatic,
+    )
+
+
+def value(frame, comparison, metric):
+    rows = frame[(frame["comparison"] == comparison) & (frame["metric"] == metric)]
+    assert len(rows) == 1
+    return float(rows["value"].iloc[0])
+
+
+def test_the_comparisons_stand_in_the_order_of_the_papers_table():
+    assert comparison_names(["OS", "BW", "LG"], automatic=True) == PAPER_ROWS
+    assert comparison_names(["OS", "BW", "LG"], automatic=False) == PAPER_ROWS[:6]
+    assert rater_pairs(["OS", "BW", "LG"]) == ["OS-BW", "OS-LG", "BW-LG"]
+
+
+def test_a_single_rater_is_the_reference_and_meets_nobody_else():
+    assert comparison_names(["OS"], automatic=True) == ["Auto-GT"]
+    assert comparison_names(["OS"], automatic=False) == []
+    assert rater_pairs(["OS"]) == []
+    frame = compare(subject_masks(OS=bar(2, 12), automatic=None))
+    assert list(frame.columns) == list(SCORE_COLUMNS)
+    assert frame.empty
+
+
+@given(st.integers(2, 6))
+def test_the_number_of_comparisons_is_pairs_plus_raters_plus_the_automatic_ones(n):
+    raters = [f"R{index}" for index in range(n)]
+    assert len(set(comparison_names(raters, automatic=True))) == math.comb(n, 2) + n + n + 1
+    assert len(rater_pairs(raters)) == math.comb(n, 2)
+
+
+@pytest.mark.parametrize("raters", [[], ["OS", "OS"], ["OS", "GT"], ["Auto"], [""]])
+def test_ambiguous_raters_are_refused(raters):
+    with pytest.raises(StudyError, match="rater"):
+        comparison_names(raters, automatic=True)
+
+
+def test_scores_of_bars_are_what_counting_gives():
+    frame = compare(subject_masks())
+    assert value(frame, "OS-BW", "dice") == 2 * 5 / 20
+    assert value(frame, "OS-GT", "dice") == 2 * 8 / 20
+    assert value(frame, "LG-GT", "dice") == 1
+    assert value(frame, "Auto-GT", "dice") == 2 * 8 / 22
+    assert value(frame, "Auto-GT", "vs") == pytest.approx(1 - 2 / 22)
+    assert value(frame, "OS-BW", "hd_mm") == 5 * 0.5
+    assert value(frame, "Auto-GT", "hd_mm") == 4 * 0.5
+    assert list(dict.fromkeys(frame["comparison"])) == PAPER_ROWS
+    assert set(frame["metric"]) == {"dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "vs"}
+    assert len(frame) == 10 * 5
+    assert set(frame["fold"]) == {2}
+
+
+def test_an_empty_prediction_keeps_its_zeros_and_has_no_distance():
+    frame = compare(subject_masks(automatic=bar(0, 0)))
+    assert value(frame, "Auto-GT", "dice") == 0
+    assert value(frame, "Auto-GT", "vs") == 0
+    assert all(math.isnan(value(frame, "Auto-GT", metric)) for metric in ("hd95_paper_mm", "hd95_mm", "hd_mm"))
+
+
+def test_masks_of_two_shapes_are_refused_by_name():
+    with pytest.raises(GeometryError, match=r"BW \(20, 3, 4\).*subject: 001"):
+        subject_masks(OS=bar(0, 5), BW=np.zeros((20, 3, 4), dtype=bool))
+
+
+def test_written_scores_come_back_to_the_last_bit(tmp_path):
+    names = ["001", "NA", "Müller, A", 'say "hi"', "1e3"]
+    frame = pd.concat([compare(subject_masks(name, automatic=bar(k, 3 * k))) for k, name in enumerate(names)])
+    frame = frame.reset_index(drop=True)
+    frame.loc[0, "value"] = 0.1 + 0.2
+    frame.loc[1, "value"] = math.nextafter(1, 0)
+    frame.loc[2, "fold"] = None
+    path = tmp_path / "new" / "scores.csv"
+    write_scores(path, frame)
+    back = read_scores(path)
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+    assert list(dict.fromkeys(back["subject"])) == names
+    assert back["value"].isna().sum() == frame["value"].isna().sum() > 0
+    assert [file.name for file in path.parent.iterdir()] == ["scores.csv"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "scores.csv"
+    frame = compare(subject_masks())
+    write_scores(path, frame)
+    before = path.read_bytes()
+    with pytest.raises(KeyError):
+        write_scores(path, frame.drop(columns="value"))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+HEADER = ",".join(SCORE_COLUMNS) + "\n"
+ROW = "001,volunteer,,left,0,Auto-GT,dice,0.5\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"name,age\nA,3\n",
+        (HEADER + ROW + "002,volunteer,,left,0,Auto-GT,dice,0.").encode(),
+        (HEADER + ROW + "002,volunteer,,le\n").encode(),
+        (HEADER + ROW.replace("0.5", "half")).encode(),
+        (HEADER + ROW.replace(",0,", ",zero,")).encode(),
+        (HEADER + ROW.replace("dice", "dice,dice")).encode(),
+        b"\x89PNG\r\n\x1a\n\xff\xff",
+        HEADER.encode() + b"\x00\xff\x00\n",
+    ],
+    ids=["empty", "foreign", "cut in a value", "cut in a row", "word", "fold", "column too many", "png", "binary"],
+)
+def test_a_damaged_table_is_one_clear_error(tmp_path, content):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"complete.*path: .*scores\.csv; remedy: "):
+        read_scores(path)
+
+
+def test_a_missing_table_is_one_clear_error(tmp_path):
+    with pytest.raises(RunError, match=r"no such file; path: .*scores\.csv"):
+        read_scores(tmp_path / "scores.csv")
+
+
+def test_a_table_with_windows_line_ends_is_read(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_bytes((HEADER + ROW).replace("\n", "\r\n").encode())
+    assert read_scores(path)["value"].tolist() == [0.5]

@@ -1,0 +1,43 @@
+import pickle
+from pathlib import Path
+
+import pytest
+
+from nerveseg import errors
+from nerveseg.errors import GeometryError, NervesegError
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NervesegError)]
+
+
+def test_an_error_names_rule_value_subject_path_and_remedy_in_one_line():
+    error = GeometryError(
+        "a mask has the shape of its image.",
+        found="mask (3, 4, 5),\nimage (3, 4, 6)",
+        subject="P07",
+        path=Path("sub-P07") / "mask.nii.gz",
+        remedy="draw it again",
+    )
+    assert str(error) == (
+        "a mask has the shape of its image; found: mask (3, 4, 5), image (3, 4, 6); subject: P07; "
+        f"path: {Path('sub-P07') / 'mask.nii.gz'}; remedy: draw it again"
+    )
+
+
+def test_what_is_not_known_is_not_printed():
+    assert str(GeometryError("a rule")) == "a rule"
+    assert str(GeometryError("a rule", found=0, subject="")) == "a rule; found: 0; subject: "
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_error_crosses_process_borders_whole(kind):
+    error = kind("a rule", found=3.5, subject="V01", path="x.nii", remedy="a way out")
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is kind
+    assert str(back) == str(error)
+    assert (back.rule, back.found, back.subject, back.path, back.remedy) == ("a rule", 3.5, "V01", "x.nii", "a way out")
+
+
+def test_there_is_one_family():
+    assert len(KINDS) >= 8
+    with pytest.raises(NervesegError):
+        raise GeometryError("a rule")
