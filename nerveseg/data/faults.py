@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.data.consensus import majority_vote
+from nerveseg.data.grids import Grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes import Grid, read_mask
+from nerveseg.data.volumes import read_mask
 from nerveseg.errors import NervesegError
 from nerveseg.types import Mask
 

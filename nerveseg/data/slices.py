@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, StudyDescription, Subject
-from nerveseg.data.volumes import read_mask, write_mask
+from nerveseg.data.volumes import Geometry, read_mask, write_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask, SpacingMm
 
@@ -62,6 +62,7 @@ class StoreIndex(BaseModel):
         study: The study's name.
         channels: Names of the image channels, in their order.
         preprocessing: What was done to the images.
+        geometry: Which of a header's two transforms was trusted.
         subjects: In the study's order.
     """
 
@@ -71,6 +72,7 @@ class StoreIndex(BaseModel):
     study: str
     channels: list[str]
     preprocessing: Preprocessing
+    geometry: Geometry = None
     subjects: list[StoredSubject]
 
 
@@ -105,7 +107,7 @@ class SliceStore:
 
     def consensus(self, subject_id: str) -> Mask:
         """The consensus over the whole volume, in RAS order."""
-        return read_mask(_consensus_path(self.folder, subject_id), subject=subject_id, geometry="sform")
+        return read_mask(_consensus_path(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
 
     def foreground_share(self, subject_ids: list[str]) -> float:
         """Share of nerve among all pixels of these subjects' slices.
@@ -197,6 +199,7 @@ def _build(
             study=study.description.name,
             channels=list(study.description.images),
             preprocessing=preprocessing,
+            geometry=study.description.geometry,
             subjects=stored,
         )
         (aside / "index.json").write_text(index.model_dump_json(indent=1), encoding="utf-8")

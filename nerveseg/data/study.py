@@ -17,8 +17,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from nerveseg.data.consensus import majority_vote
+from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.participants import participant_rows
-from nerveseg.data.volumes import Geometry, Grid, check_same_grid, read_image, read_image_grid, read_mask
+from nerveseg.data.volumes import Geometry, read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.types import Channels, Mask
 

@@ -6,6 +6,7 @@ slices are axial along axis 2; what is written back goes through the inverse of 
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -15,77 +16,14 @@ from typing import Any, Literal, TypeAlias
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
 from numpy.typing import NDArray
 
+from nerveseg.data.grids import CORNER_TOLERANCE_MM, Grid, check_same_grid, corner_distance_mm
 from nerveseg.errors import GeometryError, VolumeError
-from nerveseg.types import Affine, Image, Mask, SpacingMm
+from nerveseg.types import Affine, Image, Mask
 
-CORNER_TOLERANCE_MM = 0.1
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 Geometry: TypeAlias = Literal["sform", "qform"] | None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The voxel grid of a file, and the way from it to RAS and back.
-
-    Attributes:
-        shape: Size of the file's array.
-        affine: The file's voxel-to-millimetre matrix.
-        header: The file's NIfTI header (codes and units are handed on to what is written).
-    """
-
-    shape: tuple[int, int, int]
-    affine: Affine
-    header: Any
-
-    @property
-    def orientation(self) -> Any:
-        """The nibabel orientation that turns an array of this grid into RAS order."""
-        return ornt_transform(io_orientation(self.affine), axcodes2ornt("RAS"))
-
-    @property
-    def ras_affine(self) -> Affine:
-        """Affine of the array after reorientation to RAS."""
-        return np.asarray(self.affine @ inv_ornt_aff(self.orientation, self.shape), dtype=np.float64)
-
-    @property
-    def ras_shape(self) -> tuple[int, int, int]:
-        """Shape of the array after reorientation to RAS."""
-        x, y, z = (self.shape[int(np.flatnonzero(self.orientation[:, 0] == axis)[0])] for axis in range(3))
-        return x, y, z
-
-    @property
-    def ras_spacing_mm(self) -> SpacingMm:
-        """Voxel spacing along the RAS axes; the last is the slice step from the affine."""
-        x, y, z = (float(value) for value in np.linalg.norm(self.ras_affine[:3, :3], axis=0))
-        return x, y, z
-
-    def to_ras(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Reorder the axes of an array of this grid to RAS (a permutation with flips, no resampling)."""
-        return np.asarray(apply_orientation(array, self.orientation))
-
-    def from_ras(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Undo `to_ras` exactly."""
-        back = ornt_transform(axcodes2ornt("RAS"), io_orientation(self.affine))
-        return np.asarray(apply_orientation(array, back))
-
-    def slice_number(self, ras_slice: int) -> int:
-        """The index, in the file's own slice order, of a slice of the RAS array."""
-        axis = int(np.flatnonzero(self.orientation[:, 0] == 2)[0])
-        flipped = self.orientation[axis, 1] < 0
-        return self.shape[axis] - 1 - ras_slice if flipped else ras_slice
-
-    def corner_distance_mm(self, other: Grid) -> float:
-        """Largest distance between the corresponding corners of two grids of one shape."""
-        return _corner_distance_mm(self.affine, other.affine, self.shape)
 
 
 @dataclass(frozen=True)
@@ -172,35 +110,6 @@ def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry =
     return _grid(_load(path, subject), path, subject, geometry)
 
 
-def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
-    """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm.
-
-    Args:
-        grid: Of the file in question.
-        like: The grid it must lie on.
-        path: The file in question.
-        subject: Named in the error.
-        what: What the file is.
-    """
-    if grid.shape != like.shape:
-        raise GeometryError(
-            f"{what} has the shape of its image",
-            found=f"shape {grid.shape}, image {like.shape}",
-            subject=subject,
-            path=path,
-            remedy="draw or export it on the image's own grid",
-        )
-    distance = grid.corner_distance_mm(like)
-    if distance > CORNER_TOLERANCE_MM:
-        raise GeometryError(
-            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
-            found=f"corners {distance:.2f} mm apart",
-            subject=subject,
-            path=path,
-            remedy="resample it onto the image; never copy a header by hand",
-        )
-
-
 def write_volume(path: Path, array: NDArray[Any], affine: Affine, description: str = "") -> None:
     """Write a new NIfTI file with millimetre units; nothing appears under `path` until it is complete."""
     image = nib.Nifti1Image(array, affine)
@@ -248,6 +157,7 @@ def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[
     image = _load(path, subject)
     try:
         array = np.asanyarray(image.dataobj)
+        _check_sum(path)
     except (ImageFileError, EOFError, OSError, zlib.error, ValueError) as error:
         raise _unreadable(path, subject, error) from error
     if array.dtype.kind not in "buif":
@@ -260,6 +170,14 @@ def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[
         )
     grid = _grid(image, path, subject, geometry)
     return grid.to_ras(array), grid
+
+
+def _check_sum(path: Path) -> None:
+    """Read a compressed file to its end, where its check sum lies; nibabel stops at the last voxel."""
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
 
 
 def _load(path: Path, subject: str | None) -> Any:
@@ -319,7 +237,7 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
     sform, scode = image.get_sform(coded=True)
     affine = np.asarray(image.affine, dtype=np.float64)
     if qcode > 0 and scode > 0:
-        distance = _corner_distance_mm(np.asarray(qform), np.asarray(sform), image.shape)
+        distance = corner_distance_mm(np.asarray(qform), np.asarray(sform), image.shape)
         if distance > CORNER_TOLERANCE_MM and geometry is None:
             raise GeometryError(
                 "the header's qform and sform agree (corners within 0.1 mm)",
@@ -342,9 +260,3 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
 
 def _sizes(affine: Any) -> str:
     return " x ".join(f"{size:.3g}" for size in np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)) + " mm"
-
-
-def _corner_distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], indexing="ij")).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(corners.shape[1])])
-    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

@@ -19,9 +19,10 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from nerveseg.data.grids import Grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import read_channels
-from nerveseg.data.volumes import Geometry, Grid, write_mask
+from nerveseg.data.volumes import Geometry, write_mask
 from nerveseg.inference.bundle import Bundle
 from nerveseg.types import Mask, Probability
 

@@ -81,6 +81,11 @@ def is_multirun(argv: Sequence[str]) -> bool:
     return any(flag == "-m" or _abbreviates(flag, "--multirun") for flag in _separate(argv)[0])
 
 
+def without_flags(argv: Sequence[str]) -> list[str]:
+    """The overrides alone: no flags, and no values of flags (`--config-dir DIR`)."""
+    return _separate(argv)[1]
+
+
 def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides that all jobs of a sweep share, and overrides that tell its jobs apart.
 
@@ -95,7 +100,7 @@ def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
     parser = OverridesParser.create()
     last: dict[str, tuple[str, bool]] = {}
-    for word in _separate(argv)[1]:
+    for word in without_flags(argv):
         try:
             parsed = parser.parse_override(word)
         except HydraException as error:

@@ -39,7 +39,9 @@ def score_subject(
     """
     grid = study.grid(subject)
     masks = study.read_masks(subject, grid)
-    automatic = None if prediction is None else read_mask(prediction, grid, subject.id, geometry="sform")
+    automatic = (
+        None if prediction is None else read_mask(prediction, grid, subject.id, geometry=study.description.geometry)
+    )
     return compare(
         SubjectMasks(
             subject=subject.id,

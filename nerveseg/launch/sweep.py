@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nerveseg.errors import RunError
-from nerveseg.launch.arguments import is_multirun
+from nerveseg.launch.arguments import is_multirun, without_flags
 from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.launch.settings import TrainingJob, check_unchanged, training_job
@@ -56,7 +56,7 @@ def planned_jobs(arguments: Sequence[str]) -> list[TrainingJob]:
     Raises:
         ConfigurationError: A job's configuration cannot be composed.
     """
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    overrides = without_flags(arguments)
     return [
         training_job(plain(compose_config("train", job)), job)
         for job in (_job_overrides(overrides) if is_multirun(arguments) else [overrides])

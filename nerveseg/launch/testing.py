@@ -82,7 +82,9 @@ def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceS
     """Picture of the slice with most nerve: the consensus and the automatic mask on the image."""
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = store.consensus(subject.id)
-    automatic = read_mask(job.folder.prediction(subject.id), volume.grid, subject.id, geometry="sform")
+    automatic = read_mask(
+        job.folder.prediction(subject.id), volume.grid, subject.id, geometry=study.description.geometry
+    )
     index = best_slice(consensus, automatic)
     contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
     save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))

@@ -9,11 +9,15 @@ fossa between biceps and semimembranosus/semitendinosus). Sizes are assumed, of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 LEVELS_MM = (0.0, 100.0, 200.0, 300.0, 400.0)
 """Levels above the popliteal crease of the columns below; 400 mm is the ischial tuberosity."""
+
+Table: TypeAlias = tuple[tuple[float | int, ...], ...]
+"""One row per level."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,14 @@ class Muscle:
 
     name: str
     sciatic: bool
-    sections: tuple[tuple[float, float, float, float, float], ...]
+    sections: Table
 
     def at(self, level_mm: float) -> Ellipse:
         """Section at a level."""
         return Ellipse(*interpolate(self.sections, level_mm))
 
 
-def interpolate(rows: tuple[tuple[float, ...], ...], level_mm: float) -> list[float]:
+def interpolate(rows: Table, level_mm: float) -> list[float]:
     """Each column of a table with one row per level of the atlas, linearly between levels, constant outside."""
     return [float(np.interp(level_mm, LEVELS_MM, column)) for column in zip(*rows, strict=True)]
 
@@ -99,7 +103,7 @@ MUSCLES: tuple[Muscle, ...] = (
         (16, -28, GONE, GONE, 0))),
 )  # fmt: skip
 
-FASCIA = ((-2, -6, 48, 47, 0), (-6, -12, 54, 54, 0), (-8, -14, 61, 61, 0), (-14, -13, 69, 67, 0), (-22, -10, 78, 77, 0))
+FASCIA = ((-1, -8, 51, 51, 0), (-6, -12, 54, 54, 0), (-8, -14, 61, 61, 0), (-14, -13, 69, 67, 0), (-22, -10, 78, 77, 0))
 """Deep fascia around all muscles: an ellipse per level."""
 
 BONES = (
@@ -119,7 +123,7 @@ class Vessel:
 
     name: str
     artery: bool
-    sections: tuple[tuple[float, float, float], ...]
+    sections: Table
 
 
 VESSELS: tuple[Vessel, ...] = (
@@ -134,7 +138,7 @@ VESSELS: tuple[Vessel, ...] = (
     Vessel("great saphenous vein", False, (
         (-56, -22, 1.9), (-64, -24, 1.9), (-74, -10, 2.0), (-82, 16, 2.2), (-62, 60, 2.4))),
     Vessel("small saphenous vein", False, (
-        (4, -52, 2.0), (2, -62, 1.2), (0, -66, 0), (0, -66, 0), (0, -66, 0))),
+        (4, -63, 2.0), (2, -70, 1.2), (0, -66, 0), (0, -66, 0), (0, -66, 0))),
     Vessel("perforating vein", False, (
         (6, -30, 0), (6, -32, 1.2), (2, -37, 1.9), (-2, -36, 1.6), (0, -34, 1.4))),
 )  # fmt: skip

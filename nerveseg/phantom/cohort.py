@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def _written(spec: CohortSpec, root: Path, rows: list[Participant], workers: int
     if workers <= 1:
         yield from map(write, rows)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(write, rows)
 
 

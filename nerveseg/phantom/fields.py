@@ -7,13 +7,13 @@ a formula in millimetres, no slice depends on the grid or on the slices computed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
-Plane = Float[np.ndarray[Any, Any], "x y"]
-Axis = Float[np.ndarray[Any, Any], " n"]
+Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
+Axis: TypeAlias = Float[np.ndarray[Any, Any], " _"]
 
 
 @dataclass(frozen=True)

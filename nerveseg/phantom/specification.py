@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 Location = Literal["distal", "medial", "proximal"]
 LOCATIONS: tuple[Location, ...] = ("distal", "medial", "proximal")
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Pixels = Annotated[int, Field(ge=8)]
 
 MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
 """Minutes per subject, mean and standard deviation: the paper's for OS and BW; LG assumed between."""
@@ -40,11 +44,11 @@ class CohortSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    volunteers: int = Field(ge=0)
-    patients: dict[Location, int]
-    matrix: tuple[int, int]
+    volunteers: Count
+    patients: dict[Location, Count]
+    matrix: tuple[Pixels, Pixels]
     slices: int = Field(ge=1)
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: tuple[Positive, Positive, Positive]
     slice_thickness_mm: float = Field(default=4.0, gt=0)
     sub_slices: int = Field(default=3, ge=1)
     seed: int = Field(ge=0)
@@ -53,7 +57,7 @@ class CohortSpec(BaseModel):
     field_jitter_mm: float = Field(default=3.0, ge=0)
     noise: float = Field(default=0.15, ge=0)
     shading_sd: float = Field(default=0.12, ge=0)
-    rater_noise_scale: float = Field(default=1.0, ge=0)
+    rater_noise_scale: float = Field(default=1.6, ge=0)
 
 
 @dataclass(frozen=True)

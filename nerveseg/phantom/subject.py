@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.phantom.anatomy import NearVein, Thigh, cut
+from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.fields import Axis, WaveField
 from nerveseg.phantom.nerve import Lesion, Nerve
 from nerveseg.phantom.raters import RATERS, Outline, draw_difficulty, rate
 from nerveseg.phantom.signal import Appearance, acquire, draw_appearance, render
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
+from nerveseg.phantom.thigh import NearVein, Thigh
 from nerveseg.types import Affine, Image, Mask
 
 
@@ -149,14 +150,14 @@ def _draw_thigh(rng: np.random.Generator, nerve: Nerve) -> Thigh:
         septa=WaveField.draw(rng, (9.0, 9.0, 40.0), 32),
         nerve=nerve,
         nerve_shift_mm=(float(rng.normal(0.0, 2.0)), float(rng.normal(0.0, 1.5))),
-        near_veins=tuple(_draw_vein(rng) for _ in range(int(rng.integers(1, 3)))),
+        near_veins=tuple(_draw_vein(rng) for _ in range(int(rng.integers(1, 4)))),
     )
 
 
 def _draw_vein(rng: np.random.Generator) -> NearVein:
     return NearVein(
         direction_rad=float(rng.uniform(0.5 * np.pi, 2.0 * np.pi)),
-        gap_mm=float(rng.uniform(0.8, 6.0)),
+        gap_mm=float(rng.uniform(0.4, 5.0)),
         radius_mm=float(rng.uniform(1.3, 2.4)),
         phase=float(rng.uniform(0, 2 * np.pi)),
     )

@@ -122,6 +122,11 @@ def test_written_scores_come_back_to_the_last_bit(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["scores.csv"]
 
 
+def test_numbers_as_subjects_keep_their_zeros(tmp_path):
+    write_scores(tmp_path / "scores.csv", compare(subject_masks("007")))
+    assert set(read_scores(tmp_path / "scores.csv")["subject"]) == {"007"}
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "scores.csv"
     frame = compare(subject_masks())

@@ -1,0 +1,117 @@
+"""Voxel grids: the way from a file's array to RAS order and back, and whether two grids are the same.
+
+A grid is reoriented (never resampled) to the closest canonical RAS order, so that slices are axial along axis 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from numpy.typing import NDArray
+
+from nerveseg.errors import GeometryError
+from nerveseg.types import Affine, SpacingMm
+
+CORNER_TOLERANCE_MM = 0.1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of a file, and the way from it to RAS and back.
+
+    Attributes:
+        shape: Size of the file's array.
+        affine: The file's voxel-to-millimetre matrix.
+        header: The file's NIfTI header (codes and units are handed on to what is written).
+    """
+
+    shape: tuple[int, int, int]
+    affine: Affine
+    header: Any
+
+    @property
+    def orientation(self) -> Any:
+        """The nibabel orientation that turns an array of this grid into RAS order."""
+        return ornt_transform(io_orientation(self.affine), axcodes2ornt("RAS"))
+
+    @property
+    def ras_affine(self) -> Affine:
+        """Affine of the array after reorientation to RAS."""
+        return np.asarray(self.affine @ inv_ornt_aff(self.orientation, self.shape), dtype=np.float64)
+
+    @property
+    def ras_shape(self) -> tuple[int, int, int]:
+        """Shape of the array after reorientation to RAS."""
+        x, y, z = (self.shape[int(np.flatnonzero(self.orientation[:, 0] == axis)[0])] for axis in range(3))
+        return x, y, z
+
+    @property
+    def ras_spacing_mm(self) -> SpacingMm:
+        """Voxel spacing along the RAS axes; the last is the slice step from the affine."""
+        x, y, z = (float(value) for value in np.linalg.norm(self.ras_affine[:3, :3], axis=0))
+        return x, y, z
+
+    def to_ras(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Reorder the axes of an array of this grid to RAS (a permutation with flips, no resampling)."""
+        return np.asarray(apply_orientation(array, self.orientation))
+
+    def from_ras(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Undo `to_ras` exactly."""
+        back = ornt_transform(axcodes2ornt("RAS"), io_orientation(self.affine))
+        return np.asarray(apply_orientation(array, back))
+
+    def slice_number(self, ras_slice: int) -> int:
+        """The index, in the file's own slice order, of a slice of the RAS array."""
+        axis = int(np.flatnonzero(self.orientation[:, 0] == 2)[0])
+        flipped = self.orientation[axis, 1] < 0
+        return self.shape[axis] - 1 - ras_slice if flipped else ras_slice
+
+    def corner_distance_mm(self, other: Grid) -> float:
+        """Largest distance between the corresponding corners of two grids of one shape."""
+        return corner_distance_mm(self.affine, other.affine, self.shape)
+
+
+def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
+    """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm.
+
+    Args:
+        grid: Of the file in question.
+        like: The grid it must lie on.
+        path: The file in question.
+        subject: Named in the error.
+        what: What the file is.
+    """
+    if grid.shape != like.shape:
+        raise GeometryError(
+            f"{what} has the shape of its image",
+            found=f"shape {grid.shape}, image {like.shape}",
+            subject=subject,
+            path=path,
+            remedy="draw or export it on the image's own grid",
+        )
+    distance = grid.corner_distance_mm(like)
+    if distance > CORNER_TOLERANCE_MM:
+        raise GeometryError(
+            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
+            found=f"corners {distance:.2f} mm apart",
+            subject=subject,
+            path=path,
+            remedy="resample it onto the image; never copy a header by hand",
+        )
+
+
+def corner_distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
+    """Largest distance between the corresponding corners of two grids of one shape."""
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], indexing="ij")).reshape(3, -1)
+    corners = np.vstack([corners, np.ones(corners.shape[1])])
+    return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

@@ -1,0 +1,37 @@
+"""The tiny and the demo cohort, simulated once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject, write_cohort
+
+COHORTS = Path(__file__).parents[2] / "conf" / "cohort"
+
+
+@pytest.fixture(scope="session")
+def cohort_spec():
+    return lambda name: CohortSpec(**yaml.safe_load((COHORTS / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def tiny(cohort_spec):
+    return cohort_spec("tiny")
+
+
+@pytest.fixture(scope="session")
+def demo(cohort_spec):
+    return cohort_spec("demo")
+
+
+@pytest.fixture(scope="session")
+def demo_subjects(demo):
+    return [simulate_subject(demo, participant) for participant in participants(demo)]
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny, tmp_path_factory):
+    root = tmp_path_factory.mktemp("study") / "tiny"
+    write_cohort(tiny, root)
+    return root
