@@ -124,7 +124,7 @@ class Provenance(BaseModel):
     """Where a fold's results come from.
 
     Attributes:
-        command: What was typed, without paths of the machine.
+        command: The command line that Hydra was given.
         versions: Of nerveseg and the libraries that matter.
         commit: Of the checkout, with `-dirty` where it had changes; empty outside a checkout.
         data: Hash of all input files and of the preprocessing (the slice store's key).

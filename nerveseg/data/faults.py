@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.data.consensus import majority_vote
-from nerveseg.data.grids import Grid
+from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes import read_mask
+from nerveseg.data.volumes import read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError
 from nerveseg.types import Mask
 
@@ -35,15 +35,19 @@ class SubjectReport:
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
     """Read all volumes of a subject; each file's fault is found, whatever the others hold."""
+    rule = study.description
     faults: list[NervesegError] = []
     grid: Grid | None = None
-    try:
-        grid = study.read_channels(subject)[1]
-    except NervesegError as error:
-        faults.append(error)
+    for path in subject.images.values():
+        try:
+            this = read_image_grid(path, subject.id, rule.geometry)
+            grid = grid or this
+            check_same_grid(this, grid, path, subject.id, what="a further channel")
+            read_image(path, subject.id, rule.geometry)
+        except NervesegError as error:
+            faults.append(error)
     masks: list[Mask] = []
     for path in subject.raters.values():
-        rule = study.description
         try:
             masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
         except NervesegError as error:

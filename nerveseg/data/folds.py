@@ -109,17 +109,16 @@ def _check_minimum(subjects: Sequence[Subject], count: int, minimum: Mapping[str
 
 
 def _deal(groups: list[list[Subject]], count: int, minimum: Mapping[str, int]) -> list[list[Subject]]:
-    """First the minimum of each cohort to every fold, then the rest, always to the smallest fold."""
+    """First the minimum of each cohort, largest groups first, to the neediest fold; then the rest, to the smallest."""
     tests: list[list[Subject]] = [[] for _ in range(count)]
     rest = list(groups)
     for cohort, least in minimum.items():
-        for test in tests:
-            while _number_of(test, cohort) < least:
-                group = next((group for group in rest if _number_of(group, cohort)), None)
-                if group is None:
-                    break
-                rest.remove(group)
-                test.extend(group)
+        for group in sorted(rest, key=lambda group: _number_of(group, cohort), reverse=True):
+            neediest = min(tests, key=lambda test: _number_of(test, cohort))
+            if not _number_of(group, cohort) or _number_of(neediest, cohort) >= least:
+                break
+            neediest.extend(group)
+            rest.remove(group)
     for group in sorted(rest, key=len, reverse=True):
         min(tests, key=len).extend(group)
     return tests

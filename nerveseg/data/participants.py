@@ -6,7 +6,9 @@ The table is that of BIDS: tabs between columns, `participant_id` with or withou
 from __future__ import annotations
 
 import glob
+import io
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -45,6 +47,7 @@ def participant_rows(
 
 def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
     """The values of `{id}` for which the template is a file, sorted."""
+    template = Path(template).as_posix()
     if "{id}" not in template:
         return [single_id] if (root / template).is_file() else []
     before, *others = template.split("{id}")
@@ -56,8 +59,8 @@ def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
 
 def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
     try:
-        frame = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        frame = _table(table)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         return [], [
             StudyError(
                 "participants.tsv is a table with tabs between its columns",
@@ -85,6 +88,14 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
         if row.get("participant_id", "").removeprefix("sub-")
     ]
     return _once_each(named), _faults(table, rows, named)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """All fields as text; a spreadsheet may leave tabs at the end of rows, which are no fields."""
+    text = re.sub(r"\t+$", "", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False, index_col=False)
 
 
 def _once_each(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from nerveseg.types import Channels, Image, Size2d
@@ -60,14 +61,14 @@ class Crop:
     shape: Size2d
     size: Size2d
 
-    def apply(self, array: np.ndarray[Any, Any], fill: float = 0) -> np.ndarray[Any, Any]:
+    def apply(self, array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
         """Cut out the centre; pixels outside the array become `fill`."""
         outer, inner = self._overlap
         result = np.full((*self.size, *array.shape[2:]), fill, dtype=array.dtype)
         result[inner] = array[outer]
         return result
 
-    def undo(self, array: np.ndarray[Any, Any], fill: float = 0) -> np.ndarray[Any, Any]:
+    def undo(self, array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
         """Put a cropped array back in its place; pixels that were cut away become `fill`."""
         outer, inner = self._overlap
         result = np.full((*self.shape, *array.shape[2:]), fill, dtype=array.dtype)

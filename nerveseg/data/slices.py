@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerveseg.data.preprocessing import Preprocessing
@@ -97,11 +98,11 @@ class SliceStore:
         """What is known of a subject of the store."""
         return next(subject for subject in self.index.subjects if subject.id == subject_id)
 
-    def images(self, subject_id: str) -> np.ndarray[Any, Any]:
+    def images(self, subject_id: str) -> NDArray[Any]:
         """Memory-mapped preprocessed slices, float32 (slice, channel, x, y)."""
         return _memory_map(self.folder / f"sub-{subject_id}_image.npy")
 
-    def labels(self, subject_id: str) -> np.ndarray[Any, Any]:
+    def labels(self, subject_id: str) -> NDArray[Any]:
         """Memory-mapped consensus slices, uint8 (slice, x, y)."""
         return _memory_map(self.folder / f"sub-{subject_id}_label.npy")
 
@@ -249,6 +250,6 @@ def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
 
 
 @lru_cache(maxsize=128)
-def _memory_map(path: Path) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r")
+def _memory_map(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r")
     return array

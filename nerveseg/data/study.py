@@ -198,6 +198,7 @@ def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], l
         ]
     template = next(iter(description.images.values()))
     rows, faults = participant_rows(root / description.participants, root, template, description.name)
+    faults += _shared_files(description) if len(rows) > 1 else []
     subjects: list[Subject] = []
     for row in rows:
         subject = _subject(description, row)
@@ -229,6 +230,20 @@ def _paths(root: Path, templates: Mapping[str, str], subject_id: str) -> dict[st
 def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
     minutes = {rater: pd.to_numeric(row.get(f"minutes_{rater}", ""), errors="coerce") for rater in raters}
     return {rater: float(value) for rater, value in minutes.items() if value == value}
+
+
+def _shared_files(description: StudyDescription) -> list[NervesegError]:
+    """Several subjects with one file would be trained and tested on the same voxels."""
+    return [
+        StudyError(
+            "a template of a study of several subjects holds {id}",
+            found=template,
+            path=description.root / template,
+            remedy="put {id} where the participant stands, or leave one row in participants.tsv",
+        )
+        for template in [*description.images.values(), *description.raters.values()]
+        if "{id}" not in template
+    ]
 
 
 def _missing_files(subject: Subject) -> list[NervesegError]:

@@ -27,7 +27,7 @@ def check_configured_study(config: dict[str, Any], console: Console) -> None:
     subjects, listed = list_subjects(description)
     faults: list[NervesegError] = list(listed)
     warnings: list[str] = []
-    for subject in track(subjects, "checking", console=console, transient=True):
+    for subject in track(subjects, "checking", console=console, transient=True, disable=not console.is_terminal):
         found = check_subject(Study(description, subjects), subject, preprocessing)
         faults += found.faults
         warnings += [f"sub-{subject.id}: {warning}" for warning in found.warnings]

@@ -70,7 +70,9 @@ def compare_raters(study: Study, output: Path, reference: Reference, console: Co
             found=", ".join(raters),
             remedy="run=outputs/<name> judges automatic masks against the one rater",
         )
-    subjects = track(study.subjects, "comparing raters", console=console, transient=True)
+    subjects = track(
+        study.subjects, "comparing raters", console=console, transient=True, disable=not console.is_terminal
+    )
     scores = pd.concat([score_subject(study, subject) for subject in subjects], ignore_index=True)
     table = write_tables(scores, study, output)
     _print_table(table, _reference(reference), study, console)
@@ -111,7 +113,7 @@ def _score_folds(study: Study, config: dict[str, Any], folds: list[FoldFolder], 
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
     store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
     tests = []
-    for fold in track(folds, "comparing", console=console, transient=True):
+    for fold in track(folds, "comparing", console=console, transient=True, disable=not console.is_terminal):
         _check_data(fold, store.key)
         for subject in study.subjects:
             prediction = fold.prediction(subject.id)

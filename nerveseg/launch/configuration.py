@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
@@ -38,7 +38,7 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose(verb, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's own for group=null is a ValueError
         raise configuration_error(error) from error
 
 
@@ -108,15 +108,15 @@ def build(values: Mapping[str, Any], key: str, **arguments: Any) -> Any:
     Raises:
         ConfigurationError: The target is not one of `ALLOWED_TARGETS`, or does not take these options.
     """
-    target = str(values.get("_target_", ""))
-    if not target.startswith(ALLOWED_TARGETS):
+    target = str(values.get("_target_") or "")
+    if not _is_allowed(target):
         raise ConfigurationError(
-            f"{key}._target_ begins with one of " + ", ".join(ALLOWED_TARGETS),
+            f"{key}._target_ is a class whose name begins with one of " + ", ".join(ALLOWED_TARGETS),
             found=target or "nothing",
-            remedy=f"choose a file of conf/{key}/",
+            remedy=f"choose a file of conf/{key.split('.')[0]}/",
         )
     try:
-        return instantiate(dict(values), **arguments, _convert_="all")
+        return instantiate(dict(values), **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, NervesegError):
@@ -126,3 +126,17 @@ def build(values: Mapping[str, Any], key: str, **arguments: Any) -> Any:
             found=cause or str(error).splitlines()[0],
             remedy=f"see the file of conf/{key}/ that you chose",
         ) from error
+
+
+def _is_allowed(target: str) -> bool:
+    """Whether a name is that of an allowed class, defined where it says.
+
+    The beginning of the name is not enough: every module leads on to what it imports (`torch.optim.adam.torch.load`).
+    """
+    if not target.startswith(ALLOWED_TARGETS):
+        return False
+    try:
+        kind = get_class(target)
+    except (ImportError, ValueError):
+        return False
+    return f"{kind.__module__}.".startswith(ALLOWED_TARGETS)

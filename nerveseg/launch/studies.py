@@ -49,7 +49,7 @@ def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Conso
     from nerveseg.phantom.cohort import CohortSpec, write_cohort
 
     spec = section(CohortSpec, cohort, "cohort")
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"simulating the study {spec.name}", total=None)
         write_cohort(spec, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
     console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
@@ -62,7 +62,7 @@ def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Pat
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
         return prepare_slices(
             study, preprocessing, output_root / "slices", lambda done, total: progress.update(task, completed=done)

@@ -90,7 +90,7 @@ def read_metrics(path: Path) -> list[dict[str, float | int | str]]:
 
 
 def wandb_logger(
-    mode: WandbMode, project: str, group: str, name: str, folder: Path, config: dict[str, Any], notes: str = ""
+    mode: WandbMode, project: str, group: str, name: str, folder: Path, config: dict[str, Any]
 ) -> WandbLogger | None:
     """A W&B run of job type `train`; None where it is disabled.
 
@@ -101,7 +101,6 @@ def wandb_logger(
         name: The fold.
         folder: Where W&B keeps its files.
         config: The resolved configuration in plain types.
-        notes: Free text.
 
     Raises:
         ConfigurationError: The mode is unknown.
@@ -113,17 +112,18 @@ def wandb_logger(
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(
-        console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True, reinit="finish_previous"
-    )
-    return WandbLogger(
+    settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True)
+    run = wandb.init(
         project=project,
         group=group,
         name=name,
         job_type="train",
-        save_dir=folder,
-        offline=mode == "offline",
+        dir=folder,
+        mode=mode,
         config=config,
-        notes=notes,
         settings=settings,
+        reinit="finish_previous",
     )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pydantic import ValidationError
+
+from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
+
+SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+def places(shape, size):
+    """Where each pixel of a crop comes from: the array numbered from 1, cropped (0 is padding)."""
+    return Crop(shape, size).apply(np.arange(1, shape[0] * shape[1] + 1).reshape(shape))
+
+
+def inside(shape, size):
+    """Brute force: walk out from the centre; a pixel is kept while the kept part is at most `size` long."""
+    keep = np.ones(shape, dtype=bool)
+    for axis in (0, 1):
+        first, last = 0, shape[axis] - 1
+        while last - first + 1 > size[axis]:
+            if first < shape[axis] - 1 - last:
+                first += 1
+            else:
+                last -= 1
+        index = np.arange(shape[axis])
+        kept = (index >= first) & (index <= last)
+        keep &= kept[:, None] if axis == 0 else kept[None, :]
+    return keep
+
+
+@given(SIZES, SIZES)
+def test_the_crop_is_centred(shape, size):
+    where = np.argwhere(places(shape, size) > 0)
+    origin = np.array(np.unravel_index(places(shape, size)[tuple(where[0])] - 1, shape))
+    for axis in (0, 1):
+        array_centre, crop_centre = (shape[axis] - 1) / 2, (size[axis] - 1) / 2
+        shift = origin[axis] - where[0][axis]
+        assert abs(shift + crop_centre - array_centre) <= 0.5
+
+
+@given(SIZES, SIZES)
+def test_every_pixel_that_fits_is_kept_once_in_its_order(shape, size):
+    cropped = places(shape, size)
+    kept = cropped[cropped > 0]
+    assert cropped.shape == size
+    assert len(kept) == min(shape[0], size[0]) * min(shape[1], size[1])
+    np.testing.assert_array_equal(kept, np.sort(kept))
+    assert len(set(kept)) == len(kept)
+
+
+@given(SIZES, SIZES, st.floats(-5, 5, width=32))
+def test_undo_restores_what_was_kept_and_fills_the_rest(shape, size, fill):
+    array = np.random.default_rng(0).normal(size=(*shape, 3)).astype(np.float32)
+    crop = Crop(shape, size)
+    restored = crop.undo(crop.apply(array, fill=99.0), fill=fill)
+    kept = Crop(shape, size).undo(np.ones(size, dtype=bool))
+    np.testing.assert_array_equal(restored[kept], array[kept])
+    assert (restored[~kept] == np.float32(fill)).all()
+    assert kept.sum() == min(shape[0], size[0]) * min(shape[1], size[1])
+    assert restored.dtype == array.dtype
+
+
+@given(SIZES, SIZES)
+def test_padding_is_the_fill_and_is_dropped_on_the_way_back(shape, size):
+    padded = Crop(shape, size).apply(np.ones(shape, dtype=np.float32), fill=-3.0)
+    assert (padded == -3).sum() == size[0] * size[1] - min(shape[0], size[0]) * min(shape[1], size[1])
+    assert -3 not in Crop(shape, size).undo(padded)
+
+
+@pytest.mark.parametrize("shape", [(384, 330), (330, 384), (320, 320), (321, 319), (280, 512), (5, 700)])
+def test_the_papers_crop_against_a_walk_from_the_outside(shape):
+    keep = inside(shape, (320, 320))
+    numbers = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
+    kept = places(shape, (320, 320))
+    np.testing.assert_array_equal(kept[kept > 0], numbers[keep])
+
+
+def test_the_papers_volume_loses_32_and_5_pixels_on_each_side():
+    volume = np.random.default_rng(0).normal(size=(384, 330, 2)).astype(np.float32)
+    crop = Crop((384, 330), (320, 320))
+    np.testing.assert_array_equal(crop.apply(volume), volume[32:352, 5:325])
+    back = crop.undo(crop.apply(volume))
+    np.testing.assert_array_equal(back[32:352, 5:325], volume[32:352, 5:325])
+    back[32:352, 5:325] = 0
+    assert not back.any()
+
+
+@given(arrays.arrays(np.float32, (4, 3, 2), elements=st.floats(-1e5, 1e5, width=32)).filter(lambda a: np.ptp(a) > 1))
+def test_a_normalised_volume_has_mean_zero_and_variance_one(image):
+    done = normalise(image).astype(np.float64)
+    assert done.mean() == pytest.approx(0, abs=1e-5)
+    assert done.var() == pytest.approx(1, abs=1e-4)
+    # an increasing line through all values: nothing but shift and scale
+    low, high = image.min(), image.max()
+    expected = (image.astype(np.float64) - low) / (np.float64(high) - low)
+    np.testing.assert_allclose((done - done.min()) / np.ptp(done), expected, atol=1e-5)
+
+
+def test_a_large_offset_costs_no_precision():
+    image = (30_000 + np.random.default_rng(0).integers(0, 2, (200, 200, 4))).astype(np.float32)
+    assert normalise(image).mean(dtype=np.float64) == pytest.approx(0, abs=1e-5)
+    assert normalise(image).std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+
+
+def test_channels_are_normalised_over_the_whole_volume_each_for_itself_and_padded_with_air():
+    random = np.random.default_rng(3)
+    channels = np.stack([random.normal(100, 10, (6, 8, 3)), random.normal(-4, 2, (6, 8, 3))]).astype(np.float32)
+    done, crop = Preprocessing(size=(8, 5)).apply(channels)
+    assert done.shape == (2, 8, 5, 3)
+    assert done.dtype == np.float32
+    for before, after in zip(channels.astype(np.float64), done, strict=True):
+        whole = (before - before.mean()) / before.std()
+        np.testing.assert_allclose(after[1:7], whole[:, 1:6], atol=1e-5)
+        np.testing.assert_allclose(after[[0, 7]], whole.min(), atol=1e-5)
+    assert (crop.shape, crop.size) == ((6, 8), (8, 5))
+
+
+@pytest.mark.parametrize("values", [{"size": (0, 320)}, {"size": (320,)}, {"normalisation": "slice"}, {"crop": 1}])
+def test_other_rules_are_refused(values):
+    with pytest.raises(ValidationError):
+        Preprocessing(**values)

@@ -1,0 +1,186 @@
+"""Every file of conf/ is composed with every other, and every object it names is built."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from nerveseg.errors import ConfigurationError
+from nerveseg.launch.configuration import build, compose_config, config_folder, plain
+from nerveseg.networks.fc_densenet import FCDenseNet
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+VERBS = sorted(path.stem for path in CONF.glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+NEEDED = {
+    "study=bids": ["study.root=study"],
+    "experiment=null": ["name=mine"],
+}
+"""What a choice leaves to the user."""
+
+
+def name(path):
+    return path.relative_to(CONF).as_posix()
+
+
+def groups(verb):
+    """The groups that a command's defaults list names, and the one inside the synthetic study."""
+    defaults = yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))["defaults"]
+    named = [group for entry in defaults if isinstance(entry, dict) for group in entry]
+    return [*named, "cohort@study.simulate"] if verb in ("train", "check") else named
+
+
+def choices(verb):
+    return [
+        f"{group}={path.stem}"
+        for group in groups(verb)
+        for path in sorted((CONF / group.split("@")[0]).glob("*.yaml"))
+    ]
+
+
+def composed(verb, *overrides):
+    needed = [word for override in overrides for word in NEEDED.get(override, [])]
+    return plain(compose_config(verb, [*overrides, *needed]))
+
+
+def test_every_file_belongs_to_a_command():
+    reached = {f"{verb}.yaml" for verb in VERBS}
+    reached |= {re.sub(r"@[^=]*", "", choice).replace("=", "/") + ".yaml" for verb in VERBS for choice in choices(verb)}
+    assert set(map(name, FILES)) == reached
+
+
+def test_the_checkouts_configurations_are_the_ones_in_use():
+    assert config_folder() == CONF
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_command_composes_as_it_stands_and_with_every_choice_of_every_group(verb):
+    assert composed(verb)["output_root"] == "outputs"
+    for choice in choices(verb):
+        assert composed(verb, choice)["output_root"] == "outputs", choice
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_composes_with_every_choice_and_bears_its_own_name(experiment):
+    assert composed("train", f"experiment={experiment}")["name"] == experiment
+    for choice in choices("train"):
+        if choice.startswith("experiment=") or (experiment == "hippocampus" and choice.startswith("cohort@")):
+            continue  # a real study has no cohort to simulate
+        group, chosen = choice.split("=")
+        config = composed("train", f"experiment={experiment}", choice)
+        assert config["name"] == experiment
+        if group == "study":
+            assert config["study"]["name"].startswith(chosen)
+
+
+def test_a_run_without_an_experiment_needs_a_name():
+    with pytest.raises(ConfigurationError, match="name"):
+        plain(compose_config("train", ["experiment=null"]))
+    assert composed("train", "experiment=null")["network"]["growth_rate"] == 12, "the groups' own defaults are the paper"
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "network").glob("*.yaml")), ids=name)
+def test_every_network_is_built(file):
+    config = composed("train", f"network={file.stem}")
+    network = build(config["network"], "network", in_channels=3, classes=2)
+    assert isinstance(network, FCDenseNet)
+    assert network.arguments["in_channels"] == 3
+    assert network.arguments["growth_rate"] == yaml.safe_load(file.read_text(encoding="utf-8"))["growth_rate"]
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "augmentation").glob("*.yaml")), ids=name)
+def test_every_augmentation_keeps_shapes_and_the_label_a_label(file):
+    config = composed("train", "experiment=null", f"augmentation={file.stem}")
+    augment = build(config["augmentation"], "augmentation")
+    label = torch.zeros(40, 32, dtype=torch.uint8)
+    label[14:22, 10:20] = 1
+    image, moved = augment(torch.randn(2, 40, 32), label, (1.0, 1.0), 3)
+    assert (image.shape, image.dtype) == ((2, 40, 32), torch.float32)
+    assert (moved.shape, moved.dtype) == ((40, 32), torch.uint8)
+    assert set(moved.unique().tolist()) <= {0, 1}
+    assert torch.equal(moved, label) == (file.stem == "none")
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "optimization").glob("*.yaml")), ids=name)
+def test_every_optimizer_and_schedule_lowers_the_rate_over_its_epochs(file):
+    config = composed("train", "experiment=null", f"optimization={file.stem}")["optimization"]
+    layer = torch.nn.Linear(3, 1)
+    optimizer = build(config["optimizer"], "optimization.optimizer")(layer.parameters())
+    schedule = build(config["schedule"], "optimization.schedule")(optimizer)
+    rates = []
+    for _ in range(config["epochs"]):
+        rates.append(optimizer.param_groups[0]["lr"])
+        layer(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == config["optimizer"]["lr"]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < rates[0] / 20
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_a_file_says_first_what_it_is(file):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert first.startswith("# ")
+    assert len(first) > 15, "says something"
+
+
+def test_interpolations_use_no_resolver_but_the_environment():
+    found = {
+        (name(file), resolver)
+        for file in FILES
+        for resolver in re.findall(r"\$\{([\w.]+):", file.read_text(encoding="utf-8"))
+    }
+    assert {resolver for _, resolver in found} <= {"oc.env"}
+    sources = (ROOT / "nerveseg").rglob("*.py")
+    assert [file for file in sources if "register_new_resolver" in file.read_text(encoding="utf-8")] == []
+
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.call",
+        "builtins.eval",
+        "torch.load",
+        "torch.nn.Linear",
+        "torch.optimum.anything",
+        "nerveseg.launch.cli.main",
+        "nerveseg.networks",
+        "",
+        None,
+        "torch.optim.adam.torch.load",
+        "torch.optim.adam.torch.os.system",
+        "nerveseg.data.augmentation.torch.os.system",
+        "nerveseg.data.augmentation.np.load",
+        "nerveseg.data.augmentation.slice_seed",
+        "nerveseg.networks.fc_densenet.nn.Linear",
+        "torch.optim.NoSuchOptimizer",
+        "nerveseg.networks.nosuch.Network",
+    ],
+)
+def test_a_target_that_is_not_a_class_of_ours_or_an_optimizer_is_refused(target, monkeypatch):
+    called = []
+    monkeypatch.setattr("os.system", lambda *arguments, **options: called.append(arguments))
+    with pytest.raises(ConfigurationError, match="_target_"):
+        build({"_target_": target}, "network")
+    assert called == []
+
+
+def test_a_target_hidden_among_the_options_is_not_called(monkeypatch):
+    called = []
+    monkeypatch.setattr("os.system", lambda *arguments, **options: called.append(arguments))
+    hidden = {"_target_": "os.system", "command": "true"}
+    with pytest.raises(ConfigurationError):
+        build({"_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "first_filters": hidden}, "network")
+    with pytest.raises(ConfigurationError):
+        build(
+            {"_target_": "nerveseg.data.augmentation.TorchioAugmentation", "flip_axes": [hidden]}, "augmentation"
+        )
+    assert called == []
