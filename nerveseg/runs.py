@@ -97,7 +97,7 @@ def fold_folder(cross_validation: Path, fold: int) -> FoldFolder:
 
 def find_folds(cross_validation: Path) -> list[FoldFolder]:
     """The folds that lie in a cross-validation's folder, by number, complete or not."""
-    paths = [path for path in cross_validation.glob(f"{FOLD_PREFIX}*") if path.name[len(FOLD_PREFIX) :].isdigit()]
+    paths = [path for path in cross_validation.glob(f"{FOLD_PREFIX}*") if path.name[len(FOLD_PREFIX) :].isdecimal()]
     return sorted((FoldFolder(path) for path in paths if path.is_dir()), key=lambda fold: fold.number)
 
 

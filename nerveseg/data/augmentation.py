@@ -7,7 +7,9 @@ function of the seed that comes with each call, so neither the number of workers
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ MIN_CONTROL_POINTS = 5
 """TorchIO locks two points at each border; with fewer than five nothing is left to move."""
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """Anything that turns a slice and its label into another pair of the same shapes."""
 
@@ -67,7 +70,7 @@ class TorchioAugmentation:
 
     def __init__(
         self,
-        flip_axes: tuple[int, ...] = (0,),
+        flip_axes: Sequence[int] = (0,),
         flip_probability: float = 0.5,
         translation_mm: float = 5.0,
         translation_probability: float = 1.0,
@@ -87,6 +90,7 @@ class TorchioAugmentation:
             translation_probability=translation_probability,
             elastic_probability=elastic_probability,
         )
+        _check_lengths(translation_mm=translation_mm, elastic_displacement_mm=elastic_displacement_mm)
         shift, bend = (-translation_mm, translation_mm), elastic_displacement_mm
         self._transform = tio.Compose(
             [
@@ -129,7 +133,7 @@ class TorchioAugmentation:
         )
         subject.check_consistent_space()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's dropout too
             moved: Any = self._transform(subject)
         return moved["image"].data[..., 0], moved["label"].data[0, ..., 0].to(torch.uint8)
 
@@ -143,3 +147,9 @@ def _check_probabilities(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ConfigurationError(f"augmentation.{name} lies between 0 and 1", found=value)
+
+
+def _check_lengths(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ConfigurationError(f"augmentation.{name} is a length from 0 up", found=value)

@@ -41,8 +41,9 @@ class EpochSampler(Sampler[EpochSlice]):
         return self.slices
 
     def __iter__(self) -> Iterator[EpochSlice]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.slices)
-        return ((self.epoch, int(index)) for index in order)
+        epoch = self.epoch
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.slices)
+        return ((epoch, int(index)) for index in order)
 
 
 class TrainingSlices(Dataset[dict[str, Tensor]]):

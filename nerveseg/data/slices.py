@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from nerveseg.data.volumes import Geometry, read_mask, write_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask, SpacingMm
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 Progress = Callable[[int, int], None]
 
 
@@ -69,7 +69,7 @@ class StoreIndex(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     study: str
     channels: list[str]
     preprocessing: Preprocessing
@@ -159,7 +159,7 @@ def open_slices(folder: Path) -> SliceStore:
     index = folder / "index.json"
     try:
         return SliceStore(folder, StoreIndex.model_validate_json(index.read_text(encoding="utf-8")))
-    except (OSError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise RunError(
             "a slice store has an index of this version",
             found=str(error).splitlines()[0],
@@ -251,5 +251,13 @@ def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
 
 @lru_cache(maxsize=128)
 def _memory_map(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, EOFError, ValueError) as error:
+        raise RunError(
+            "the arrays of a slice store are complete",
+            found=f"{type(error).__name__}: {error}",
+            path=path,
+            remedy="delete the store's folder; it is made again from the study",
+        ) from error
     return array

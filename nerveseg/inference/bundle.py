@@ -135,12 +135,15 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, aside / "weights.safetensors")
-    hashed = description.model_copy(update={"weights_sha256": _sha256(aside / "weights.safetensors")})
-    _write_description(aside, hashed)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(aside, folder)
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        save_file(weights, aside / "weights.safetensors")
+        hashed = description.model_copy(update={"weights_sha256": _sha256(aside / "weights.safetensors")})
+        _write_description(aside, hashed)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def add_scores(folder: Path, scores: list[TestScore]) -> None:
@@ -178,7 +181,7 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleError(
             "the weights fit the architecture that model.json names",
             path=folder,
-            found=str(error).splitlines()[0],
+            found=_one_line(error),
             remedy="copy the model again from its source",
         ) from error
     return Bundle(network.eval(), description)
@@ -195,10 +198,10 @@ def _build_network(architecture: Architecture, folder: Path) -> FCDenseNet:
     arguments: dict[str, Any] = dict(architecture.arguments)
     try:
         return ARCHITECTURES[architecture.name](**arguments)
-    except (TypeError, ConfigurationError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError, ConfigurationError) as error:
         raise BundleError(
             "the architecture's arguments are known to this version",
-            found=error,
+            found=_one_line(error),
             path=folder,
             remedy="install the version of nerveseg that made this model",
         ) from error
@@ -229,6 +232,12 @@ def _read_description(folder: Path) -> ModelDescription:
 def _write_description(folder: Path, description: ModelDescription) -> None:
     write_text(folder / "model.json", description.model_dump_json(indent=1) + "\n")
     write_text(folder / "README.md", model_card(description.model_dump()))
+
+
+def _one_line(error: Exception) -> str:
+    """The first 300 characters: torch lists every key and signature."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= 300 else f"{line[:300]}..."
 
 
 def _sha256(path: Path) -> str:

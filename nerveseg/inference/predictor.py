@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def prepare_scan(scan: Scan, preprocessing: Preprocessing) -> PreparedScan:
     return PreparedScan(scan, slices, crop, grid)
 
 
-def probability_volume(slices: Float32[Tensor, "slice x y"], crop: Crop) -> Probability:
+def probability_volume(slices: Float32[Tensor, "slice crop_x crop_y"], crop: Crop) -> Probability:
     """Nerve probability in RAS order from that of the cropped slices; 0 outside the crop."""
     return crop.undo(slices.cpu().numpy().transpose(1, 2, 0))
 
@@ -161,5 +162,7 @@ class _PreparedScans(Dataset[PreparedScan]):
 
 def predict_scans(bundle: Bundle, scans: Sequence[Scan], trainer: pl.Trainer, slices_per_batch: int = 8) -> None:
     """Segment scans with Lightning's predict loop; the trainer's `MaskWriter` writes what comes out."""
-    loader = DataLoader(_PreparedScans(scans, bundle.description.preprocessing), batch_size=None, num_workers=0)
+    loader = DataLoader(
+        _PreparedScans(scans, bundle.description.preprocessing), batch_size=1, collate_fn=itemgetter(0), num_workers=0
+    )
     trainer.predict(Predictor(bundle, slices_per_batch), loader, return_predictions=False)

@@ -22,6 +22,7 @@ import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 
 from nerveseg.errors import ConfigurationError
 
@@ -111,6 +112,16 @@ def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             ) from error
         last[parsed.get_key_element()] = (word, parsed.is_sweep_override())
     return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
+
+
+def search_path(argv: Sequence[str]) -> list[str]:
+    """The override that stands for `--config-dir`, for those who compose without Hydra's command line."""
+    flags = _separate(argv)[0]
+    for flag, value in zip_longest(flags, flags[1:], fillvalue=""):
+        name, joined, folder = flag.partition("=")
+        if name == "-cd" or (len(name) > len("--config-") and _abbreviates(name, "--config-dir")):
+            return [f"hydra.searchpath=[{quote_path('file://' + os.path.abspath(folder if joined else value))}]"]
+    return []
 
 
 def quote_path(path: str) -> str:

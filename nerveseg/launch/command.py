@@ -119,5 +119,6 @@ def _settle_libraries() -> None:
         ".*number of training batches.*",
         ".*Couldn't infer the batch indices.*",
         ".*LeafSpec.*",
+        "Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)

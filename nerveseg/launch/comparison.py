@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.progress import track
 
@@ -17,13 +16,12 @@ from nerveseg.evaluation.comparisons import write_scores
 from nerveseg.evaluation.tables import reference_table, render_table1, table1, table1_markdown
 from nerveseg.launch.configuration import section
 from nerveseg.launch.scoring import rater_names, score_subject
+from nerveseg.launch.settings import read_run_config
 from nerveseg.launch.studies import prepared_slices, study_description
 from nerveseg.runs import FoldFolder, Provenance, find_folds, write_text
 
-Reference = Literal["paper"] | None
 
-
-def compare_cross_validation(folder: Path, reference: Reference, console: Console) -> None:
+def compare_cross_validation(folder: Path, reference: str | None, console: Console) -> None:
     """Score the predictions of all complete folds again, from the files, and write and print Table 1.
 
     Args:
@@ -57,7 +55,7 @@ def compare_cross_validation(folder: Path, reference: Reference, console: Consol
     console.print(f"tables: {output}\nmasks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
 
 
-def compare_raters(study: Study, output: Path, reference: Reference, console: Console) -> None:
+def compare_raters(study: Study, output: Path, reference: str | None, console: Console) -> None:
     """Table 1 of the raters alone: pairs, and each against the consensus.
 
     Raises:
@@ -78,25 +76,6 @@ def compare_raters(study: Study, output: Path, reference: Reference, console: Co
     _print_table(table, _reference(reference), study, console)
     _print_consensus(study, console)
     console.print(f"tables: {output}", highlight=False, soft_wrap=True)
-
-
-def read_run_config(fold: FoldFolder) -> dict[str, Any]:
-    """The configuration that a fold was trained with.
-
-    Raises:
-        RunError: It is missing or damaged.
-    """
-    try:
-        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RunError(
-            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
-        ) from error
-    if not isinstance(config, dict):
-        raise RunError(
-            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
-        )
-    return config
 
 
 def write_tables(scores: pd.DataFrame, study: Study, output: Path) -> pd.DataFrame:
@@ -133,12 +112,12 @@ def _check_data(fold: FoldFolder, key: str) -> None:
         )
 
 
-def _reference(name: Reference) -> pd.DataFrame | None:
+def _reference(name: str | None) -> pd.DataFrame | None:
     if name is None:
         return None
     if name != "paper":
         raise ConfigurationError("reference_table is null or paper", found=name)
-    return reference_table(name)
+    return reference_table("paper")
 
 
 def _title(study: Study) -> str:

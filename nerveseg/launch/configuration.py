@@ -80,7 +80,7 @@ def section(kind: type[Section], values: Mapping[str, Any], key: str) -> Section
     Args:
         kind: The record.
         values: The section in plain types.
-        key: Its name, for errors.
+        key: Its name, for errors; empty for the whole configuration.
 
     Raises:
         ConfigurationError: A value is missing, unknown, or of the wrong kind.
@@ -89,11 +89,11 @@ def section(kind: type[Section], values: Mapping[str, Any], key: str) -> Section
         return kind.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join([key, *(str(part) for part in first["loc"])])
+        option = ".".join([*([key] if key else []), *(str(part) for part in first["loc"])])
         raise ConfigurationError(
             f"{option}: {first['msg'][:1].lower()}{first['msg'][1:]}",
             found=first.get("input"),
-            remedy=f"options of {key}: {', '.join(kind.model_fields)}",
+            remedy=f"options of {key}: {', '.join(kind.model_fields)}" if key else "`--cfg job` prints all options",
         ) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ from nerveseg.data.folds import Fold, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore
 from nerveseg.data.study import Study
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.launch.configuration import build, section
+from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_unchanged
-from nerveseg.launch.studies import open_configured_study, prepared_slices
+from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.launch.testing import test_fold
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import Provenance, package_versions, write_text
@@ -93,6 +96,28 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     test_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
     if wandb_run is not None:
         wandb_run.finish()
+
+
+def check_configuration(config: dict[str, Any]) -> None:
+    """Build everything that a configuration names, so that a slip shows before anything is read or written.
+
+    Raises:
+        ConfigurationError: An option is unknown, of the wrong kind or out of its range.
+    """
+    section(TrainOptions, {key: config[key] for key in TrainOptions.model_fields}, "")
+    choose_device(config["trainer"]["accelerator"], config["trainer"]["precision"])
+    section(Preprocessing, config["preprocessing"], "preprocessing")
+    network = build_network(config, len(study_description(config["study"]).images))
+    segmenter = build_segmenter(config, network)
+    try:
+        segmenter.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            "optimizer and schedule take the options of optimization",
+            found=error,
+            remedy="see the file of conf/optimization/ that you chose",
+        ) from error
+    build(config["augmentation"], "augmentation")
 
 
 def load_fold(job: TrainingJob, console: Console) -> FoldInput:
@@ -178,12 +203,22 @@ def _train(
         default_root_dir=job.folder.path,
     )
     started = time.monotonic()
-    trainer.fit(segmenter, build_datamodule(job.config, loaded), ckpt_path=resumed, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    _fit(trainer, segmenter, build_datamodule(job.config, loaded), resumed)
     provenance = Provenance.model_validate_json(job.folder.provenance.read_text(encoding="utf-8"))
     seconds = (provenance.training_seconds or 0) + time.monotonic() - started
     _write_provenance(job, provenance.model_copy(update={"training_seconds": round(seconds, 1)}))
+
+
+def _fit(trainer: pl.Trainer, segmenter: Segmenter, slices: SliceDataModule, resumed: Path | None) -> None:
+    """Train; Ctrl-C, which Lightning answers with the end of the process and a deaf ear, stays a KeyboardInterrupt."""
+    try:
+        trainer.fit(segmenter, slices, ckpt_path=resumed, weights_only=True)
+    except SystemExit as end:
+        if not trainer.interrupted:
+            raise
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from end
 
 
 def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:

@@ -6,6 +6,7 @@ A run's folder is named after the overrides that change the result. Overrides th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ PLACE_KEYS = (
     "study.root",
 )
 """Keys that do not change what a fold computes (with what lies below them)."""
+
+LONGEST_FOLDER_NAME = 200
+"""In bytes; file systems end at 255. A longer name is cut and gets a hash of the whole."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,23 @@ def settings_name(overrides: Sequence[str]) -> str:
     """
     fixed, swept = split_sweep(overrides)
     telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _is_place(override))
-    return re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
+    name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
+    if len(name.encode()) <= LONGEST_FOLDER_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: LONGEST_FOLDER_NAME - 9].decode(errors="ignore") + f"-{digest}"
 
 
 def check_unchanged(job: TrainingJob) -> None:
     """Refuse to continue, or to skip, a fold that was begun with another configuration.
 
     Raises:
-        RunError: The configuration differs from the folder's own in something that changes the result.
+        RunError: The configuration differs from the folder's own in something that changes the result, or that one is
+            damaged.
     """
     if not job.folder.config.is_file():
         return
-    before = yaml.safe_load(job.folder.config.read_text(encoding="utf-8"))
-    changes = differences(_telling(before), _telling(job.config))
+    changes = differences(_telling(read_run_config(job.folder)), _telling(job.config))
     if changes:
         raise RunError(
             "a run is continued with the configuration it was begun with",
@@ -97,6 +105,25 @@ def check_unchanged(job: TrainingJob) -> None:
             path=job.folder.path,
             remedy="name=<another> for a new run, or delete the folder",
         )
+
+
+def read_run_config(fold: FoldFolder) -> dict[str, Any]:
+    """The configuration that a fold was trained with.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(
+            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
+        ) from error
+    if not isinstance(config, dict):
+        raise RunError(
+            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
+        )
+    return config
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -114,7 +141,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
 def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes the result."""
     telling = {key: value for key, value in config.items() if key not in PLACE_KEYS}
-    telling["study"] = {key: value for key, value in config["study"].items() if key != "root"}
+    study = config.get("study")
+    telling["study"] = {key: value for key, value in study.items() if key != "root"} if study else None
     return telling
 
 

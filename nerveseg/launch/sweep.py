@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from nerveseg.errors import RunError
-from nerveseg.launch.arguments import is_multirun, without_flags
+from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, without_flags
 from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, plain
+from nerveseg.launch.fold import check_configuration, load_fold
 from nerveseg.launch.settings import TrainingJob, check_unchanged, training_job
-from nerveseg.launch.studies import open_configured_study
 from nerveseg.runs import find_folds
 
 
@@ -35,13 +35,14 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     jobs = planned_jobs(arguments)
     for job in jobs:
         check_unchanged(job)
-    if not all(job.folder.is_complete for job in jobs):
-        open_configured_study(jobs[0].config["study"], console)
-    run_jobs()
-    failed = [job for job in jobs if not job.folder.is_complete]
+    _prepare([job for job in jobs if not job.folder.is_complete], console)
+    crash = _crash_of(run_jobs)
     for folder in dict.fromkeys(job.cross_validation for job in jobs):
         _compare_if_complete(folder, [job for job in jobs if job.cross_validation == folder], console)
-    if failed:
+    if crash is not None:
+        raise crash
+    failed = [job for job in jobs if not job.folder.is_complete]
+    if failed and is_multirun(arguments):
         names = ", ".join(str(job.folder.path) for job in failed)
         raise RunError(
             "every job of a sweep ends well",
@@ -57,10 +58,29 @@ def planned_jobs(arguments: Sequence[str]) -> list[TrainingJob]:
         ConfigurationError: A job's configuration cannot be composed.
     """
     overrides = without_flags(arguments)
+    split_sweep(overrides)  # names the word that is no override; Hydra names the character
     return [
-        training_job(plain(compose_config("train", job)), job)
+        training_job(plain(compose_config("train", [*job, *search_path(arguments)])), job)
         for job in (_job_overrides(overrides) if is_multirun(arguments) else [overrides])
     ]
+
+
+def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
+    """Check every job, the cheap things first, and make the studies and slices that they share."""
+    for job in jobs:
+        check_configuration(job.config)
+    different = {repr([job.config[key] for key in ("study", "preprocessing", "folds")]): job for job in jobs}
+    for job in different.values():
+        load_fold(job, console)
+
+
+def _crash_of(run_jobs: Callable[[], None]) -> Exception | None:
+    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' comparison."""
+    try:
+        run_jobs()
+    except Exception as crash:
+        return crash
+    return None
 
 
 def _job_overrides(overrides: list[str]) -> list[list[str]]:

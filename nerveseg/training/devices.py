@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from nerveseg.errors import ConfigurationError
 
 Accelerator = Literal["auto", "gpu", "cpu"]
+SettledPrecision = Literal["32-true", "bf16-mixed"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
@@ -24,31 +25,37 @@ class Device:
     """
 
     accelerator: Literal["gpu", "cpu"]
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: SettledPrecision
     description: str
 
 
-def choose_device(accelerator: Accelerator = "auto", precision: Precision = "auto") -> Device:
+def choose_device(accelerator: str = "auto", precision: str = "auto") -> Device:
     """Settle what `auto` means on this machine.
 
     Args:
-        accelerator: "auto" takes a GPU where there is one.
-        precision: "auto" is bfloat16 autocast on a GPU that has it, else single precision.
+        accelerator: An `Accelerator`; "auto" takes a GPU where there is one.
+        precision: A `Precision`; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
 
     Raises:
         ConfigurationError: A GPU is asked for and there is none, or a name is unknown.
     """
-    if accelerator not in ("auto", "gpu", "cpu"):
-        raise ConfigurationError("trainer.accelerator is auto, gpu or cpu", found=accelerator)
-    if precision not in ("auto", "32-true", "bf16-mixed"):
-        raise ConfigurationError("trainer.precision is auto, 32-true or bf16-mixed", found=precision)
+    if accelerator not in get_args(Accelerator):
+        raise ConfigurationError("trainer.accelerator is auto, gpu or cpu", found=accelerator, remedy="trainer=auto")
+    if precision not in get_args(Precision):
+        raise ConfigurationError(
+            "trainer.precision is auto, 32-true or bf16-mixed", found=precision, remedy="trainer.precision=auto"
+        )
     has_gpu = torch.cuda.is_available()
     if accelerator == "gpu" and not has_gpu:
-        raise ConfigurationError("trainer=gpu needs a GPU that PyTorch can use", found="none",
-                                 remedy="trainer=cpu, or install a CUDA build of PyTorch")  # fmt: skip
+        raise ConfigurationError(
+            "trainer=gpu needs a GPU that PyTorch can use",
+            found="none",
+            remedy="trainer=cpu, or install a CUDA build of PyTorch",
+        )
+    wants_bfloat16 = precision == "bf16-mixed"
     if accelerator == "cpu" or not has_gpu:
-        chosen: Literal["32-true", "bf16-mixed"] = "32-true" if precision == "auto" else precision
-        return Device("cpu", chosen, f"CPU ({torch.get_num_threads()} threads), {chosen}")
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return Device("gpu", precision, f"{torch.cuda.get_device_name()}, {precision}")
+        settled: SettledPrecision = "bf16-mixed" if wants_bfloat16 else "32-true"
+        return Device("cpu", settled, f"CPU ({torch.get_num_threads()} threads), {settled}")
+    wants_bfloat16 = wants_bfloat16 or (precision == "auto" and torch.cuda.is_bf16_supported())
+    settled = "bf16-mixed" if wants_bfloat16 else "32-true"
+    return Device("gpu", settled, f"{torch.cuda.get_device_name()}, {settled}")

@@ -90,12 +90,12 @@ def read_metrics(path: Path) -> list[dict[str, float | int | str]]:
 
 
 def wandb_logger(
-    mode: WandbMode, project: str, group: str, name: str, folder: Path, config: dict[str, Any]
+    mode: str, project: str, group: str, name: str, folder: Path, config: dict[str, Any]
 ) -> WandbLogger | None:
     """A W&B run of job type `train`; None where it is disabled.
 
     Args:
-        mode: offline writes files that `wandb sync` uploads later.
+        mode: A `WandbMode`; offline writes files that `wandb sync` uploads later.
         project: W&B project.
         group: The sweep.
         name: The fold.
@@ -106,7 +106,7 @@ def wandb_logger(
         ConfigurationError: The mode is unknown.
     """
     if mode not in ("offline", "online", "disabled"):
-        raise ConfigurationError("logger.wandb.mode is offline, online or disabled", found=mode)
+        raise ConfigurationError("logger.wandb.mode is offline, online or disabled", found=mode, remedy="mode=offline")
     if mode == "disabled":
         return None
     import wandb
@@ -119,7 +119,7 @@ def wandb_logger(
         name=name,
         job_type="train",
         dir=folder,
-        mode=mode,
+        mode="offline" if mode == "offline" else "online",
         config=config,
         settings=settings,
         reinit="finish_previous",

@@ -38,7 +38,9 @@ def check_cross_validation(folds, subjects, count):
     assert sorted(itertools.chain(*held_out(folds))) == sorted(ids(subjects))
     for fold in folds:
         assert fold.test
-        assert ids(subjects) == [name for name in ids(subjects) if (name in ids(fold.train)) != (name in ids(fold.test))]
+        assert ids(subjects) == [
+            name for name in ids(subjects) if (name in ids(fold.train)) != (name in ids(fold.test))
+        ]
         assert ids(fold.train) == [name for name in ids(subjects) if name in ids(fold.train)]
         assert ids(fold.test) == [name for name in ids(subjects) if name in ids(fold.test)]
 
@@ -114,6 +116,15 @@ def test_groups_of_several_sizes_are_dealt_so_that_the_minimum_is_met(seed):
     sizes = (1, 1, 1, 1, 2, 2)
     subjects = [subject(f"{group}-{member}", "a", f"g{group}") for group, n in enumerate(sizes) for member in range(n)]
     assert counts(split_folds(subjects, 4, seed, {"a": 2}), "a") == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_group_does_not_upset_the_spread(seed):
+    family = [subject(f"f{member}", "family", "f") for member in range(4)]
+    singles = [subject(f"s{number}", "single") for number in range(8)]
+    assert counts(split_folds([*family, *singles], 4, seed), "single") == [2, 2, 2, 2]
+    half = split_folds([*family, *singles[:4]], 2, seed, {"single": 0})
+    assert [len(fold.test) for fold in half] == [4, 4]
 
 
 @given(studies(), st.integers(0, 1000), st.booleans(), st.randoms())

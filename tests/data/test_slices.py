@@ -207,6 +207,20 @@ def test_an_index_of_another_format_is_named(study_on_disk, tmp_path):
         open_slices(store.folder)
 
 
+@pytest.mark.parametrize("keep", [None, 0, 40, 500])
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_damaged_array_is_named(kind, keep, study_on_disk, tmp_path):
+    store = store_of(study_on_disk(), tmp_path / "slices")
+    path = store.folder / f"sub-V01_{kind}.npy"
+    content = path.read_bytes()
+    path.unlink()
+    if keep is not None:
+        path.write_bytes(content[: min(keep, len(content) - 1)])
+    read = store.images if kind == "image" else store.labels
+    with pytest.raises(RunError, match=rf"complete; found: .+; path: .*sub-V01_{kind}\.npy; remedy: delete"):
+        read("V01")
+
+
 def contradict(path):
     """Let the qform keep its 0.52 mm, and the sform say 1 mm."""
     array = np.asarray(nib.load(path).dataobj)

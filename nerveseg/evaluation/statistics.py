@@ -1,0 +1,233 @@
+"""Is the method as close to the raters as they are to each other? One difference per subject, one number per cohort.
+
+The paper's question (section 2.5) is put here in the form that is like for like: each subject gives the mean agreement
+of the method with the raters minus the mean agreement among the raters. A fourth rater exactly as good as the others
+gives differences around zero, whereas against the consensus (Auto-GT) he would seem better than a rater, because a
+majority vote is less noisy than any of its raters. The subject is the unit; pairs of masks are never counted as such.
+
+The paper's own test is `mann_whitney`; `share_above` answers the question for distances, by the share of gross misses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nerveseg.errors import ConfigurationError
+from nerveseg.evaluation.computable import Sample, constant, finite_obstacle, obstacle, paired, sample
+from nerveseg.evaluation.proportions import ShareContrast, share_above
+from nerveseg.evaluation.rank_tests import (
+    HodgesLehmann,
+    MannWhitney,
+    SignedRank,
+    hodges_lehmann,
+    mann_whitney,
+    rank_biserial,
+    signed_rank,
+)
+from nerveseg.evaluation.resampling import RESAMPLES, bca_interval
+
+__all__ = [
+    "Contrast",
+    "HodgesLehmann",
+    "MannWhitney",
+    "ShareContrast",
+    "SignedRank",
+    "Williams",
+    "contrast",
+    "hodges_lehmann",
+    "holm",
+    "mann_whitney",
+    "rank_biserial",
+    "share_above",
+    "signed_rank",
+    "williams_index",
+]
+
+BCA_FROM = 20
+"""Subjects from which on resampling is trusted; below it the interval is the exact signed-rank one."""
+
+_INTERVAL_FROM = 6
+MEAN = "mean, BCa"
+PSEUDOMEDIAN = "Hodges-Lehmann, signed rank"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Method against raters over the subjects of a cohort, in the unit of the metric.
+
+    Attributes:
+        n: Subjects.
+        estimate: Typical difference, method minus raters: mean or pseudomedian, as `method` says.
+        ci_low: Lower bound of the 95 % interval.
+        ci_high: Upper bound.
+        method: How estimate and interval were computed.
+        p_value: Two-sided signed-rank test of no difference; not the test of non-inferiority.
+        non_inferior: Whether the interval excludes being worse by the margin or more (a one-sided test at 2.5 %); None
+            if not computable.
+        effect_size: Matched-pairs rank-biserial correlation in [-1, 1], positive where the differences are.
+        note: Why a value is NaN, or empty.
+    """
+
+    n: int
+    estimate: float
+    ci_low: float
+    ci_high: float
+    method: str
+    p_value: float
+    non_inferior: bool | None
+    effect_size: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Williams:
+    """How close the method is to the raters, in units of their closeness to each other.
+
+    Attributes:
+        n: Subjects.
+        value: Williams index; 1 is as close as a rater, below 1 is less close.
+        ci_low: Lower bound of the 95 % interval.
+        ci_high: Upper bound.
+        note: Why a value is NaN, or how far to trust the interval, or empty.
+    """
+
+    n: int
+    value: float
+    ci_low: float
+    ci_high: float
+    note: str
+
+
+def contrast(
+    differences: ArrayLike, margin: float | int, higher_is_better: bool = True, resamples: int = RESAMPLES
+) -> Contrast:
+    """Compare the method with the raters by one difference per subject.
+
+    From 20 subjects on the estimate is the mean with its BCa interval from resampling subjects; below, the
+    Hodges-Lehmann estimate with its exact signed-rank interval, which exists from 6 subjects on.
+
+    Args:
+        differences: Mean Auto-rater minus mean R-R of each subject (n,), in the metric's unit. Infinite ones (a failed
+            mask) leave the signed-rank test and the effect size, and below 20 subjects the estimate, defined.
+        margin: Largest loss that counts as no loss, above zero, in the metric's unit; to be chosen before the test.
+        higher_is_better: True for Dice and volumetric similarity, False for distances.
+        resamples: How often the subjects are drawn anew.
+
+    Returns:
+        Everything but n is NaN for one subject or if a difference is NaN; if all differences are equal they are the
+        estimate, and the rest is NaN.
+
+    Raises:
+        ConfigurationError: The margin is not above zero.
+        NervesegError: The differences are not one-dimensional.
+    """
+    if not 0 < margin < np.inf:
+        raise ConfigurationError("a margin is a loss above zero", found=margin, remedy="0.05 for Dice, for instance")
+    values = sample(differences)
+    unknown = Contrast(values.size, np.nan, np.nan, np.nan, "", np.nan, None, np.nan, obstacle(values))
+    if unknown.note:
+        return unknown
+    if constant(values):
+        return replace(unknown, estimate=float(values[0]), note="not computable, all differences are equal")
+    ranks = signed_rank(values)
+    known = replace(unknown, p_value=ranks.p_value, effect_size=ranks.effect_size)
+    return _judged(_located(known, values, resamples), margin, higher_is_better)
+
+
+def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples: int = RESAMPLES) -> Williams:
+    """Williams index: mean agreement of the method with the raters over the mean agreement among the raters.
+
+    Williams, Biometrics 1976;32:619-627, with the mean over a cohort's subjects in numerator and denominator. From the
+    means in the paper's Table 1: 0.964 for volunteers, 0.875 for patients (Dice, R-R as printed).
+
+    Args:
+        automatic_rater: Mean agreement of the method with the raters, per subject (n,); a measure that is higher for
+            better agreement and never negative, such as Dice.
+        rater_rater: Mean agreement among the raters, per subject (n,), in the same order.
+        resamples: How often the subjects are drawn anew.
+
+    Returns:
+        One subject (or the means of a published table) has a value and no interval. NaN if a value is not finite, or
+        if the raters do not agree at all.
+
+    Raises:
+        NervesegError: The samples differ in length.
+    """
+    automatic, raters = paired(automatic_rater, rater_rater)
+    n = automatic.size
+    index = _ratio_of_means(automatic, raters) if n and raters.sum() > 0 else np.array(np.nan)
+    value = float(index) if np.isfinite(index) else float("nan")
+    note = _williams_obstacle(automatic, raters, value)
+    if note:
+        return Williams(n, value, np.nan, np.nan, note)
+    low, high = bca_interval(_ratio_of_means, automatic, raters, resamples=resamples)
+    if n < BCA_FROM:
+        note = f"n={n}: resampling gives too narrow an interval below {BCA_FROM} subjects"
+    return Williams(n, value, low, high, note)
+
+
+def holm(p_values: ArrayLike) -> Sample:
+    """P-values adjusted for their number after Holm, Scandinavian Journal of Statistics 1979;6:65-70.
+
+    Args:
+        p_values: One per test (n,); NaN stands for a test that was not computable, and is not counted.
+
+    Returns:
+        Adjusted p-values in the same order, NaN where there was no test.
+
+    Raises:
+        NervesegError: The p-values are not one-dimensional.
+    """
+    values = sample(p_values)
+    adjusted = np.full(values.size, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(order.size, 0, -1)))
+    return adjusted
+
+
+def _located(known: Contrast, values: Sample, resamples: int) -> Contrast:
+    """Add estimate and interval by the method that fits the number of subjects."""
+    if values.size < BCA_FROM:
+        typical = hodges_lehmann(values)
+        return replace(
+            known,
+            estimate=typical.estimate,
+            ci_low=typical.ci_low,
+            ci_high=typical.ci_high,
+            method=PSEUDOMEDIAN,
+            note=typical.note,
+        )
+    note = finite_obstacle(values)
+    if note:
+        return replace(known, method=MEAN, note=f"{note}: a mean does not exist, compare shares above a limit")
+    low, high = bca_interval(np.mean, values, resamples=resamples)
+    return replace(known, estimate=float(values.mean()), ci_low=low, ci_high=high, method=MEAN)
+
+
+def _judged(known: Contrast, margin: float | int, higher_is_better: bool) -> Contrast:
+    """Add the verdict on non-inferiority, where there is an interval."""
+    if np.isnan(known.ci_low) or np.isnan(known.ci_high):
+        return known
+    return replace(known, non_inferior=known.ci_low > -margin if higher_is_better else known.ci_high < margin)
+
+
+def _williams_obstacle(automatic: Sample, raters: Sample, value: float) -> str:
+    """Why the index, or its interval, does not exist."""
+    n = automatic.size
+    note = finite_obstacle(automatic, raters) if n != 1 or np.isnan(value) else ""
+    if not note and np.isnan(value):
+        return "not computable, the raters do not agree at all (mean 0)"
+    if not note and n < _INTERVAL_FROM:
+        return f"no interval, n={n}: at least {_INTERVAL_FROM} subjects are needed"
+    if not note and constant(automatic - value * raters):
+        return "no interval, the index is the same for all subjects"
+    return note
+
+
+def _ratio_of_means(numerator: Any, denominator: Any, axis: int = -1) -> Any:
+    return np.mean(numerator, axis=axis) / np.mean(denominator, axis=axis)

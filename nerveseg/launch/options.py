@@ -1,0 +1,69 @@
+"""Which values the plain options of `train` may have; what they mean stands beside them in conf/."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from nerveseg.training.devices import Accelerator, Precision
+from nerveseg.training.loggers import WandbMode
+
+Reference = Literal["paper"] | None
+"""A published table to show beside ours."""
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TrainerOptions(_Options):
+    """`conf/trainer/`."""
+
+    accelerator: Accelerator
+    precision: Precision
+    workers: NonNegativeInt
+    checkpoint_every_n_epochs: PositiveInt
+    slices_per_batch: PositiveInt
+
+
+class OptimizationOptions(_Options):
+    """`conf/optimization/`; the last two are built, see `configuration.build`."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    class_prior_bias: bool
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+class FoldsOptions(_Options):
+    """`conf/folds/`."""
+
+    count: int = Field(ge=2)
+    seed: NonNegativeInt
+    minimum_per_cohort: dict[str, NonNegativeInt]
+
+
+class WandbOptions(_Options):
+    """W&B's part of `conf/logger/`."""
+
+    mode: WandbMode
+    project: str = Field(min_length=1)
+
+
+class LoggerOptions(_Options):
+    """`conf/logger/`."""
+
+    wandb: WandbOptions
+
+
+class TrainOptions(_Options):
+    """What `conf/train.yaml` has besides the sections that become records or objects of their own."""
+
+    seed: NonNegativeInt
+    reference_table: Reference
+    trainer: TrainerOptions
+    optimization: OptimizationOptions
+    folds: FoldsOptions
+    logger: LoggerOptions

@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from nerveseg.data.augmentation import NoAugmentation, TorchioAugmentation
+from nerveseg.data.datamodule import EpochSampler, SliceDataModule, TrainingSlices
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slices import prepare_slices
+from nerveseg.data.study import open_study
+
+SUBJECTS = ["V01", "P01", "P02"]
+SLICES = 4 * len(SUBJECTS)
+
+
+@pytest.fixture
+def store(study_on_disk, tmp_path):
+    disk = study_on_disk(ids=(*SUBJECTS, "X01"))
+    return prepare_slices(open_study(disk.description), Preprocessing(size=(8, 8)), tmp_path / "slices")
+
+
+def augmentation():
+    return TorchioAugmentation(translation_mm=1.0, elastic_displacement_mm=0.0, elastic_probability=0.0)
+
+
+def module(store, augment=None, batch_size=5, seed=1, workers=0):
+    return SliceDataModule(store, SUBJECTS, augment or augmentation(), batch_size, seed, workers)
+
+
+def epoch_of(data, number):
+    data.sampler.set_epoch(number)
+    return list(data.train_dataloader())
+
+
+def every_slice(store):
+    return {store.images(subject)[index].tobytes() for subject in SUBJECTS for index in range(4)}
+
+
+def images_of(batches):
+    return [image.numpy().tobytes() for batch in batches for image in batch["image"]]
+
+
+def test_a_batch_is_what_the_network_and_the_loss_take(store):
+    batches = epoch_of(module(store), 0)
+    assert [len(batch["image"]) for batch in batches] == [5, 5, 2]
+    assert batches[0]["image"].shape == (5, 1, 8, 8)
+    assert batches[0]["image"].dtype == torch.float32
+    assert batches[0]["label"].shape == (5, 8, 8)
+    assert batches[0]["label"].dtype == torch.int64
+    assert set(torch.cat([batch["label"] for batch in batches]).unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_every_training_slice_is_seen_once_per_epoch(epoch, store):
+    images = images_of(epoch_of(module(store, NoAugmentation()), epoch))
+    assert len(images) == SLICES
+    assert set(images) == every_slice(store)
+
+
+def test_labels_stay_with_their_images(store):
+    label_of = {
+        store.images(subject)[index].tobytes(): store.labels(subject)[index]
+        for subject in SUBJECTS
+        for index in range(4)
+    }
+    for batch in epoch_of(module(store, NoAugmentation()), 2):
+        for image, label in zip(batch["image"], batch["label"], strict=True):
+            np.testing.assert_array_equal(label.numpy(), label_of[image.numpy().tobytes()])
+
+
+def test_workers_do_not_change_the_batches(store):
+    alone, helped = module(store), module(store, workers=2)
+    loader = helped.train_dataloader()
+    for epoch in (0, 1, 2):  # the same loader: its workers live on
+        helped.sampler.set_epoch(epoch)
+        torch.manual_seed(epoch)
+        for ours, theirs in zip(epoch_of(alone, epoch), loader, strict=True):
+            assert torch.equal(ours["image"], theirs["image"])
+            assert torch.equal(ours["label"], theirs["label"])
+
+
+def test_order_and_augmentation_are_functions_of_seed_and_epoch(store):
+    epochs = {
+        (seed, epoch): b"".join(images_of(epoch_of(module(store, seed=seed), epoch)))
+        for seed in (1, 2)
+        for epoch in (0, 1, 2)
+    }
+    assert len(set(epochs.values())) == 6
+    np.random.seed(0)
+    torch.manual_seed(77)
+    for (seed, epoch), expected in epochs.items():
+        assert b"".join(images_of(epoch_of(module(store, seed=seed), epoch))) == expected
+
+
+def test_a_slice_is_augmented_differently_in_every_epoch(store):
+    slices = TrainingSlices(store, SUBJECTS, augmentation(), seed=1)
+    versions = [slices[epoch, 3]["image"].numpy().tobytes() for epoch in range(8)]
+    assert len(set(versions)) == 8
+    assert slices[4, 3]["image"].numpy().tobytes() == versions[4]
+
+
+def test_the_augmentation_is_told_the_spacing_of_the_subject(store):
+    told = []
+
+    def augment(image, label, spacing_mm, seed):
+        told.append(spacing_mm)
+        return image, label
+
+    TrainingSlices(store, SUBJECTS, augment, seed=1)[0, 0]
+    assert told == [(0.52, 0.52)]
+
+
+def test_batches_are_no_windows_on_the_store(store):
+    batch = epoch_of(module(store, NoAugmentation()), 0)[0]
+    before = every_slice(store)
+    batch["image"].fill_(0)
+    assert every_slice(store) == before
+
+
+@pytest.mark.parametrize("slices", [1, 2, 7, 50])
+def test_the_sampler_is_a_permutation(slices):
+    sampler = EpochSampler(slices, seed=3)
+    sampler.set_epoch(4)
+    assert len(sampler) == slices
+    assert sorted(index for _, index in sampler) == list(range(slices))
+    assert {epoch for epoch, _ in sampler} == {4}
+    assert list(sampler) == list(sampler)
+
+
+def test_an_epoch_that_was_begun_stays_that_epoch():
+    sampler = EpochSampler(10, seed=3)
+    begun = iter(sampler)
+    next(begun)
+    sampler.set_epoch(1)
+    assert {epoch for epoch, _ in begun} == {0}
+
+
+def test_all_orders_differ():
+    orders = set()
+    for seed in range(10):
+        for epoch in range(10):
+            sampler = EpochSampler(30, seed)
+            sampler.set_epoch(epoch)
+            orders.add(tuple(index for _, index in sampler))
+    assert len(orders) == 100
+
+
+class Listener(pl.LightningModule):
+    """Keeps the batches it is given, by epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.heard = {}
+
+    def training_step(self, batch, batch_idx):
+        self.heard.setdefault(self.current_epoch, []).append(batch["image"].clone())
+        return self.weight * batch["image"].mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*:FutureWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lightning_sets_the_epoch(workers, store, tmp_path):
+    listener = Listener()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(listener, module(store, workers=workers))
+    assert sorted(listener.heard) == [0, 1, 2]
+    for epoch, heard in listener.heard.items():
+        expected = epoch_of(module(store), epoch)
+        assert len(heard) == len(expected)
+        for one, other in zip(heard, expected, strict=True):
+            assert torch.equal(one, other["image"])
+
+
+def test_the_loader_survives_being_made_twice(store):
+    data = module(store, NoAugmentation())
+    first, second = data.train_dataloader(), data.train_dataloader()
+    assert isinstance(first, DataLoader)
+    assert images_of(first) == images_of(second)

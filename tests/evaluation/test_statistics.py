@@ -1,0 +1,389 @@
+import itertools
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import minimize_scalar
+
+from nerveseg.errors import ConfigurationError, NervesegError
+from nerveseg.evaluation.proportions import tango_interval
+from nerveseg.evaluation.resampling import bca_interval
+from nerveseg.evaluation.statistics import (
+    contrast,
+    hodges_lehmann,
+    holm,
+    mann_whitney,
+    rank_biserial,
+    share_above,
+    signed_rank,
+    williams_index,
+)
+
+R = json.loads((Path(__file__).parent / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
+SCORES = st.floats(0, 1).map(lambda value: round(value, 2))
+
+
+def named(cases):
+    return [pytest.param(case, id=case["name"]) for case in cases]
+
+
+def numbers(values):
+    """R's infinities and missing values are text in JSON."""
+    return np.array([float(str(value).replace("NA", "nan")) for value in values])
+
+
+def random_sample(n, seed=0):
+    return np.random.default_rng(seed).normal(-0.02, 0.05, n)
+
+
+def test_the_reference_is_of_an_r_that_is_not_exact_with_ties():
+    major, minor = R["R"].split()[2].split(".")[:2]
+    assert (int(major), int(minor)) < (4, 6)
+
+
+@pytest.mark.parametrize("case", named(R["mann_whitney"]))
+def test_mann_whitney_is_that_of_r(case):
+    result = mann_whitney(numbers(case["x"]), numbers(case["y"]))
+    assert result.u == case["u"]
+    assert result.p_value == pytest.approx(case["p_value"], rel=1e-9)
+    assert result.method == ("exact" if case["exact"] else "normal approximation")
+
+
+@given(st.lists(SCORES, min_size=2, max_size=12), st.lists(SCORES, min_size=2, max_size=12))
+def test_u_counts_pairs(x, y):
+    larger = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in itertools.product(x, y))
+    result = mann_whitney(x, y)
+    assert result.u == larger
+    more = sum((a > b) - (a < b) for a, b in itertools.product(x, y))
+    assert result.effect_size == pytest.approx(more / (len(x) * len(y)))
+
+
+@given(st.sets(st.integers(0, 50), min_size=6, max_size=8))
+def test_the_exact_p_value_is_the_share_of_all_splits(values):
+    values = sorted(values, key=lambda value: value * 37 % 53)
+    x, y = values[:3], values[3:]
+
+    def distance(first):
+        rest = [value for value in values if value not in first]
+        return abs(2 * sum(a > b for a in first for b in rest) - len(first) * len(rest))
+
+    splits = [distance(first) for first in itertools.combinations(values, 3)]
+    share = np.mean(np.array(splits) >= distance(x))
+    assert mann_whitney(x, y).p_value == pytest.approx(share)
+
+
+def test_a_failure_ranks_worst_whatever_its_distance():
+    failed = mann_whitney([1.0, 2.0, np.inf], [3.0, 4.0, 5.0, 6.0])
+    far = mann_whitney([1.0, 2.0, 1e6], [3.0, 4.0, 5.0, 6.0])
+    assert (failed.u, failed.p_value) == (far.u, far.p_value)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "note"),
+    [
+        ([0.8], [0.7, 0.9, 0.8], "not computable, n=1"),
+        ([], [0.7, 0.9], "not computable, n=0"),
+        ([0.5, np.nan], [0.7, 0.9], "not computable, 1 of 4 values are NaN"),
+        ([0.5, 0.5], [0.5, 0.5, 0.5], "not computable, all values are equal"),
+        ([np.inf, np.inf], [np.inf, np.inf], "not computable, all values are equal"),
+    ],
+)
+def test_mann_whitney_says_why_it_cannot(x, y, note):
+    result = mann_whitney(x, y)
+    assert math.isnan(result.p_value)
+    assert result.note == note
+
+
+def test_rank_biserial_has_its_ends_at_complete_separation():
+    assert rank_biserial(12.0, 3, 4) == 1
+    assert rank_biserial(0.0, 3, 4) == -1
+    assert rank_biserial(6.0, 3, 4) == 0
+    assert math.isnan(rank_biserial(0.0, 0, 4))
+
+
+@pytest.mark.parametrize("case", named(R["signed_rank"]))
+def test_signed_rank_is_that_of_r(case):
+    result = signed_rank(case["differences"])
+    assert result.v == case["v"]
+    expected = case["p_value"] if len(case["differences"]) >= 50 else case["conditional_p_value"]
+    assert result.p_value == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.lists(st.integers(-4, 4), min_size=2, max_size=9).filter(any))
+def test_signed_rank_is_the_share_of_all_sign_changes(differences):
+    nonzero = [value for value in differences if value]
+    ranks = stats.rankdata(np.abs(nonzero))
+    sums = [sum(r for r, up in zip(ranks, ups, strict=True) if up) for ups in itertools.product((0, 1), repeat=len(ranks))]
+    observed = sum(r for r, value in zip(ranks, nonzero, strict=True) if value > 0)
+    middle = ranks.sum() / 2
+    share = Fraction(sum(abs(s - middle) >= abs(observed - middle) for s in sums), len(sums))
+    result = signed_rank(differences)
+    assert result.p_value == pytest.approx(float(share))
+    assert result.effect_size == pytest.approx((observed - (ranks.sum() - observed)) / ranks.sum())
+
+
+def test_rounding_makes_no_difference_of_equal_means():
+    scores = np.array([0.1, 0.2, 0.3])
+    residue = scores[[0, 1, 2]].sum() - scores[[2, 1, 0]].sum()
+    assert residue != 0
+    assert signed_rank([residue, 0.1, -0.2, 0.3]).p_value == signed_rank([0.0, 0.1, -0.2, 0.3]).p_value
+    assert signed_rank([residue, -residue]).note == "not computable, all differences are zero"
+
+
+@pytest.mark.parametrize("case", named(case for case in R["signed_rank"] if case.get("interval")))
+def test_hodges_lehmann_is_that_of_r(case):
+    result = hodges_lehmann(case["differences"])
+    assert result.estimate == pytest.approx(case["estimate"], abs=1e-12)
+    assert [result.ci_low, result.ci_high] == pytest.approx(case["interval"], abs=1e-12)
+
+
+@given(st.lists(st.integers(-30, 30), min_size=6, max_size=10, unique_by=abs).filter(all))
+def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(differences):
+    values = np.array(differences, dtype=float)
+    result = hodges_lehmann(values)
+    for shift in (result.ci_low + 1e-6, result.ci_high - 1e-6):
+        assert signed_rank(values - shift).p_value > 0.05 or result.ci_low == result.ci_high
+    for shift in (result.ci_low - 1e-6, result.ci_high + 1e-6):
+        assert signed_rank(values - shift).p_value <= 0.05
+
+
+def test_a_failed_subject_opens_the_interval_on_its_side_only():
+    finite, failed = random_sample(12), np.append(random_sample(12)[:11], np.inf)
+    assert hodges_lehmann([*finite[:5], np.inf]).ci_high == np.inf
+    result = hodges_lehmann(failed)
+    assert np.isfinite([result.estimate, result.ci_low]).all()
+    assert "both +inf and -inf" in hodges_lehmann([*finite, np.inf, -np.inf]).note
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_five_subjects_reach_no_interval(n):
+    result = contrast(random_sample(n), margin=0.05)
+    assert math.isnan(result.ci_low)
+    assert result.non_inferior is None
+    assert f"n={n}" in result.note
+    assert result.estimate == hodges_lehmann(random_sample(n)).estimate
+    assert not math.isnan(result.p_value)
+
+
+@pytest.mark.parametrize("case", named(R["bca"]))
+def test_bca_is_that_of_r_but_for_the_draw(case):
+    columns = np.array(case["data"]).T
+    width = case["widened"][1] - case["widened"][0]
+    if case["name"] == "mean":
+        result = contrast(columns[0], margin=0.05)
+        assert result.estimate == pytest.approx(case["estimate"])
+    else:
+        result = williams_index(*columns)
+        assert result.value == pytest.approx(case["estimate"])
+    assert [result.ci_low, result.ci_high] == pytest.approx(case["widened"], abs=0.03 * width)
+    assert result.ci_high - result.ci_low > 1.01 * (case["interval"][1] - case["interval"][0])
+
+
+def test_of_many_normal_values_bca_is_students_interval():
+    values = np.random.default_rng(0).normal(size=400)
+    mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
+    assert bca_interval(np.mean, values) == pytest.approx(stats.t.interval(0.95, 399, mean, error), abs=0.06 * error)
+
+
+def test_the_same_values_have_the_same_interval():
+    assert contrast(random_sample(30), 0.05) == contrast(random_sample(30), 0.05)
+    assert williams_index(0.8 + random_sample(30), 0.9 + random_sample(30, 1)) == williams_index(
+        0.8 + random_sample(30), 0.9 + random_sample(30, 1)
+    )
+
+
+@pytest.mark.parametrize(("n", "method"), [(19, "Hodges-Lehmann, signed rank"), (20, "mean, BCa")])
+def test_the_number_of_subjects_picks_the_method(n, method):
+    values = random_sample(n)
+    result = contrast(values, margin=0.05)
+    assert result.method == method
+    assert result.estimate == (values.mean() if n == 20 else hodges_lehmann(values).estimate)
+    assert result.p_value == signed_rank(values).p_value
+
+
+@pytest.mark.parametrize("n", [12, 30])
+def test_non_inferiority_is_the_bound_on_the_bad_side_of_the_margin(n):
+    better = contrast(random_sample(n), margin=0.05)
+    assert better.non_inferior is True
+    assert contrast(random_sample(n), margin=-better.ci_low * 1.0001).non_inferior is True
+    assert contrast(random_sample(n), margin=-better.ci_low * 0.9999).non_inferior is False
+    distances = contrast(-random_sample(n), margin=-better.ci_low * 1.01, higher_is_better=False)
+    assert distances.non_inferior is True
+    assert contrast(-random_sample(n), margin=-better.ci_low * 0.9, higher_is_better=False).non_inferior is False
+    assert distances.effect_size == pytest.approx(-better.effect_size)
+
+
+def test_an_infinite_difference_leaves_the_ranks():
+    values = np.append(random_sample(30), np.inf)
+    result = contrast(values, margin=0.05)
+    assert "compare shares" in result.note
+    assert result.non_inferior is None
+    assert math.isnan(result.estimate)
+    assert result.p_value == signed_rank(np.append(random_sample(30), 1e3)).p_value
+
+
+@pytest.mark.parametrize(
+    ("differences", "note"),
+    [
+        ([], "not computable, n=0"),
+        ([0.1], "not computable, n=1"),
+        ([0.0] * 30, "not computable, all differences are equal"),
+        ([0.1 + 0.2, 0.3] * 4, "not computable, all differences are equal"),
+        ([0.1, np.nan, 0.2], "not computable, 1 of 3 values are NaN"),
+    ],
+)
+def test_a_contrast_says_why_it_cannot(differences, note):
+    result = contrast(differences, margin=0.05)
+    assert result.note == note
+    assert np.isnan([result.ci_low, result.ci_high, result.p_value, result.effect_size]).all()
+    assert result.non_inferior is None
+
+
+@pytest.mark.parametrize("margin", [0, -0.05, np.inf, np.nan])
+def test_a_margin_is_a_loss(margin):
+    with pytest.raises(ConfigurationError, match="margin"):
+        contrast(random_sample(10), margin=margin)
+
+
+@pytest.mark.parametrize(
+    ("automatic", "rater_rater", "index"),
+    [((0.850, 0.830, 0.834), 0.869, 0.964), ((0.695, 0.690, 0.678), 0.786, 0.875)],
+    ids=["volunteers", "patients"],
+)
+def test_williams_index_from_the_papers_means(automatic, rater_rater, index):
+    result = williams_index([sum(automatic) / 3], [rater_rater])
+    assert result.value == pytest.approx(index, abs=5e-4)
+    assert result.note.startswith("no interval, n=1")
+
+
+def test_williams_index_of_a_cohort_is_a_ratio_of_means_not_a_mean_of_ratios():
+    assert williams_index([0.2, 0.8], [0.4, 0.8]).value == pytest.approx(1.0 / 1.2)
+
+
+@pytest.mark.parametrize(
+    ("automatic", "raters", "note"),
+    [
+        ([], [], "n=0"),
+        ([0.0, 0.0], [0.0, 0.0], "do not agree at all"),
+        ([0.4, np.nan], [0.5, 0.5], "NaN"),
+        ([0.4, np.inf], [0.5, 0.5], "infinite"),
+        ([0.4] * 8, [0.5] * 8, "same for all subjects"),
+        ([0.27, 0.36] * 5, [0.3, 0.4] * 5, "same for all subjects"),
+        ([0.4, 0.5] * 5, [0.5] * 10, "too narrow"),
+    ],
+)
+def test_williams_index_says_why_it_cannot(automatic, raters, note):
+    result = williams_index(automatic, raters)
+    assert note in result.note
+    assert math.isnan(result.ci_low) != (note == "too narrow")
+
+
+@pytest.mark.parametrize("case", R["holm"], ids=lambda case: str(case["p_values"]))
+def test_holm_is_that_of_r(case):
+    assert holm(numbers(case["p_values"])) == pytest.approx(numbers(case["holm"]), nan_ok=True)
+
+
+def test_holm_of_nothing():
+    assert holm([]).size == 0
+
+
+def subjects(only_first, only_second, n, both=0):
+    """Distances of n subjects of which so many are above 10 mm on one side only."""
+    first, second = np.full(n, 1.0), np.full(n, 10.0)
+    first[:only_first] = 10.1
+    second[only_first : only_first + only_second] = np.inf
+    first[n - both :] = second[n - both :] = 50.0
+    return first, second
+
+
+@pytest.mark.parametrize("case", R["mcnemar"])
+def test_shares_are_tested_as_mcnemar(case):
+    counts = case["only_first"], case["only_second"], case["n"]
+    result = share_above(*subjects(*counts), margin=0.1)
+    assert result.p_value == pytest.approx(case["p_value"], rel=1e-9)
+    assert result.estimate == pytest.approx((counts[0] - counts[1]) / counts[2])
+
+
+def test_the_share_interval_is_the_published_one():
+    # Airway hyper-responsiveness of 21 children, as analysed by Fagerland et al., Statistics in Medicine 2014;33:2850.
+    assert tango_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+def score(difference, only_first, only_second, n):
+    """Score statistic with the nuisance share found by maximising the likelihood, not by Tango's formula."""
+    low, high = max(0.0, -difference), (1 - difference) / 2
+
+    def loss(share):
+        cells = np.array([share + difference, share, 1 - 2 * share - difference])
+        counts = np.array([only_first, only_second, n - only_first - only_second])
+        return -np.sum(counts * np.log(np.clip(cells, 1e-300, None)))
+
+    share = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+    variance = n * (2 * share + difference * (1 - difference))
+    return (only_first - only_second - n * difference) / math.sqrt(variance)
+
+
+@pytest.mark.parametrize(("only_first", "only_second", "n"), [(1, 7, 21), (9, 2, 42), (3, 3, 10), (5, 1, 10), (40, 20, 160)])
+def test_at_its_bounds_the_share_interval_is_just_not_rejected(only_first, only_second, n):
+    low, high = tango_interval(only_first, only_second, n)
+    assert score(low, only_first, only_second, n) == pytest.approx(1.959964, abs=1e-3)
+    assert score(high, only_first, only_second, n) == pytest.approx(-1.959964, abs=1e-3)
+
+
+@given(st.integers(2, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.data())
+def test_the_share_interval_excludes_zero_where_mcnemar_rejects(total, data):
+    discordant, n = total
+    only_first = data.draw(st.integers(0, discordant))
+    result = share_above(*subjects(only_first, discordant - only_first, n), margin=0.1)
+    assert -1 <= result.ci_low <= result.estimate <= result.ci_high <= 1
+    if abs(result.p_value - 0.05) > 1e-6:
+        assert (result.p_value < 0.05) == (not result.ci_low <= 0 <= result.ci_high)
+    assert result.non_inferior == (result.ci_high < 0.1)
+
+
+@pytest.mark.parametrize(("n", "shares"), [(10, (0.15, 0.05)), (10, (0.1, 0.1)), (42, (0.05, 0.05)), (42, (0.2, 0.1))])
+def test_the_share_interval_covers(n, shares):
+    counts = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
+    probability = stats.multinomial.pmf([(b, c, n - b - c) for b, c in counts], n, [*shares, 1 - sum(shares)])
+    likely = [(count, p) for count, p in zip(counts, probability, strict=True) if p > 1e-7]
+    covered = 0.0
+    for (b, c), p in likely:
+        low, high = tango_interval(b, c, n)
+        covered += p * (low <= shares[0] - shares[1] <= high)
+    assert 0.93 <= covered <= 0.99
+
+
+def test_shares_count_failures_and_not_the_limit_itself():
+    result = share_above([10.0, 10.1, np.inf, 1.0], [0.0, 0.0, np.inf, 11.0], margin=0.1)
+    assert (result.automatic, result.raters, result.estimate) == (0.5, 0.5, 0.0)
+
+
+def test_no_miss_at_all_is_a_result_with_an_interval():
+    few, many = (share_above(np.ones(n), np.ones(n), margin=0.1) for n in (10, 42))
+    assert (few.estimate, few.p_value, few.note) == (0.0, 1.0, "")
+    assert few.ci_high == pytest.approx(1.959964**2 / (10 + 1.959964**2), abs=1e-6)
+    assert few.non_inferior is False
+    assert many.non_inferior is True
+
+
+@pytest.mark.parametrize(("automatic", "note"), [([1.0], "n=1"), ([1.0, np.nan], "NaN"), ([], "n=0")])
+def test_shares_say_why_they_cannot(automatic, note):
+    result = share_above(automatic, [2.0] * len(automatic), margin=0.1)
+    assert note in result.note
+    assert result.non_inferior is None
+    assert np.isnan([result.estimate, result.ci_low, result.p_value]).all()
+
+
+def test_mistakes_of_shape_are_named():
+    with pytest.raises(NervesegError, match="3 and 2 values"):
+        share_above([1, 2, 3], [1, 2], margin=0.1)
+    with pytest.raises(NervesegError, match=r"shape \(2, 1\)"):
+        contrast([[1.0], [2.0]], margin=0.1)
+    with pytest.raises(ConfigurationError, match="10"):
+        share_above([1, 2], [1, 2], margin=10)

@@ -1,0 +1,261 @@
+import hashlib
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.errors import BundleError
+from nerveseg.inference import bundle
+from nerveseg.inference.bundle import (
+    Architecture,
+    ModelDescription,
+    TestScore,
+    TrainingRecord,
+    add_scores,
+    load_bundle,
+    save_bundle,
+)
+from nerveseg.networks.fc_densenet import FCDenseNet
+
+
+def network(seed=0, **options):
+    torch.manual_seed(seed)
+    arguments = {"first_filters": 4, "growth_rate": 2, "layers_per_block": [1, 2, 1], "transitions": 1}
+    made = FCDenseNet(**(arguments | options))
+    made(torch.randn(3, made.arguments["in_channels"], 8, 8))  # running statistics that are not those of a new network
+    return made.eval()
+
+
+def description(made, **values):
+    usual = {
+        "architecture": Architecture(name="FCDenseNet", arguments=made.arguments),
+        "channels": ["T2"],
+        "spacing_mm": (0.52, 0.52, 4.4),
+        "preprocessing": Preprocessing(size=(16, 12)),
+        "foreground": None,
+        "training": TrainingRecord(
+            study="tiny",
+            synthetic=False,
+            subjects={"V01": {"T2": "ab", "rater-OS": "cd"}},
+            fold=2,
+            epochs=3,
+            seed=4,
+            folds_seed=5,
+        ),
+        "versions": {"nerveseg": "0.1.0"},
+    }
+    return ModelDescription(**(usual | values))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_bundle(tmp_path / "model", network(), description(network()))
+    return tmp_path / "model"
+
+
+def edit(folder, change, rehash=False):
+    """Change `model.json` as a person or a broken copy would."""
+    path = folder / "model.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if rehash:
+        values["weights_sha256"] = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    change(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def refused(folder, said):
+    """The error of a bundle that cannot be used: one line that says where, what, and what to do."""
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    line = str(caught.value)
+    assert re.fullmatch(r"[^\n]+; found: [^\n]+; path: [^\n]+; remedy: [^\n]+", line)
+    assert str(folder) in line
+    assert len(line) < 700
+    assert re.search(said, line), line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"in_channels": 3}, {"layers_per_block": 1}, {"dropout": 0.0, "transitions": 2, "layers_per_block": 1}],
+)
+def test_a_bundle_comes_back_bit_for_bit(options, tmp_path):
+    made = network(**options)
+    before = description(made, foreground=(1, 2), scores=[TestScore(cohort="patient", n=3, dice=None)])
+    save_bundle(tmp_path / "model", made, before)
+    loaded = load_bundle(tmp_path / "model")
+    assert loaded.description.model_copy(update={"weights_sha256": ""}) == before
+    assert not loaded.network.training
+    weights = loaded.network.state_dict()
+    assert weights.keys() == made.state_dict().keys()
+    for name, tensor in made.state_dict().items():
+        assert weights[name].dtype == tensor.dtype
+        assert weights[name].numpy().tobytes() == tensor.numpy().tobytes(), name
+    slices = torch.randn(2, made.arguments["in_channels"], 12, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(slices), made(slices))
+
+
+def test_a_network_in_channels_last_is_saved_like_any_other(tmp_path):
+    made = network().to(memory_format=torch.channels_last)
+    save_bundle(tmp_path / "model", made, description(made))
+    slices = torch.randn(2, 1, 12, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(load_bundle(tmp_path / "model").network(slices), network()(slices))
+
+
+def test_a_bundle_is_three_files_none_of_which_can_run_anything(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert not content.startswith((b"\x80\x02", b"\x80\x04", b"PK\x03\x04"))  # pickle; zip, which torch.save makes
+    header_length = int.from_bytes((folder / "weights.safetensors").read_bytes()[:8], "little")
+    header = json.loads((folder / "weights.safetensors").read_bytes()[8 : 8 + header_length])
+    assert set(header) - {"__metadata__"} == set(network().state_dict())
+
+
+def test_loading_never_unpickles(folder, monkeypatch):
+    for name in ("load", "jit.load"):
+        monkeypatch.setattr(f"torch.{name}", lambda *_args, **_options: pytest.fail("unpickled"))
+    monkeypatch.setattr("pickle.load", lambda *_args, **_options: pytest.fail("unpickled"))
+    load_bundle(folder)
+
+
+def test_the_hash_is_that_of_the_file(folder):
+    expected = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    assert load_bundle(folder).description.weights_sha256 == expected
+
+
+def test_a_moved_bundle_loads(folder, tmp_path):
+    shutil.move(folder, tmp_path / "Größe, [1] =#")
+    assert load_bundle(tmp_path / "Größe, [1] =#").description.channels == ["T2"]
+
+
+def test_saving_again_replaces_the_old_bundle(folder):
+    (folder / "stray.txt").touch()
+    other = network(seed=9)
+    save_bundle(folder, other, description(other))
+    assert torch.equal(load_bundle(folder).network.state_dict()["first.weight"], other.state_dict()["first.weight"])
+    assert not (folder / "stray.txt").exists()
+
+
+def test_a_bundle_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
+    before = (folder / "weights.safetensors").read_bytes()
+
+    def disk_full(_weights, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle, "save_file", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        save_bundle(folder, network(seed=1), description(network()))
+    assert (folder / "weights.safetensors").read_bytes() == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("place", [0.2, 0.9, 0.999])
+def test_a_flipped_bit_is_noticed(place, folder):
+    path = folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0x10
+    path.write_bytes(content)
+    refused(folder, r"hash that model\.json names.*remedy: copy the model again")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 300, -1])
+@pytest.mark.parametrize("rehash", [False, True])
+def test_a_truncated_file_is_noticed_even_where_the_hash_was_made_to_fit(keep, rehash, folder):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    edit(folder, lambda values: None, rehash)
+    refused(folder, "weights fit the architecture" if rehash else "hash that")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop("first.bias"), "first.bias"),
+        (lambda tensors: tensors.update(more=torch.zeros(1)), "more"),
+        (lambda tensors: tensors.update({"first.bias": torch.zeros(99)}), r"first.bias.*99"),
+    ],
+)
+def test_weights_of_another_network_are_named(change, said, folder):
+    tensors = load_file(folder / "weights.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "weights.safetensors")
+    edit(folder, lambda values: None, rehash=True)
+    refused(folder, rf"weights fit the architecture.*found: .*{said}")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["architecture"].update(name="UNet"), "one of FCDenseNet; found: UNet"),
+        (lambda values: values["architecture"].update(name="os.system"), r"found: os\.system"),
+        (lambda values: values.update(format_version=2), "format 1; found: format_version: "),
+        (lambda values: values.update(colour="red"), "found: colour: .*not permitted"),
+        (lambda values: values["training"].update(secret=1), r"found: training\.secret: "),
+        (lambda values: values.pop("preprocessing"), "found: preprocessing: Field required"),
+        (
+            lambda values: values["preprocessing"].update(size=[0, 4]),
+            r"found: preprocessing\.size\.0: .*greater than 0",
+        ),
+        (lambda values: values["architecture"]["arguments"].update(width=3), "arguments are known.*width"),
+        (
+            lambda values: values["architecture"]["arguments"].update(transitions=5),
+            "arguments are known.*layers_per_block",
+        ),
+        (lambda values: values["architecture"]["arguments"].update(growth_rate=-1), "arguments are known.*growth_rate"),
+        (lambda values: values["architecture"]["arguments"].update(dropout=[1]), "arguments are known"),
+        (lambda values: values["architecture"]["arguments"].update(first_filters=2.5), "arguments are known"),
+        (lambda values: values["architecture"]["arguments"].update(first_filters=10**15), "arguments are known"),
+        (
+            lambda values: values["architecture"]["arguments"].update(first_filters=10**40),
+            "arguments are known|format 1",
+        ),
+        (lambda values: values["architecture"]["arguments"].update(first_filters=5), "weights fit the architecture"),
+    ],
+)
+def test_a_description_that_this_version_does_not_know_is_named(change, said, folder):
+    edit(folder, change)
+    refused(folder, said)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe{}", b"not json"])
+def test_a_damaged_description_is_named(content, folder):
+    (folder / "model.json").write_bytes(content)
+    refused(folder, r"description of format 1; found: .*model\.json")
+
+
+@pytest.mark.parametrize(("file", "said"), [("model.json", "has a model.json"), ("weights.safetensors", "has weights")])
+def test_a_missing_file_is_named(file, said, folder):
+    (folder / file).unlink()
+    refused(folder, said)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    refused(tmp_path / "nothing", "remedy: give the folder that holds model.json")
+
+
+def test_scores_are_added_to_description_and_card(folder):
+    weights = (folder / "weights.safetensors").read_bytes()
+    scores = [TestScore(cohort="patient", n=11, dice=0.71234), TestScore(cohort="volunteer", n=2, dice=None)]
+    assert "Not measured yet" in (folder / "README.md").read_text(encoding="utf-8")
+    add_scores(folder, scores)
+    loaded = load_bundle(folder)
+    assert loaded.description.scores == scores
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| patient | 11 | 0.712 |" in card
+    assert "| volunteer | 2 | - |" in card
+    add_scores(folder, scores[:1])
+    assert load_bundle(folder).description.scores == scores[:1]
+
+
+def test_scores_for_a_folder_without_a_model_are_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"has a model\.json"):
+        add_scores(tmp_path, [])

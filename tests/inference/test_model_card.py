@@ -1,0 +1,74 @@
+import pytest
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.inference.bundle import Architecture, ModelDescription, TestScore, TrainingRecord, save_bundle
+from nerveseg.inference.model_card import model_card
+from nerveseg.networks.fc_densenet import FCDenseNet
+
+
+def description(synthetic=False, scores=()):
+    return ModelDescription(
+        architecture=Architecture(name="FCDenseNet", arguments={"first_filters": 4}),
+        channels=["T2", "T1"],
+        spacing_mm=(0.520833, 0.520833, 4.4),
+        preprocessing=Preprocessing(size=(320, 300)),
+        foreground=None,
+        training=TrainingRecord(
+            study="sciatic",
+            synthetic=synthetic,
+            subjects={f"V{number:02}": {} for number in range(39)},
+            fold=3,
+            epochs=100,
+            seed=17,
+            folds_seed=1,
+        ),
+        scores=list(scores),
+        versions={},
+    )
+
+
+def card(**options):
+    return model_card(description(**options).model_dump())
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_every_card_says_what_the_model_is_not(synthetic):
+    text = card(synthetic=synthetic)
+    assert "not a medical device" in text.lower()
+    assert ("SYNTHETIC" in text) == synthetic
+    assert ("never seen a real nerve" in text) == synthetic
+
+
+def test_the_warnings_come_before_anything_else():
+    lines = [line for line in card(synthetic=True).splitlines() if line]
+    assert lines[0].startswith("# ")
+    assert "SYNTHETIC" in lines[1]
+    assert "Not a medical device" in lines[2]
+
+
+def test_the_card_states_what_went_in_and_how_it_was_trained():
+    text = card()
+    for fact in (
+        "sciatic, fold 3",
+        "T2, T1",
+        "0.520833 x 0.520833 x 4.4 mm",
+        "320 x 300",
+        "39 subjects",
+        "100 epochs, seed 17",
+        "10.3389/fneur.2018.00777",
+    ):
+        assert fact in text
+
+
+def test_scores_are_a_table_and_their_absence_is_said():
+    assert "Not measured yet." in card()
+    lines = card(scores=[TestScore(cohort="patient", n=11, dice=0.7195)]).splitlines()
+    start = lines.index("| cohort | n | mean Dice |")
+    assert lines[start + 2].split("|")[1:4] == [" patient ", " 11 ", " 0.720 "] or "0.719" in lines[start + 2]
+    assert "Not measured yet." not in lines
+
+
+def test_the_bundle_of_a_synthetic_study_carries_the_warning(tmp_path):
+    network = FCDenseNet(first_filters=4, growth_rate=2, layers_per_block=1, transitions=1)
+    save_bundle(tmp_path / "model", network, description(synthetic=True))
+    assert "SYNTHETIC" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
