@@ -13,11 +13,6 @@ settings.load_profile("nerveseg")
 SHARED_DATA = Path(os.environ.get("NERVESEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-def pytest_configure(config):
-    """beartype dislikes the generic base class of OmegaConf's DictConfig, which is not ours to change."""
-    config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """A folder of real data or oracle values beside the repository; the test skips where it is absent."""

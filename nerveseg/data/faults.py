@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.data.consensus import majority_vote
+from nerveseg.data.consensus import consensus_of
 from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Study, Subject
@@ -52,7 +52,7 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
             masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
         except NervesegError as error:
             faults.append(error)
-    warnings = () if faults else _consensus_warnings(majority_vote(masks), preprocessing)
+    warnings = () if faults else _consensus_warnings(consensus_of(masks, rule.consensus), preprocessing)
     return SubjectReport(subject, tuple(faults), warnings)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.data.consensus import majority_vote
+from nerveseg.data.consensus import Rule, consensus_of
 from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.participants import participant_rows
 from nerveseg.data.volumes import Geometry, read_image, read_image_grid, read_mask
@@ -24,6 +24,10 @@ from nerveseg.errors import NervesegError, StudyError
 from nerveseg.types import Channels, Mask
 
 NO_COHORT = "all"
+_REMEDY = (
+    "add the file, mend the template in study, take the subject out of participants.tsv, or, for a rater who did not"
+    " draw everybody, study.missing_raters=allow"
+)
 
 
 class StudyDescription(BaseModel):
@@ -38,6 +42,7 @@ class StudyDescription(BaseModel):
         foreground: Label values that are nerve; by default every label above zero.
         geometry: Which of the header's transforms to trust where qform and sform differ; by default that is an error.
         consensus: How several raters become one reference (paper, 2.3: majority vote).
+        missing_raters: Whether a subject may lack masks of some raters; of one rater he has to have one.
         synthetic: The study is simulated, and everything learned on it says so.
     """
 
@@ -50,7 +55,8 @@ class StudyDescription(BaseModel):
     participants: str = "participants.tsv"
     foreground: tuple[int, ...] | None = None
     geometry: Geometry = None
-    consensus: Literal["majority"] = "majority"
+    consensus: Rule = "majority"
+    missing_raters: Literal["refuse", "allow"] = "refuse"
     synthetic: bool = False
 
 
@@ -94,7 +100,7 @@ class RaterMasks:
 
     Attributes:
         raters: Each rater's mask.
-        consensus: Their majority vote, or the one rater's mask.
+        consensus: Made of them by the study's rule; the one rater's mask where there is one.
     """
 
     raters: dict[str, Mask]
@@ -149,7 +155,7 @@ class Study:
             rater: read_mask(path, like, subject.id, rule.foreground, rule.geometry)
             for rater, path in subject.raters.items()
         }
-        return RaterMasks(raters, majority_vote(list(raters.values())))
+        return RaterMasks(raters, consensus_of(list(raters.values()), rule.consensus))
 
 
 def read_channels(
@@ -211,10 +217,12 @@ def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], l
 
 def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
     subject_id = row["participant_id"]
+    raters = _paths(description.root, description.raters, subject_id)
+    present = {rater: path for rater, path in raters.items() if path.is_file()}
     return Subject(
         id=subject_id,
         images=_paths(description.root, description.images, subject_id),
-        raters=_paths(description.root, description.raters, subject_id),
+        raters=present if present and description.missing_raters == "allow" else raters,
         cohort=row.get("cohort", NO_COHORT),
         group=row.get("group", ""),
         side=row.get("side"),
@@ -255,7 +263,7 @@ def _missing_files(subject: Subject) -> list[NervesegError]:
             found="no such file",
             subject=subject.id,
             path=path,
-            remedy="add the file, mend the template in study, or take the subject out of participants.tsv",
+            remedy=_REMEDY,
         )
         for what, path in wanted
         if not path.is_file()

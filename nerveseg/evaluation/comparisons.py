@@ -20,6 +20,9 @@ from nerveseg.types import SpacingMm
 
 CONSENSUS = "GT"
 AUTOMATIC = "Auto"
+RATER_RATER = "R-R"
+"""All pairs of raters, pooled or averaged."""
+
 SCORE_COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
 _NEVER_EMPTY = ["subject", "cohort", "comparison", "metric"]

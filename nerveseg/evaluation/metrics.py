@@ -1,4 +1,4 @@
-"""How well two masks agree: Dice, volumetric similarity (VS) and three Hausdorff distances (paper 2.5, Table 1).
+"""How well two masks agree: Dice, volumetric similarity (VS), three Hausdorff distances (paper 2.5, Table 1), and more.
 
 Dice = 2TP / (2TP + FP + FN) and VS = 1 - |FN - FP| / (2TP + FN + FP), after Taha and Hanbury, BMC Med Imaging 2015.
 
@@ -13,37 +13,53 @@ A Hausdorff quantile depends on which points are asked, so the points are always
 - "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. What
   the field usually reports, and what MONAI's `compute_hausdorff_distance(percentile=95)` computes.
 
-A distance to an empty mask does not exist. Both masks empty: every metric is NaN. One mask empty: Dice 0, VS 0, the
-distances NaN. All metrics here are symmetric in the two masks.
+Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice (`centreline`), and what was
+found, missed and invented (`detection`).
+
+Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances,
+which do not exist, NaN, and slices, branches and components are counted as ever. Overlaps, distances, VS and centreline
+Dice are the same with the masks exchanged; detection is not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass, fields
+from typing import get_args
 
 import numpy as np
-from jaxtyping import Bool, Float64
-from scipy.ndimage import binary_erosion, distance_transform_edt
-from scipy.spatial import KDTree
 
-from nerveseg.errors import ConfigurationError, GeometryError
-from nerveseg.types import Mask, SpacingMm
+from nerveseg.errors import ConfigurationError
+from nerveseg.evaluation.centreline import centreline_dice
+from nerveseg.evaluation.cross_sections import CrossSections
+from nerveseg.evaluation.detection import detect_branches, detect_slices, false_components
+from nerveseg.evaluation.mask_pair import AnyMask, MaskPair, check_shapes
+from nerveseg.evaluation.surface import PairDistances, Points
+from nerveseg.types import SpacingMm
 
-AnyMask: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y _z"]
-"""A mask whose shape is still to be compared with its partner's, by an error that names both."""
+__all__ = [
+    "DEFINED_UNLESS_EMPTY",
+    "AnyMask",
+    "PairScores",
+    "Points",
+    "average_surface_distance",
+    "dice",
+    "hausdorff_distance",
+    "score_pair",
+    "surface_dice",
+    "volumetric_similarity",
+]
 
-Points: TypeAlias = Literal["surface", "foreground", "disagreement"]
-DistancesMm: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
+ONE_PIXEL_MM = 0.521
+TWO_PIXELS_MM = 1.042
+"""Tolerances of surface Dice: the paper's pixel is 200 / 384 = 0.5208 mm, and a bare 0.52 would exclude a neighbour."""
 
-# A search tree pays off while few voxels ask for a distance; beyond this share of the box one transform is faster.
-_TREE_SHARE = 0.1
+DEFINED_UNLESS_EMPTY = frozenset({"dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "vs", "assd_mm"})
+"""NaN in one of these says that a mask is empty; other metrics may be NaN because there was nothing to count."""
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """What one pair of masks scores.
+    """What one pair of masks scores; the names are the metrics of scores.csv.
 
     Attributes:
         dice: Overlap in [0, 1].
@@ -51,6 +67,20 @@ class PairScores:
         hd95_mm: 95 % Hausdorff distance between the surfaces, the field's usual one.
         hd_mm: Full Hausdorff distance between the masks (the largest distance of a voxel of one to the other).
         vs: Volumetric similarity in [0, 1]; compares the volumes only, not where they lie.
+        surface_dice_052: Share of the surfaces within one pixel of the paper (0.5208 mm) of one another, in [0, 1].
+        surface_dice_104: The same within two pixels (1.0417 mm).
+        assd_mm: Average symmetric surface distance.
+        cldice: Centreline Dice in [0, 1].
+        fp_components: Components of the prediction that share no voxel with the reference.
+        fp_components_mm3: Their volume.
+        slices_both: Slices in which both masks show nerve.
+        slices_missed: Slices in which only the reference does.
+        slices_false_positive: Slices in which only the prediction does.
+        slices_neither: Slices in which none does.
+        slice_sensitivity: Share of the reference's slices in which the prediction shows nerve; NaN without any.
+        branch_sensitivity: Share of the reference's cross-sections that the prediction touches; NaN without any.
+        branch_sensitivity_undivided: Of those that are alone in their slice; NaN without any.
+        branch_sensitivity_divided: Of those in slices with two or more; NaN without any.
     """
 
     dice: float
@@ -58,6 +88,20 @@ class PairScores:
     hd95_mm: float
     hd_mm: float
     vs: float
+    surface_dice_052: float
+    surface_dice_104: float
+    assd_mm: float
+    cldice: float
+    fp_components: float
+    fp_components_mm3: float
+    slices_both: float
+    slices_missed: float
+    slices_false_positive: float
+    slices_neither: float
+    slice_sensitivity: float
+    branch_sensitivity: float
+    branch_sensitivity_undivided: float
+    branch_sensitivity_divided: float
 
 
 def dice(reference: AnyMask, prediction: AnyMask) -> float:
@@ -70,10 +114,10 @@ def dice(reference: AnyMask, prediction: AnyMask) -> float:
     Raises:
         GeometryError: The shapes differ.
     """
-    _check_shapes(reference, prediction)
+    check_shapes(reference, prediction)
     both = np.count_nonzero(reference & prediction)
     total = np.count_nonzero(reference) + np.count_nonzero(prediction)
-    return 2 * both / total if total else float("nan")
+    return float(2 * both / total) if total else float("nan")
 
 
 def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
@@ -86,9 +130,9 @@ def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
     Raises:
         GeometryError: The shapes differ.
     """
-    _check_shapes(reference, prediction)
+    check_shapes(reference, prediction)
     first, second = np.count_nonzero(reference), np.count_nonzero(prediction)
-    return 1 - abs(first - second) / (first + second) if first + second else float("nan")
+    return float(1 - abs(first - second) / (first + second)) if first + second else float("nan")
 
 
 def hausdorff_distance(
@@ -115,11 +159,29 @@ def hausdorff_distance(
         raise ConfigurationError("a quantile lies in (0, 1]", found=quantile, remedy="0.95 is the usual one")
     if points not in get_args(Points):
         raise ConfigurationError("the points of a distance are " + ", ".join(get_args(Points)), found=points)
-    return _MaskPair.of(reference, prediction, spacing_mm).hausdorff_mm(quantile, points)
+    return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).hausdorff_mm(quantile, points)
 
 
-def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> PairScores:
-    """All metrics of one pair, from one computation of the distances.
+def surface_dice(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm, tolerance_mm: float) -> float:
+    """Surface Dice in [0, 1]: share of both surfaces within a tolerance; 0 if one mask is empty, NaN if both are.
+
+    Args:
+        reference: Mask (x, y, z).
+        prediction: Mask of the same shape.
+        spacing_mm: Distance between voxel centres along x, y, z.
+        tolerance_mm: Largest distance, itself included, at which two surfaces agree.
+
+    Raises:
+        GeometryError: The shapes differ, or a spacing is not above zero.
+        ConfigurationError: The tolerance is negative or not a number.
+    """
+    if not 0 <= tolerance_mm < np.inf:
+        raise ConfigurationError("a tolerance is a distance in mm from 0 up", found=tolerance_mm)
+    return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).surface_dice(tolerance_mm)
+
+
+def average_surface_distance(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> float:
+    """Average symmetric surface distance in mm, over both surfaces in one pool; NaN if a mask is empty.
 
     Args:
         reference: Mask (x, y, z).
@@ -129,105 +191,43 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
     Raises:
         GeometryError: The shapes differ, or a spacing is not above zero.
     """
-    pair = _MaskPair.of(reference, prediction, spacing_mm)
+    return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).average_surface_mm()
+
+
+def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> PairScores:
+    """All metrics of one pair, from one computation of the distances and cross-sections.
+
+    Args:
+        reference: Mask (x, y, z).
+        prediction: Mask of the same shape.
+        spacing_mm: Distance between voxel centres along x, y, z; slices are stacked along z.
+
+    Raises:
+        GeometryError: The shapes differ, or a spacing is not above zero.
+    """
+    pair = MaskPair.of(reference, prediction, spacing_mm)
+    if pair.both_empty:
+        return PairScores(**{field.name: float("nan") for field in fields(PairScores)})
+    distances, sections = PairDistances(pair), CrossSections.of(pair.reference)
+    slices, branches, invented = detect_slices(pair), detect_branches(pair, sections), false_components(pair)
     return PairScores(
         dice=dice(pair.reference, pair.prediction),
-        hd95_paper_mm=pair.hausdorff_mm(0.95, "foreground"),
-        hd95_mm=pair.hausdorff_mm(0.95, "surface"),
-        hd_mm=pair.hausdorff_mm(1.0, "foreground"),
+        hd95_paper_mm=distances.hausdorff_mm(0.95, "foreground"),
+        hd95_mm=distances.hausdorff_mm(0.95, "surface"),
+        hd_mm=distances.hausdorff_mm(1.0, "foreground"),
         vs=volumetric_similarity(pair.reference, pair.prediction),
+        surface_dice_052=distances.surface_dice(ONE_PIXEL_MM),
+        surface_dice_104=distances.surface_dice(TWO_PIXELS_MM),
+        assd_mm=distances.average_surface_mm(),
+        cldice=centreline_dice(pair, sections, CrossSections.of(pair.prediction)),
+        fp_components=float(invented.number),
+        fp_components_mm3=invented.volume_mm3,
+        slices_both=float(slices.both),
+        slices_missed=float(slices.missed),
+        slices_false_positive=float(slices.false_positive),
+        slices_neither=float(slices.neither),
+        slice_sensitivity=slices.sensitivity,
+        branch_sensitivity=branches.sensitivity,
+        branch_sensitivity_undivided=branches.undivided,
+        branch_sensitivity_divided=branches.divided,
     )
-
-
-@dataclass(frozen=True)
-class _Directed:
-    """Distances in mm from one mask to another.
-
-    Attributes:
-        missed: Of the voxels that the other mask does not hold.
-        surface: Of the boundary voxels, to the other's boundary.
-    """
-
-    missed: DistancesMm
-    surface: DistancesMm
-
-
-@dataclass(frozen=True)
-class _MaskPair:
-    """Two masks in their joint bounding box; outside it both are background, so no metric changes."""
-
-    reference: Mask
-    prediction: Mask
-    spacing_mm: SpacingMm
-
-    @classmethod
-    def of(cls, reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> _MaskPair:
-        _check_shapes(reference, prediction)
-        if not all(np.isfinite(step) and step > 0 for step in spacing_mm):
-            raise GeometryError("a voxel spacing is above zero along every axis", found=f"{spacing_mm} mm")
-        box = _bounding_box(reference | prediction)
-        return cls(reference[box], prediction[box], spacing_mm)
-
-    @cached_property
-    def directed(self) -> tuple[_Directed, _Directed]:
-        """Distances from the reference to the prediction, and back."""
-        edges = _edge(self.reference), _edge(self.prediction)
-        return (
-            _directed(self.reference, edges[0], self.prediction, edges[1], self.spacing_mm),
-            _directed(self.prediction, edges[1], self.reference, edges[0], self.spacing_mm),
-        )
-
-    def hausdorff_mm(self, quantile: float, points: Points) -> float:
-        if not (self.reference.any() and self.prediction.any()):
-            return float("nan")
-        if points == "surface":
-            return max(float(np.quantile(way.surface, quantile)) for way in self.directed)
-        missed = np.concatenate([way.missed for way in self.directed])
-        zeros = 2 * np.count_nonzero(self.reference & self.prediction) if points == "foreground" else 0
-        rank = int(quantile * (zeros + missed.size - 1)) - zeros
-        return float(np.partition(missed, rank)[rank]) if missed.size and rank >= 0 else 0.0
-
-
-def _check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
-    if reference.shape != prediction.shape:
-        raise GeometryError(
-            "two masks are compared on one grid",
-            found=f"shapes {reference.shape} and {prediction.shape}",
-            remedy="resample one mask onto the other's grid",
-        )
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """Smallest box around the foreground; an empty mask's box is empty."""
-    box: tuple[slice, ...] = ()
-    for axis in range(mask.ndim):
-        occupied = np.flatnonzero(mask[box].any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box += (slice(int(occupied[0]), int(occupied[-1]) + 1) if occupied.size else slice(0, 0),)
-    return box
-
-
-def _edge(mask: Mask) -> Mask:
-    """Foreground voxels with a background voxel, or the end of the array, among their six neighbours."""
-    return mask & ~np.asarray(binary_erosion(mask), dtype=np.bool_)
-
-
-def _directed(source: Mask, source_edge: Mask, target: Mask, target_edge: Mask, spacing_mm: SpacingMm) -> _Directed:
-    """Distances from `source` to `target`, all of them measured to the target's boundary.
-
-    From outside, the nearest voxel of a mask is a boundary voxel, so one search serves both point sets.
-    """
-    missed = source & ~target
-    distance_mm = _distances_mm(missed | (source_edge & ~target_edge), target_edge, spacing_mm)
-    return _Directed(missed=distance_mm[missed], surface=distance_mm[source_edge])
-
-
-def _distances_mm(asking: Mask, target: Mask, spacing_mm: SpacingMm) -> Float64[np.ndarray[Any, Any], "x y z"]:
-    """Distance of each asking voxel to the nearest target voxel (elsewhere the value has no meaning, or is 0)."""
-    if not target.any() or not asking.any():
-        return np.zeros(asking.shape)
-    if np.count_nonzero(asking) > _TREE_SHARE * asking.size:
-        return np.asarray(distance_transform_edt(~target, sampling=spacing_mm), dtype=np.float64)
-    distance_mm = np.zeros(asking.shape)
-    tree = KDTree(np.argwhere(target) * spacing_mm)
-    distance_mm[asking] = tree.query(np.argwhere(asking) * spacing_mm)[0]
-    return distance_mm

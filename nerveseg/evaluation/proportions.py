@@ -48,7 +48,9 @@ class ShareContrast:
     note: str
 
 
-def share_above(automatic: ArrayLike, raters: ArrayLike, margin: float | int, limit: float | int = 10.0) -> ShareContrast:
+def share_above(
+    automatic: ArrayLike, raters: ArrayLike, margin: float | int, limit: float | int = 10.0
+) -> ShareContrast:
     """Compare the share of subjects above a limit between the method and the raters.
 
     Args:
@@ -60,7 +62,8 @@ def share_above(automatic: ArrayLike, raters: ArrayLike, margin: float | int, li
     Returns:
         Interval after Tango, Statistics in Medicine 1998;17:891-908: all differences that a score test does not
         reject, so non-inferiority is that test at the margin (one-sided, 2.5 %). With one subject or a NaN all is NaN.
-        No subject above the limit on either side is a result (difference 0, p = 1), not an obstacle.
+        No subject above the limit on either side is a result (difference 0, p = 1), not an obstacle; below 35 subjects
+        even that does not exclude ten points.
 
     Raises:
         ConfigurationError: The margin is not in (0, 1).
@@ -84,7 +87,7 @@ def share_above(automatic: ArrayLike, raters: ArrayLike, margin: float | int, li
         ci_low=low,
         ci_high=high,
         p_value=_mcnemar(only_first, only_second),
-        non_inferior=high < margin,
+        non_inferior=bool(high < margin),
         note="",
     )
 

@@ -108,7 +108,9 @@ def contrast(
     """Compare the method with the raters by one difference per subject.
 
     From 20 subjects on the estimate is the mean with its BCa interval from resampling subjects; below, the
-    Hodges-Lehmann estimate with its exact signed-rank interval, which exists from 6 subjects on.
+    Hodges-Lehmann estimate with its exact signed-rank interval, which exists from 6 subjects on. Simulated raters of
+    equal skill are covered in 93 to 95 %. Failures skew the differences; a loss of just the margin is then called
+    non-inferior in 3 to 5 % instead of 2.5 %.
 
     Args:
         differences: Mean Auto-rater minus mean R-R of each subject (n,), in the metric's unit. Infinite ones (a failed
@@ -166,7 +168,7 @@ def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples
         return Williams(n, value, np.nan, np.nan, note)
     low, high = bca_interval(_ratio_of_means, automatic, raters, resamples=resamples)
     if n < BCA_FROM:
-        note = f"n={n}: resampling gives too narrow an interval below {BCA_FROM} subjects"
+        note = f"n={n}: the interval from resampling fewer than {BCA_FROM} subjects is rough, rather too narrow"
     return Williams(n, value, low, high, note)
 
 
@@ -213,7 +215,7 @@ def _judged(known: Contrast, margin: float | int, higher_is_better: bool) -> Con
     """Add the verdict on non-inferiority, where there is an interval."""
     if np.isnan(known.ci_low) or np.isnan(known.ci_high):
         return known
-    return replace(known, non_inferior=known.ci_low > -margin if higher_is_better else known.ci_high < margin)
+    return replace(known, non_inferior=bool(known.ci_low > -margin if higher_is_better else known.ci_high < margin))
 
 
 def _williams_obstacle(automatic: Sample, raters: Sample, value: float) -> str:

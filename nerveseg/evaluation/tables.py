@@ -2,7 +2,8 @@
 
 R-R pools all rater pairs of a cohort, so its n is pairs times subjects. A failure is never dropped: where one mask of a
 pair is empty its Dice and VS of 0 stay in the means; the distances, which do not exist, cannot, so the case is counted
-in `n_failed` and named under the table. Two empty masks have no value at all and count as failed too.
+in `n_failed` and named under the table. Two empty masks have no value at all and count as failed too. A metric that is
+undefined for another reason (the branches of a nerve that does not divide) is left out of its own mean, and no failure.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nerveseg.errors import RunError
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, comparison_names, rater_pairs
-from nerveseg.evaluation.metrics import PairScores
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, comparison_names, rater_pairs
+from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
 
-RATER_RATER = "R-R"
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 _COHORTS = ["volunteer", "patient"]
 _HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
@@ -160,8 +160,9 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
 
 
 def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
-    """Count, failures (a metric is undefined), and mean and sample SD of what is defined."""
-    row: dict[str, int | float] = {"n": len(cases), "n_failed": int(cases.isna().any(axis=1).sum())}
+    """Count, failures (a mask is empty), and mean and sample SD of what is defined."""
+    failed = cases[[metric for metric in cases if metric in DEFINED_UNLESS_EMPTY]].isna().any(axis=1)
+    row: dict[str, int | float] = {"n": len(cases), "n_failed": int(failed.sum())}
     for metric, values in cases.items():
         row |= {f"{metric}_mean": float(values.mean()), f"{metric}_sd": float(values.std(ddof=1))}
     return row

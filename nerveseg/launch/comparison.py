@@ -16,9 +16,9 @@ from nerveseg.evaluation.comparisons import write_scores
 from nerveseg.evaluation.tables import reference_table, render_table1, table1, table1_markdown
 from nerveseg.launch.configuration import section
 from nerveseg.launch.scoring import rater_names, score_subject
-from nerveseg.launch.settings import read_run_config
+from nerveseg.launch.settings import check_data, read_run_config
 from nerveseg.launch.studies import prepared_slices, study_description
-from nerveseg.runs import FoldFolder, Provenance, find_folds, write_text
+from nerveseg.runs import FoldFolder, find_folds, write_text
 
 
 def compare_cross_validation(folder: Path, reference: str | None, console: Console) -> None:
@@ -93,23 +93,12 @@ def _score_folds(study: Study, config: dict[str, Any], folds: list[FoldFolder], 
     store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
     tests = []
     for fold in track(folds, "comparing", console=console, transient=True, disable=not console.is_terminal):
-        _check_data(fold, store.key)
+        check_data(fold, store.key)
         for subject in study.subjects:
             prediction = fold.prediction(subject.id)
             if prediction.is_file():
                 tests.append(score_subject(study, subject, store.consensus(subject.id), prediction, fold.number))
     return pd.concat(tests, ignore_index=True)
-
-
-def _check_data(fold: FoldFolder, key: str) -> None:
-    trained_on = Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8")).data
-    if trained_on != key:
-        raise RunError(
-            "a fold is judged on the data it was trained on",
-            found=f"data {key}, trained on {trained_on}",
-            path=fold.path,
-            remedy="restore the study's files, or train again under another name=",
-        )
 
 
 def _reference(name: str | None) -> pd.DataFrame | None:

@@ -31,7 +31,7 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.launch.configuration import build, section
 from nerveseg.launch.options import TrainOptions
-from nerveseg.launch.settings import TrainingJob, check_unchanged
+from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, read_provenance
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.launch.testing import test_fold
 from nerveseg.networks.fc_densenet import FCDenseNet
@@ -204,7 +204,7 @@ def _train(
     )
     started = time.monotonic()
     _fit(trainer, segmenter, build_datamodule(job.config, loaded), resumed)
-    provenance = Provenance.model_validate_json(job.folder.provenance.read_text(encoding="utf-8"))
+    provenance = read_provenance(job.folder)
     seconds = (provenance.training_seconds or 0) + time.monotonic() - started
     _write_provenance(job, provenance.model_copy(update={"training_seconds": round(seconds, 1)}))
 
@@ -222,8 +222,9 @@ def _fit(trainer: pl.Trainer, segmenter: Segmenter, slices: SliceDataModule, res
 
 
 def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:
-    """Say in the folder what it is, before anything is computed."""
+    """Say in the folder what it is, before anything is computed; what is there already has to say the same."""
     if job.folder.provenance.is_file():
+        check_data(job.folder, loaded.store.key)
         return
     text = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
     provenance = Provenance(

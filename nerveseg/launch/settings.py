@@ -17,7 +17,7 @@ import yaml
 
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.launch.arguments import split_sweep
-from nerveseg.runs import FoldFolder, fold_folder, settings_folder
+from nerveseg.runs import FoldFolder, Provenance, fold_folder, settings_folder
 
 PLACE_KEYS = (
     "fold",
@@ -124,6 +124,43 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
             "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
         )
     return config
+
+
+def read_provenance(fold: FoldFolder) -> Provenance:
+    """Where a fold's results come from.
+
+    Raises:
+        RunError: The record is missing or damaged.
+    """
+    try:
+        return Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
+        raise RunError(
+            "a fold has its provenance.json",
+            found=str(error).splitlines()[0],
+            path=fold.provenance,
+            remedy="delete the fold's folder and train it again",
+        ) from error
+
+
+def check_data(fold: FoldFolder, key: str) -> None:
+    """Refuse to judge, or to continue, a fold on other data than it was begun with.
+
+    Args:
+        fold: The fold.
+        key: Of the slice store that the study has now.
+
+    Raises:
+        RunError: The study's files changed, or the fold's record is damaged.
+    """
+    trained_on = read_provenance(fold).data
+    if trained_on != key:
+        raise RunError(
+            "a fold is judged on the data it was trained on",
+            found=f"data {key}, trained on {trained_on}",
+            path=fold.path,
+            remedy="restore the study's files, or train again under another name=",
+        )
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -69,7 +69,9 @@ def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
     """Check every job, the cheap things first, and make the studies and slices that they share."""
     for job in jobs:
         check_configuration(job.config)
-    different = {repr([job.config[key] for key in ("study", "preprocessing", "folds")]): job for job in jobs}
+    different = {
+        repr([job.config[key] for key in ("study", "preprocessing", "folds", "output_root")]): job for job in jobs
+    }
     for job in different.values():
         load_fold(job, console)
 

@@ -67,7 +67,9 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file in one piece."""
+        """Write the file in one piece; before the first value there is nothing to add to it."""
+        if not self._rows:
+            return
         columns = list(dict.fromkeys(column for row in self._rows for column in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -19,6 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 NERVE_CLASS = 1
+QUIET_WEIGHTS = 0.01
+"""Factor on the last layer's weights that keeps them from drowning the prior in its bias."""
 
 
 class Segmenter(pl.LightningModule):
@@ -51,8 +53,14 @@ class Segmenter(pl.LightningModule):
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(image))
         return loss
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch, so that a run resumed at an epoch's start draws what it would have drawn."""
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout by epoch, so that a run resumed at an epoch's start draws what it would have drawn.
+
+        Not at the epoch's start: there Lightning makes the loader's iterator, which draws a number, before or after
+        that hook, depending on whether the run was resumed.
+        """
+        if batch_idx > 0:
+            return
         torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -86,5 +94,6 @@ def start_at_class_prior(network: FCDenseNet, foreground_share: float) -> None:
     bias = network.classifier.bias
     assert bias is not None
     with torch.no_grad():
+        network.classifier.weight.mul_(QUIET_WEIGHTS)
         bias.zero_()
         bias[NERVE_CLASS] = math.log(foreground_share / (1 - foreground_share))

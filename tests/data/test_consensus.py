@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nerveseg.data.consensus import majority_vote
+from nerveseg.data.consensus import consensus_of, majority_vote
 from nerveseg.data.volumes import read_mask
 from nerveseg.errors import StudyError
 
@@ -63,7 +63,7 @@ def test_more_raters_than_fit_into_a_byte_are_counted():
 
 def test_no_mask_has_no_consensus():
     with pytest.raises(StudyError, match="at least one rater"):
-        majority_vote([])
+        consensus_of([])
 
 
 def test_three_raters_of_a_real_vessel(shared_data):

@@ -220,7 +220,7 @@ def test_a_moved_study_is_the_same_study(study_on_disk, tmp_path):
         assert new.image == tmp_path / "elsewhere" / old.image.relative_to(disk.root)
 
 
-@pytest.mark.parametrize("values", [{"images": {}}, {"raters": {}}, {"geometry": "both"}, {"consensus": "staple"}])
+@pytest.mark.parametrize("values", [{"images": {}}, {"raters": {}}, {"geometry": "both"}, {"consensus": "vote"}])
 def test_a_description_is_checked(values, tmp_path):
     usual = {"name": "x", "root": tmp_path, "images": {"T2": "{id}.nii"}, "raters": {"A": "{id}_m.nii"}}
     assert StudyDescription(**usual).participants == "participants.tsv"

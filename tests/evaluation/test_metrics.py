@@ -1,65 +1,41 @@
-import itertools
-import json
 import math
-import os
-from pathlib import Path
+from dataclasses import asdict, fields
 
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
+from mask_pairs import (
+    CASES,
+    SPACING_MM,
+    all_distances_mm,
+    oracle_pair,
+    pairs,
+    quantiles,
+    spacings,
+    surface_distances_mm,
+)
 
 from nerveseg.errors import ConfigurationError, GeometryError
-from nerveseg.evaluation.metrics import dice, hausdorff_distance, score_pair, volumetric_similarity
+from nerveseg.evaluation.metrics import PairScores, dice, hausdorff_distance, score_pair, volumetric_similarity
 
-SHARED_DATA = Path(os.environ.get("NERVESEG_DATA", Path(__file__).parents[3] / "shared" / "data"))
-ORACLE = SHARED_DATA / "evaluate_segmentation"
-CASES = json.loads((ORACLE / "reference.json").read_text()) if ORACLE.is_dir() else []
-SPACING_MM = (0.5, 0.75, 4.4)
-
-shapes = npst.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6)
-spacings = st.tuples(*[st.floats(0.2, 5.0)] * 3)
-quantiles = st.floats(0.01, 1.0)
-
-
-def masks(shape):
-    return npst.arrays(bool, shape)
-
-
-@st.composite
-def pairs(draw, filled=True):
-    """Two masks of one shape; with `filled`, neither is empty."""
-    shape = draw(shapes)
-    pair = draw(masks(shape)), draw(masks(shape))
-    if filled:
-        for mask in pair:
-            mask[tuple(draw(st.integers(0, side - 1)) for side in shape)] = True
-    return pair
+ALIKE_BOTH_WAYS = [
+    "dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "vs", "surface_dice_052", "surface_dice_104", "assd_mm", "cldice",
+    "slices_both", "slices_neither",
+]  # fmt: skip
+ALIKE_ALONG_ALL_AXES = [*ALIKE_BOTH_WAYS[:8], "fp_components", "fp_components_mm3"]
+BEST = {name: 1.0 for name in ("dice", "vs", "surface_dice_052", "surface_dice_104", "cldice", "slice_sensitivity")} | {
+    name: 0.0
+    for name in (
+        "hd95_paper_mm", "hd95_mm", "hd_mm", "assd_mm", "fp_components", "fp_components_mm3", "slices_missed",
+        "slices_false_positive",
+    )
+}  # fmt: skip
 
 
-def numbers(scores):
-    return [scores.dice, scores.hd95_paper_mm, scores.hd95_mm, scores.hd_mm, scores.vs]
-
-
-def all_distances_mm(first, second, spacing_mm):
-    """Distance of each voxel of `first` to the nearest of `second`, from the table of all pairs."""
-    a, b = (np.argwhere(mask) * spacing_mm for mask in (first, second))
-    return np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=2)).min(axis=1)
-
-
-def boundary(mask):
-    """Voxels with one of six neighbours outside the mask, looked up one by one."""
-    found = np.zeros_like(mask)
-    for voxel in np.argwhere(mask):
-        for axis, step in itertools.product(range(3), (-1, 1)):
-            neighbour = voxel.copy()
-            neighbour[axis] += step
-            inside = (neighbour >= 0).all() and (neighbour < mask.shape).all()
-            found[tuple(voxel)] |= not inside or not mask[tuple(neighbour)]
-    return found
+def numbers(scores, names=None):
+    return [getattr(scores, name) for name in names or [field.name for field in fields(PairScores)]]
 
 
 def ranked(values, quantile):
@@ -68,8 +44,7 @@ def ranked(values, quantile):
 
 def brute_force_mm(first, second, spacing_mm, quantile, points):
     if points == "surface":
-        edges = boundary(first), boundary(second)
-        return max(np.quantile(all_distances_mm(*way, spacing_mm), quantile) for way in (edges, edges[::-1]))
+        return max(np.quantile(way, quantile) for way in surface_distances_mm(first, second, spacing_mm))
     pool = np.concatenate([all_distances_mm(first, second, spacing_mm), all_distances_mm(second, first, spacing_mm)])
     pool = pool[pool > 0] if points == "disagreement" else pool
     return ranked(pool, quantile) if len(pool) else 0.0
@@ -84,7 +59,7 @@ def test_the_oracle_is_whole_where_there_is_one():
 @pytest.mark.skipif(not CASES, reason="no shared data: evaluate_segmentation is not there")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_scores_are_those_of_the_evaluate_segmentation_tool(case):
-    first, second = (np.asarray(nib.load(ORACLE / case[side]).dataobj) > 0 for side in "ab")
+    first, second = oracle_pair(case)
     spacing_mm = tuple(case["spacing_mm"])
     scores = score_pair(first, second, spacing_mm)
     if not (first.any() and second.any()):
@@ -139,24 +114,49 @@ def test_scores_are_those_of_simpleitk(seed):
 
 @given(pairs(filled=False), spacings)
 def test_the_order_of_the_masks_does_not_matter(pair, spacing_mm):
-    np.testing.assert_array_equal(numbers(score_pair(*pair, spacing_mm)), numbers(score_pair(*pair[::-1], spacing_mm)))
+    there, back = score_pair(*pair, spacing_mm), score_pair(*pair[::-1], spacing_mm)
+    np.testing.assert_allclose(numbers(there, ALIKE_BOTH_WAYS), numbers(back, ALIKE_BOTH_WAYS), rtol=1e-12)
+    np.testing.assert_equal(there.slices_missed, back.slices_false_positive)
 
 
 @given(pairs(), spacings)
 def test_a_mask_agrees_with_itself(pair, spacing_mm):
-    assert numbers(score_pair(pair[0], pair[0], spacing_mm)) == [1, 0, 0, 0, 1]
+    scores = asdict(score_pair(pair[0], pair[0], spacing_mm))
+    assert {name: scores[name] for name in BEST} == BEST
+    assert scores["branch_sensitivity"] == 1
+    assert {scores["branch_sensitivity_undivided"], scores["branch_sensitivity_divided"]} >= {1}
+    assert scores["slices_both"] == pair[0].any(axis=(0, 1)).sum()
 
 
 @given(pairs(filled=False), spacings, st.permutations(range(3)))
 def test_axes_may_be_permuted_with_their_spacing(pair, spacing_mm, order):
+    """The slices keep what is counted slice by slice from being more than exchangeable in plane."""
+    scores = score_pair(*pair, spacing_mm)
     turned = score_pair(*(mask.transpose(order) for mask in pair), tuple(spacing_mm[axis] for axis in order))
-    np.testing.assert_allclose(numbers(turned), numbers(score_pair(*pair, spacing_mm)), atol=1e-9)
+    names = None if order[2] == 2 else ALIKE_ALONG_ALL_AXES
+    np.testing.assert_allclose(numbers(turned, names), numbers(scores, names), atol=1e-9, rtol=1e-9)
+
+
+@given(pairs(filled=False), spacings, st.sets(st.integers(0, 2)))
+def test_a_mirror_changes_nothing(pair, spacing_mm, axes):
+    mirrored = score_pair(*(np.flip(mask, tuple(axes)) for mask in pair), spacing_mm)
+    np.testing.assert_allclose(numbers(mirrored), numbers(score_pair(*pair, spacing_mm)), atol=1e-9)
 
 
 @given(pairs(filled=False), spacings, st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3))
-def test_background_around_the_masks_changes_nothing(pair, spacing_mm, widths):
-    padded = score_pair(*(np.pad(mask, widths) for mask in pair), spacing_mm)
-    np.testing.assert_allclose(numbers(padded), numbers(score_pair(*pair, spacing_mm)), atol=1e-9)
+def test_background_around_the_masks_changes_nothing_but_the_slices_without_nerve(pair, spacing_mm, widths):
+    scores = asdict(score_pair(*pair, spacing_mm))
+    scores["slices_neither"] += sum(widths[2])
+    padded = asdict(score_pair(*(np.pad(mask, widths) for mask in pair), spacing_mm))
+    assert padded == pytest.approx(scores, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_layout_in_memory_does_not_matter(order):
+    pair = np.random.default_rng(0).random((2, 9, 8, 7)) < 0.2
+    laid_out = score_pair(*(np.array(mask, order=order) for mask in pair), SPACING_MM)
+    views = score_pair(*(np.pad(mask, 2)[2:-2, 2:-2, 2:-2] for mask in pair), SPACING_MM)
+    np.testing.assert_array_equal(numbers(laid_out), numbers(views))
 
 
 @given(pairs(), spacings, quantiles, quantiles, st.sampled_from(["surface", "foreground", "disagreement"]))
@@ -225,8 +225,42 @@ def test_an_empty_mask_has_no_distance(points):
     assert math.isnan(volumetric_similarity(empty, empty))
 
 
-def test_a_size_zero_volume_counts_as_empty():
-    nothing = np.zeros((0, 3, 2), dtype=bool)
+NAN = math.nan
+WITHOUT_A_MASK = {
+    "dice": 0, "hd95_paper_mm": NAN, "hd95_mm": NAN, "hd_mm": NAN, "vs": 0, "surface_dice_052": 0,
+    "surface_dice_104": 0, "assd_mm": NAN, "cldice": 0, "slices_both": 0, "slices_neither": 3,
+}  # fmt: skip
+
+
+def nerve_in_two_of_five_slices():
+    mask = np.zeros((8, 6, 5), dtype=bool)
+    mask[1:3, 1:3, 1] = mask[1:3, 1:3, 2] = mask[6, 4, 2] = True
+    return mask
+
+
+def test_an_empty_prediction_is_counted():
+    nerve = nerve_in_two_of_five_slices()
+    expected = WITHOUT_A_MASK | {
+        "fp_components": 0, "fp_components_mm3": 0, "slices_missed": 2, "slices_false_positive": 0,
+        "slice_sensitivity": 0, "branch_sensitivity": 0, "branch_sensitivity_undivided": 0,
+        "branch_sensitivity_divided": 0,
+    }  # fmt: skip
+    assert asdict(score_pair(nerve, np.zeros_like(nerve), SPACING_MM)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_an_empty_reference_leaves_nothing_to_find_and_everything_invented():
+    nerve = nerve_in_two_of_five_slices()
+    expected = WITHOUT_A_MASK | {
+        "fp_components": 2, "fp_components_mm3": 9 * 0.5 * 0.75 * 4.4, "slices_missed": 0, "slices_false_positive": 2,
+        "slice_sensitivity": NAN, "branch_sensitivity": NAN, "branch_sensitivity_undivided": NAN,
+        "branch_sensitivity_divided": NAN,
+    }  # fmt: skip
+    assert asdict(score_pair(np.zeros_like(nerve), nerve, SPACING_MM)) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (0, 3, 2), (4, 3, 0)])
+def test_two_empty_masks_have_no_score_at_all(shape):
+    nothing = np.zeros(shape, dtype=bool)
     assert all(map(math.isnan, numbers(score_pair(nothing, nothing, SPACING_MM))))
 
 

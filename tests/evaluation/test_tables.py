@@ -99,6 +99,21 @@ def test_a_failure_keeps_its_zero_in_the_mean_and_is_counted():
     assert "2 of 4 Auto-GT (volunteer)" in text
 
 
+def test_a_metric_without_anything_to_count_is_no_failure():
+    """A nerve that divides in one subject of three, and an empty prediction in the last."""
+    frame = pd.concat(
+        [
+            scores({"Auto-GT": [0.8, 0.7, 0.0]}),
+            scores({"Auto-GT": [1.0, 2.0, math.nan]}, metric="hd_mm"),
+            scores({"Auto-GT": [0.25, math.nan, math.nan]}, metric="branch_sensitivity_divided"),
+        ]
+    )
+    table = table1(frame, ["OS"])
+    assert row(table, "Auto-GT")["n_failed"] == 1
+    assert row(table, "Auto-GT")["branch_sensitivity_divided_mean"] == 0.25
+    assert "1 of 3 Auto-GT (volunteer)" in " ".join(shown(table).split())
+
+
 def test_only_failures_leave_no_distance_at_all():
     frame = pd.concat([scores({"Auto-GT": [0.0, 0.0]}), scores({"Auto-GT": [math.nan] * 2}, metric="hd95_mm")])
     table = table1(frame, ["OS"])

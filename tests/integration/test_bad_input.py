@@ -11,11 +11,7 @@ from nerveseg.evaluate import main as evaluate
 from nerveseg.simulate import main as simulate
 from nerveseg.train import main as train
 
-pytestmark = [
-    pytest.mark.integration,
-    # Lightning's own, as in test_main_job; our entry points silence them for users.
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
-]
+pytestmark = pytest.mark.integration
 
 IMAGE = "sub-P01/anat/sub-P01_T2w.nii.gz"
 MASK = "derivatives/rater-BW/sub-P01/anat/sub-P01_label-nerve_mask.nii.gz"

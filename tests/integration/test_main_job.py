@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,13 +19,7 @@ from safetensors.torch import load_file
 
 from nerveseg.train import main as train
 
-pytestmark = [
-    pytest.mark.integration,
-    # Lightning's own: it asks PyTorch a question that PyTorch deprecated. Our entry points silence it for users.
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*number of training batches.*"),
-    pytest.mark.filterwarnings("ignore:.*Couldn't infer the batch indices.*"),
-]
+pytestmark = pytest.mark.integration
 
 PAPER_ROWS = ["OS-BW", "OS-LG", "OS-GT", "BW-LG", "BW-GT", "LG-GT", "R-R", "Auto-OS", "Auto-BW", "Auto-LG", "Auto-GT"]
 IDS = {"V01", "V02", "V03", "P01", "P02", "P03", "P04", "P05"}
@@ -191,9 +186,9 @@ def test_evaluate_remakes_the_same_tables_from_the_files(sweep):
 
 def test_the_console_command_is_the_module(sweep, command):
     script = Path(sys.executable).with_name("nerveseg")
-    program = [str(script)] if script.is_file() else [sys.executable, "-m", "nerveseg.launch.cli"]
     installed = [sys.executable, "-c", "import sys; from nerveseg.launch.cli import main; sys.exit(main())"]
-    by_name = command("evaluate", "evaluate", f"run={sweep.folder}", program=program if script.is_file() else installed)
+    program = [str(script)] if script.is_file() else installed
+    by_name = command("evaluate", "evaluate", f"run={sweep.folder}", program=program)
     by_module = command("evaluate", f"run={sweep.folder}")
     assert by_name.stdout == by_module.stdout
     assert "Auto-GT" in by_name.stdout
@@ -239,6 +234,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(straight, tmp_path, monk
         patch.setattr(pl.Trainer, "__init__", with_interruption)
         assert train(arguments) == 130
     assert "the same command continues" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "Ctrl-C still works"
     (folder,) = (tmp_path / "broken").rglob("fold-2")
     assert (folder / "checkpoints/last.ckpt").is_file()
     assert not (folder / "scores.csv").exists()
@@ -248,6 +244,20 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(straight, tmp_path, monk
     assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
     assert (folder / "scores.csv").read_bytes() == (undisturbed / "scores.csv").read_bytes()
     assert (folder / "metrics.csv").read_bytes() == (undisturbed / "metrics.csv").read_bytes()
+
+
+def test_a_run_is_not_continued_on_other_data(tiny_overrides, tiny_study, tmp_path, capsys):
+    study = shutil.copytree(tiny_study, tmp_path / "study")
+    arguments = ["fold=1", f"output_root={tmp_path / 'out'}", f"study.root={study}", *tiny_overrides]
+    in_process(*arguments)
+    (fold,) = (tmp_path / "out").rglob("fold-1")
+    (fold / "scores.csv").unlink()
+    anat = "sub-P04/anat/sub-P04_label-nerve_mask.nii.gz"
+    shutil.copy(study / "derivatives/rater-OS" / anat, study / "derivatives/rater-BW" / anat)
+    capsys.readouterr()
+    assert train(arguments) == 2
+    assert "the data it was trained on" in capsys.readouterr().err
+    assert not (fold / "scores.csv").exists()
 
 
 def test_a_grid_of_folds_and_seeds_has_a_folder_per_seed(tiny_overrides, tiny_study, tmp_path, capsys):

@@ -1,0 +1,107 @@
+"""What was found, missed and invented, counted in things a reader of the images counts: slices, branches, components.
+
+- Slices: the nerve is present in both masks, in one, or in neither, wherever in the slice it lies.
+- Branches: each cross-section of the reference is found if the prediction holds at least one of its voxels; told apart
+  by whether the reference shows one section in that slice (the undivided nerve) or more (its branches).
+- False-positive components: 26-connected parts of the prediction without a single voxel of the reference.
+
+An empty mask is counted like any other; a share of nothing (a nerve that never divides has no branches) is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveseg.evaluation.cross_sections import CrossSections, PerSection
+from nerveseg.evaluation.mask_pair import MaskPair
+from nerveseg.evaluation.voxels import ALL_AROUND, component_of, foreground
+
+
+@dataclass(frozen=True)
+class SliceDetection:
+    """Number of slices in which the nerve is present in both masks, in one, in neither.
+
+    Attributes:
+        both: In both.
+        missed: In the reference only.
+        false_positive: In the prediction only.
+        neither: In neither.
+    """
+
+    both: int
+    missed: int
+    false_positive: int
+    neither: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the reference's slices in which the prediction has something; NaN if there are none."""
+        present = self.both + self.missed
+        return self.both / present if present else float("nan")
+
+
+@dataclass(frozen=True)
+class BranchDetection:
+    """Share of the reference's cross-sections that were found; NaN if there are none.
+
+    Attributes:
+        sensitivity: Of all.
+        undivided: Of those that are alone in their slice.
+        divided: Of those in slices with two or more.
+    """
+
+    sensitivity: float
+    undivided: float
+    divided: float
+
+
+@dataclass(frozen=True)
+class FalseComponents:
+    """Parts of the prediction that share no voxel with the reference.
+
+    Attributes:
+        number: How many.
+        volume_mm3: Of all of them together.
+    """
+
+    number: int
+    volume_mm3: float
+
+
+def detect_slices(pair: MaskPair) -> SliceDetection:
+    """Count the slices by where the nerve is present."""
+    reference, prediction = (mask.any(axis=(0, 1)) for mask in (pair.reference, pair.prediction))
+    both, either = (int(np.count_nonzero(found)) for found in (reference & prediction, reference | prediction))
+    return SliceDetection(
+        both=both,
+        missed=int(np.count_nonzero(reference)) - both,
+        false_positive=int(np.count_nonzero(prediction)) - both,
+        neither=pair.n_slices - either,
+    )
+
+
+def detect_branches(pair: MaskPair, reference: CrossSections) -> BranchDetection:
+    """Which cross-sections of the reference the prediction found.
+
+    Args:
+        pair: The masks.
+        reference: Sections of the reference.
+    """
+    found = reference.touched_by(pair.prediction)
+    alone = reference.per_slice() == 1
+    return BranchDetection(_share(found), _share(found[alone]), _share(found[~alone]))
+
+
+def false_components(pair: MaskPair) -> FalseComponents:
+    """Count and measure the components of the prediction that no voxel of the reference supports."""
+    component, number = component_of(pair.prediction, ALL_AROUND)
+    supported = np.bincount(component, pair.reference[foreground(pair.prediction)], minlength=number) > 0
+    sizes = np.bincount(component, minlength=number)[~supported]
+    return FalseComponents(sizes.size, float(sizes.sum() * math.prod(pair.spacing_mm)))
+
+
+def _share(found: PerSection) -> float:
+    return float(found.mean()) if found.size else float("nan")

@@ -1,0 +1,165 @@
+"""`tests.csv`: what the scores say about the method and the raters, one row per cohort, metric and test.
+
+- "paper": the paper's test, Auto-GT against R-R (section 2.5). It treats dependent pairs as independent and compares
+  unlike things, which favours the method; it is here because the paper has it.
+- "contrast": per subject, the method's mean agreement with the raters minus theirs with each other.
+- "williams": the quotient of the same two means over a cohort.
+- "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, where
+  means are ruled by a few misses.
+
+Margins of non-inferiority are options, so they are set before the test. P-values are adjusted after Holm within each
+kind of test, over all cohorts and metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, rater_pairs
+from nerveseg.evaluation.like_for_like import like_for_like, with_failures
+from nerveseg.evaluation.statistics import contrast, holm, mann_whitney, share_above, williams_index
+
+TEST_COLUMNS = (
+    "cohort", "metric", "test", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "effect_size", "n", "n_pairs",
+    "margin", "non_inferior", "method", "note",
+)  # fmt: skip
+PAPER_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
+OVERLAP_METRICS = ("dice", "vs")
+FAR_METRIC = "hd95_mm"
+
+LEGEND = {
+    "paper": "Auto-GT against R-R, Mann-Whitney as in the paper; estimate is the rank-biserial correlation. It treats"
+    " dependent pairs as independent and favours the method.",
+    "contrast": "How much closer (+) or further (-) the method is to the raters than they are to each other, typical"
+    " subject.",
+    "williams": "The method's mean agreement with the raters divided by their mean agreement with each other; 1 is as"
+    " close as a rater.",
+    "share above": "Share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
+    " among the raters.",
+}
+"""One sentence per kind of test, for those who read the table."""
+
+
+class Margins(BaseModel):
+    """What counts as no worse, chosen before the test.
+
+    Attributes:
+        dice: Largest loss of mean Dice.
+        vs: Largest loss of mean volumetric similarity.
+        far_share: Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
+        far_mm: Limit of the surface HD95.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dice: float = Field(default=0.05, gt=0)
+    vs: float = Field(default=0.05, gt=0)
+    far_share: float = Field(default=0.10, gt=0, lt=1)
+    far_mm: float = Field(default=10.0, gt=0)
+
+
+def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins) -> pd.DataFrame:
+    """All tests that the scores allow; empty without an automatic mask or with a single rater.
+
+    Args:
+        scores: Rows as of `scores.csv`.
+        raters: In the study's order.
+        margins: Of non-inferiority.
+
+    Returns:
+        Columns `TEST_COLUMNS`; n counts subjects, n_pairs the rater pairs of the paper's test.
+    """
+    agreement = like_for_like(scores, raters)
+    rows: list[dict[str, object]] = []
+    if AUTOMATIC in agreement and len(raters) > 1:
+        complete = with_failures(scores)
+        for cohort in dict.fromkeys(scores["cohort"]):
+            rows += _paper_tests(complete[complete["cohort"] == cohort], cohort, raters)
+            rows += _fair_tests(agreement.loc[cohort], cohort, margins)
+    table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
+    table = table.astype({"n": "Int64", "n_pairs": "Int64"})
+    for test in table["test"].unique():
+        of_kind = table["test"] == test
+        table.loc[of_kind, "p_holm"] = holm(table.loc[of_kind, "p_value"].to_numpy(dtype=np.float64))
+    return table
+
+
+def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
+    for metric in PAPER_METRICS:
+        values = scores[scores["metric"] == metric].dropna(subset="value")
+        automatic = values[values["comparison"] == f"{AUTOMATIC}-{CONSENSUS}"]["value"]
+        pairs = values[values["comparison"].isin(rater_pairs(raters))]["value"]
+        result = mann_whitney(automatic.to_numpy(dtype=np.float64), pairs.to_numpy(dtype=np.float64))
+        yield {
+            "cohort": cohort,
+            "metric": metric,
+            "test": "paper",
+            "estimate": result.effect_size,
+            "p_value": result.p_value,
+            "effect_size": result.effect_size,
+            "n": result.n_x,
+            "n_pairs": result.n_y,
+            "method": result.method,
+            "note": result.note,
+        }
+
+
+def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
+    """Tests over the subjects of one cohort; `agreement` has the index (subject, metric)."""
+    for metric in OVERLAP_METRICS:
+        automatic, raters = _subjects(agreement, metric)
+        margin = getattr(margins, metric)
+        difference = contrast(automatic - raters, margin)
+        yield {
+            "cohort": cohort,
+            "metric": metric,
+            "test": "contrast",
+            "estimate": difference.estimate,
+            "ci_low": difference.ci_low,
+            "ci_high": difference.ci_high,
+            "p_value": difference.p_value,
+            "effect_size": difference.effect_size,
+            "n": difference.n,
+            "margin": margin,
+            "non_inferior": difference.non_inferior,
+            "method": difference.method,
+            "note": difference.note,
+        }
+        index = williams_index(automatic, raters)
+        yield {
+            "cohort": cohort,
+            "metric": metric,
+            "test": "williams",
+            "estimate": index.value,
+            "ci_low": index.ci_low,
+            "ci_high": index.ci_high,
+            "n": index.n,
+            "method": "ratio of means, BCa",
+            "note": index.note,
+        }
+    automatic, raters = _subjects(agreement, FAR_METRIC)
+    share = share_above(automatic, raters, margins.far_share, margins.far_mm)
+    yield {
+        "cohort": cohort,
+        "metric": FAR_METRIC,
+        "test": "share above",
+        "estimate": share.estimate,
+        "ci_low": share.ci_low,
+        "ci_high": share.ci_high,
+        "p_value": share.p_value,
+        "n": share.n,
+        "margin": margins.far_share,
+        "non_inferior": share.non_inferior,
+        "method": f"above {margins.far_mm:g} mm; Tango's score interval",
+        "note": share.note,
+    }
+
+
+def _subjects(agreement: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The method's and the raters' agreement of every subject that has both."""
+    rows = agreement[agreement.index.get_level_values("metric") == metric].dropna(subset=[AUTOMATIC, RATER_RATER])
+    return rows[AUTOMATIC].to_numpy(dtype=np.float64), rows[RATER_RATER].to_numpy(dtype=np.float64)

@@ -1,0 +1,106 @@
+import io
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.progress import FoldProgress
+
+# Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and folders.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:Checkpoint directory .* not empty"),
+    pytest.mark.filterwarnings("ignore:.*Couldn't infer the batch indices.*"),
+]
+
+
+class Constant(pl.LightningModule):
+    """Learns nothing at a loss of 0.25."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.fails = fails
+
+    def training_step(self, batch, batch_idx):
+        if self.fails:
+            raise RuntimeError("a fault of ours")
+        loss = 0 * self.weight.sum() + 0.25
+        self.log("train/loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def predict_step(self, batch, batch_idx):
+        return torch.zeros(1)
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        return batch
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def screen():
+    return io.StringIO()
+
+
+def trainer(folder, screen, terminal, epochs=1, callbacks=()):
+    colourless = {"force_terminal": True, "color_system": None} if terminal else {}
+    progress = FoldProgress(Console(file=screen, width=100, **colourless), "fold 2")
+    return pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, logger=False, callbacks=[progress, *callbacks],
+        enable_model_summary=False, enable_checkpointing=bool(callbacks), default_root_dir=folder,
+    )  # fmt: skip
+
+
+def batches(count=2):
+    return DataLoader(torch.zeros(count, 1), batch_size=1)
+
+
+@pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (3, 3), (10, 10), (20, 10), (100, 10), (25, 10)])
+def test_a_log_file_has_a_line_every_tenth_of_the_way(tmp_path, screen, epochs, lines):
+    trainer(tmp_path, screen, terminal=False, epochs=epochs).fit(Constant(), batches())
+    written = screen.getvalue().splitlines()
+    assert len(written) == lines
+    assert written[-1] == f"fold 2: epoch {epochs}/{epochs}, loss 0.2500"
+
+
+def test_a_terminal_has_one_bar_for_all_epochs(tmp_path, screen):
+    trainer(tmp_path, screen, terminal=True, epochs=4).fit(Constant(), batches())
+    shown = screen.getvalue()
+    assert "fold 2, training" in shown
+    assert "100 %" in shown
+    assert "epoch 4/4, loss 0.2500" in shown
+    assert shown.count("\n") == 1, "one line stays on the screen"
+
+
+def test_a_resumed_run_begins_its_bar_where_it_goes_on(tmp_path, screen):
+    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    trainer(tmp_path, screen, terminal=True, epochs=2, callbacks=saving).fit(Constant(), batches())
+    screen.truncate(0)
+    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    resumed = trainer(tmp_path, screen, terminal=True, epochs=4, callbacks=saving)
+    started = []
+    resumed.callbacks[0]._begin = lambda *values: started.append(values)
+    resumed.fit(Constant(), batches(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert started == [("training", 8, 4)]
+
+
+def test_the_test_subjects_are_counted(tmp_path, screen):
+    scans = [SimpleNamespace(scan=SimpleNamespace(subject=name)) for name in ("V01", "P01", "P02")]
+    loader = DataLoader(scans, batch_size=None)
+    trainer(tmp_path, screen, terminal=True).predict(Constant(), loader, return_predictions=False)
+    shown = screen.getvalue()
+    assert "fold 2, test subjects" in shown
+    assert "sub-P02" in shown
+    assert "100 %" in shown
+
+
+def test_a_failure_gives_the_terminal_back(tmp_path, screen):
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        trainer(tmp_path, screen, terminal=True).fit(Constant(fails=True), batches())
+    assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l"), "the cursor is visible again"

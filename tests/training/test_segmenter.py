@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.segmenter import Segmenter, segmentation_loss, start_at_class_prior
+
+# Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and loggers.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:Checkpoint directory .* not empty"),
+]
+
+
+def network(dropout=0.0):
+    torch.manual_seed(0)
+    return FCDenseNet(first_filters=3, growth_rate=2, layers_per_block=1, transitions=1, dropout=dropout)
+
+
+def segmenter(dropout=0.0, seed=0):
+    return Segmenter(
+        network(dropout),
+        lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5),
+        seed,
+    )
+
+
+def batches(count=3):
+    random = torch.Generator().manual_seed(1)
+    return [
+        {"image": torch.randn(1, 8, 8, generator=random), "label": (torch.rand(8, 8, generator=random) < 0.3).long()}
+        for _ in range(count)
+    ]
+
+
+def fit(model, folder, epochs=1, callbacks=(), checkpoint=None):
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, logger=False, callbacks=list(callbacks), enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder,
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+    )  # fmt: skip
+    trainer.fit(model, DataLoader(batches(), batch_size=1), ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_the_loss_is_the_mean_negative_log_probability_of_the_true_class(seed, count, kind):
+    random = np.random.default_rng(seed)
+    logits = torch.tensor(random.normal(0, 5, (count, 2, 4, 5)), dtype=kind)
+    label = random.integers(0, 2, (count, 4, 5))
+    scores = logits.double().numpy()
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    expected = -np.log(np.take_along_axis(shares, label[:, None], axis=1)).mean()
+    loss = segmentation_loss(logits, torch.from_numpy(label))
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_the_loss_of_an_undecided_network_is_the_logarithm_of_two():
+    label = torch.zeros(2, 3, 3, dtype=torch.int64)
+    assert float(segmentation_loss(torch.zeros(2, 2, 3, 3), label)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("share", [0.0015, 0.03, 0.5, 0.9])
+def test_a_network_that_starts_at_the_class_prior_predicts_that_share(share):
+    prior = network()
+    start_at_class_prior(prior, share)
+    with torch.no_grad():
+        prior.classifier.weight.zero_()  # leaves the bias alone to speak
+        probability = torch.softmax(prior.eval()(torch.randn(1, 1, 16, 16)), dim=1)[:, 1]
+    np.testing.assert_allclose(probability.numpy(), share, rtol=1e-5)
+
+
+def test_an_untrained_network_that_starts_at_the_prior_is_near_it():
+    prior = FCDenseNet(first_filters=8, growth_rate=4, layers_per_block=2, transitions=2)
+    start_at_class_prior(prior, 0.002)
+    prior.train()  # normalised by the batch, as in training
+    with torch.no_grad():
+        probability = torch.softmax(prior(torch.randn(4, 1, 32, 32)), dim=1)[:, 1]
+    assert 0.0004 < float(probability.median()) < 0.01
+
+
+def test_a_step_of_training_is_the_loss_of_the_networks_logits():
+    model = segmenter()
+    model.log = lambda *arguments, **options: None
+    model.eval()
+    batch = {"image": torch.randn(2, 1, 8, 8), "label": torch.ones(2, 8, 8, dtype=torch.int64)}
+    with torch.no_grad():
+        shares = torch.softmax(model.network(batch["image"]).double(), dim=1)[:, 1]
+        assert float(model.training_step(batch, 0)) == pytest.approx(float(-shares.log().mean()), rel=1e-5)
+
+
+class Losses(pl.Callback):
+    """The losses of each epoch; while the weights stay the same, only dropout changes them."""
+
+    def __init__(self):
+        self.numbers = {}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.numbers.setdefault(trainer.current_epoch, []).append(float(outputs["loss"]))
+
+
+def drawn(tmp_path, seed, epochs, disturb=0):
+    recorded, still = Losses(), segmenter(0.5, seed)
+    still._optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
+    torch.manual_seed(disturb)
+    fit(still, tmp_path, epochs, [recorded])
+    return recorded.numbers
+
+
+def test_dropout_of_an_epoch_depends_on_seed_and_epoch_alone(tmp_path):
+    first = drawn(tmp_path, seed=3, epochs=3)
+    assert first == drawn(tmp_path, seed=3, epochs=3, disturb=99)
+    assert {epoch: first[epoch] for epoch in (0, 1)} == drawn(tmp_path, seed=3, epochs=2)
+    other = drawn(tmp_path, seed=4, epochs=3)
+    every = [tuple(numbers) for run in (first, other) for numbers in run.values()]
+    assert len(set(every)) == 6, "no two epochs or seeds draw alike"
+
+
+def test_a_run_resumed_from_its_checkpoint_ends_with_the_same_weights(tmp_path):
+    straight = segmenter(0.5)
+    fit(straight, tmp_path, epochs=4)
+    first = segmenter(0.5)
+    fit(first, tmp_path, epochs=2, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 1)])
+    torch.manual_seed(12345)
+    second = segmenter(0.5)
+    again = last_epoch_checkpoint(tmp_path / "checkpoints", 1)
+    fit(second, tmp_path, epochs=4, callbacks=[again], checkpoint=tmp_path / "checkpoints" / "last.ckpt")
+    for (name, expected), resumed in zip(
+        straight.network.state_dict().items(), second.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, resumed), name
+
+
+def test_a_checkpoint_holds_plain_values_and_only_the_last_one_is_kept(tmp_path):
+    fit(segmenter(), tmp_path, epochs=3, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 1)])
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert "hyper_parameters" not in saved
+    assert saved["epoch"] == 2
+
+
+def test_checkpoints_may_be_rarer_than_epochs(tmp_path):
+    fit(segmenter(), tmp_path, epochs=3, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 2)])
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] == 1
+
+
+def test_the_schedule_is_stepped_once_per_epoch(tmp_path):
+    trainer = fit(segmenter(), tmp_path, epochs=3)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**3)
+
+
+def test_the_network_computes_in_channels_last():
+    weights = [parameter for parameter in segmenter().network.parameters() if parameter.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
