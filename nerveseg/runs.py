@@ -76,6 +76,11 @@ class FoldFolder:
         """Trained, predicted and scored."""
         return self.scores.is_file()
 
+    @property
+    def seconds(self) -> Path:
+        """How long each test subject took."""
+        return self.predictions / "seconds.json"
+
     def prediction(self, subject_id: str) -> Path:
         """Mask that the model made of a subject."""
         return self.predictions / f"sub-{subject_id}_label-nerve_mask.nii.gz"

@@ -72,6 +72,7 @@ class Subject:
         group: What must stay in one fold (a person, a family); by default the subject alone.
         side: left, right, or unknown.
         location: proximal, medial, distal, or unknown.
+        repeat_of: Id of the subject that is an earlier scan of the same leg; the two stay in one fold.
         minutes: Drawing time of each rater, where it is known.
     """
 
@@ -82,11 +83,12 @@ class Subject:
     group: str = ""
     side: str | None = None
     location: str | None = None
+    repeat_of: str | None = None
     minutes: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.group:
-            object.__setattr__(self, "group", self.id)
+            object.__setattr__(self, "group", self.repeat_of or self.id)
 
     @property
     def image(self) -> Path:
@@ -212,7 +214,7 @@ def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], l
         faults += missing
         if not missing:
             subjects.append(subject)
-    return tuple(subjects), faults
+    return tuple(subjects), faults + _wrong_repeats(subjects, root / description.participants)
 
 
 def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
@@ -227,6 +229,7 @@ def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
         group=row.get("group", ""),
         side=row.get("side"),
         location=row.get("location"),
+        repeat_of=row["repeat_of"].removeprefix("sub-") if "repeat_of" in row else None,
         minutes=_minutes(row, description.raters),
     )
 
@@ -238,6 +241,22 @@ def _paths(root: Path, templates: Mapping[str, str], subject_id: str) -> dict[st
 def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
     minutes = {rater: pd.to_numeric(row.get(f"minutes_{rater}", ""), errors="coerce") for rater in raters}
     return {rater: float(value) for rater, value in minutes.items() if value == value}
+
+
+def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:
+    """A repeated scan in another fold than the first would be trained on what it is tested with."""
+    groups = {subject.id: subject.group for subject in subjects}
+    return [
+        StudyError(
+            "repeat_of names another participant, of the same group",
+            found=subject.repeat_of,
+            subject=subject.id,
+            path=table,
+            remedy="name the first scan's participant, and give both the same group or none",
+        )
+        for subject in subjects
+        if subject.repeat_of and (subject.repeat_of == subject.id or groups.get(subject.repeat_of) != subject.group)
+    ]
 
 
 def _shared_files(description: StudyDescription) -> list[NervesegError]:

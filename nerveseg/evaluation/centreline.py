@@ -2,10 +2,12 @@
 
 After Shit et al., CVPR 2021: topological precision is the share of the prediction's centreline that lies in the
 reference, topological sensitivity the share of the reference's centreline in the prediction, clDice their harmonic
-mean. They thin the mask to a skeleton, which supposes voxels about as long as wide. Here they are eight times as long,
-and the nerve runs along axis 2, so the centreline is taken section by section: one point per cross-section, the voxel
+mean. They thin the mask to a skeleton, which supposes voxels about as long as wide. Here they are eight times as long:
+thinning shortens a tube of 40 slices to 30, and gives a real sciatic mask 292 voxels for its 118 cross-sections. As the
+nerve runs along axis 2, the centreline is taken section by section instead: one point per cross-section, the voxel
 nearest to the section's centroid (several voxels equally near share the point), so that it always lies in the mask.
-Each section weighs the same, however small: one skeleton voxel per slice and branch.
+Each section weighs the same, however small. Where two branches touch in one slice they are one section, centred
+between them.
 """
 
 from __future__ import annotations

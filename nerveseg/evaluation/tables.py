@@ -24,7 +24,7 @@ from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
 
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 _COHORTS = ["volunteer", "patient"]
-_HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
+HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
 _PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 
 
@@ -70,12 +70,12 @@ def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) ->
         reference: A published table; its means stand on the right, where cohort and comparison are the same.
     """
     published = {} if reference is None else _published(reference, table)
-    metrics = [metric for metric in _HEADINGS if f"{metric}_mean" in table]
+    metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
     drawn = Table(
         box=box.HORIZONTALS, pad_edge=False, collapse_padding=True, caption=Text(notes(table)), caption_justify="left"
     )
     drawn.add_column("\ncomparison", overflow="fold", min_width=10)
-    for heading in ["\nn", *(_HEADINGS[metric] for metric in metrics)]:
+    for heading in ["\nn", *(HEADINGS[metric] for metric in metrics)]:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for metric in _PAPER if published else ():
         drawn.add_column(_PAPER[metric], justify="right", no_wrap=True, style="dim")
@@ -85,7 +85,7 @@ def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) ->
         for row in rows.to_dict("records"):
             set_off = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
             theirs = published.get((row["cohort"], row["comparison"]), {})
-            cells = [str(row["n"]), *(_mean_sd(row, metric) for metric in metrics)]
+            cells = [str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
             cells += [_digits(theirs[f"{metric}_mean"]) if theirs else "" for metric in _PAPER if published]
             if set_off:
                 drawn.add_section()
@@ -95,11 +95,11 @@ def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) ->
 
 def table1_markdown(table: pd.DataFrame) -> str:
     """Table 1 as GitHub Markdown, with the same digits and notes as `render_table1`."""
-    metrics = [metric for metric in _HEADINGS if f"{metric}_mean" in table]
-    headings = ["cohort", "comparison", "n", *(_HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
+    metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
+    headings = ["cohort", "comparison", "n", *(HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
     lines = [headings, ["---"] * 2 + ["---:"] * (1 + len(metrics))]
     for row in table.to_dict("records"):
-        cells = [row["cohort"], row["comparison"], str(row["n"]), *(_mean_sd(row, metric) for metric in metrics)]
+        cells = [row["cohort"], row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
         bold = "**" if row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS) else ""
         lines.append([f"{bold}{_plain(cell)}{bold}" for cell in cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + notes(table) + "\n"
@@ -179,7 +179,8 @@ def _published(reference: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, 
     return {key: row for key, row in rows.items() if key in ours}
 
 
-def _mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
+def mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
+    """Mean and sample standard deviation of a metric in a row of a table, with the paper's printed precision."""
     mean, sd = row[f"{metric}_mean"], row[f"{metric}_sd"]
     return f"{_digits(mean)} ± {_digits(sd)}"
 

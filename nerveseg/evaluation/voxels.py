@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -40,7 +40,7 @@ def foreground(mask: Mask) -> tuple[Indices, Indices, Indices]:
 
 def surface(mask: Mask) -> Mask:
     """The foreground voxels that have background, or the end of the array, among their six neighbours."""
-    padded = np.pad(mask, 1)
+    padded = _with_margin(mask)
     flat, voxels = padded.reshape(-1), np.flatnonzero(padded)
     steps = _flat_steps(padded, FACES)
     flat[voxels] = ~np.all([flat[voxels + step] for step in (*steps, *-steps)], axis=0)
@@ -59,7 +59,7 @@ def component_of(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indices, i
     """
     if np.count_nonzero(mask) > _SPARSE_SHARE * mask.size:
         return _components_of_all(mask, neighbours)
-    padded = np.pad(mask, 1)
+    padded = _with_margin(mask)
     voxels = np.flatnonzero(padded)
     place = np.zeros(padded.size, dtype=np.intp)  # from 1, 0 is background; its untouched pages cost nothing
     place[voxels] = np.arange(1, voxels.size + 1)
@@ -77,6 +77,11 @@ def _components_of_all(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indi
         structure[tuple(1 + np.array(offset))] = structure[tuple(1 - np.array(offset))] = True
     labels, number = label(mask, structure)
     return labels.reshape(-1)[np.flatnonzero(mask)].astype(np.intp) - 1, int(number)
+
+
+def _with_margin(mask: Mask) -> Bool[np.ndarray[Any, Any], "_x _y _z"]:
+    """The mask with background around it, in C order, whatever order it came in."""
+    return np.pad(np.ascontiguousarray(mask), 1)
 
 
 def _flat_steps(array: Mask, offsets: tuple[Offset, ...]) -> Any:

@@ -6,6 +6,7 @@ into probabilities in batches, so memory is bounded by one volume, and the write
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -124,12 +125,21 @@ class MaskWriter(BasePredictionWriter):
     Args:
         description: Goes into the header of the masks.
         written: Told of each scan and its mask after the file is there.
+
+    Attributes:
+        seconds: Wall-clock time of each subject, from reading its volume to writing its mask.
     """
 
     def __init__(self, description: str, written: Callable[[Scan, Mask], None] | None = None) -> None:
         super().__init__(write_interval="batch")
         self.description = description
         self.written = written
+        self.seconds: dict[str, float] = {}
+        self._clock = 0.0
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of the first scan."""
+        self._clock = time.perf_counter()
 
     def write_on_batch_end(
         self,
@@ -146,6 +156,8 @@ class MaskWriter(BasePredictionWriter):
         write_mask(batch.scan.output, mask, batch.grid, self.description)
         if self.written:
             self.written(batch.scan, mask)
+        now = time.perf_counter()
+        self.seconds[batch.scan.subject], self._clock = now - self._clock, now
 
 
 class _PreparedScans(Dataset[PreparedScan]):

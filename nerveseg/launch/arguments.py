@@ -26,7 +26,7 @@ from itertools import zip_longest
 
 from nerveseg.errors import ConfigurationError
 
-PATH_KEYS = ("input", "output", "model", "run", "output_root", "*.root")
+PATH_KEYS = ("input", "output", "model", "run", "prediction", "output_root", "*.root")
 """Keys, or patterns of keys, whose value is a path."""
 
 LARGEST_SWEEP = 1000

@@ -1,39 +1,71 @@
-"""The comparison at the end: Table 1 of a cross-validation from its files, or of raters alone."""
+"""The comparison at the end: of a cross-validation from its files, of masks of any origin, or of raters alone."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
 
+from nerveseg.data.predictions import find_predictions
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, open_study
-from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.evaluation.comparisons import write_scores
-from nerveseg.evaluation.tables import reference_table, render_table1, table1, table1_markdown
+from nerveseg.errors import ConfigurationError, RunError, StudyError
+from nerveseg.evaluation.analysis import Analysis, Measurements, analyse, write_analysis
+from nerveseg.evaluation.comparisons import read_scores
+from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.summaries import summaries
+from nerveseg.evaluation.tables import reference_table, render_table1
 from nerveseg.launch.configuration import section
-from nerveseg.launch.scoring import rater_names, score_subject
+from nerveseg.launch.measuring import measure_subjects
+from nerveseg.launch.scoring import Prediction
 from nerveseg.launch.settings import check_data, read_run_config
 from nerveseg.launch.studies import prepared_slices, study_description
-from nerveseg.runs import FoldFolder, find_folds, write_text
+from nerveseg.runs import FoldFolder, find_folds
 
 
-def compare_cross_validation(folder: Path, reference: str | None, console: Console) -> None:
-    """Score the predictions of all complete folds again, from the files, and write and print Table 1.
+@dataclass(frozen=True)
+class Presentation:
+    """How results are judged and shown.
+
+    Attributes:
+        margins: Of non-inferiority.
+        reference: A published Table 1 to show beside ours.
+        console: Where tables are printed.
+    """
+
+    margins: Margins
+    reference: pd.DataFrame | None
+    console: Console
+
+
+def presentation(config: dict[str, Any], console: Console) -> Presentation:
+    """How the configuration wants results to be judged and shown.
+
+    Raises:
+        ConfigurationError: A margin is out of its range, or the published table is unknown.
+    """
+    name = config["reference_table"]
+    if name not in (None, "paper"):
+        raise ConfigurationError("reference_table is null or paper", found=name)
+    margins = section(Margins, config["margins"], "margins")
+    return Presentation(margins, None if name is None else reference_table("paper"), console)
+
+
+def compare_cross_validation(folder: Path, shown: Presentation) -> None:
+    """Score the predictions of all complete folds again, from the files, write every table and print the main ones.
 
     Args:
         folder: Holds the folds.
-        reference: A published table to show beside ours.
-        console: Where Table 1 is printed.
+        shown: How results are judged and shown.
 
     Raises:
-        RunError: No fold is complete, or the study changed since the training.
+        RunError: No fold is complete, a mask is missing, or the study changed since the training.
     """
-    folds = find_folds(folder)
-    complete = [fold for fold in folds if fold.is_complete]
+    complete = [fold for fold in find_folds(folder) if fold.is_complete]
     if not complete:
         raise RunError(
             "at least one fold is complete",
@@ -42,87 +74,110 @@ def compare_cross_validation(folder: Path, reference: str | None, console: Conso
             remedy="train: the same command continues what was begun",
         )
     config = read_run_config(complete[0])
-    missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     study = open_study(study_description(config["study"]))
-    scores = _score_folds(study, config, complete, console)
-    output = folder / "evaluation"
-    table = write_tables(scores, study, output)
-    _print_table(table, _reference(reference), study, console)
+    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
+    store = prepared_slices(study, preprocessing, Path(config["output_root"]), shown.console)
+    for fold in complete:
+        check_data(fold, store.key)
+    tested = {subject: prediction for fold in complete for subject, prediction in _fold_predictions(fold).items()}
+    part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
+    _present(measure_subjects(part, tested, shown.console, store.consensus), part, folder / "evaluation", shown)
+    missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     if missing:
-        console.print(
-            f"Only part of the cross-validation: fold {', '.join(map(str, missing))} is missing.", style="bold"
-        )
-    console.print(f"tables: {output}\nmasks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
+        numbers = ", ".join(map(str, missing))
+        shown.console.print(f"Only part of the cross-validation: fold {numbers} is missing.", style="bold")
+    shown.console.print(f"masks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
 
 
-def compare_raters(study: Study, output: Path, reference: str | None, console: Console) -> None:
-    """Table 1 of the raters alone: pairs, and each against the consensus.
+def compare_raters(study: Study, output: Path, shown: Presentation) -> None:
+    """The raters alone: pairs, and each against the consensus.
 
     Raises:
         ConfigurationError: The study has one rater, so there is nothing to compare.
     """
-    raters = rater_names(study)
+    raters = list(study.description.raters)
     if len(raters) < 2:
         raise ConfigurationError(
             "raters are compared with one another, so a study needs two",
             found=", ".join(raters),
-            remedy="run=outputs/<name> judges automatic masks against the one rater",
+            remedy="run=outputs/<name> or prediction=<folder> judges automatic masks against the one rater",
         )
-    subjects = track(
-        study.subjects, "comparing raters", console=console, transient=True, disable=not console.is_terminal
-    )
-    scores = pd.concat([score_subject(study, subject) for subject in subjects], ignore_index=True)
-    table = write_tables(scores, study, output)
-    _print_table(table, _reference(reference), study, console)
-    _print_consensus(study, console)
-    console.print(f"tables: {output}", highlight=False, soft_wrap=True)
-
-
-def write_tables(scores: pd.DataFrame, study: Study, output: Path) -> pd.DataFrame:
-    """Write scores.csv, table1.csv and table1.md, and return Table 1."""
-    write_scores(output / "scores.csv", scores)
-    table = table1(scores, rater_names(study))
-    write_text(output / "table1.csv", table.to_csv(index=False, lineterminator="\n"))
-    title = f"# {_title(study)}\n\n"
-    write_text(output / "table1.md", title + table1_markdown(table))
-    return table
-
-
-def _score_folds(study: Study, config: dict[str, Any], folds: list[FoldFolder], console: Console) -> pd.DataFrame:
-    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
-    store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
-    tests = []
-    for fold in track(folds, "comparing", console=console, transient=True, disable=not console.is_terminal):
-        check_data(fold, store.key)
-        for subject in study.subjects:
-            prediction = fold.prediction(subject.id)
-            if prediction.is_file():
-                tests.append(score_subject(study, subject, store.consensus(subject.id), prediction, fold.number))
-    return pd.concat(tests, ignore_index=True)
-
-
-def _reference(name: str | None) -> pd.DataFrame | None:
-    if name is None:
-        return None
-    if name != "paper":
-        raise ConfigurationError("reference_table is null or paper", found=name)
-    return reference_table("paper")
-
-
-def _title(study: Study) -> str:
-    synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
-    return f"Table 1, {synthetic}{study.description.name}"
-
-
-def _print_table(table: pd.DataFrame, reference: pd.DataFrame | None, study: Study, console: Console) -> None:
-    console.print()
-    console.print(_title(study), style="bold", highlight=False)
-    console.print(render_table1(table, reference))
-
-
-def _print_consensus(study: Study, console: Console) -> None:
+    _present(measure_subjects(study, {}, shown.console), study, output, shown)
     for subject in study.subjects[:10]:
         voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
-        console.print(
-            f"consensus of {', '.join(rater_names(study))}, sub-{subject.id}: {voxels:,} voxels", highlight=False
+        names = ", ".join(subject.raters)
+        shown.console.print(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels", highlight=False)
+
+
+def compare_predictions(
+    study: Study, place: str, foreground: tuple[int, ...] | None, skip_missing: bool, output: Path, shown: Presentation
+) -> None:
+    """Masks of any origin (another program, a person) against a study's raters, with the same tables.
+
+    Args:
+        study: The opened study.
+        place: A folder of masks, or a path template with `{id}`.
+        foreground: Label values that are nerve in these masks; None means every label above zero.
+        skip_missing: Judge only the subjects that have a mask.
+        output: Where the tables go.
+        shown: How results are judged and shown.
+
+    Raises:
+        StudyError: No mask belongs to a subject, several belong to one, or subjects lack one.
+    """
+    found = find_predictions(place, study.subjects)
+    missing = [subject.id for subject in study.subjects if subject.id not in found]
+    if missing and not skip_missing:
+        raise StudyError(
+            "every subject has a predicted mask (an empty one where the method found nothing)",
+            found=f"{len(missing)} without: {', '.join(missing[:5])}",
+            path=place,
+            remedy="add them, or missing_predictions=skip judges the others alone",
         )
+    part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
+    predictions = {subject: Prediction(path, foreground=foreground) for subject, path in found.items()}
+    _present(measure_subjects(part, predictions, shown.console), part, output, shown)
+    if missing:
+        shown.console.print(f"Not judged, without a mask: {', '.join(missing)}", style="bold", highlight=False)
+
+
+def _fold_predictions(fold: FoldFolder) -> dict[str, Prediction]:
+    """The masks of a fold's test subjects, which its scores name."""
+    tested = dict.fromkeys(read_scores(fold.scores)["subject"])
+    seconds = json.loads(fold.seconds.read_text(encoding="utf-8")) if fold.seconds.is_file() else {}
+    for subject in tested:
+        if not fold.prediction(subject).is_file():
+            raise RunError(
+                "a complete fold has the mask of every test subject",
+                found="no such file",
+                subject=subject,
+                path=fold.prediction(subject),
+                remedy="delete the fold's scores.csv and train again: only the test is repeated",
+            )
+    return {subject: Prediction(fold.prediction(subject), fold.number, seconds.get(subject)) for subject in tested}
+
+
+def _present(measurements: Measurements, study: Study, output: Path, shown: Presentation) -> None:
+    """Make, write and print all tables."""
+    analysis = analyse(measurements, shown.margins)
+    synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
+    title = f"Table 1, {synthetic}{study.description.name}"
+    write_analysis(analysis, output, title)
+    _print(analysis, title, study, shown)
+    shown.console.print(f"\ntables: {output}", highlight=False, soft_wrap=True)
+
+
+def _print(analysis: Analysis, title: str, study: Study, shown: Presentation) -> None:
+    shown.console.print(f"\n{title}", style="bold", highlight=False)
+    shown.console.print(render_table1(analysis.table1, shown.reference))
+    if analysis.empty_masks:
+        shown.console.print(f"Empty masks: {'; '.join(analysis.empty_masks)}.", highlight=False)
+    for rater in study.description.raters:
+        absent = [subject.id for subject in study.subjects if rater not in subject.raters]
+        if absent:
+            shown.console.print(
+                f"{rater} did not draw {len(absent)} of {len(study.subjects)} subjects: {', '.join(absent[:10])}",
+                highlight=False,
+            )
+    for summary in summaries(analysis):
+        shown.console.print(summary)

@@ -1,37 +1,49 @@
-"""Scores of one subject of a study: its raters, their consensus, and the automatic mask where there is one."""
+"""The masks of one subject of a study (raters, consensus, automatic), and what a fold's scores come to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import read_mask
-from nerveseg.evaluation.comparisons import SubjectMasks, compare
+from nerveseg.evaluation.comparisons import SubjectMasks
 from nerveseg.inference.bundle import TestScore
 from nerveseg.types import Mask
 
 
-def score_subject(
+@dataclass(frozen=True)
+class Prediction:
+    """An automatic mask of a subject.
+
+    Attributes:
+        path: Its file.
+        fold: The fold that it comes from, if from one.
+        seconds: From reading the volume to writing the mask, where it was measured.
+        foreground: Label values that are nerve; None means every label above zero.
+    """
+
+    path: Path
+    fold: int | None = None
+    seconds: float | None = None
+    foreground: tuple[int, ...] | None = None
+
+
+def load_masks(
     study: Study,
     subject: Subject,
     consensus: Mask | None = None,
-    prediction: Path | None = None,
-    fold: int | None = None,
-) -> pd.DataFrame:
-    """Score every comparison that a subject's masks allow.
+    prediction: Prediction | None = None,
+) -> SubjectMasks:
+    """All masks of a subject.
 
     Args:
         study: The subject's study.
         subject: The subject.
         consensus: In RAS order; by default it is made from the raters' masks.
-        prediction: File of the automatic mask.
-        fold: The fold that the automatic mask comes from.
-
-    Returns:
-        Rows as of `scores.csv`.
+        prediction: The automatic mask.
 
     Raises:
         VolumeError: A mask cannot be read.
@@ -39,21 +51,20 @@ def score_subject(
     """
     grid = study.grid(subject)
     masks = study.read_masks(subject, grid)
-    automatic = (
-        None if prediction is None else read_mask(prediction, grid, subject.id, geometry=study.description.geometry)
-    )
-    return compare(
-        SubjectMasks(
-            subject=subject.id,
-            cohort=subject.cohort,
-            location=subject.location,
-            side=subject.side,
-            fold=fold,
-            spacing_mm=grid.ras_spacing_mm,
-            raters=masks.raters,
-            consensus=masks.consensus if consensus is None else consensus,
-            automatic=automatic,
-        )
+    automatic = None
+    if prediction is not None:
+        geometry = study.description.geometry
+        automatic = read_mask(prediction.path, grid, subject.id, prediction.foreground, geometry)
+    return SubjectMasks(
+        subject=subject.id,
+        cohort=subject.cohort,
+        location=subject.location,
+        side=subject.side,
+        fold=None if prediction is None else prediction.fold,
+        spacing_mm=grid.ras_spacing_mm,
+        raters=masks.raters,
+        consensus=masks.consensus if consensus is None else consensus,
+        automatic=automatic,
     )
 
 
@@ -69,8 +80,3 @@ def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
         for cohort, values in cohorts
     ]
-
-
-def rater_names(study: Study) -> Sequence[str]:
-    """The raters in the study's order."""
-    return list(study.description.raters)

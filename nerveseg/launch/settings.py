@@ -25,6 +25,7 @@ PLACE_KEYS = (
     "experiment",
     "output_root",
     "reference_table",
+    "margins",
     "trainer",
     "logger",
     "hydra",
@@ -63,11 +64,11 @@ def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJo
         ConfigurationError: `fold` is no number of a fold.
     """
     fold, count = config["fold"], config["folds"]["count"]
-    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
+    if not isinstance(count, int) or not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
         raise ConfigurationError(
-            f"fold is a number from 0 to {count - 1}",
+            f"fold is a number from 0 up, below folds.count ({count})",
             found=fold,
-            remedy=f"fold=0..{count - 1} trains all of them; folds.count sets their number",
+            remedy="fold=0..3 trains four folds; folds.count sets their number",
         )
     folder = settings_folder(Path(config["output_root"]), str(config["name"]), settings_name(overrides))
     return TrainingJob(config, folder, fold_folder(folder, fold))

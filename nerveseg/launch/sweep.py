@@ -13,7 +13,7 @@ from rich.console import Console
 
 from nerveseg.errors import RunError
 from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, without_flags
-from nerveseg.launch.comparison import compare_cross_validation
+from nerveseg.launch.comparison import compare_cross_validation, presentation
 from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.launch.fold import check_configuration, load_fold
 from nerveseg.launch.settings import TrainingJob, check_unchanged, training_job
@@ -100,4 +100,4 @@ def _compare_if_complete(folder: Path, jobs: list[TrainingJob], console: Console
     if missing and (len(jobs) == 1 or not complete):
         console.print(f"the comparison follows when fold {', '.join(map(str, missing))} is done too", highlight=False)
         return
-    compare_cross_validation(folder, config["reference_table"], console)
+    compare_cross_validation(folder, presentation(config, console))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -12,12 +13,13 @@ from nerveseg.data.folds import Fold
 from nerveseg.data.slices import SliceStore
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import read_image, read_mask
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, write_scores
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write_scores
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
-from nerveseg.launch.scoring import automatic_dice, bundle_scores, score_subject
+from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
+from nerveseg.runs import write_text
 from nerveseg.training.devices import Device
 from nerveseg.training.progress import FoldProgress
 
@@ -39,7 +41,14 @@ def test_fold(
     predict_subjects(job, study, fold, device, console)
     scores = pd.concat(
         [
-            score_subject(study, subject, store.consensus(subject.id), job.folder.prediction(subject.id), fold.number)
+            compare(
+                load_masks(
+                    study,
+                    subject,
+                    store.consensus(subject.id),
+                    Prediction(job.folder.prediction(subject.id), fold.number),
+                )
+            )
             for subject in fold.test
         ],
         ignore_index=True,
@@ -58,24 +67,26 @@ def test_fold(
 
 
 def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device, console: Console) -> None:
-    """Write the mask of every test subject, made by the fold's bundle."""
+    """Write the mask of every test subject, made by the fold's bundle, and how long each took."""
     bundle = load_bundle(job.folder.model)
     synthetic = "SYNTHETIC TRAINING DATA, " if bundle.description.training.synthetic else ""
     scans = [
         Scan(subject.id, subject.images, job.folder.prediction(subject.id), study.description.geometry)
         for subject in fold.test
     ]
+    writer = MaskWriter(f"{synthetic}nerveseg, not a medical device")
     trainer = pl.Trainer(
         accelerator=device.accelerator,
         devices=1,
         precision=device.precision,
         logger=False,
-        callbacks=[MaskWriter(f"{synthetic}nerveseg, not a medical device"), FoldProgress(console, job.title)],
+        callbacks=[writer, FoldProgress(console, job.title)],
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=job.folder.path,
     )
     predict_scans(bundle, scans, trainer, job.config["trainer"]["slices_per_batch"])
+    write_text(job.folder.seconds, json.dumps(writer.seconds, indent=1) + "\n")
 
 
 def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:

@@ -56,6 +56,16 @@ def test_components_are_those_of_scipy_whether_the_box_is_full_or_not(mask, half
     assert partition(mask, component) == partition(mask, labels[mask])
 
 
+@given(any_mask, st.permutations(range(3)), st.sampled_from(list(NEIGHBOURS)))
+def test_the_order_in_memory_does_not_matter(mask, order, half):
+    """Arrays from SimpleITK and nibabel come transposed."""
+    view = np.pad(mask, 9).transpose(order)
+    copy = view.copy(order="C")
+    np.testing.assert_array_equal(surface(view), surface(copy))
+    assert partition(view, component_of(view, half)[0]) == partition(copy, component_of(copy, half)[0])
+    np.testing.assert_array_equal(foreground(view), foreground(copy))
+
+
 def test_a_winding_thread_is_one_component():
     """A spiral over thousands of voxels, each touching the next only by a corner or an edge."""
     t = np.linspace(0, 12 * np.pi, 20000)

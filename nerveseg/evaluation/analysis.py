@@ -1,0 +1,162 @@
+"""The whole analysis of a study: from the scores and quantities of its subjects to every table that is written.
+
+scores.csv         every comparison of every subject
+table1.csv .md .tex   Table 1 of the paper
+locations.csv      Table 1's R-R and Auto-GT by location, where the study knows locations (paper, section 3)
+like_for_like.csv  each rater, and the method, against the (other) raters
+tests.csv          hypothesis tests and intervals
+quantities.csv     nerve volume and mean cross-sectional area of every mask
+agreement.csv      Bland-Altman, ICC and repeatability of these
+times.csv          minutes per subject
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nerveseg.evaluation.agreement_table import agreement_table
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, write_scores
+from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
+from nerveseg.evaluation.latex import table1_latex
+from nerveseg.evaluation.like_for_like import like_for_like
+from nerveseg.evaluation.quantities import VOLUME
+from nerveseg.evaluation.tables import table1, table1_markdown
+from nerveseg.evaluation.times import time_summary
+from nerveseg.runs import write_text
+
+LOCATION_COMPARISONS = (RATER_RATER, f"{AUTOMATIC}-{CONSENSUS}")
+AGREEMENT_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured on the subjects of a study.
+
+    Attributes:
+        scores: Rows as of `scores.csv`.
+        quantities: Rows as of `quantities.csv`.
+        times: Columns subject, cohort, source, minutes.
+        raters: In the study's order.
+        repeats: Pairs of subject ids that are one leg scanned twice, by group.
+    """
+
+    scores: pd.DataFrame
+    quantities: pd.DataFrame
+    times: pd.DataFrame
+    raters: Sequence[str]
+    repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Every table that the measurements give; each is the content of the file of its name.
+
+    Attributes:
+        measurements: What the tables were made of.
+        empty_masks: Every mask without any nerve, in words ("sub-P02 (patient): Auto").
+    """
+
+    measurements: Measurements
+    empty_masks: list[str]
+    table1: pd.DataFrame
+    locations: pd.DataFrame
+    like_for_like: pd.DataFrame
+    tests: pd.DataFrame
+    agreement: pd.DataFrame
+    times: pd.DataFrame
+
+
+def analyse(measurements: Measurements, margins: Margins) -> Analysis:
+    """Make all tables.
+
+    Args:
+        measurements: Of the subjects.
+        margins: Of non-inferiority, chosen before.
+    """
+    scores, raters = measurements.scores, measurements.raters
+    return Analysis(
+        measurements=measurements,
+        empty_masks=empty_masks(measurements.quantities),
+        table1=table1(scores, raters),
+        locations=location_table(scores, raters),
+        like_for_like=like_for_like_summary(scores, raters),
+        tests=hypothesis_tests(scores, raters, margins),
+        agreement=agreement_table(measurements.quantities, raters, measurements.repeats),
+        times=time_summary(measurements.times),
+    )
+
+
+def empty_masks(quantities: pd.DataFrame) -> list[str]:
+    """Every mask without any nerve, so that a failure behind a mean has a name."""
+    empty = quantities[(quantities["quantity"] == VOLUME) & (quantities["value"] == 0)]
+    return [f"sub-{row.subject} ({row.cohort}): {row.source}" for row in empty.itertuples()]
+
+
+def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
+    """R-R and Auto-GT by location, for the cohorts in which more than one location is known.
+
+    Returns:
+        As Table 1, with a column `location` after the cohort.
+    """
+    known = scores.dropna(subset="location")
+    varied = known.groupby("cohort")["location"].nunique()
+    tables = []
+    for cohort in varied[varied > 1].index:
+        for location, rows in known[known["cohort"] == cohort].groupby("location", sort=True):
+            part = table1(rows, raters)
+            part.insert(1, "location", str(location))
+            tables.append(part[part["comparison"].isin(LOCATION_COMPARISONS)])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["cohort", "location"])
+
+
+def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
+    """Mean and sample standard deviation over subjects of everybody's agreement with the (other) raters.
+
+    Returns:
+        Columns cohort, source, n, then `<metric>_mean`, `<metric>_sd`; empty with a single rater. A distance that does
+        not exist (an empty mask) makes its mean infinite instead of being left out.
+    """
+    if len(raters) < 2:
+        return pd.DataFrame(columns=["cohort", "source", "n"])
+    agreement = like_for_like(scores, raters).drop(columns=RATER_RATER)
+    rows: list[dict[str, object]] = []
+    for cohort in dict.fromkeys(scores["cohort"]):
+        for source in agreement.columns:
+            subjects = agreement.loc[cohort, source].unstack("metric")
+            row: dict[str, object] = {"cohort": cohort, "source": source, "n": int(subjects["dice"].notna().sum())}
+            for metric in AGREEMENT_METRICS:
+                values = subjects[metric].dropna()
+                finite = bool(np.isfinite(values).all())
+                row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std() if finite else float("nan")}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
+    """Write every table; each file appears in one piece.
+
+    Args:
+        analysis: The tables.
+        folder: Where they go.
+        title: Heads the Markdown and LaTeX tables.
+    """
+    write_scores(folder / "scores.csv", analysis.measurements.scores)
+    tables = {
+        "table1": analysis.table1,
+        "locations": analysis.locations,
+        "like_for_like": analysis.like_for_like,
+        "tests": analysis.tests,
+        "quantities": analysis.measurements.quantities,
+        "agreement": analysis.agreement,
+        "times": analysis.times,
+    }
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    empty = f"\nEmpty masks: {'; '.join(analysis.empty_masks)}.\n" if analysis.empty_masks else ""
+    write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{empty}")
+    write_text(folder / "table1.tex", table1_latex(analysis.table1, title))
