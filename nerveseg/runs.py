@@ -9,10 +9,13 @@ A fold is complete when its `scores.csv` is there: it is written last, and in on
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from nerveseg.errors import RunError
 
 FOLD_PREFIX = "fold-"
-RECORDED_PACKAGES = ("nerveseg", "torch", "pytorch-lightning", "torchio", "nibabel", "numpy", "scipy", "hydra-core")
+RECORDED_PACKAGES = (
+    "nerveseg", "torch", "pytorch-lightning", "torchio", "nibabel", "numpy", "scipy", "SimpleITK", "hydra-core",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -163,20 +168,36 @@ def package_versions() -> dict[str, str]:
 
 
 def source_commit() -> str:
-    """Commit of the source tree, `-dirty` if it has changes; empty where it is no git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Commit of the source tree, `-dirty` if it has changes; empty where nerveseg does not lie in its own checkout."""
+    top = Path(__file__).resolve().parents[1]
+    if not (top / ".git").exists():
+        return ""
+    command = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one piece: aside, then renamed."""
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when all went well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one piece."""
+    with replaced(path) as aside:
+        aside.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ of all masks and five voxels around it, as far as the volume reaches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ from nerveseg.errors import StudyError
 from nerveseg.types import Mask
 
 Rule = Literal["majority", "staple"]
+LEAVE_ONE_OUT_FROM = 4
+"""Raters from which on the consensus of all but one is made of three and more, hence better than a rater."""
+
 STAPLE_MARGIN_VOXELS = 5
 
 
@@ -34,6 +37,25 @@ def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
     if not masks:
         raise StudyError("a consensus needs at least one rater", found="no masks")
     return staple(masks) if rule == "staple" and len(masks) > 1 else majority_vote(masks)
+
+
+def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[str, Mask]:
+    """For each rater the consensus of all others, which he had no part in.
+
+    Args:
+        raters: The mask of each rater who drew the subject, all of one shape.
+        rule: "majority" (with an even number of others a tie is background) or "staple".
+
+    Returns:
+        By the rater left out; empty with fewer than four raters, where the others are two and their vote an
+        intersection.
+    """
+    if len(raters) < LEAVE_ONE_OUT_FROM:
+        return {}
+    return {
+        left_out: consensus_of([mask for rater, mask in raters.items() if rater != left_out], rule)
+        for left_out in raters
+    }
 
 
 def majority_vote(masks: Sequence[Mask]) -> Mask:

@@ -113,3 +113,11 @@ class SliceDataModule(pl.LightningDataModule):
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a run goes on with from a checkpoint, which is written at the end of an epoch."""
+        return {"next_epoch": self.sampler.epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Name the epoch to the sampler: workers fetch ahead before Lightning does."""
+        self.sampler.set_epoch(state_dict["next_epoch"])

@@ -5,6 +5,7 @@ The faults of the list itself (folder, table, templates, missing files) are thos
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import read_image, read_image_grid, read_mask
-from nerveseg.errors import NervesegError
+from nerveseg.errors import NervesegError, StudyError
 from nerveseg.types import Mask
 
 
@@ -52,8 +53,40 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
             masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
         except NervesegError as error:
             faults.append(error)
-    warnings = () if faults else _consensus_warnings(consensus_of(masks, rule.consensus), preprocessing)
-    return SubjectReport(subject, tuple(faults), warnings)
+    if faults or grid is None:
+        return SubjectReport(subject, tuple(faults), ())
+    consensus = consensus_of(masks, rule.consensus)
+    return SubjectReport(subject, (), _geometry_warnings(grid) + _consensus_warnings(consensus, preprocessing))
+
+
+def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
+    """A fault for every image that stands under two names: it would be trained on and tested with.
+
+    Args:
+        subjects: Of the study.
+        sha256: Hash of each subject's reference image, by subject id.
+    """
+    faults: list[NervesegError] = []
+    seen: dict[str, Subject] = {}
+    for subject in subjects:
+        first = seen.setdefault(sha256[subject.id], subject)
+        if first.group != subject.group:
+            faults.append(
+                StudyError(
+                    "subjects of different groups have different images",
+                    found=f"the very image of {first.id}",
+                    subject=subject.id,
+                    path=subject.image,
+                    remedy="replace the copy, or give both the same group in participants.tsv",
+                )
+            )
+    return faults
+
+
+def _geometry_warnings(grid: Grid) -> tuple[str, ...]:
+    if int(grid.header["qform_code"]) > 0 or int(grid.header["sform_code"]) > 0:
+        return ()
+    return ("the header has neither qform nor sform: axes and orientation are a guess",)
 
 
 def _consensus_warnings(consensus: Mask, preprocessing: Preprocessing) -> tuple[str, ...]:

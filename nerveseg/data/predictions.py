@@ -40,9 +40,10 @@ def find_predictions(place: str, subjects: Sequence[Subject]) -> dict[str, Path]
             )
     found = {subject: paths[0] for subject, paths in candidates.items() if paths}
     if not found:
+        ids = [subject.id for subject in subjects]
         raise StudyError(
             "predicted masks bear the ids of the study's subjects",
-            found=f"none of {', '.join(subject.id for subject in subjects[:3])}, ...",
+            found=f"none of {len(ids)} ids, such as {', '.join(ids[:3])}",
             path=place,
             remedy="give a folder with one NIfTI file per subject, or a template with {id}",
         )

@@ -3,7 +3,7 @@
 An epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by the content of all
 that went into it (every file's hash, the preprocessing, the label rule), so a changed study is another store. It is
 built aside and renamed: folds that start together share one, and an interrupted build leaves nothing that looks whole.
-The consensus of the raters is computed here, and only here.
+The consensus that training and tests of this study use is the one stored here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,10 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nerveseg.data.description import StudyDescription
+from nerveseg.data.faults import copied_images
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.study import Study, StudyDescription, Subject
+from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import Geometry, read_mask, write_mask
 from nerveseg.errors import RunError, StudyError
+from nerveseg.runs import file_sha256
 from nerveseg.types import Mask, SpacingMm
 
 FORMAT_VERSION: Literal[1] = 1
@@ -144,6 +148,10 @@ def prepare_slices(
         GeometryError: A mask or channel does not lie on its image's grid.
     """
     hashes = {subject.id: _hash_files(subject) for subject in study.subjects}
+    channel = next(iter(study.description.images))
+    copies = copied_images(study.subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
+    if copies:
+        raise copies[0]
     folder = root / _key(study.description, preprocessing, hashes)
     if not folder.is_dir():
         _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None))
@@ -176,20 +184,15 @@ def _key(description: StudyDescription, preprocessing: Preprocessing, hashes: di
 
 def _hash_files(subject: Subject) -> dict[str, str]:
     files = dict(subject.images) | {f"rater-{rater}": path for rater, path in subject.raters.items()}
-    return {name: _sha256(path) for name, path in files.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: file_sha256(path) for name, path in files.items()}
 
 
 def _build(
     study: Study, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]], folder: Path, progress: Progress
 ) -> None:
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    aside.chmod(0o755)
     try:
         stored = []
         for done, subject in enumerate(study.subjects):

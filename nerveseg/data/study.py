@@ -7,16 +7,16 @@ one, else from the files that match the first image template.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.data.consensus import Rule, consensus_of
+from nerveseg.data.consensus import consensus_of
+from nerveseg.data.description import StudyDescription
 from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.participants import participant_rows
 from nerveseg.data.volumes import Geometry, read_image, read_image_grid, read_mask
@@ -28,36 +28,6 @@ _REMEDY = (
     "add the file, mend the template in study, take the subject out of participants.tsv, or, for a rater who did not"
     " draw everybody, study.missing_raters=allow"
 )
-
-
-class StudyDescription(BaseModel):
-    """How a study lies on disk; the content of a file of `conf/study/`.
-
-    Attributes:
-        name: Names the study in tables, outputs and models.
-        root: Folder that the templates start from.
-        images: Path template of each channel; the first channel's grid is the reference grid.
-        raters: Path template of each rater's masks; one rater is the reference himself, several have a consensus.
-        participants: Table of participants, relative to the root; need not exist.
-        foreground: Label values that are nerve; by default every label above zero.
-        geometry: Which of the header's transforms to trust where qform and sform differ; by default that is an error.
-        consensus: How several raters become one reference (paper, 2.3: majority vote).
-        missing_raters: Whether a subject may lack masks of some raters; of one rater he has to have one.
-        synthetic: The study is simulated, and everything learned on it says so.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    root: Path
-    images: dict[str, str] = Field(min_length=1)
-    raters: dict[str, str] = Field(min_length=1)
-    participants: str = "participants.tsv"
-    foreground: tuple[int, ...] | None = None
-    geometry: Geometry = None
-    consensus: Rule = "majority"
-    missing_raters: Literal["refuse", "allow"] = "refuse"
-    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,7 +162,18 @@ def open_study(description: StudyDescription) -> Study:
     subjects, faults = list_subjects(description)
     if faults:
         raise faults[0]
+    if says_synthetic(description.root):
+        description = description.model_copy(update={"synthetic": True})
     return Study(description, subjects)
+
+
+def says_synthetic(root: Path) -> bool:
+    """Whether the study's BIDS `dataset_description.json` calls it synthetic, however it was configured."""
+    try:
+        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "SYNTHETIC" in str(content.get("Name", ""))
 
 
 def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], list[NervesegError]]:

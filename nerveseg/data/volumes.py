@@ -7,7 +7,6 @@ slices are axial along axis 2; what is written back goes through the inverse of 
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from nerveseg.data.grids import CORNER_TOLERANCE_MM, Grid, check_same_grid, corner_distance_mm
 from nerveseg.errors import GeometryError, VolumeError
+from nerveseg.runs import replaced
 from nerveseg.types import Affine, Image, Mask
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -134,7 +134,13 @@ def write_mask(path: Path, mask: Mask, grid: Grid, description: str = "") -> Non
 
 
 def _mask_header(grid: Grid, description: str) -> Any:
+    """The input's geometry and units, without what else its header and extensions tell (names, comments)."""
     header = grid.header.copy()
+    header.extensions.clear()
+    for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):
+        header[field] = b""
+    for field in ("intent_code", "intent_p1", "intent_p2", "intent_p3"):
+        header[field] = 0
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
@@ -143,13 +149,8 @@ def _mask_header(grid: Grid, description: str) -> Any:
 
 
 def _save(image: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replaced(path) as aside:
         nib.save(image, aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
@@ -217,6 +218,15 @@ def _unreadable(path: Path, subject: str | None, error: Exception) -> VolumeErro
 
 
 def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Grid:
+    unit = image.header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise GeometryError(
+            "lengths in the header are millimetres",
+            found=unit,
+            subject=subject,
+            path=path,
+            remedy="export the file again with millimetres",
+        )
     return Grid(image.shape, _trusted_affine(image, path, subject, geometry), image.header.copy())
 
 
@@ -233,7 +243,10 @@ def _check_shape(shape: tuple[int, ...], path: Path, subject: str | None) -> Non
 
 def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
     """The affine to believe; where qform and sform are both set and disagree, only an explicit choice settles it."""
-    qform, qcode = image.get_qform(coded=True)
+    try:
+        qform, qcode = image.get_qform(coded=True)
+    except ValueError as error:
+        raise _unreadable(path, subject, error) from error
     sform, scode = image.get_sform(coded=True)
     affine = np.asarray(image.affine, dtype=np.float64)
     if qcode > 0 and scode > 0:

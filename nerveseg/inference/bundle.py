@@ -10,7 +10,6 @@ tensors, and their SHA-256 is compared, because safetensors notices truncation b
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.inference.model_card import model_card
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.runs import write_text
+from nerveseg.runs import file_sha256, write_text
 
 ARCHITECTURES = {"FCDenseNet": FCDenseNet}
 
@@ -138,7 +137,7 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         save_file(weights, aside / "weights.safetensors")
-        hashed = description.model_copy(update={"weights_sha256": _sha256(aside / "weights.safetensors")})
+        hashed = description.model_copy(update={"weights_sha256": file_sha256(aside / "weights.safetensors")})
         _write_description(aside, hashed)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(aside, folder)
@@ -167,7 +166,7 @@ def load_bundle(folder: Path) -> Bundle:
             path=folder,
             remedy="copy the whole folder of the model",
         )
-    if (found := _sha256(weights)) != description.weights_sha256:
+    if (found := file_sha256(weights)) != description.weights_sha256:
         raise BundleError(
             "the weights have the hash that model.json names",
             path=weights,
@@ -238,8 +237,3 @@ def _one_line(error: Exception) -> str:
     """The first 300 characters: torch lists every key and signature."""
     line = " ".join(str(error).split())
     return line if len(line) <= 300 else f"{line[:300]}..."
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -72,7 +72,7 @@ def rewrite(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS
     named = _name_input(verb, words)
     overrides = [_override(word, path_keys) for word in named]
     swept = any(_is_range(word, path_keys) for word in named)
-    if swept and not is_multirun(flags) and not _has_other_mode(flags):
+    if swept and not is_multirun(flags) and not asks_only(flags):
         flags.insert(0, "--multirun")
     return flags + overrides
 
@@ -178,9 +178,9 @@ def _takes(flag: str, value: str) -> bool:
     return flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
 
 
-def _has_other_mode(flags: Sequence[str]) -> bool:
-    """Whether a flag asks Hydra for something that excludes `--multirun`, such as showing the configuration."""
-    names = [flag.partition("=")[0] for flag in flags]
+def asks_only(argv: Sequence[str]) -> bool:
+    """Whether a flag asks Hydra for something else than to run, such as showing the configuration."""
+    names = [flag.partition("=")[0] for flag in _separate(argv)[0]]
     return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from nerveseg.data.faults import check_subject
+from nerveseg.data.faults import check_subject, copied_images
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, list_subjects
-from nerveseg.errors import NervesegError, StudyError
+from nerveseg.errors import StudyError
 from nerveseg.launch.command import report
 from nerveseg.launch.configuration import section
 from nerveseg.launch.studies import study_description
+from nerveseg.runs import file_sha256
 
 
 def check_configured_study(config: dict[str, Any], console: Console) -> None:
@@ -25,7 +26,7 @@ def check_configured_study(config: dict[str, Any], console: Console) -> None:
     description = study_description(config["study"])
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
     subjects, listed = list_subjects(description)
-    faults: list[NervesegError] = list(listed)
+    faults = listed + copied_images(subjects, {subject.id: file_sha256(subject.image) for subject in subjects})
     warnings: list[str] = []
     for subject in track(subjects, "checking", console=console, transient=True, disable=not console.is_terminal):
         found = check_subject(Study(description, subjects), subject, preprocessing)

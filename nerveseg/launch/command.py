@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from nerveseg.errors import NervesegError
-from nerveseg.launch.arguments import rewrite
+from nerveseg.launch.arguments import asks_only, rewrite
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ def run_command(
     try:
         arguments = rewrite(verb, typed)
         jobs = _Jobs(job)
-        if around and not _only_asks(arguments):
+        if around and not asks_only(arguments):
             around(arguments, lambda: _run_hydra(verb, jobs, arguments))
         else:
             _run_hydra(verb, jobs, arguments)
@@ -77,12 +77,6 @@ class _Jobs:
         except NervesegError as error:
             self.failed += 1
             report(error)
-
-
-def _only_asks(arguments: Sequence[str]) -> bool:
-    """Whether Hydra is to print something instead of running (`--help`, `--cfg job`, ...)."""
-    flags = ("--help", "--hydra-help", "--cfg", "--info", "--version", "--shell-completion", "-c", "-i", "-h", "-sc")
-    return any(argument.split("=")[0] in flags for argument in arguments)
 
 
 def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:

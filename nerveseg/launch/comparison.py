@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from nerveseg.data.predictions import find_predictions
@@ -40,6 +41,22 @@ class Presentation:
     margins: Margins
     reference: pd.DataFrame | None
     console: Console
+
+
+class PredictedMasks(BaseModel):
+    """Masks of any origin (another program, a person) of a study's subjects.
+
+    Attributes:
+        prediction: A folder of masks, or a path template with `{id}`.
+        prediction_foreground: Label values that are nerve in these masks; None means every label above zero.
+        missing_predictions: Whether to judge only the subjects that have a mask.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prediction: str
+    prediction_foreground: tuple[int, ...] | None = None
+    missing_predictions: Literal["refuse", "skip"] = "refuse"
 
 
 def presentation(config: dict[str, Any], console: Console) -> Presentation:
@@ -109,32 +126,29 @@ def compare_raters(study: Study, output: Path, shown: Presentation) -> None:
         shown.console.print(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels", highlight=False)
 
 
-def compare_predictions(
-    study: Study, place: str, foreground: tuple[int, ...] | None, skip_missing: bool, output: Path, shown: Presentation
-) -> None:
-    """Masks of any origin (another program, a person) against a study's raters, with the same tables.
+def compare_predictions(study: Study, masks: PredictedMasks, output: Path, shown: Presentation) -> None:
+    """Masks of any origin against a study's raters, with the same tables.
 
     Args:
         study: The opened study.
-        place: A folder of masks, or a path template with `{id}`.
-        foreground: Label values that are nerve in these masks; None means every label above zero.
-        skip_missing: Judge only the subjects that have a mask.
+        masks: Where they lie, and how they are read.
         output: Where the tables go.
         shown: How results are judged and shown.
 
     Raises:
         StudyError: No mask belongs to a subject, several belong to one, or subjects lack one.
     """
-    found = find_predictions(place, study.subjects)
+    found = find_predictions(masks.prediction, study.subjects)
     missing = [subject.id for subject in study.subjects if subject.id not in found]
-    if missing and not skip_missing:
+    if missing and masks.missing_predictions == "refuse":
         raise StudyError(
             "every subject has a predicted mask (an empty one where the method found nothing)",
             found=f"{len(missing)} without: {', '.join(missing[:5])}",
-            path=place,
+            path=masks.prediction,
             remedy="add them, or missing_predictions=skip judges the others alone",
         )
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
+    foreground = masks.prediction_foreground or None
     predictions = {subject: Prediction(path, foreground=foreground) for subject, path in found.items()}
     _present(measure_subjects(part, predictions, shown.console), part, output, shown)
     if missing:
@@ -163,21 +177,14 @@ def _present(measurements: Measurements, study: Study, output: Path, shown: Pres
     synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
     title = f"Table 1, {synthetic}{study.description.name}"
     write_analysis(analysis, output, title)
-    _print(analysis, title, study, shown)
+    _print(analysis, title, shown)
     shown.console.print(f"\ntables: {output}", highlight=False, soft_wrap=True)
 
 
-def _print(analysis: Analysis, title: str, study: Study, shown: Presentation) -> None:
-    shown.console.print(f"\n{title}", style="bold", highlight=False)
+def _print(analysis: Analysis, title: str, shown: Presentation) -> None:
+    shown.console.print(f"\n{title}", style="bold", highlight=False, markup=False)
     shown.console.print(render_table1(analysis.table1, shown.reference))
-    if analysis.empty_masks:
-        shown.console.print(f"Empty masks: {'; '.join(analysis.empty_masks)}.", highlight=False)
-    for rater in study.description.raters:
-        absent = [subject.id for subject in study.subjects if rater not in subject.raters]
-        if absent:
-            shown.console.print(
-                f"{rater} did not draw {len(absent)} of {len(study.subjects)} subjects: {', '.join(absent[:10])}",
-                highlight=False,
-            )
+    for remark in analysis.remarks:
+        shown.console.print(remark, highlight=False, markup=False)
     for summary in summaries(analysis):
         shown.console.print(summary)

@@ -82,8 +82,9 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     loaded = load_fold(job, console)
     network = build_network(job.config, len(loaded.study.description.images))
     segmenter = build_segmenter(job.config, network)
+    share = loaded.store.foreground_share(loaded.training_ids)
     if job.config["optimization"]["class_prior_bias"]:
-        start_at_class_prior(network, loaded.store.foreground_share(loaded.training_ids))
+        start_at_class_prior(network, share)
     _begin_folder(job, loaded, device)
     train, test = loaded.fold.train, loaded.fold.test
     console.print(
@@ -192,6 +193,7 @@ def _train(
         devices=1,
         precision=device.precision,
         max_epochs=job.config["optimization"]["epochs"],
+        deterministic="warn",
         logger=loggers,
         callbacks=[
             last_epoch_checkpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"]),
@@ -226,7 +228,7 @@ def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:
     if job.folder.provenance.is_file():
         check_data(job.folder, loaded.store.key)
         return
-    text = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_with_absolute_roots(job.config), sort_keys=False, allow_unicode=True)
     provenance = Provenance(
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
         data=loaded.store.key,
@@ -237,6 +239,18 @@ def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:
     _write_provenance(job, provenance)
 
 
+def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
+    """A run can be evaluated from any folder."""
+    study = config["study"] | {"root": str(Path(config["study"]["root"]).resolve())}
+    return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
+
+
+def _without_roots(config: dict[str, Any]) -> dict[str, Any]:
+    """What may leave the machine: no paths."""
+    study = {key: value for key, value in config["study"].items() if key != "root"}
+    return {key: value for key, value in config.items() if key != "output_root"} | {"study": study}
+
+
 def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
     write_text(job.folder.provenance, json.dumps(provenance.model_dump(), indent=1) + "\n")
 
@@ -244,8 +258,9 @@ def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
 def _loggers(job: TrainingJob) -> list[Logger]:
     settings = job.config["logger"]["wandb"]
     group = job.cross_validation.relative_to(job.config["output_root"]).as_posix()
+    name = f"{group}/{job.folder.path.name}"
     wandb = wandb_logger(
-        settings["mode"], settings["project"], group, f"{group}/{job.folder.path.name}", job.folder.path, job.config
+        settings["mode"], settings["project"], group, name, job.folder.path, _without_roots(job.config)
     )
     return [MetricsFile(job.folder.path / "metrics.csv"), *([wandb] if wandb else [])]
 

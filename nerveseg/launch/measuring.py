@@ -41,7 +41,7 @@ def measure_subjects(
     for subject in track(study.subjects, "comparing", console=console, transient=True, disable=not console.is_terminal):
         prediction = predictions.get(subject.id)
         masks = load_masks(study, subject, consensus(subject.id) if consensus else None, prediction)
-        scores.append(compare(masks))
+        scores.append(compare(masks, list(study.description.raters)))
         quantities.append(measure(masks))
         times.append(_times(subject, prediction))
     return Measurements(

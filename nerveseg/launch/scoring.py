@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import read_mask
 from nerveseg.evaluation.comparisons import SubjectMasks
@@ -37,7 +38,7 @@ def load_masks(
     consensus: Mask | None = None,
     prediction: Prediction | None = None,
 ) -> SubjectMasks:
-    """All masks of a subject.
+    """All masks of a subject; where four raters drew it, with the consensus without each of them too.
 
     Args:
         study: The subject's study.
@@ -65,6 +66,7 @@ def load_masks(
         raters=masks.raters,
         consensus=masks.consensus if consensus is None else consensus,
         automatic=automatic,
+        consensus_without=leave_one_out(masks.raters, study.description.consensus),
     )
 
 

@@ -26,7 +26,10 @@ PLACE_KEYS = (
     "output_root",
     "reference_table",
     "margins",
-    "trainer",
+    "trainer.accelerator",
+    "trainer.workers",
+    "trainer.checkpoint_every_n_epochs",
+    "trainer.slices_per_batch",
     "logger",
     "hydra",
     "study.root",
@@ -64,9 +67,10 @@ def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJo
         ConfigurationError: `fold` is no number of a fold.
     """
     fold, count = config["fold"], config["folds"]["count"]
+    last = count - 1 if isinstance(count, int) else "folds.count - 1"
     if not isinstance(count, int) or not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
         raise ConfigurationError(
-            f"fold is a number from 0 up, below folds.count ({count})",
+            f"fold is a number from 0 to {last}",
             found=fold,
             remedy="fold=0..3 trains four folds; folds.count sets their number",
         )
@@ -81,7 +85,7 @@ def settings_name(overrides: Sequence[str]) -> str:
     'network.growth_rate=16'
     """
     fixed, swept = split_sweep(overrides)
-    telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _is_place(override))
+    telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _names_place(override))
     name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
     if len(name.encode()) <= LONGEST_FOLDER_NAME:
         return name
@@ -106,6 +110,14 @@ def check_unchanged(job: TrainingJob) -> None:
             path=job.folder.path,
             remedy="name=<another> for a new run, or delete the folder",
         )
+
+
+def moved(job: TrainingJob) -> bool:
+    """Whether a fold was begun on a study in another folder, so that its data have to be compared."""
+    if not job.folder.config.is_file():
+        return False
+    before = Path(read_run_config(job.folder)["study"]["root"])
+    return before.resolve() != Path(job.config["study"]["root"]).resolve()
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
@@ -176,14 +188,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
     return changes
 
 
-def _telling(config: Mapping[str, Any]) -> dict[str, Any]:
+def _telling(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The part of a configuration that changes the result."""
-    telling = {key: value for key, value in config.items() if key not in PLACE_KEYS}
-    study = config.get("study")
-    telling["study"] = {key: value for key, value in study.items() if key != "root"} if study else None
-    return telling
+    return {
+        key: _telling(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if not _is_place(f"{prefix}{key}")
+    }
 
 
-def _is_place(override: str) -> bool:
-    key = override.lstrip("+~").split("=")[0].split("@")[0]
+def _is_place(key: str) -> bool:
     return any(key == place or key.startswith((f"{place}.", f"{place}/")) for place in PLACE_KEYS)
+
+
+def _names_place(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return key == "trainer" or _is_place(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,15 @@ from rich.progress import Progress
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore, prepare_slices
-from nerveseg.data.study import Study, StudyDescription, open_study
+from nerveseg.data.description import StudyDescription
+from nerveseg.data.study import Study, open_study
+from nerveseg.errors import StudyError
 from nerveseg.launch.configuration import section
+from nerveseg.launch.settings import differences
+from nerveseg.runs import write_text
+
+COHORT_FILE = "cohort.json"
+"""Beside a synthetic study's participants.tsv: the options it was simulated with."""
 
 
 def study_description(values: Mapping[str, Any]) -> StudyDescription:
@@ -35,9 +43,35 @@ def open_configured_study(values: Mapping[str, Any], console: Console) -> Study:
         StudyError: Something the study needs is missing.
     """
     description = study_description(values)
-    if values.get("simulate") and not description.root.exists():
-        simulate(values["simulate"], description.root, workers=1, console=console)
+    if values.get("simulate"):
+        _simulate_unless_there(values["simulate"], description.root, console)
     return open_study(description)
+
+
+def _simulate_unless_there(cohort: Mapping[str, Any], root: Path, console: Console) -> None:
+    if not root.exists():
+        try:
+            simulate(cohort, root, workers=1, console=console)
+        except StudyError:
+            if not root.is_dir():  # else another process was faster
+                raise
+    record = root / COHORT_FILE
+    if record.is_file():
+        changes = differences(json.loads(record.read_text(encoding="utf-8")), _plain_cohort(cohort))
+        if changes:
+            raise StudyError(
+                "the synthetic study that is there was simulated with these options",
+                found="; ".join(changes),
+                path=root,
+                remedy="study.root=<another folder>, or delete this one",
+            )
+
+
+def _plain_cohort(cohort: Mapping[str, Any]) -> dict[str, Any]:
+    from nerveseg.phantom.cohort import CohortSpec
+
+    plain: dict[str, Any] = json.loads(section(CohortSpec, cohort, "cohort").model_dump_json())
+    return plain
 
 
 def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Console) -> None:
@@ -52,6 +86,7 @@ def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Conso
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"simulating the study {spec.name}", total=None)
         write_cohort(spec, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
+    write_text(root / COHORT_FILE, spec.model_dump_json(indent=1) + "\n")
     console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, wit
 from nerveseg.launch.comparison import compare_cross_validation, presentation
 from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.launch.fold import check_configuration, load_fold
-from nerveseg.launch.settings import TrainingJob, check_unchanged, training_job
+from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
 from nerveseg.runs import find_folds
 
 
@@ -35,7 +35,7 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     jobs = planned_jobs(arguments)
     for job in jobs:
         check_unchanged(job)
-    _prepare([job for job in jobs if not job.folder.is_complete], console)
+    _prepare([job for job in jobs if not job.folder.is_complete or moved(job)], console)
     crash = _crash_of(run_jobs)
     for folder in dict.fromkeys(job.cross_validation for job in jobs):
         _compare_if_complete(folder, [job for job in jobs if job.cross_validation == folder], console)
@@ -69,11 +69,13 @@ def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
     """Check every job, the cheap things first, and make the studies and slices that they share."""
     for job in jobs:
         check_configuration(job.config)
-    different = {
-        repr([job.config[key] for key in ("study", "preprocessing", "folds", "output_root")]): job for job in jobs
-    }
-    for job in different.values():
-        load_fold(job, console)
+    keys: dict[str, str] = {}
+    for job in jobs:
+        shared = repr([job.config[key] for key in ("study", "preprocessing", "folds", "output_root")])
+        if shared not in keys:
+            keys[shared] = load_fold(job, console).store.key
+        if job.folder.provenance.is_file():
+            check_data(job.folder, keys[shared])
 
 
 def _crash_of(run_jobs: Callable[[], None]) -> Exception | None:

@@ -47,7 +47,8 @@ def test_fold(
                     subject,
                     store.consensus(subject.id),
                     Prediction(job.folder.prediction(subject.id), fold.number),
-                )
+                ),
+                list(study.description.raters),
             )
             for subject in fold.test
         ],

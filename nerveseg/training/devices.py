@@ -56,6 +56,7 @@ def choose_device(accelerator: str = "auto", precision: str = "auto") -> Device:
     if accelerator == "cpu" or not has_gpu:
         settled: SettledPrecision = "bf16-mixed" if wants_bfloat16 else "32-true"
         return Device("cpu", settled, f"CPU ({torch.get_num_threads()} threads), {settled}")
-    wants_bfloat16 = wants_bfloat16 or (precision == "auto" and torch.cuda.is_bf16_supported())
+    wants_bfloat16 = wants_bfloat16 or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
     settled = "bf16-mixed" if wants_bfloat16 else "32-true"
+    torch.backends.cudnn.allow_tf32 = wants_bfloat16  # single precision means all of its bits
     return Device("gpu", settled, f"{torch.cuda.get_device_name()}, {settled}")

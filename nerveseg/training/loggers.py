@@ -7,6 +7,7 @@ resumed run neither doubles nor loses a step.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,8 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = path
         self._rows: list[dict[str, float | int | str]] = []
-        self._resumed = not path.is_file()
+        self._earlier_rows_read = not path.is_file()
+        self._due = False
 
     @property
     def name(self) -> str:
@@ -54,20 +56,28 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Remember one row; values of the same step share it."""
         step = step or 0
-        if not self._resumed:
+        if self._due and self._rows and self._rows[-1]["step"] != step:
+            self.commit()
+        if not self._earlier_rows_read:
             self._rows = [row for row in read_metrics(self.path) if int(row["step"]) < step]
-            self._resumed = True
+            self._earlier_rows_read = True
         if not self._rows or self._rows[-1]["step"] != step:
             self._rows.append({"step": step})
         self._rows[-1].update(metrics)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Commit what belongs to the checkpoint."""
-        self.save()
+        """Commit now, and again when the next step begins: an epoch's own values are logged behind its checkpoint."""
+        self.commit()
+        self._due = True
 
     @rank_zero_only
     def save(self) -> None:
+        """Nothing: Lightning asks for it at every step, but values are committed with a checkpoint."""
+
+    @rank_zero_only
+    def commit(self) -> None:
         """Write the file in one piece; before the first value there is nothing to add to it."""
+        self._due = False
         if not self._rows:
             return
         columns = list(dict.fromkeys(column for row in self._rows for column in row))
@@ -79,9 +89,9 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Commit the rest of a run that ended well."""
-        if status == "success" and self._rows:
-            self.save()
+        """Commit the rest of a run that ended well; of another, what belongs to its last checkpoint."""
+        if status == "success" or self._due:
+            self.commit()
 
 
 def read_metrics(path: Path) -> list[dict[str, float | int | str]]:
@@ -116,6 +126,7 @@ def wandb_logger(
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True)
     run = wandb.init(
+        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12],
         project=project,
         group=group,
         name=name,

@@ -71,10 +71,6 @@ class Segmenter(pl.LightningModule):
             "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "epoch", "name": "learning_rate"},
         }
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep plain types only, so that a checkpoint loads without running code."""
-        checkpoint.pop("hyper_parameters", None)
-
 
 def segmentation_loss(logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Float[Tensor, ""]:
     """Mean cross entropy over all pixels, in single precision."""

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nerveseg.data.study import StudyDescription
+from nerveseg.data.description import StudyDescription
 
 SHAPE = (10, 9, 4)
 SPACING_MM = (0.52, 0.52, 4.4)

@@ -151,7 +151,6 @@ def test_what_a_killed_build_left_is_not_taken_for_a_store(study_on_disk, tmp_pa
     left.mkdir()
     (left / "sub-X_image.npy").write_bytes(b"half")
     store = store_of(disk, tmp_path / "slices")
-    assert not left.exists()
     assert not (store.folder / "sub-X_image.npy").exists()
     assert store.images("V01").shape == (4, 1, 8, 12)
 

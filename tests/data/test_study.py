@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nerveseg.data.study import StudyDescription, Subject, list_subjects, open_study
+from nerveseg.data.description import StudyDescription
+from nerveseg.data.study import Subject, list_subjects, open_study
 from nerveseg.errors import GeometryError, StudyError, VolumeError
 
 TABLE = (
@@ -228,3 +229,60 @@ def test_a_description_is_checked(values, tmp_path):
         StudyDescription(**(usual | values))
     with pytest.raises(ValidationError, match="extra"):
         StudyDescription(**usual, labels="x")
+
+
+def test_a_missing_mask_is_refused_unless_it_may_be_missing(study_on_disk):
+    disk = study_on_disk()
+    disk.mask("P01", "BW").unlink()
+    (fault,) = the_faults(disk.description)
+    assert (fault.subject, fault.path) == ("P01", disk.mask("P01", "BW"))
+    assert "study.missing_raters=allow" in fault.remedy
+    study = open_study(disk.description.model_copy(update={"missing_raters": "allow"}))
+    assert list(study.subject("P01").raters) == ["OS", "LG"]
+    assert list(study.subject("V01").raters) == ["OS", "BW", "LG"]
+    masks = study.read_masks(study.subject("P01"), study.grid(study.subject("P01")))
+    both = [nib.load(disk.mask("P01", rater)).get_fdata() > 0 for rater in ("OS", "LG")]
+    np.testing.assert_array_equal(masks.consensus, both[0] & both[1])
+
+
+def test_a_subject_without_any_mask_is_a_fault_even_where_masks_may_be_missing(study_on_disk):
+    disk = study_on_disk(missing_raters="allow")
+    for rater in ("OS", "BW", "LG"):
+        disk.mask("P01", rater).unlink()
+    assert [fault.path for fault in the_faults(disk.description)] == [disk.mask("P01", r) for r in ("OS", "BW", "LG")]
+    assert [subject.id for subject in list_subjects(disk.description)[0]] == ["V01"]
+
+
+def test_an_image_may_never_be_missing(study_on_disk):
+    disk = study_on_disk(missing_raters="allow")
+    disk.participants("participant_id\nV01\nP01\n")
+    disk.image("P01").unlink()
+    assert [fault.path for fault in the_faults(disk.description)] == [disk.image("P01")]
+
+
+def test_a_repeated_scan_belongs_to_its_first(study_on_disk):
+    disk = study_on_disk(ids=("V01", "V02", "V03"))
+    disk.participants("participant_id\trepeat_of\nV01\tn/a\nV02\tsub-V01\nV03\t\n")
+    first, second, third = open_study(disk.description).subjects
+    assert (first.repeat_of, second.repeat_of, third.repeat_of) == (None, "V01", None)
+    assert (first.group, second.group, third.group) == ("V01", "V01", "V03"), "two scans of a leg stay in one fold"
+
+
+def test_a_repeated_scan_keeps_the_group_of_the_table(study_on_disk):
+    disk = study_on_disk(ids=("V01", "V02"))
+    disk.participants("participant_id\trepeat_of\tgroup\nV01\tn/a\tperson-1\nV02\tV01\tperson-1\n")
+    assert [subject.group for subject in open_study(disk.description).subjects] == ["person-1", "person-1"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["V01\tn/a\tn/a\nV02\tV09\tn/a\n", "V01\tn/a\tn/a\nV02\tV02\tn/a\n", "V01\tn/a\tA\nV02\tV01\tB\n",
+     "V01\tn/a\tA\nV02\tV01\tn/a\n"],
+    ids=["of nobody", "of itself", "of another group", "of a group that it is not in"],
+)  # fmt: skip
+def test_a_repeat_that_could_land_in_another_fold_is_a_fault(rows, study_on_disk):
+    disk = study_on_disk(ids=("V01", "V02"))
+    disk.participants(f"participant_id\trepeat_of\tgroup\n{rows}")
+    (fault,) = the_faults(disk.description)
+    assert (fault.subject, fault.path) == ("V02", disk.root / "participants.tsv")
+    assert "same group" in fault.rule

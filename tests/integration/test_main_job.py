@@ -222,9 +222,10 @@ class Interruption(pl.Callback):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(straight, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_run_goes_on_to_the_same_weights(straight, workers, tmp_path, monkeypatch, capsys):
     arguments, undisturbed = straight
-    arguments = [*arguments, f"output_root={tmp_path / 'broken'}"]
+    arguments = [*arguments, f"output_root={tmp_path / 'broken'}", f"trainer.workers={workers}"]
     trainer = pl.Trainer.__init__
 
     def with_interruption(self, *args, callbacks=(), **options):

@@ -9,11 +9,14 @@ import pytest
 import yaml
 from rich.console import Console
 
+from nerveseg.data.description import StudyDescription
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import prepare_slices
-from nerveseg.data.study import StudyDescription, open_study
+from nerveseg.data.study import open_study
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
-from nerveseg.launch.comparison import compare_cross_validation, compare_raters
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
+from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.launch.comparison import Presentation, compare_cross_validation, compare_raters, presentation
 from nerveseg.launch.settings import read_run_config
 from nerveseg.runs import FoldFolder, Provenance
 
@@ -65,7 +68,8 @@ class FinishedRun:
         fold.config.write_text(yaml.safe_dump(self.config), encoding="utf-8")
         provenance = Provenance(command=["train"], data=key, config_sha256="", device="CPU")
         fold.provenance.write_text(json.dumps(provenance.model_dump()), encoding="utf-8")
-        fold.scores.touch()
+        rows = [(subject, "all", "", "", number, "Auto-GT", "dice", 0.5) for subject in subjects]
+        write_scores(fold.scores, pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
 
 
 @pytest.fixture
@@ -75,7 +79,8 @@ def run(tmp_path):
 
 def compared(run, reference=None):
     screen = console()
-    compare_cross_validation(run.folder, reference, screen)
+    options = {"reference_table": reference, "margins": Margins().model_dump()}
+    compare_cross_validation(run.folder, presentation(options, screen))
     return screen.file.getvalue(), pd.read_csv(run.folder / "evaluation" / "scores.csv", dtype={"subject": str})
 
 
@@ -150,12 +155,12 @@ def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path):
     assert set(scores[scores["metric"] == "dice"]["value"]) == {1.0}
     assert "There is one rater" in screen
     with pytest.raises(ConfigurationError, match="a study needs two"):
-        compare_raters(run.study, tmp_path / "raters", None, console())
+        compare_raters(run.study, tmp_path / "raters", Presentation(Margins(), None, console()))
 
 
 def test_raters_alone_need_no_training(run, tmp_path):
     screen = console()
-    compare_raters(run.study, tmp_path / "raters", None, screen)
+    compare_raters(run.study, tmp_path / "raters", Presentation(Margins(), None, screen))
     scores = pd.read_csv(tmp_path / "raters" / "scores.csv")
     assert set(scores["comparison"]) == {"A-B", "A-C", "A-GT", "B-C", "B-GT", "C-GT"}
     masks = [nib.load(run.root / f"study/{rater}/sub-2.nii.gz").get_fdata() > 0 for rater in RATERS]

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict
 
-from nerveseg.data.study import StudyDescription
+from nerveseg.data.description import StudyDescription
 from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.launch.configuration import build, compose_config, plain, section
 from nerveseg.networks.fc_densenet import FCDenseNet

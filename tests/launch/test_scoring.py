@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nerveseg.data.study import StudyDescription, open_study
+from nerveseg.data.description import StudyDescription
+from nerveseg.data.study import open_study
 from nerveseg.errors import GeometryError
-from nerveseg.launch.scoring import automatic_dice, bundle_scores, rater_names, score_subject
+from nerveseg.evaluation.comparisons import compare
+from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 
 SHAPE, AFFINE = (8, 7, 3), np.diag([-0.5, 0.5, 4.4, 1.0])  # stored left to right, as scanners do
 
@@ -39,13 +41,17 @@ def study(tmp_path):
     return open_study(description)
 
 
+def scores_of(study, *given):
+    return compare(load_masks(study, study.subjects[0], *given))
+
+
 def value(scores, comparison, metric="dice"):
     (found,) = scores[(scores["comparison"] == comparison) & (scores["metric"] == metric)]["value"]
     return found
 
 
 def test_raters_alone_are_compared_with_each_other_and_their_majority(study):
-    scores = score_subject(study, study.subjects[0])
+    scores = scores_of(study)
     assert set(scores["comparison"]) == {"A-B", "A-GT", "B-GT"}
     assert value(scores, "A-B") == pytest.approx(2 * 12 / 32)
     assert value(scores, "A-GT") == pytest.approx(2 * 12 / (16 + 12)), "a tie of two is background"
@@ -57,7 +63,7 @@ def test_raters_alone_are_compared_with_each_other_and_their_majority(study):
 
 def test_the_automatic_mask_is_read_from_its_file(study, tmp_path):
     save(tmp_path / "automatic.nii.gz", box((1, 5), (2, 4), (1, 3)))
-    scores = score_subject(study, study.subjects[0], prediction=tmp_path / "automatic.nii.gz", fold=2)
+    scores = scores_of(study, None, Prediction(tmp_path / "automatic.nii.gz", fold=2))
     assert value(scores, "Auto-A") == pytest.approx(2 * 8 / 32)
     assert value(scores, "Auto-A", "hd_mm") == pytest.approx(4.4)
     assert value(scores, "Auto-GT") == pytest.approx(2 * 6 / (16 + 12))
@@ -67,17 +73,28 @@ def test_the_automatic_mask_is_read_from_its_file(study, tmp_path):
 
 def test_a_given_consensus_counts_instead_of_a_new_one(study):
     consensus = study.read_masks(study.subjects[0], study.grid(study.subjects[0])).raters["A"]
-    assert value(score_subject(study, study.subjects[0], consensus), "A-GT") == 1.0
+    assert value(scores_of(study, consensus), "A-GT") == 1.0
 
 
 def test_an_automatic_mask_of_another_grid_is_refused(study, tmp_path):
     nib.save(nib.Nifti1Image(box((1, 5), (2, 4), (1, 3)), np.diag([0.5, 0.5, 4.4, 1.0])), tmp_path / "x.nii.gz")
     with pytest.raises(GeometryError, match="subject: 7"):
-        score_subject(study, study.subjects[0], prediction=tmp_path / "x.nii.gz", fold=0)
+        load_masks(study, study.subjects[0], prediction=Prediction(tmp_path / "x.nii.gz"))
 
 
 def test_raters_stand_in_the_studys_order(study):
-    assert rater_names(study) == ["A", "B"]
+    assert list(load_masks(study, study.subjects[0]).raters) == ["A", "B"]
+
+
+def test_labels_of_the_automatic_mask_have_their_own_meaning(study, tmp_path):
+    """The study's `foreground` says what its raters' labels mean, not what another program's do."""
+    labels = box((1, 5), (2, 4), (0, 2)) * 3
+    labels[6:, 0, 0] = 1
+    save(tmp_path / "x.nii.gz", labels)
+    every = load_masks(study, study.subjects[0], prediction=Prediction(tmp_path / "x.nii.gz"))
+    third = load_masks(study, study.subjects[0], prediction=Prediction(tmp_path / "x.nii.gz", foreground=(3,)))
+    assert (every.automatic.sum(), third.automatic.sum()) == (18, 16)
+    np.testing.assert_array_equal(third.automatic, third.raters["A"])
 
 
 def test_a_models_scores_are_means_per_cohort():

@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -64,12 +65,16 @@ class Recorder:
 
     def __init__(self, monkeypatch, failing=(), crash=None):
         self.events, self.failing, self.crash = [], failing, crash
-        monkeypatch.setattr(sweep, "load_fold", lambda job, console: self.events.append("study"))
+        monkeypatch.setattr(sweep, "load_fold", self.load)
         monkeypatch.setattr(
             sweep,
             "compare_cross_validation",
-            lambda folder, reference, console: self.events.append(f"compare {folder.name}"),
+            lambda folder, shown: self.events.append(f"compare {folder.name}"),
         )
+
+    def load(self, job, console):
+        self.events.append("study")
+        return SimpleNamespace(store=SimpleNamespace(key="the data"))
 
     def run(self, *typed):
         arguments = rewrite("train", typed)
@@ -163,3 +168,8 @@ def test_two_settings_are_compared_apart(monkeypatch, typed):
     compared = [event for event in recorder.events if event.startswith("compare")]
     assert len(compared) == 2
     assert ["seed=1" in compared[0], "seed=2" in compared[1]] == [True, True]
+
+
+def test_precision_changes_the_result_and_so_the_folder_but_a_device_does_not():
+    assert places("fold=0", "trainer=cpu", "trainer.workers=0", "trainer.accelerator=cpu") == places("fold=0")
+    assert places("fold=0", "trainer.precision=bf16-mixed") == ["outputs/demo/trainer.precision=bf16-mixed/fold-0"]

@@ -10,7 +10,7 @@ def gpu(monkeypatch):
     """A machine with a GPU, as far as PyTorch's answers go."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_gpu_is_taken_and_named(gpu, accelerator, asked, settled):
 
 
 def test_an_old_gpu_computes_in_single_precision(gpu, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     assert choose_device().precision == "32-true"
 
 

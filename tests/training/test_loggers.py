@@ -31,7 +31,7 @@ def test_values_of_one_step_share_a_row_and_columns_come_as_they_appear(path):
     logger.log_metrics({"train/loss": 0.5}, 0)
     logger.log_metrics({"rate": 0.1}, 0)
     logger.log_metrics({"train/loss": 0.25, "later": 3}, 1)
-    logger.save()
+    logger.commit()
     assert path.read_text(encoding="utf-8") == "step,train/loss,rate,later\n0,0.5,0.1,\n1,0.25,,3\n"
 
 
@@ -70,10 +70,10 @@ def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
 def test_a_file_that_is_ahead_of_the_checkpoint_is_cut_back(path):
     first = MetricsFile(path)
     log(first, 0, 10)
-    first.save()
+    first.commit()
     second = MetricsFile(path)
     log(second, 6, 8, value=0.25)
-    second.save()
+    second.commit()
     assert steps(path) == list(range(8))
 
 
@@ -112,7 +112,7 @@ def test_what_is_written_is_read_back(path):
     logger = MetricsFile(path)
     logger.log_metrics({"a": 0.1}, 0)
     logger.log_metrics({"b, c": 2.5}, 4)
-    logger.save()
+    logger.commit()
     assert read_metrics(path) == [{"step": 0, "a": "0.1"}, {"step": 4, "b, c": "2.5"}]
 
 

@@ -1,0 +1,61 @@
+"""Opening the study that a configuration names."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from nerveseg.data.study import says_synthetic
+from nerveseg.errors import StudyError
+from nerveseg.launch import studies
+from nerveseg.launch.configuration import compose_config, plain
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    words = ["cohort@study.simulate=tiny", f"study.root={tmp_path / 'phantom'}"]
+    return plain(compose_config("train", words))["study"]
+
+
+def test_a_synthetic_study_is_simulated_once_and_remembers_how(tiny, tmp_path):
+    study = studies.open_configured_study(tiny, QUIET)
+    assert study.description.synthetic
+    assert json.loads((tmp_path / "phantom" / "cohort.json").read_text())["seed"] == tiny["simulate"]["seed"]
+    written = (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns
+    studies.open_configured_study(tiny, QUIET)
+    assert (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns == written
+
+
+def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(tiny):
+    studies.open_configured_study(tiny, QUIET)
+    other = tiny | {"simulate": tiny["simulate"] | {"seed": 99}}
+    with pytest.raises(StudyError, match="simulated with these options") as caught:
+        studies.open_configured_study(other, QUIET)
+    assert "seed: 2018 -> 99" in str(caught.value)
+
+
+def test_who_comes_second_uses_the_study_of_the_first(tiny, monkeypatch):
+    simulate = studies.simulate
+
+    def after_another(cohort, root, workers, console):
+        simulate(cohort, root, workers, console)
+        simulate(cohort, root, workers, console)  # refused: it is there now
+
+    monkeypatch.setattr(studies, "simulate", after_another)
+    assert len(studies.open_configured_study(tiny, QUIET).subjects) == 8
+
+
+def test_a_synthetic_study_says_so_under_any_description(tiny, tmp_path):
+    studies.open_configured_study(tiny, QUIET)
+    bids = plain(compose_config("train", ["study=bids", f"study.root={tmp_path / 'phantom'}"]))["study"]
+    assert not bids["synthetic"]
+    assert studies.open_configured_study(bids, QUIET).description.synthetic
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "Name: SYNTHETIC", json.dumps({"Name": "Thighs"})])
+def test_what_is_not_a_synthetic_description_of_bids_does_not_count(content, tmp_path):
+    assert not says_synthetic(tmp_path)
+    (tmp_path / "dataset_description.json").write_text(content)
+    assert not says_synthetic(tmp_path)
