@@ -13,33 +13,50 @@ from nerveseg.launch.command import console, run_command
 
 def evaluate(config: Any) -> None:
     """Compare what the configuration names."""
-    from nerveseg.launch.comparison import compare_cross_validation, compare_predictions, compare_raters, presentation
-    from nerveseg.launch.configuration import plain
+    from nerveseg.launch.comparison import (
+        PredictedMasks,
+        compare_cross_validation,
+        compare_predictions,
+        compare_raters,
+        presentation,
+        run_presentation,
+    )
+    from nerveseg.launch.configuration import job_overrides, plain, section
     from nerveseg.launch.studies import open_configured_study
     from nerveseg.runs import find_cross_validations
 
     options = plain(config)
-    shown = presentation(options, console)
     if (options["run"] is None) == (options.get("study") is None):
         raise ConfigurationError(
             "evaluate takes run= (a finished sweep) or study= (masks of any origin, or raters alone)",
             found="neither" if options["run"] is None else "both",
             remedy="run=outputs/demo, or study=aorta, or study=... prediction=<folder>",
         )
+    if options["run"] is not None and not (options["prediction"] is options["output"] is None):
+        raise ConfigurationError(
+            "a run has its own masks (no prediction=) and its own folder for tables (no output=)",
+            found="both",
+            remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
+        )
     if options["run"] is not None:
+        named = [override.lstrip("+") for override in job_overrides()]
+        keys = [key for key in ("margins", "reference_table") if any(name.startswith(key) for name in named)]
         for folder in find_cross_validations(Path(options["run"])):
+            shown = run_presentation(folder, {key: options[key] for key in keys}, console)
             compare_cross_validation(folder, shown)
         return
+    shown = presentation(options, console)
+    masks = None
+    if options["prediction"] is not None:
+        masks = section(PredictedMasks, {key: options[key] for key in PredictedMasks.model_fields}, "")
     study = open_configured_study(options["study"], console)
-    what = "raters" if options["prediction"] is None else "predictions"
+    what = "raters" if masks is None else "predictions"
     default = Path(options["output_root"]) / f"{what}-{study.description.name}" / "evaluation"
     output = Path(options["output"]) if options["output"] else default
-    if options["prediction"] is None:
+    if masks is None:
         compare_raters(study, output, shown)
     else:
-        skip = options["missing_predictions"] == "skip"
-        foreground = tuple(options["prediction_foreground"] or ()) or None
-        compare_predictions(study, options["prediction"], foreground, skip, output, shown)
+        compare_predictions(study, masks, output, shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

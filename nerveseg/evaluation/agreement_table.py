@@ -7,14 +7,14 @@ standard error of measurement and the smallest detectable change of every rater 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from nerveseg.evaluation.agreement import bland_altman, icc_2_1, repeatability
-from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.evaluation.comparisons import AUTOMATIC, cohorts_in_order
 
 AGREEMENT_COLUMNS = (
     "cohort", "quantity", "analysis", "comparison", "n", "estimate", "ci_low", "ci_high", "lower_limit",
@@ -32,46 +32,51 @@ def agreement_table(
     Args:
         quantities: Rows as `quantities.measure` makes them, of all subjects.
         raters: In the study's order.
-        repeats: Pairs of subject ids that are one leg scanned twice, by group.
+        repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
 
     Returns:
         Columns `AGREEMENT_COLUMNS`. For "bland_altman" the estimate is the bias, in percent; for "icc" the ICC(2,1);
         for "repeatability" the standard error of measurement, in the quantity's unit.
     """
     rows: list[dict[str, object]] = []
-    for (cohort, quantity), group in quantities.groupby(["cohort", "quantity"], sort=False):
-        wide = group.pivot(index="subject", columns="source", values="value")
-        for row in [*_between(wide, raters), *_repeated(wide, raters, repeats or {})]:
-            rows.append({"cohort": cohort, "quantity": quantity} | row)
+    automatic = [AUTOMATIC] if (quantities["source"] == AUTOMATIC).any() else []
+    for cohort in cohorts_in_order(quantities):
+        for quantity, group in quantities[quantities["cohort"] == cohort].groupby("quantity", sort=False):
+            wide = group.pivot(index="subject", columns="source", values="value").reindex(columns=[*raters, *automatic])
+            for row in [*_between(wide, raters), *_repeated(wide, (repeats or {}).values())]:
+                rows.append({"cohort": cohort, "quantity": quantity} | row)
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
 def _between(wide: pd.DataFrame, raters: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Raters with each other, and the method with the mean of those who drew the subject."""
     for first, second in combinations(raters, 2):
         yield _bland_altman(f"{second} - {first}", wide[first], wide[second])
     if len(raters) > 1:
-        complete = wide[list(raters)].dropna()
-        icc = icc_2_1(complete.to_numpy(dtype=np.float64))
-        yield {
-            "analysis": "icc",
-            "comparison": ", ".join(raters),
-            "n": icc.n,
-            "estimate": icc.value,
-            "ci_low": icc.ci_low,
-            "ci_high": icc.ci_high,
-            "note": icc.note,
-        }
+        yield _icc(wide[list(raters)])
     if AUTOMATIC in wide:
-        reference = wide[list(raters)].mean(axis=1)
         name = RATERS_MEAN if len(raters) > 1 else raters[0]
-        yield _bland_altman(f"{AUTOMATIC} - {name}", reference, wide[AUTOMATIC])
+        yield _bland_altman(f"{AUTOMATIC} - {name}", wide[list(raters)].mean(axis=1), wide[AUTOMATIC])
+
+
+def _icc(raters: pd.DataFrame) -> dict[str, object]:
+    complete = raters.dropna()
+    icc = icc_2_1(complete.to_numpy(dtype=np.float64))
+    return {
+        "analysis": "icc",
+        "comparison": ", ".join(raters.columns),
+        "n": icc.n,
+        "estimate": icc.value,
+        "ci_low": icc.ci_low,
+        "ci_high": icc.ci_high,
+        "note": _joined(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater")),
+    }
 
 
 def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> dict[str, object]:
-    pairs = pd.concat([reference, other], axis=1).dropna()
-    missing = len(reference) - len(pairs)
+    known = pd.concat([reference, other], axis=1).dropna()
+    pairs = known[(known != 0).any(axis=1)]
     result = bland_altman(*pairs.to_numpy(dtype=np.float64).T)
-    left_out = f"{missing} subjects without a value left out" if missing else ""
     return {
         "analysis": "bland_altman",
         "comparison": comparison,
@@ -85,24 +90,34 @@ def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> di
         "upper_limit": result.upper,
         "upper_limit_ci_low": result.upper_ci[0],
         "upper_limit_ci_high": result.upper_ci[1],
-        "note": "; ".join(note for note in (result.note, left_out) if note),
+        "note": _joined(
+            result.note,
+            _left_out(len(reference) - len(known), "without one of the masks"),
+            _left_out(len(known) - len(pairs), "with two empty masks"),
+        ),
     }
 
 
-def _repeated(
-    wide: pd.DataFrame, raters: Sequence[str], repeats: Mapping[str, tuple[str, str]]
-) -> Iterator[dict[str, object]]:
-    pairs = [pair for pair in repeats.values() if set(pair) <= set(wide.index)]
-    if not pairs:
-        return
-    for source in [*raters, *([AUTOMATIC] if AUTOMATIC in wide else [])]:
-        first, second = (wide[source].reindex([pair[scan] for pair in pairs]) for scan in (0, 1))
-        result = repeatability(first.to_numpy(dtype=np.float64), second.to_numpy(dtype=np.float64))
+def _repeated(wide: pd.DataFrame, repeats: Iterable[tuple[str, str]]) -> Iterator[dict[str, object]]:
+    """Every rater and the method on the legs that were scanned twice."""
+    pairs = [pair for pair in repeats if set(pair) <= set(wide.index)]
+    for source in wide.columns if pairs else ():
+        values = np.array([wide[source].reindex(pair) for pair in pairs], dtype=np.float64)
+        known = values[~np.isnan(values).any(axis=1)]
+        result = repeatability(*known.T)
         yield {
             "analysis": "repeatability",
             "comparison": source,
             "n": result.n,
             "estimate": result.sem,
             "smallest_detectable_change": result.sdc,
-            "note": result.note,
+            "note": _joined(result.note, _left_out(len(values) - len(known), "without both masks")),
         }
+
+
+def _left_out(subjects: int, why: str) -> str:
+    return f"{subjects} subject{'s' if subjects > 1 else ''} {why} left out" if subjects else ""
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

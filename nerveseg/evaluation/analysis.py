@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.evaluation.agreement_table import agreement_table
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, write_scores
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
 from nerveseg.evaluation.latex import table1_latex
 from nerveseg.evaluation.like_for_like import like_for_like
@@ -30,6 +30,9 @@ from nerveseg.evaluation.times import time_summary
 from nerveseg.runs import write_text
 
 LOCATION_COMPARISONS = (RATER_RATER, f"{AUTOMATIC}-{CONSENSUS}")
+NAMED = 10
+"""Subjects that a sentence names at most."""
+
 AGREEMENT_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
 
 
@@ -42,7 +45,7 @@ class Measurements:
         quantities: Rows as of `quantities.csv`.
         times: Columns subject, cohort, source, minutes.
         raters: In the study's order.
-        repeats: Pairs of subject ids that are one leg scanned twice, by group.
+        repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
     """
 
     scores: pd.DataFrame
@@ -58,11 +61,11 @@ class Analysis:
 
     Attributes:
         measurements: What the tables were made of.
-        empty_masks: Every mask without any nerve, in words ("sub-P02 (patient): Auto").
+        remarks: What Table 1 has to be read with: every mask without any nerve by name, and who drew only a part.
     """
 
     measurements: Measurements
-    empty_masks: list[str]
+    remarks: list[str]
     table1: pd.DataFrame
     locations: pd.DataFrame
     like_for_like: pd.DataFrame
@@ -81,7 +84,7 @@ def analyse(measurements: Measurements, margins: Margins) -> Analysis:
     scores, raters = measurements.scores, measurements.raters
     return Analysis(
         measurements=measurements,
-        empty_masks=empty_masks(measurements.quantities),
+        remarks=[*empty_masks(measurements.quantities), *missing_raters(measurements.quantities, raters)],
         table1=table1(scores, raters),
         locations=location_table(scores, raters),
         like_for_like=like_for_like_summary(scores, raters),
@@ -92,9 +95,27 @@ def analyse(measurements: Measurements, margins: Margins) -> Analysis:
 
 
 def empty_masks(quantities: pd.DataFrame) -> list[str]:
-    """Every mask without any nerve, so that a failure behind a mean has a name."""
+    """A sentence with every mask without any nerve, so that a failure behind a mean has a name; or nothing."""
     empty = quantities[(quantities["quantity"] == VOLUME) & (quantities["value"] == 0)]
-    return [f"sub-{row.subject} ({row.cohort}): {row.source}" for row in empty.itertuples()]
+    named = [
+        f"sub-{subject} ({cohort}) {', '.join(rows['source'])}"
+        for (cohort, subject), rows in empty.groupby(["cohort", "subject"], sort=False)
+    ]
+    return [f"Empty masks: {'; '.join(named)}."] if named else []
+
+
+def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:
+    """A sentence per rater who did not draw every subject; the others alone make the consensus there."""
+    volumes = quantities[quantities["quantity"] == VOLUME]
+    subjects = list(dict.fromkeys(volumes["subject"]))
+    drawn = {rater: set(volumes.loc[volumes["source"] == rater, "subject"]) for rater in raters}
+    absent = {rater: [subject for subject in subjects if subject not in drawn[rater]] for rater in raters}
+    return [
+        f"{rater} did not draw {len(missing)} of {len(subjects)} subjects (GT is the others' consensus there): "
+        f"{', '.join(missing[:NAMED])}{', ...' if len(missing) > NAMED else ''}."
+        for rater, missing in absent.items()
+        if missing
+    ]
 
 
 def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
@@ -106,7 +127,9 @@ def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
     known = scores.dropna(subset="location")
     varied = known.groupby("cohort")["location"].nunique()
     tables = []
-    for cohort in varied[varied > 1].index:
+    for cohort in cohorts_in_order(known):
+        if varied[cohort] < 2:
+            continue
         for location, rows in known[known["cohort"] == cohort].groupby("location", sort=True):
             part = table1(rows, raters)
             part.insert(1, "location", str(location))
@@ -125,9 +148,9 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
         return pd.DataFrame(columns=["cohort", "source", "n"])
     agreement = like_for_like(scores, raters).drop(columns=RATER_RATER)
     rows: list[dict[str, object]] = []
-    for cohort in dict.fromkeys(scores["cohort"]):
+    for cohort in cohorts_in_order(scores):
         for source in agreement.columns:
-            subjects = agreement.loc[cohort, source].unstack("metric")
+            subjects = agreement.xs(cohort, level="cohort")[source].unstack("metric")
             row: dict[str, object] = {"cohort": cohort, "source": source, "n": int(subjects["dice"].notna().sum())}
             for metric in AGREEMENT_METRICS:
                 values = subjects[metric].dropna()
@@ -157,6 +180,6 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
     }
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    empty = f"\nEmpty masks: {'; '.join(analysis.empty_masks)}.\n" if analysis.empty_masks else ""
-    write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{empty}")
-    write_text(folder / "table1.tex", table1_latex(analysis.table1, title))
+    remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
+    write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
+    write_text(folder / "table1.tex", table1_latex(analysis.table1, title, analysis.remarks))

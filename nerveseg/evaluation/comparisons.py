@@ -1,14 +1,16 @@
 """Which masks meet which (paper 2.5 and Table 1), and the scores of a subject as a tidy table.
 
 Every rater meets every other rater and the consensus; the automatic segmentation meets every rater and the consensus.
-With a single rater his masks are the consensus, so the only comparison left is the automatic one with it.
+With a single rater his masks are the consensus, so the only comparison left is the automatic one with it. With four
+raters or more, each rater and the automatic segmentation also meet the consensus of all other raters ("GT w/o OS"),
+which, unlike "GT", that rater had no part in.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -42,6 +44,7 @@ class SubjectMasks:
         raters: The manual masks by rater, in the study's order.
         consensus: What the raters agree on.
         automatic: The prediction, if there is one.
+        consensus_without: By rater, the consensus of all others; empty where fewer than four raters drew.
 
     Raises:
         StudyError: There is no rater, or a rater bears a name that means something else here.
@@ -57,6 +60,7 @@ class SubjectMasks:
     raters: dict[str, AnyMask]
     consensus: AnyMask
     automatic: AnyMask | None
+    consensus_without: dict[str, AnyMask] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_raters(list(self.raters))
@@ -70,7 +74,7 @@ class SubjectMasks:
                 )
 
     def named(self) -> dict[str, AnyMask]:
-        """Every mask by the name it bears in a comparison."""
+        """Every mask by the name it bears in a comparison, but for the consensus without a rater."""
         automatic = {} if self.automatic is None else {AUTOMATIC: self.automatic}
         return self.raters | {CONSENSUS: self.consensus} | automatic
 
@@ -78,6 +82,22 @@ class SubjectMasks:
 def rater_pairs(raters: Sequence[str]) -> list[str]:
     """The comparisons that the table pools as R-R, in the raters' order: OS-BW, OS-LG, BW-LG."""
     return [f"{first}-{second}" for first, second in combinations(raters, 2)]
+
+
+def leave_one_out_pairs(raters: Sequence[str]) -> list[tuple[str, str]]:
+    """Per rater the comparisons with the consensus of the others: OS-GT w/o OS, and Auto-GT w/o OS."""
+    return [(f"{rater}-{without(rater)}", f"{AUTOMATIC}-{without(rater)}") for rater in raters]
+
+
+def without(rater: str) -> str:
+    """Name of the consensus of all raters but one."""
+    return f"{CONSENSUS} w/o {rater}"
+
+
+def cohorts_in_order(scores: pd.DataFrame) -> list[str]:
+    """The cohorts of a table as all tables show them: volunteer, patient, others by name."""
+    first = ["volunteer", "patient"]
+    return sorted(set(scores["cohort"]), key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
 def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
@@ -97,17 +117,22 @@ def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
     return [f"{first}-{second}" for first, second in _meetings(raters, automatic)]
 
 
-def compare(masks: SubjectMasks) -> pd.DataFrame:
+def compare(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
     """Score every comparison of one subject.
+
+    Args:
+        masks: Of the subject.
+        study_raters: All raters of the study, some of whom may not have drawn this subject. If one only has, Auto meets
+            him as it meets every rater, and he, being the consensus, meets nobody. By default those of the subject.
 
     Returns:
         One row per comparison and metric, with the columns `SCORE_COLUMNS`; metrics as in `metrics.PairScores`. A value
         is NaN where an empty mask leaves it undefined.
     """
-    named = masks.named()
+    named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     rows = [
         (masks.subject, masks.cohort, masks.location, masks.side, masks.fold, f"{first}-{second}", metric, value)
-        for first, second in _meetings(list(masks.raters), masks.automatic is not None)
+        for first, second in _subject_meetings(masks, len(study_raters or masks.raters) > 1)
         for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
     ]
     return _typed(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
@@ -172,10 +197,24 @@ def _meetings(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
     return pairs + [(AUTOMATIC, other) for other in [*several, CONSENSUS] if automatic]
 
 
+def _subject_meetings(masks: SubjectMasks, several: bool) -> list[tuple[str, str]]:
+    """Who meets whom of the masks that a subject has; `several` says whether the study has several raters."""
+    raters, automatic = list(masks.raters), masks.automatic is not None
+    meetings = _meetings(raters, automatic)
+    if automatic and several and len(raters) == 1:
+        meetings.insert(0, (AUTOMATIC, raters[0]))
+    for rater in masks.consensus_without:
+        meetings += [(first, without(rater)) for first in (rater, *([AUTOMATIC] if automatic else []))]
+    return meetings
+
+
 def _check_raters(raters: Sequence[str]) -> None:
-    if not raters or len(set(raters)) < len(raters) or {CONSENSUS, AUTOMATIC, ""} & set(raters):
+    pairs = rater_pairs([AUTOMATIC, *raters, CONSENSUS])
+    taken = {CONSENSUS, AUTOMATIC, RATER_RATER, ""} | {without(rater) for rater in raters}
+    if not raters or len(set(pairs)) < len(pairs) or taken & set(raters):
         raise StudyError(
-            f"a study has at least one rater, each with a name of his own that is not {CONSENSUS} or {AUTOMATIC}",
+            "a study has at least one rater, and raters' names, alone and in pairs (A-B), are different from each other"
+            f" and from {CONSENSUS} and {AUTOMATIC}",
             found=", ".join(raters) or "no rater",
             remedy="rename the entries of study.raters",
         )

@@ -3,6 +3,8 @@
 - "paper": the paper's test, Auto-GT against R-R (section 2.5). It treats dependent pairs as independent and compares
   unlike things, which favours the method; it is here because the paper has it.
 - "contrast": per subject, the method's mean agreement with the raters minus theirs with each other.
+- "contrast, leave-one-out": per subject, the mean over the raters of what the method scores against the consensus of
+  all others minus what the rater left out scores against it; with four raters or more.
 - "williams": the quotient of the same two means over a cohort.
 - "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, where
   means are ruled by a few misses.
@@ -14,13 +16,14 @@ kind of test, over all cohorts and metrics.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, rater_pairs
-from nerveseg.evaluation.like_for_like import like_for_like, with_failures
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.like_for_like import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics import contrast, holm, mann_whitney, share_above, williams_index
 
 TEST_COLUMNS = (
@@ -30,18 +33,22 @@ TEST_COLUMNS = (
 PAPER_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
 OVERLAP_METRICS = ("dice", "vs")
 FAR_METRIC = "hd95_mm"
+CONTRAST = "contrast"
+LEAVE_ONE_OUT = "contrast, leave-one-out"
 
 LEGEND = {
-    "paper": "Auto-GT against R-R, Mann-Whitney as in the paper; estimate is the rank-biserial correlation. It treats"
-    " dependent pairs as independent and favours the method.",
-    "contrast": "How much closer (+) or further (-) the method is to the raters than they are to each other, typical"
-    " subject.",
-    "williams": "The method's mean agreement with the raters divided by their mean agreement with each other; 1 is as"
+    "paper": "Auto-GT against R-R as in the paper. The estimate is the rank-biserial correlation: +1 if every Auto-GT"
+    " value is larger than every R-R value, 0 if neither tends to be. It takes dependent pairs for independent and"
+    " favours the method.",
+    CONTRAST: "the method's mean agreement with the raters minus their mean agreement with each other, in the typical"
+    " subject; above 0 the method is closer to the raters than they are to each other.",
+    LEAVE_ONE_OUT: "the same against the consensus of all raters but one, for the method and the rater left out alike.",
+    "williams": "Williams index, the method's mean agreement with the raters divided by theirs with each other; 1 is as"
     " close as a rater.",
-    "share above": "Share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
+    "share above": "share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
     " among the raters.",
 }
-"""One sentence per kind of test, for those who read the table."""
+"""What the estimate of each kind of test is, for those who read the table."""
 
 
 class Margins(BaseModel):
@@ -76,10 +83,11 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
     agreement = like_for_like(scores, raters)
     rows: list[dict[str, object]] = []
     if AUTOMATIC in agreement and len(raters) > 1:
-        complete = with_failures(scores)
-        for cohort in dict.fromkeys(scores["cohort"]):
+        complete, left_out = with_failures(scores), left_out_agreement(scores, raters)
+        for cohort in cohorts_in_order(scores):
             rows += _paper_tests(complete[complete["cohort"] == cohort], cohort, raters)
-            rows += _fair_tests(agreement.loc[cohort], cohort, margins)
+            rows += _fair_tests(_of_cohort(agreement, cohort), cohort, margins)
+            rows += _left_out_tests(_of_cohort(left_out, cohort), cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
     table = table.astype({"n": "Int64", "n_pairs": "Int64"})
     for test in table["test"].unique():
@@ -90,10 +98,11 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
 
 def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
     for metric in PAPER_METRICS:
-        values = scores[scores["metric"] == metric].dropna(subset="value")
+        values = scores[scores["metric"] == metric]
         automatic = values[values["comparison"] == f"{AUTOMATIC}-{CONSENSUS}"]["value"]
         pairs = values[values["comparison"].isin(rater_pairs(raters))]["value"]
-        result = mann_whitney(automatic.to_numpy(dtype=np.float64), pairs.to_numpy(dtype=np.float64))
+        undefined = int(automatic.isna().sum() + pairs.isna().sum())
+        result = mann_whitney(automatic.dropna().to_numpy(np.float64), pairs.dropna().to_numpy(np.float64))
         yield {
             "cohort": cohort,
             "metric": metric,
@@ -104,45 +113,28 @@ def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> It
             "n": result.n_x,
             "n_pairs": result.n_y,
             "method": result.method,
-            "note": result.note,
+            "note": _joined(result.note, f"{undefined} pairs of two empty masks left out" if undefined else ""),
         }
 
 
 def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
-    """Tests over the subjects of one cohort; `agreement` has the index (subject, metric)."""
+    """Tests over the subjects of one cohort; `agreement` as of `like_for_like`."""
     for metric in OVERLAP_METRICS:
-        automatic, raters = _subjects(agreement, metric)
-        margin = getattr(margins, metric)
-        difference = contrast(automatic - raters, margin)
-        yield {
-            "cohort": cohort,
-            "metric": metric,
-            "test": "contrast",
-            "estimate": difference.estimate,
-            "ci_low": difference.ci_low,
-            "ci_high": difference.ci_high,
-            "p_value": difference.p_value,
-            "effect_size": difference.effect_size,
-            "n": difference.n,
-            "margin": margin,
-            "non_inferior": difference.non_inferior,
-            "method": difference.method,
-            "note": difference.note,
-        }
-        index = williams_index(automatic, raters)
-        yield {
-            "cohort": cohort,
-            "metric": metric,
+        subjects = _subjects(agreement, metric, RATER_RATER)
+        known = {"cohort": cohort, "metric": metric}
+        yield known | {"test": CONTRAST} | _contrast(subjects, getattr(margins, metric))
+        index = williams_index(subjects.automatic, subjects.raters)
+        yield known | {
             "test": "williams",
             "estimate": index.value,
             "ci_low": index.ci_low,
             "ci_high": index.ci_high,
             "n": index.n,
             "method": "ratio of means, BCa",
-            "note": index.note,
+            "note": _joined(index.note, subjects.note),
         }
-    automatic, raters = _subjects(agreement, FAR_METRIC)
-    share = share_above(automatic, raters, margins.far_share, margins.far_mm)
+    subjects = _subjects(agreement, FAR_METRIC, RATER_RATER)
+    share = share_above(subjects.automatic, subjects.raters, margins.far_share, margins.far_mm)
     yield {
         "cohort": cohort,
         "metric": FAR_METRIC,
@@ -154,12 +146,58 @@ def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Itera
         "n": share.n,
         "margin": margins.far_share,
         "non_inferior": share.non_inferior,
-        "method": f"above {margins.far_mm:g} mm; Tango's score interval",
-        "note": share.note,
+        "method": f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test",
+        "note": _joined(share.note, subjects.note),
     }
 
 
-def _subjects(agreement: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The method's and the raters' agreement of every subject that has both."""
-    rows = agreement[agreement.index.get_level_values("metric") == metric].dropna(subset=[AUTOMATIC, RATER_RATER])
-    return rows[AUTOMATIC].to_numpy(dtype=np.float64), rows[RATER_RATER].to_numpy(dtype=np.float64)
+def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
+    """The contrast against the consensus of the others, where any subject of the cohort has one."""
+    for metric in OVERLAP_METRICS:
+        subjects = _subjects(agreement, metric, RATER_CONSENSUS)
+        if subjects.automatic.size:
+            known = {"cohort": cohort, "metric": metric, "test": LEAVE_ONE_OUT}
+            yield known | _contrast(subjects, getattr(margins, metric))
+
+
+def _contrast(subjects: _Subjects, margin: float) -> dict[str, object]:
+    difference = contrast(subjects.automatic - subjects.raters, margin)
+    return {
+        "estimate": difference.estimate,
+        "ci_low": difference.ci_low,
+        "ci_high": difference.ci_high,
+        "p_value": difference.p_value,
+        "effect_size": difference.effect_size,
+        "n": difference.n,
+        "margin": margin,
+        "non_inferior": difference.non_inferior,
+        "method": difference.method,
+        "note": _joined(difference.note, subjects.note),
+    }
+
+
+class _Subjects(NamedTuple):
+    """The method's and the raters' agreement of every subject that has both, and how many have not."""
+
+    automatic: np.ndarray
+    raters: np.ndarray
+    note: str
+
+
+def _of_cohort(agreement: pd.DataFrame, cohort: str) -> pd.DataFrame:
+    return agreement[agreement.index.get_level_values("cohort") == cohort]
+
+
+def _subjects(agreement: pd.DataFrame, metric: str, raters: str) -> _Subjects:
+    rows = agreement[agreement.index.get_level_values("metric") == metric]
+    complete = rows.dropna(subset=[AUTOMATIC, raters])
+    missing = len(rows) - len(complete)
+    return _Subjects(
+        complete[AUTOMATIC].to_numpy(dtype=np.float64),
+        complete[raters].to_numpy(dtype=np.float64),
+        f"{missing} subjects with too few masks left out" if missing else "",
+    )
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

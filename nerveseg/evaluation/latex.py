@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER
@@ -15,19 +17,20 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 }
 
 
-def table1_latex(table: pd.DataFrame, caption: str) -> str:
+def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
     r"""Table 1 as a `table` environment; needs `\usepackage{booktabs}`.
 
     Args:
         table: What `tables.table1` returned.
         caption: Heads the notes in the caption.
+        remarks: Further sentences of the caption.
     """
     metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
     headings = ["cohort", "comparison", "n", *(HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(caption)}. {escape(notes(table))}}}",
+        rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
         rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
         r"\toprule",
         _line(headings),

@@ -3,6 +3,9 @@
 A comparison is fair only between like and like: a single mask with single raters' masks. `Auto` is the mean over the
 raters of Auto-rater; a rater's value is the mean over the other raters; `R-R` is the mean over all rater pairs. The
 consensus plays no part: it is less noisy than any rater, and each rater took part in making it.
+
+With four raters or more there is a second fair comparison, against the less noisy reference: a rater and the method
+alike meet the consensus of all other raters.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, RATER_RATER
+from nerveseg.evaluation.comparisons import AUTOMATIC, RATER_RATER, leave_one_out_pairs
 
 DISTANCE_SUFFIX = "_mm"
+RATER_CONSENSUS = "R-GT w/o R"
+"""Every rater against the consensus of the others, averaged."""
 
 
 def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
@@ -42,6 +47,24 @@ def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
     return agreement
 
 
+def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
+    """Mean agreement with the consensus of all raters but one, over the rater left out; one row per subject and metric.
+
+    Args:
+        scores: Rows as of `scores.csv`.
+        raters: In the study's order.
+
+    Returns:
+        Index (cohort, subject, metric); columns `R-GT w/o R` (the rater left out against the others' consensus) and
+        `Auto` (the method against the same consensus). NaN for subjects with fewer than four raters or no automatic
+        mask; infinite as in `like_for_like`.
+    """
+    wide = _wide(scores)
+    manual, automatic = zip(*leave_one_out_pairs(raters), strict=True)
+    agreement = {RATER_CONSENSUS: _mean(wide, manual), AUTOMATIC: _mean(wide, automatic)}
+    return pd.DataFrame(agreement, index=wide.index)
+
+
 def with_failures(scores: pd.DataFrame) -> pd.DataFrame:
     """Scores in which a distance to or from an empty mask is +infinity; two empty masks stay NaN.
 
@@ -60,7 +83,7 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
     return with_failures(scores).set_index(["cohort", "subject", "metric", "comparison"])["value"].unstack()
 
 
-def _mean(wide: pd.DataFrame, comparisons: list[str]) -> pd.Series:
+def _mean(wide: pd.DataFrame, comparisons: Sequence[str]) -> pd.Series:
     """Mean over the comparisons that a subject has (a rater may be missing)."""
     present = [name for name in comparisons if name in wide.columns]
     if not present:

@@ -28,14 +28,16 @@ def nerve_volume_mm3(mask: Mask, spacing_mm: SpacingMm) -> float:
 
 
 def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
-    """Mean area of the nerve over the slices that hold it, in mm2; NaN for an empty mask.
+    """Mean area of the nerve over the slices that hold it, in mm2; 0 for an empty mask.
+
+    Left out instead, a method that finds nothing would be judged by the cases in which it found something.
 
     Args:
         mask: (x, y, z) in RAS order, slices along z.
         spacing_mm: Distance between voxel centres.
     """
     voxels = np.count_nonzero(mask, axis=(0, 1))
-    return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else float("nan")
+    return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else 0.0
 
 
 def measure(masks: SubjectMasks) -> pd.DataFrame:

@@ -1,8 +1,13 @@
-"""What follows Table 1 on a terminal of 100 columns: locations, tests with their legend, agreement, times."""
+"""What follows Table 1 on a terminal of 100 columns: locations, tests with their legend, agreement, times.
+
+Every table is divided by cohort, has what was compared on the left (a long name is folded) and numbers on the right,
+and says under it what its numbers are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,14 +15,27 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nerveseg.evaluation.analysis import Analysis
+from nerveseg.evaluation.analysis import AGREEMENT_METRICS, Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.hypotheses import LEGEND
-from nerveseg.evaluation.tables import mean_sd
+from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
+from nerveseg.evaluation.tables import HEADINGS, mean_sd
 from nerveseg.evaluation.times import RATERS
 
-METRICS = {"dice": "Dice", "hd95_paper_mm": "HD95, paper's rule", "hd95_mm": "HD95, surface", "vs": "VS"}
-QUANTITIES = {"volume_mm3": "volume", "mean_cross_sectional_area_mm2": "mean area"}
+METRICS = {"dice": "Dice", "hd95_paper_mm": "HD95 paper", "hd95_mm": "HD95 surface", "vs": "VS"}
+QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}
+ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": "repeatability"}
+
+_BELOW_TESTS = (
+    "n: subjects. effect: rank-biserial correlation, in [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
+    " the number of tests of its kind. no worse?: yes if the 95 % interval excludes a loss as large as the margin, set"
+    " before the test (margins=)."
+)
+_BELOW_AGREEMENT = (
+    "Bland-Altman: bias [95 % interval] and limits of agreement, in percent of the pair's mean. ICC(2,1): agreement of"
+    " single raters [95 % interval]. repeatability: standard error of measurement, and in the last column the smallest"
+    " detectable change. mean area: of the slices that hold nerve; an empty mask has volume and area 0."
+)
 
 
 def summaries(analysis: Analysis) -> Iterator[Table | Text]:
@@ -36,80 +54,103 @@ def summaries(analysis: Analysis) -> Iterator[Table | Text]:
         yield _times(analysis.times)
 
 
-def _drawn(title: str, columns: list[str], left: int, caption: str = "") -> Table:
+def _drawn(title: str, left: Sequence[str], right: Sequence[str], caption: str) -> Table:
     table = Table(
-        title=title,
+        title=Text(f"\n{title}", style="bold"),
         title_justify="left",
-        title_style="bold",
         box=box.HORIZONTALS,
         pad_edge=False,
         collapse_padding=True,
-        caption=caption or None,
+        caption=Text(caption),
         caption_justify="left",
     )
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", no_wrap=index < left)
+    for column in left:
+        table.add_column(column, overflow="fold")
+    for column in right:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _fill(table: Table, rows: pd.DataFrame, cells: Any, bold: Any = lambda row: False) -> Table:
+    """One section per cohort; `cells` gives the texts of a row."""
+    for cohort, group in rows.groupby("cohort", sort=False):
+        table.add_section()
+        table.add_row(Text(str(cohort), style="italic"))
+        for row in group.to_dict("records"):
+            table.add_row(*map(Text, cells(row)), style="bold" if bold(row) else None)
     return table
 
 
 def _like_for_like(rows: pd.DataFrame) -> Table:
-    caption = "A rater against the other raters, the method against all raters: like for like."
-    table = _drawn("\nAgreement with the raters", ["cohort", "who", "n", *METRICS.values()], 2, caption)
-    for row in rows.to_dict("records"):
-        cells = [mean_sd(row, metric) for metric in METRICS]
-        style = "bold" if row["source"] == AUTOMATIC else None
-        table.add_row(row["cohort"], row["source"], str(row["n"]), *cells, style=style)
-    return table
+    caption = (
+        "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
+        " deviation over subjects. An empty mask has the distance inf."
+    )
+    table = _drawn("Agreement with the raters", ["who"], ["n", *_headings()], caption)
+    return _fill(
+        table,
+        rows,
+        lambda row: [row["source"], str(row["n"]), *(mean_sd(row, metric) for metric in AGREEMENT_METRICS)],
+        lambda row: row["source"] == AUTOMATIC,
+    )
 
 
 def _locations(rows: pd.DataFrame) -> Table:
-    table = _drawn("\nBy location", ["cohort", "location", "comparison", "n", *METRICS.values()], 3)
-    for row in rows.to_dict("records"):
-        cells = [mean_sd(row, metric) for metric in METRICS]
-        table.add_row(row["cohort"], row["location"], row["comparison"], str(row["n"]), *cells)
-    return table
+    caption = "As in Table 1; failed: a mask is empty, so there is no distance."
+    table = _drawn("By location", ["location", "comparison"], ["n", "failed", *_headings()], caption)
+    return _fill(
+        table,
+        rows,
+        lambda row: [
+            row["location"],
+            row["comparison"],
+            str(row["n"]),
+            str(row["n_failed"]),
+            *(mean_sd(row, metric) for metric in AGREEMENT_METRICS),
+        ],
+    )
 
 
 def _tests(rows: pd.DataFrame) -> Table:
-    present = dict.fromkeys(rows["test"])
-    caption = "\n".join(f"{name}: {LEGEND[name]}" for name in present)
-    columns = ["cohort", "metric", "test", "estimate [95 % interval]", "p", "p, Holm", "no worse?"]
-    table = _drawn("\nTests", columns, 3, caption)
-    for row in rows.to_dict("records"):
-        estimate = _number(row["estimate"]) + _interval(row["ci_low"], row["ci_high"])
-        if pd.isna(row["estimate"]):
-            estimate = row["note"]
-        p_values = [_p_value(row["p_value"]), _p_value(row["p_holm"])]
-        table.add_row(
-            row["cohort"], METRICS.get(row["metric"], row["metric"]), row["test"], estimate, *p_values, _verdict(row)
-        )
-    return table
+    methods = {str(test): dict.fromkeys(group["method"]) for test, group in rows.groupby("test", sort=False)}
+    legend = [f"{test}: {LEGEND[test]}{_bracketed(methods[test])}" for test in methods]
+    columns = ["n", "estimate [95 % interval]", "effect", "p", "p\nHolm", "margin", "no\nworse?"]
+    caption = "\n".join([*legend, _BELOW_TESTS, *_notes(rows, "test")])
+    return _fill(_drawn("Tests", ["test", "metric"], columns, caption), rows, _test_cells)
+
+
+def _test_cells(row: Mapping[Hashable, Any]) -> list[str]:
+    margin = row["margin"]
+    return [
+        row["test"].replace(", ", ",\n"),
+        METRICS.get(row["metric"], row["metric"]),
+        str(row["n"]),
+        _estimate(row),
+        "" if pd.isna(row["effect_size"]) else f"{row['effect_size']:.2f}",
+        _p_value(row["p_value"]),
+        _p_value(row["p_holm"]),
+        "" if pd.isna(margin) else f"{margin:g}",
+        _verdict(row),
+    ]
 
 
 def _agreement(rows: pd.DataFrame) -> Table:
-    caption = (
-        "bland_altman: bias and limits of agreement in percent of the pair's mean; icc: ICC(2,1) of the raters;"
-        " repeatability: standard error of measurement (smallest detectable change in brackets)."
-    )
-    columns = ["cohort", "quantity", "analysis", "comparison", "n", "estimate", "95 % interval", "limits"]
-    table = _drawn("\nAgreement of what clinicians use", columns, 3, caption)
-    for row in rows.to_dict("records"):
-        if pd.isna(row["smallest_detectable_change"]):
-            limits = _interval(row["lower_limit"], row["upper_limit"], digits=1).strip()
-        else:
-            limits = f"({row['smallest_detectable_change']:.3g})"
-        estimate = row["note"] if pd.isna(row["estimate"]) else _number(row["estimate"])
-        table.add_row(
-            row["cohort"],
-            QUANTITIES.get(row["quantity"], row["quantity"]),
-            row["analysis"],
-            row["comparison"],
-            str(row["n"]),
-            estimate,
-            _interval(row["ci_low"], row["ci_high"]).strip(),
-            limits,
-        )
-    return table
+    caption = "\n".join([_BELOW_AGREEMENT, *_notes(rows, "analysis")])
+    columns = ["n", "estimate [95 % interval]", "limits or\nsmallest change"]
+    table = _drawn("Agreement of what clinicians use", ["quantity", "analysis", "of"], columns, caption)
+    return _fill(table, rows, _agreement_cells)
+
+
+def _agreement_cells(row: Mapping[Hashable, Any]) -> list[str]:
+    name, unit = QUANTITIES[row["quantity"]]
+    if row["analysis"] == "repeatability":
+        texts = [f"{row[column]:.3g} {unit}" for column in ("estimate", "smallest_detectable_change")]
+        estimate, limits = [_estimate(row), ""] if pd.isna(row["estimate"]) else texts
+    else:
+        percent = row["analysis"] == "bland_altman"
+        estimate = _estimate(row, 1, " %") if percent else _estimate(row)
+        limits = f"{_interval(row['lower_limit'], row['upper_limit'], 1)} %" if not pd.isna(row["lower_limit"]) else ""
+    return [name, ANALYSES[row["analysis"]], row["comparison"], str(row["n"]), estimate, limits.strip()]
 
 
 def _times(rows: pd.DataFrame) -> Text:
@@ -119,12 +160,39 @@ def _times(rows: pd.DataFrame) -> Text:
         words = []
         for row in chosen.to_dict("records"):
             mean, sd = row["minutes_mean"], row["minutes_sd"]
-            minutes = row["source"] != AUTOMATIC
-            unit, scale = ("min", 1.0) if minutes else ("s", 60.0)
+            unit, scale = ("s", 60.0) if row["source"] == AUTOMATIC else ("min", 1.0)
             spread = "" if pd.isna(sd) else f" ± {sd * scale:.3g}"
-            words.append(f"{row['source']} {mean * scale:.3g}{spread} {unit}")
+            words.append(f"{row['source']} {mean * scale:.3g}{spread} {unit} (n={row['n']})")
         parts.append(f"{cohort}: " + ", ".join(words))
-    return Text("\nTime per subject. " + "; ".join(parts))
+    return Text(
+        "\nTime per subject (raters: as the study says; Auto: measured from reading the volume to writing the mask). "
+        + "; ".join(parts)
+    )
+
+
+def _headings() -> list[str]:
+    return [HEADINGS[metric] for metric in AGREEMENT_METRICS]
+
+
+def _notes(rows: pd.DataFrame, kind: str) -> list[str]:
+    """Every note that does not stand in its row already, once, with the cohorts and kinds of rows it is about."""
+    places: dict[str, dict[str, None]] = {}
+    for row in rows[rows["estimate"].notna()].to_dict("records"):
+        if note := re.sub(r"^n=\d+: ", "", row["note"]):
+            places.setdefault(note, {})[f"{row['cohort']} {ANALYSES.get(row[kind], row[kind])}"] = None
+    return [f"{note} ({', '.join(where)})" for note, where in places.items()]
+
+
+def _bracketed(methods: Mapping[str, None]) -> str:
+    known = [method for method in methods if method]
+    return f" ({'; '.join(known)})" if known else ""
+
+
+def _estimate(row: Mapping[Hashable, Any], digits: int = 3, unit: str = "") -> str:
+    """Estimate with its interval, or why there is none."""
+    if pd.isna(row["estimate"]):
+        return str(row["note"]).split(";")[0]
+    return f"{row['estimate']:.{digits}f}{_interval(row['ci_low'], row['ci_high'], digits)}{unit}"
 
 
 def _verdict(row: Mapping[Hashable, Any]) -> str:
@@ -132,16 +200,12 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["margin"]):
         return ""
     if row["non_inferior"] is None or pd.isna(row["non_inferior"]):
-        return "not computable"
-    return f"{'yes' if row['non_inferior'] else 'not shown'} (margin {row['margin']:g})"
+        return "-"
+    return "yes" if row["non_inferior"] else "not shown"
 
 
 def _interval(low: float, high: float, digits: int = 3) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _number(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.3f}"
 
 
 def _p_value(value: float) -> str:

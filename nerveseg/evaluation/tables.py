@@ -19,11 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from nerveseg.errors import RunError
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, comparison_names, rater_pairs
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    CONSENSUS,
+    RATER_RATER,
+    cohorts_in_order,
+    comparison_names,
+    leave_one_out_pairs,
+    rater_pairs,
+)
 from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
 
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
-_COHORTS = ["volunteer", "patient"]
 HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
 _PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 
@@ -37,17 +44,19 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         Columns cohort, comparison, n, n_failed, and `<metric>_mean`, `<metric>_sd` (n - 1; NaN for a single value) for
-        every metric of the scores. Cohorts stand as volunteer, patient, others by name; comparisons as in the paper.
+        every metric of the scores. Cohorts stand as volunteer, patient, others by name; comparisons as in the paper,
+        which has none with a consensus that leaves a rater out.
 
     Raises:
         RunError: The scores hold a comparison twice for one subject, or one of others than these raters.
     """
     members = _rows(raters)
-    cases = _cases(scores, members)
+    left_out = [name for names in leave_one_out_pairs(raters) for name in names]
+    cases = _cases(scores[~scores["comparison"].isin(left_out)], members)
     cohorts, comparisons = (cases.index.get_level_values(level) for level in ("cohort", "comparison"))
     rows = [
         {"cohort": cohort, "comparison": name} | _summary(group)
-        for cohort in sorted(set(cohorts), key=_cohort_rank)
+        for cohort in cohorts_in_order(scores)
         for name, pooled in members.items()
         if len(group := cases[(cohorts == cohort) & comparisons.isin(pooled)])
     ]
@@ -115,6 +124,11 @@ def notes(table: pd.DataFrame) -> str:
         sentences.append(
             "A consensus is less noisy than a rater, so Auto-GT against R-R leans towards the automatic segmentation."
         )
+    if {"hd95_paper_mm_mean", "hd95_mm_mean"} <= set(table.columns):
+        sentences.append(
+            "HD95: 95 % Hausdorff distance, by the paper's rule over all voxels of both masks (0 where Dice exceeds"
+            " about 0.95), and as usually reported between their surfaces."
+        )
     failed = table[table["n_failed"] > 0]
     if len(failed):
         cases = [f"{row.n_failed} of {row.n} {row.comparison} ({row.cohort})" for row in failed.itertuples()]
@@ -166,10 +180,6 @@ def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
     for metric, values in cases.items():
         row |= {f"{metric}_mean": float(values.mean()), f"{metric}_sd": float(values.std(ddof=1))}
     return row
-
-
-def _cohort_rank(cohort: str) -> tuple[int, str]:
-    return (_COHORTS.index(cohort) if cohort in _COHORTS else len(_COHORTS), cohort)
 
 
 def _published(reference: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, str], Mapping[Hashable, Any]]:

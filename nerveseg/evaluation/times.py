@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.evaluation.comparisons import AUTOMATIC, cohorts_in_order
 
 TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
 SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
@@ -20,12 +20,13 @@ def time_summary(times: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and `Auto`.
     """
-    pooled = times[times["source"] != AUTOMATIC].assign(source=RATERS)
-    several = pooled if times.loc[times["source"] != AUTOMATIC, "source"].nunique() > 1 else pooled.iloc[:0]
+    automatic = times["source"] == AUTOMATIC
+    pooled = times[~automatic].assign(source=RATERS)
+    several = pooled if times.loc[~automatic, "source"].nunique() > 1 else pooled.iloc[:0]
+    ordered = pd.concat([times[~automatic], several, times[automatic]])
     rows = [
         (cohort, source, len(minutes), minutes.mean(), minutes.std())
-        for (cohort, source), minutes in pd.concat([times, several]).groupby(["cohort", "source"], sort=False)[
-            "minutes"
-        ]
+        for cohort in cohorts_in_order(ordered)
+        for source, minutes in ordered[ordered["cohort"] == cohort].groupby("source", sort=False)["minutes"]
     ]
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))

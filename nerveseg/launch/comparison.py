@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +25,14 @@ from nerveseg.evaluation.tables import reference_table, render_table1
 from nerveseg.launch.configuration import section
 from nerveseg.launch.measuring import measure_subjects
 from nerveseg.launch.scoring import Prediction
-from nerveseg.launch.settings import check_data, read_run_config
+from nerveseg.launch.settings import check_data, check_one_experiment, read_run_config
 from nerveseg.launch.studies import prepared_slices, study_description
-from nerveseg.runs import FoldFolder, find_folds
+from nerveseg.runs import FoldFolder, find_folds, write_text
+
+SUMMARY = "summary.txt"
+"""All that was printed, beside the tables."""
+
+PAGE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,32 @@ def presentation(config: dict[str, Any], console: Console) -> Presentation:
     return Presentation(margins, None if name is None else reference_table("paper"), console)
 
 
+def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) -> Presentation:
+    """How a run's own configuration wants it to be judged and shown, but for what is chosen now.
+
+    Args:
+        folder: Holds the folds.
+        chosen: `margins` or `reference_table`, where they are to differ from the run's.
+        console: Where tables are printed.
+
+    Raises:
+        RunError: The run's configuration is damaged.
+        ConfigurationError: A margin is out of its range, or the published table is unknown.
+    """
+    own = {"margins": {}, "reference_table": None} | read_run_config(find_folds(folder)[0])
+    return presentation(own | dict(chosen), console)
+
+
+def show_again(folder: Path, console: Console) -> bool:
+    """Print what the last comparison printed; False if there is none, or a fold was tested after it."""
+    summary = folder / "evaluation" / SUMMARY
+    scores = [fold.scores for fold in find_folds(folder) if fold.is_complete]
+    if not summary.is_file() or any(path.stat().st_mtime > summary.stat().st_mtime for path in scores):
+        return False
+    console.print(summary.read_text(encoding="utf-8"), highlight=False, markup=False, soft_wrap=True)
+    return True
+
+
 def compare_cross_validation(folder: Path, shown: Presentation) -> None:
     """Score the predictions of all complete folds again, from the files, write every table and print the main ones.
 
@@ -80,7 +113,8 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
         shown: How results are judged and shown.
 
     Raises:
-        RunError: No fold is complete, a mask is missing, or the study changed since the training.
+        RunError: No fold is complete, a mask is missing, the study changed since the training, or the folds are not
+            those of one cross-validation.
     """
     complete = [fold for fold in find_folds(folder) if fold.is_complete]
     if not complete:
@@ -90,13 +124,13 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
             path=folder,
             remedy="train: the same command continues what was begun",
         )
-    config = read_run_config(complete[0])
+    config = check_one_experiment(complete)
     study = open_study(study_description(config["study"]))
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
     store = prepared_slices(study, preprocessing, Path(config["output_root"]), shown.console)
     for fold in complete:
         check_data(fold, store.key)
-    tested = {subject: prediction for fold in complete for subject, prediction in _fold_predictions(fold).items()}
+    tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
     _present(measure_subjects(part, tested, shown.console, store.consensus), part, folder / "evaluation", shown)
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
@@ -106,19 +140,36 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
     shown.console.print(f"masks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
 
 
-def compare_raters(study: Study, output: Path, shown: Presentation) -> None:
-    """The raters alone: pairs, and each against the consensus.
+def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, Prediction]:
+    """The masks of all test subjects, each from the one fold that held it out."""
+    tested: dict[str, Prediction] = {}
+    for fold in folds:
+        for subject, prediction in _fold_predictions(fold).items():
+            if subject in tested:
+                raise RunError(
+                    "a subject is tested in one fold",
+                    found=f"folds {tested[subject].fold} and {fold.number}",
+                    subject=subject,
+                    path=fold.path,
+                    remedy="these are folds of different splits: train them again under one name=",
+                )
+            tested[subject] = prediction
+    return tested
 
-    Raises:
-        ConfigurationError: The study has one rater, so there is nothing to compare.
-    """
+
+def compare_raters(study: Study, output: Path, shown: Presentation) -> None:
+    """The raters alone: pairs, and each against the consensus. Of a single rater only the quantities are written."""
     raters = list(study.description.raters)
     if len(raters) < 2:
-        raise ConfigurationError(
-            "raters are compared with one another, so a study needs two",
-            found=", ".join(raters),
-            remedy="run=outputs/<name> or prediction=<folder> judges automatic masks against the one rater",
+        quantities = measure_subjects(study, {}, shown.console).quantities
+        write_text(output / "quantities.csv", quantities.to_csv(index=False, lineterminator="\n"))
+        shown.console.print(
+            f"study {study.description.name}: {len(study.subjects)} subjects, one rater ({raters[0]}), who is the"
+            " reference; hence no R-R. run=outputs/<name> or prediction=<folder> judges automatic masks against him.",
+            highlight=False,
         )
+        shown.console.print(f"volumes and areas: {output / 'quantities.csv'}", highlight=False, soft_wrap=True)
+        return
     _present(measure_subjects(study, {}, shown.console), study, output, shown)
     for subject in study.subjects[:10]:
         voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
@@ -177,14 +228,18 @@ def _present(measurements: Measurements, study: Study, output: Path, shown: Pres
     synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
     title = f"Table 1, {synthetic}{study.description.name}"
     write_analysis(analysis, output, title)
-    _print(analysis, title, shown)
+    _print(analysis, title, shown.reference, shown.console)
+    page = Console(file=io.StringIO(), width=PAGE_WIDTH)
+    _print(analysis, title, shown.reference, page)
+    assert isinstance(page.file, io.StringIO)
+    write_text(output / SUMMARY, page.file.getvalue())
     shown.console.print(f"\ntables: {output}", highlight=False, soft_wrap=True)
 
 
-def _print(analysis: Analysis, title: str, shown: Presentation) -> None:
-    shown.console.print(f"\n{title}", style="bold", highlight=False, markup=False)
-    shown.console.print(render_table1(analysis.table1, shown.reference))
+def _print(analysis: Analysis, title: str, reference: pd.DataFrame | None, console: Console) -> None:
+    console.print(f"\n{title}", style="bold", highlight=False, markup=False)
+    console.print(render_table1(analysis.table1, reference))
     for remark in analysis.remarks:
-        shown.console.print(remark, highlight=False, markup=False)
+        console.print(remark, highlight=False, markup=False)
     for summary in summaries(analysis):
-        shown.console.print(summary)
+        console.print(summary)

@@ -112,6 +112,25 @@ def check_unchanged(job: TrainingJob) -> None:
         )
 
 
+def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
+    """The configuration that folds share; what tells them apart may only be their number.
+
+    Raises:
+        RunError: They were trained with different configurations, or one is damaged.
+    """
+    first = read_run_config(folds[0])
+    for fold in folds[1:]:
+        changes = differences(_telling(first), _telling(read_run_config(fold)))
+        if changes:
+            raise RunError(
+                "the folds of a cross-validation have one configuration, but for their number",
+                found="; ".join(changes),
+                path=fold.path,
+                remedy="train this fold again under another name=",
+            )
+    return first
+
+
 def moved(job: TrainingJob) -> bool:
     """Whether a fold was begun on a study in another folder, so that its data have to be compared."""
     if not job.folder.config.is_file():

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from nerveseg.data.description import StudyDescription
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore, prepare_slices
-from nerveseg.data.description import StudyDescription
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import StudyError
 from nerveseg.launch.configuration import section

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from nerveseg.errors import RunError
 from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, without_flags
-from nerveseg.launch.comparison import compare_cross_validation, presentation
+from nerveseg.launch.comparison import compare_cross_validation, presentation, show_again
 from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.launch.fold import check_configuration, load_fold
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
@@ -36,9 +36,11 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     for job in jobs:
         check_unchanged(job)
     _prepare([job for job in jobs if not job.folder.is_complete or moved(job)], console)
+    before = {job.folder.path for job in jobs if job.folder.is_complete}
     crash = _crash_of(run_jobs)
     for folder in dict.fromkeys(job.cross_validation for job in jobs):
-        _compare_if_complete(folder, [job for job in jobs if job.cross_validation == folder], console)
+        own = [job for job in jobs if job.cross_validation == folder]
+        _compare_if_complete(folder, own, before.issuperset(job.folder.path for job in own), console)
     if crash is not None:
         raise crash
     failed = [job for job in jobs if not job.folder.is_complete]
@@ -95,11 +97,12 @@ def _job_overrides(overrides: list[str]) -> list[list[str]]:
     return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
 
 
-def _compare_if_complete(folder: Path, jobs: list[TrainingJob], console: Console) -> None:
+def _compare_if_complete(folder: Path, jobs: list[TrainingJob], nothing_new: bool, console: Console) -> None:
     config = jobs[0].config
     complete = {fold.number for fold in find_folds(folder) if fold.is_complete}
     missing = sorted(set(range(config["folds"]["count"])) - complete)
     if missing and (len(jobs) == 1 or not complete):
         console.print(f"the comparison follows when fold {', '.join(map(str, missing))} is done too", highlight=False)
         return
-    compare_cross_validation(folder, presentation(config, console))
+    if not (nothing_new and show_again(folder, console)):
+        compare_cross_validation(folder, presentation(config, console))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,10 @@ from nerveseg.errors import GeometryError, RunError, StudyError
 from nerveseg.evaluation.comparisons import (
     SCORE_COLUMNS,
     SubjectMasks,
+    cohorts_in_order,
     compare,
     comparison_names,
+    leave_one_out_pairs,
     rater_pairs,
     read_scores,
     write_scores,
@@ -174,3 +177,45 @@ def test_a_table_with_windows_line_ends_is_read(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_bytes((HEADER + ROW).replace("\n", "\r\n").encode())
     assert read_scores(path)["value"].tolist() == [0.5]
+
+
+FOUR = ["OS", "BW", "LG", "TK"]
+
+
+def four_raters(automatic=AUTOMATIC):
+    raters = {"OS": bar(0, 10), "BW": bar(5, 15), "LG": bar(2, 12), "TK": bar(2, 12)}
+    without = {"OS": bar(2, 12), "BW": bar(2, 10), "LG": bar(2, 10), "TK": bar(2, 10)}
+    return replace(subject_masks(automatic=automatic, **raters), consensus_without=without)
+
+
+def test_from_four_raters_on_each_meets_the_consensus_of_the_others():
+    frame = compare(four_raters())
+    added = [name for name in dict.fromkeys(frame["comparison"]) if "w/o" in name]
+    assert set(added) == {f"{who}-GT w/o {rater}" for rater in FOUR for who in (rater, "Auto")}
+    assert value(frame, "OS-GT w/o OS", "dice") == 2 * 8 / 20
+    assert value(frame, "BW-GT w/o BW", "dice") == 2 * 5 / 18
+    assert value(frame, "Auto-GT w/o OS", "dice") == 2 * 8 / 22
+    assert value(frame, "Auto-GT w/o TK", "dice") == 2 * 6 / 20
+    assert leave_one_out_pairs(["OS"]) == [("OS-GT w/o OS", "Auto-GT w/o OS")]
+
+
+def test_without_a_prediction_only_the_raters_meet_it():
+    names = set(compare(four_raters(automatic=None))["comparison"])
+    assert {name for name in names if "w/o" in name} == {f"{rater}-GT w/o {rater}" for rater in FOUR}
+
+
+def test_comparisons_without_a_rater_are_written_and_read(tmp_path):
+    frame = compare(four_raters())
+    write_scores(tmp_path / "scores.csv", frame)
+    pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv"), frame, check_exact=True)
+
+
+@pytest.mark.parametrize("raters", [["A", "B-C", "A-B", "C"], ["R-R", "A"], ["GT w/o A", "A"], ["A-B", "Auto-A", "B"]])
+def test_names_that_make_one_comparison_of_two_are_refused(raters):
+    with pytest.raises(StudyError, match="names, alone and in pairs"):
+        comparison_names(raters, automatic=True)
+
+
+def test_cohorts_stand_as_in_the_paper():
+    frame = pd.DataFrame({"cohort": ["zebra", "patient", "all", "volunteer", "patient"]})
+    assert cohorts_in_order(frame) == ["volunteer", "patient", "all", "zebra"]

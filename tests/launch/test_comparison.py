@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -16,7 +17,14 @@ from nerveseg.data.study import open_study
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.launch.comparison import Presentation, compare_cross_validation, compare_raters, presentation
+from nerveseg.launch.comparison import (
+    Presentation,
+    compare_cross_validation,
+    compare_raters,
+    presentation,
+    run_presentation,
+    show_again,
+)
 from nerveseg.launch.settings import read_run_config
 from nerveseg.runs import FoldFolder, Provenance
 
@@ -154,8 +162,45 @@ def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path):
     assert set(scores["comparison"]) == {"Auto-GT"}
     assert set(scores[scores["metric"] == "dice"]["value"]) == {1.0}
     assert "There is one rater" in screen
-    with pytest.raises(ConfigurationError, match="a study needs two"):
-        compare_raters(run.study, tmp_path / "raters", Presentation(Margins(), None, console()))
+    alone = console()
+    compare_raters(run.study, tmp_path / "raters", Presentation(Margins(), None, alone))
+    assert "one rater (A)" in alone.file.getvalue()
+    assert "no R-R" in " ".join(alone.file.getvalue().split())
+    assert set(pd.read_csv(tmp_path / "raters" / "quantities.csv")["source"]) == {"A"}
+
+
+def test_folds_of_different_splits_are_not_one_cross_validation(run):
+    other = run.config | {"folds": {"count": 2, "seed": 5}}
+    (run.folder / "fold-1" / "config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    with pytest.raises(RunError, match=r"folds\.seed: None -> 5"):
+        compared(run)
+
+
+def test_a_subject_tested_twice_is_not_one_cross_validation(run):
+    run.write_fold(1, "12", json.loads((run.folder / "fold-0/provenance.json").read_text())["data"])
+    with pytest.raises(RunError, match="tested in one fold; found: folds 0 and 1; subject: 2"):
+        compared(run)
+
+
+def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
+    for fold in (0, 1):
+        own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper"}
+        (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    as_configured = run_presentation(run.folder, {}, console())
+    assert as_configured.margins.dice == 0.2
+    assert as_configured.reference is not None
+    assert run_presentation(run.folder, {"reference_table": None}, console()).reference is None
+
+
+def test_what_was_printed_is_shown_again_until_a_fold_is_new(run):
+    assert not show_again(run.folder, console())
+    printed, _ = compared(run)
+    again = console()
+    assert show_again(run.folder, again)
+    assert again.file.getvalue().strip() in printed
+    later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
+    os.utime(run.folder / "fold-1/scores.csv", (later, later))
+    assert not show_again(run.folder, console())
 
 
 def test_raters_alone_need_no_training(run, tmp_path):

@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from score_tables import cohort, subject
+
+from nerveseg.evaluation.agreement_table import AGREEMENT_COLUMNS
+from nerveseg.evaluation.analysis import Measurements, analyse, like_for_like_summary, location_table, write_analysis
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS, compare, read_scores
+from nerveseg.evaluation.hypotheses import TEST_COLUMNS, Margins
+from nerveseg.evaluation.quantities import QUANTITY_COLUMNS, measure
+from nerveseg.evaluation.tables import table1
+from nerveseg.evaluation.times import SUMMARY_COLUMNS, TIME_COLUMNS
+
+RATERS = ["A", "B", "C"]
+NOTHING = np.zeros((24, 24, 5), dtype=bool)
+
+
+def measurements(masks, raters=RATERS, times=()):
+    return Measurements(
+        scores=pd.concat([compare(each, raters) for each in masks], ignore_index=True),
+        quantities=pd.concat([measure(each) for each in masks], ignore_index=True),
+        times=pd.DataFrame(times, columns=list(TIME_COLUMNS)),
+        raters=raters,
+    )
+
+
+def study():
+    return [
+        *cohort(["P1", "P2", "P3"], RATERS, location="distal"),
+        *cohort(["P4", "P5"], RATERS, seed=5, location="proximal"),
+        *cohort(["V1", "V2"], RATERS, seed=6, cohort="volunteer", location="distal"),
+    ]
+
+
+def test_each_table_is_written_with_its_columns(tmp_path):
+    measured = measurements(study(), times=[("P1", "patient", "A", 20.0)])
+    write_analysis(analyse(measured, Margins()), tmp_path / "evaluation", "Table 1, study t")
+    columns = {path.name: tuple(pd.read_csv(path, nrows=0).columns) for path in (tmp_path / "evaluation").glob("*.csv")}
+    assert columns["scores.csv"] == SCORE_COLUMNS
+    assert columns["table1.csv"][:6] == ("cohort", "comparison", "n", "n_failed", "dice_mean", "dice_sd")
+    assert columns["locations.csv"][:5] == ("cohort", "location", "comparison", "n", "n_failed")
+    metrics = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
+    statistics = tuple(f"{metric}_{statistic}" for metric in metrics for statistic in ("mean", "sd"))
+    assert columns["like_for_like.csv"] == ("cohort", "source", "n", *statistics)
+    assert columns["tests.csv"] == TEST_COLUMNS
+    assert columns["quantities.csv"] == QUANTITY_COLUMNS
+    assert columns["agreement.csv"] == AGREEMENT_COLUMNS
+    assert columns["times.csv"] == SUMMARY_COLUMNS
+    assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {*columns, "table1.md", "table1.tex"}
+    assert len(columns) == 8
+    written = read_scores(tmp_path / "evaluation" / "scores.csv")
+    assert written["value"].tolist() == pytest.approx(measured.scores["value"].tolist(), nan_ok=True)
+
+
+@pytest.mark.parametrize("raters", [["A"], RATERS])
+def test_a_study_without_anything_special_has_the_same_files(raters, tmp_path):
+    """No location, no time, no method or no second rater: a file without rows, but with its columns."""
+    masks = cohort(["P1", "P2"], raters, automatic=len(raters) == 1)
+    write_analysis(analyse(measurements(masks, raters), Margins()), tmp_path, "t")
+    assert tuple(pd.read_csv(tmp_path / "tests.csv").columns) == TEST_COLUMNS
+    assert pd.read_csv(tmp_path / "tests.csv").empty
+    assert tuple(pd.read_csv(tmp_path / "locations.csv").columns[:2]) == ("cohort", "location")
+    assert len(list(tmp_path.glob("*.csv"))) == 8
+
+
+def test_locations_are_table_1_of_a_part_and_only_where_there_are_several():
+    scores = measurements(study()).scores
+    table = location_table(scores, RATERS)
+    assert set(table["cohort"]) == {"patient"}, "all volunteers are distal"
+    assert list(zip(table["location"], table["comparison"], table["n"], strict=True)) == [
+        ("distal", "R-R", 9), ("distal", "Auto-GT", 3), ("proximal", "R-R", 6), ("proximal", "Auto-GT", 2),
+    ]  # fmt: skip
+    dice = scores[(scores["metric"] == "dice") & scores["subject"].isin(["P4", "P5"])]
+    pooled = dice[dice["comparison"].isin(["A-B", "A-C", "B-C"])]["value"]
+    row = table[(table["location"] == "proximal") & (table["comparison"] == "R-R")].iloc[0]
+    assert (row["dice_mean"], row["dice_sd"]) == pytest.approx((pooled.mean(), pooled.std()))
+
+
+def test_like_for_like_is_a_mean_over_subjects():
+    scores = measurements(study()).scores
+    table = like_for_like_summary(scores, RATERS)
+    assert table["cohort"].drop_duplicates().tolist() == ["volunteer", "patient"]
+    assert table["source"].tolist() == ["A", "B", "C", "Auto"] * 2
+    rows = scores[(scores["metric"] == "vs") & (scores["cohort"] == "patient")]
+    for source, pairs in {"B": ["A-B", "B-C"], "Auto": ["Auto-A", "Auto-B", "Auto-C"]}.items():
+        means = rows[rows["comparison"].isin(pairs)].groupby("subject")["value"].mean()
+        found = table[(table["cohort"] == "patient") & (table["source"] == source)].iloc[0]
+        assert (found["n"], found["vs_mean"], found["vs_sd"]) == pytest.approx((5, means.mean(), means.std()))
+
+
+def test_a_failure_is_named_counted_and_infinitely_far():
+    masks = study()
+    masks[0] = subject("P1", masks[0].raters, NOTHING)
+    masks[1] = subject("P2", masks[1].raters | {"A": NOTHING}, NOTHING)
+    analysis = analyse(measurements(masks), Margins())
+    assert analysis.remarks == ["Empty masks: sub-P1 (patient) Auto; sub-P2 (patient) A, Auto."]
+    failed = analysis.table1.set_index(["cohort", "comparison"])["n_failed"]
+    assert failed[("patient", "Auto-GT")] == failed[("patient", "Auto-A")] == 2
+    assert failed[("patient", "A-B")] == 1
+    assert failed[("volunteer", "Auto-GT")] == failed[("patient", "B-C")] == 0
+    automatic = analysis.like_for_like.set_index(["cohort", "source"]).loc[("patient", "Auto")]
+    assert automatic["hd95_mm_mean"] == math.inf
+    assert math.isnan(automatic["hd95_mm_sd"])
+    assert automatic["n"] == 5, "the zero of its Dice counts"
+
+
+def test_who_did_not_draw_is_named_and_the_rest_counted(tmp_path):
+    masks = cohort(["P1", "P2", "P3"], RATERS)
+    masks[1] = subject("P2", {rater: masks[1].raters[rater] for rater in ("A", "C")}, masks[1].automatic)
+    masks[2] = subject("P3", {"A": masks[2].raters["A"]}, masks[2].automatic)
+    analysis = analyse(measurements(masks), Margins())
+    assert analysis.remarks == [
+        "B did not draw 2 of 3 subjects (GT is the others' consensus there): P2, P3.",
+        "C did not draw 1 of 3 subjects (GT is the others' consensus there): P3.",
+    ]
+    counts = analysis.table1.set_index("comparison")["n"].to_dict()
+    assert counts == {"A-B": 1, "A-C": 2, "B-C": 1, "A-GT": 2, "B-GT": 1, "C-GT": 2, "R-R": 4,
+                      "Auto-A": 3, "Auto-B": 1, "Auto-C": 2, "Auto-GT": 3}  # fmt: skip
+    write_analysis(analysis, tmp_path, "t")
+    for name in ("table1.md", "table1.tex"):
+        assert "B did not draw 2 of 3 subjects" in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_a_subject_of_one_rater_does_not_make_that_rater_perfect():
+    masks = subject("P1", {"B": study()[0].raters["B"]}, study()[0].automatic)
+    scores = compare(masks, RATERS)
+    dice = scores[scores["metric"] == "dice"].set_index("comparison")["value"]
+    assert set(dice.index) == {"Auto-B", "Auto-GT"}
+    assert dice["Auto-B"] == dice["Auto-GT"] < 1
+    assert set(compare(masks)["comparison"]) == {"Auto-GT"}, "in a study of one rater"
+
+
+def test_table_1_has_no_row_that_leaves_a_rater_out():
+    four = [*RATERS, "D"]
+    scores = measurements(cohort(["P1", "P2"], four), four).scores
+    assert scores["comparison"].str.contains("w/o").any()
+    table = table1(scores, four)
+    pd.testing.assert_frame_equal(table, table1(scores[~scores["comparison"].str.contains("w/o")], four))
+
+
+def test_a_single_subject_makes_every_table_without_a_warning(tmp_path):
+    analysis = analyse(measurements(cohort(["P1"], RATERS)), Margins())
+    write_analysis(analysis, tmp_path, "t")
+    assert analysis.table1["dice_sd"].isna().sum() == 10
+    assert analysis.like_for_like["n"].tolist() == [1, 1, 1, 1]
