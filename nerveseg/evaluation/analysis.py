@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.agreement_table import agreement_table
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
-from nerveseg.evaluation.latex import table1_latex
 from nerveseg.evaluation.like_for_like import like_for_like
 from nerveseg.evaluation.quantities import VOLUME
-from nerveseg.evaluation.tables import table1, table1_markdown
-from nerveseg.evaluation.times import time_summary
+from nerveseg.evaluation.tables.agreement import agreement_table
+from nerveseg.evaluation.tables.latex import table1_latex
+from nerveseg.evaluation.tables.table1 import table1, table1_markdown
+from nerveseg.evaluation.tables.times import time_summary
 from nerveseg.runs import write_text
 
 LOCATION_COMPARISONS = (RATER_RATER, f"{AUTOMATIC}-{CONSENSUS}")

@@ -20,8 +20,8 @@ from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.evaluation.analysis import Analysis, Measurements, analyse, write_analysis
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.summaries import summaries
-from nerveseg.evaluation.tables import reference_table, render_table1
+from nerveseg.evaluation.tables.summaries import summaries
+from nerveseg.evaluation.tables.table1 import reference_table, render_table1
 from nerveseg.launch.configuration import section
 from nerveseg.launch.measuring import measure_subjects
 from nerveseg.launch.scoring import Prediction

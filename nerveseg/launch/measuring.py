@@ -12,7 +12,7 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.evaluation.analysis import Measurements
 from nerveseg.evaluation.comparisons import AUTOMATIC, compare
 from nerveseg.evaluation.quantities import measure
-from nerveseg.evaluation.times import TIME_COLUMNS
+from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.launch.scoring import Prediction, load_masks
 from nerveseg.types import Mask
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from nerveseg.errors import NervesegError
-from nerveseg.evaluation.agreement import bland_altman, icc_2_1, repeatability
+from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability
 
 R = json.loads((Path(__file__).parent / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
 

@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 from score_tables import cohort, subject, tube
 
-from nerveseg.evaluation.agreement_table import AGREEMENT_COLUMNS, agreement_table
 from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME, measure
+from nerveseg.evaluation.tables.agreement import AGREEMENT_COLUMNS, agreement_table
 
 RATERS = ["A", "B", "C"]
 NOTHING = np.zeros((24, 24, 5), dtype=bool)

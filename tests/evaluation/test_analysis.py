@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from score_tables import cohort, subject
 
-from nerveseg.evaluation.agreement_table import AGREEMENT_COLUMNS
 from nerveseg.evaluation.analysis import Measurements, analyse, like_for_like_summary, location_table, write_analysis
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, compare, read_scores
 from nerveseg.evaluation.hypotheses import TEST_COLUMNS, Margins
 from nerveseg.evaluation.quantities import QUANTITY_COLUMNS, measure
-from nerveseg.evaluation.tables import table1
-from nerveseg.evaluation.times import SUMMARY_COLUMNS, TIME_COLUMNS
+from nerveseg.evaluation.tables.agreement import AGREEMENT_COLUMNS
+from nerveseg.evaluation.tables.table1 import table1
+from nerveseg.evaluation.tables.times import SUMMARY_COLUMNS, TIME_COLUMNS
 
 RATERS = ["A", "B", "C"]
 NOTHING = np.zeros((24, 24, 5), dtype=bool)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from score_tables import tidy
 
-from nerveseg.evaluation.latex import escape, table1_latex
-from nerveseg.evaluation.tables import table1, table1_markdown
+from nerveseg.evaluation.tables.latex import escape, table1_latex
+from nerveseg.evaluation.tables.table1 import table1, table1_markdown
 
 HARD = "A&B_100%#1 {~^\\} $x$ ±"
 

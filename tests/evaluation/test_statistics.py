@@ -12,8 +12,6 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from nerveseg.errors import ConfigurationError, NervesegError
-from nerveseg.evaluation.proportions import tango_interval
-from nerveseg.evaluation.resampling import bca_interval
 from nerveseg.evaluation.statistics import (
     contrast,
     hodges_lehmann,
@@ -24,6 +22,8 @@ from nerveseg.evaluation.statistics import (
     signed_rank,
     williams_index,
 )
+from nerveseg.evaluation.statistics.proportions import tango_interval
+from nerveseg.evaluation.statistics.resampling import bca_interval
 
 R = json.loads((Path(__file__).parent / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
 SCORES = st.floats(0, 1).map(lambda value: round(value, 2))

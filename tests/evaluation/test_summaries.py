@@ -10,9 +10,9 @@ from nerveseg.evaluation.analysis import Measurements, analyse
 from nerveseg.evaluation.comparisons import compare
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.evaluation.quantities import measure
-from nerveseg.evaluation.summaries import summaries
-from nerveseg.evaluation.tables import render_table1
-from nerveseg.evaluation.times import TIME_COLUMNS
+from nerveseg.evaluation.tables.summaries import summaries
+from nerveseg.evaluation.tables.table1 import render_table1
+from nerveseg.evaluation.tables.times import TIME_COLUMNS
 
 RATERS = ["OS", "BW", "LG"]
 LONG = ["Anna-Maria Müller-Lüdenscheidt", "resident_in_training_2", "x" * 60]

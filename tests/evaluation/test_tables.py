@@ -9,7 +9,7 @@ from rich.console import Console
 from nerveseg.data.volumes import read_mask
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import SubjectMasks, compare
-from nerveseg.evaluation.tables import reference_table, render_table1, table1, table1_markdown
+from nerveseg.evaluation.tables.table1 import reference_table, render_table1, table1, table1_markdown
 
 RATERS = ["OS", "BW", "LG"]
 PAPER_ROWS = ["OS-BW", "OS-LG", "OS-GT", "BW-LG", "BW-GT", "LG-GT", "R-R", "Auto-OS", "Auto-BW", "Auto-LG", "Auto-GT"]
@@ -180,7 +180,7 @@ def test_the_printed_digits_are_the_papers():
 def reference_file():
     from importlib.resources import files
 
-    return files("nerveseg.evaluation") / "reference" / "balsiger2018_table1.csv"
+    return files("nerveseg.evaluation.tables") / "reference" / "balsiger2018_table1.csv"
 
 
 def test_the_shipped_table_is_the_shared_one(shared_data):

@@ -10,7 +10,7 @@ from nerveseg.data.description import StudyDescription
 from nerveseg.data.study import open_study
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
-from nerveseg.evaluation.times import TIME_COLUMNS
+from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.launch.measuring import measure_subjects
 from nerveseg.launch.scoring import Prediction
 

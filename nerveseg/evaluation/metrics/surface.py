@@ -21,8 +21,8 @@ from jaxtyping import Float64
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from nerveseg.evaluation.mask_pair import MaskPair
-from nerveseg.evaluation.voxels import foreground, surface
+from nerveseg.evaluation.metrics.mask_pair import MaskPair
+from nerveseg.evaluation.metrics.voxels import foreground, surface
 from nerveseg.types import Mask, SpacingMm
 
 Points: TypeAlias = Literal["surface", "foreground", "disagreement"]

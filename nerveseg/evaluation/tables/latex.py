@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER
-from nerveseg.evaluation.tables import HEADINGS, mean_sd, notes
+from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd, notes
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -19,8 +19,8 @@ from nerveseg.evaluation.analysis import AGREEMENT_METRICS, Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.hypotheses import LEGEND
 from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
-from nerveseg.evaluation.tables import HEADINGS, mean_sd
-from nerveseg.evaluation.times import RATERS
+from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd
+from nerveseg.evaluation.tables.times import RATERS
 
 METRICS = {"dice": "Dice", "hd95_paper_mm": "HD95 paper", "hd95_mm": "HD95 surface", "vs": "VS"}
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nerveseg.evaluation.cross_sections import CrossSections
-from nerveseg.evaluation.mask_pair import MaskPair
+from nerveseg.evaluation.metrics.cross_sections import CrossSections
+from nerveseg.evaluation.metrics.mask_pair import MaskPair
 from nerveseg.types import Mask, SpacingMm
 
 

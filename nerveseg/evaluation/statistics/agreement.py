@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import nct, norm, t
 
-from nerveseg.evaluation.computable import constant, finite_obstacle, paired
-from nerveseg.evaluation.intraclass import Icc, icc_2_1
-from nerveseg.evaluation.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.computable import constant, finite_obstacle, paired
+from nerveseg.evaluation.statistics.intraclass import Icc, icc_2_1
+from nerveseg.evaluation.statistics.rank_tests import ALPHA
 
 __all__ = ["BlandAltman", "Icc", "Repeatability", "bland_altman", "icc_2_1", "repeatability"]
 

@@ -29,25 +29,12 @@ from typing import get_args
 import numpy as np
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.centreline import centreline_dice
-from nerveseg.evaluation.cross_sections import CrossSections
-from nerveseg.evaluation.detection import detect_branches, detect_slices, false_components
-from nerveseg.evaluation.mask_pair import AnyMask, MaskPair, check_shapes
-from nerveseg.evaluation.surface import PairDistances, Points
+from nerveseg.evaluation.metrics.centreline import centreline_dice
+from nerveseg.evaluation.metrics.cross_sections import CrossSections
+from nerveseg.evaluation.metrics.detection import detect_branches, detect_slices, false_components
+from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes
+from nerveseg.evaluation.metrics.surface import PairDistances, Points
 from nerveseg.types import SpacingMm
-
-__all__ = [
-    "DEFINED_UNLESS_EMPTY",
-    "AnyMask",
-    "PairScores",
-    "Points",
-    "average_surface_distance",
-    "dice",
-    "hausdorff_distance",
-    "score_pair",
-    "surface_dice",
-    "volumetric_similarity",
-]
 
 ONE_PIXEL_MM = 0.521
 TWO_PIXELS_MM = 1.042

@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.agreement import bland_altman, icc_2_1, repeatability
 from nerveseg.evaluation.comparisons import AUTOMATIC, cohorts_in_order
+from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability
 
 AGREEMENT_COLUMNS = (
     "cohort", "quantity", "analysis", "comparison", "n", "estimate", "ci_low", "ci_high", "lower_limit",

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu, norm, rankdata
 
-from nerveseg.evaluation.computable import Sample, obstacle, sample
+from nerveseg.evaluation.statistics.computable import Sample, obstacle, sample
 
 ALPHA = 0.05
 """Level of tests and intervals, as in the paper."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool
 
-from nerveseg.evaluation.voxels import IN_PLANE, Indices, component_of, foreground
+from nerveseg.evaluation.metrics.voxels import IN_PLANE, Indices, component_of, foreground
 from nerveseg.types import Mask
 
 PerSection: TypeAlias = Bool[np.ndarray[Any, Any], " _n"]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.evaluation.cross_sections import CrossSections, PerSection
-from nerveseg.evaluation.mask_pair import MaskPair
-from nerveseg.evaluation.voxels import ALL_AROUND, component_of, foreground
+from nerveseg.evaluation.metrics.cross_sections import CrossSections, PerSection
+from nerveseg.evaluation.metrics.mask_pair import MaskPair
+from nerveseg.evaluation.metrics.voxels import ALL_AROUND, component_of, foreground
 
 
 @dataclass(frozen=True)

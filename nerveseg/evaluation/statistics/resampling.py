@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import DegenerateDataWarning, bootstrap, norm, t
 
-from nerveseg.evaluation.computable import Sample
-from nerveseg.evaluation.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.computable import Sample
+from nerveseg.evaluation.statistics.rank_tests import ALPHA
 
 RESAMPLES = 9999
 SEED = 20180101

@@ -67,7 +67,7 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 def reference_table(name: Literal["paper"]) -> pd.DataFrame:
     """A published Table 1 to print beside one's own: "paper" is Balsiger et al. 2018 (it has no surface HD95)."""
     tables = {"paper": "balsiger2018_table1.csv"}
-    with files("nerveseg.evaluation").joinpath("reference", tables[name]).open(encoding="utf-8") as stream:
+    with files("nerveseg.evaluation.tables").joinpath("reference", tables[name]).open(encoding="utf-8") as stream:
         return pd.read_csv(stream)
 
 

@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.computable import obstacle, paired
-from nerveseg.evaluation.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.computable import obstacle, paired
+from nerveseg.evaluation.statistics.rank_tests import ALPHA
 
 
 @dataclass(frozen=True)

@@ -17,35 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.computable import Sample, constant, finite_obstacle, obstacle, paired, sample
-from nerveseg.evaluation.proportions import ShareContrast, share_above
-from nerveseg.evaluation.rank_tests import (
-    HodgesLehmann,
-    MannWhitney,
-    SignedRank,
-    hodges_lehmann,
-    mann_whitney,
-    rank_biserial,
-    signed_rank,
-)
-from nerveseg.evaluation.resampling import RESAMPLES, bca_interval
-
-__all__ = [
-    "Contrast",
-    "HodgesLehmann",
-    "MannWhitney",
-    "ShareContrast",
-    "SignedRank",
-    "Williams",
-    "contrast",
-    "hodges_lehmann",
-    "holm",
-    "mann_whitney",
-    "rank_biserial",
-    "share_above",
-    "signed_rank",
-    "williams_index",
-]
+from nerveseg.evaluation.statistics.computable import Sample, constant, finite_obstacle, obstacle, paired, sample
+from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
+from nerveseg.evaluation.statistics.resampling import RESAMPLES, bca_interval
 
 BCA_FROM = 20
 """Subjects from which on resampling is trusted; below it the interval is the exact signed-rank one."""

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import f as f_distribution
 
 from nerveseg.errors import NervesegError
-from nerveseg.evaluation.computable import finite_obstacle
-from nerveseg.evaluation.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.computable import finite_obstacle
+from nerveseg.evaluation.statistics.rank_tests import ALPHA
 
 Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 

@@ -1,0 +1,1 @@
+"""What is written and printed: Table 1, its LaTeX, agreement, times, and the summaries that follow Table 1."""
