@@ -2,7 +2,7 @@
 
     outputs/<name>/[<settings>/]fold-<k>/     checkpoints/ model/ predictions/ scores.csv metrics.csv config.yaml
                                               provenance.json
-    outputs/<name>/[<settings>/]evaluation/   scores.csv table1.csv
+    outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and what was printed of them
 
 A fold is complete when its `scores.csv` is there: it is written last, and in one piece.
 """

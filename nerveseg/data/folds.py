@@ -104,7 +104,7 @@ def _check_minimum(subjects: Sequence[Subject], count: int, minimum: Mapping[str
             raise FoldError(
                 f"{count} folds with at least {least} of cohort {cohort} each need {least * count} of them",
                 found=f"{sizes[cohort]}; the study's cohorts are " + ", ".join(sorted(sizes)),
-                remedy="lower folds.minimum_per_cohort or folds.count, or add subjects",
+                remedy="folds=even, or lower folds.minimum_per_cohort or folds.count, or add subjects",
             )
 
 

@@ -33,7 +33,7 @@ from nerveseg.launch.configuration import build, section
 from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, read_provenance
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
-from nerveseg.launch.testing import test_fold
+from nerveseg.launch.judging import judge_fold
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import Provenance, package_versions, write_text
 from nerveseg.training.checkpoints import last_epoch_checkpoint
@@ -94,7 +94,7 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     _train(job, loaded, segmenter, device, loggers, console)
     save_bundle(job.folder.model, network, _describe(job, loaded, network))
     wandb_run = next((logger.experiment for logger in loggers if isinstance(logger, WandbLogger)), None)
-    test_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
+    judge_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
     if wandb_run is not None:
         wandb_run.finish()
 

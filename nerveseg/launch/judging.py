@@ -24,7 +24,7 @@ from nerveseg.training.devices import Device
 from nerveseg.training.progress import FoldProgress
 
 
-def test_fold(
+def judge_fold(
     job: TrainingJob, study: Study, fold: Fold, store: SliceStore, device: Device, wandb_run: Any, console: Console
 ) -> None:
     """Predict and score the test subjects of a fold whose bundle is written.
