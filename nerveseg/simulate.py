@@ -12,11 +12,13 @@ from nerveseg.launch.command import console, run_command
 
 def simulate_study(config: Any) -> None:
     """Simulate the configured cohort."""
-    from nerveseg.launch.configuration import plain
+    from nerveseg.launch.configuration import plain, required, section
+    from nerveseg.launch.options import SimulateOptions
     from nerveseg.launch.studies import simulate
 
-    options = plain(config)
-    simulate(options["cohort"], Path(options["output"]), options["workers"], console)
+    values = plain(config)
+    options = section(SimulateOptions, {key: values[key] for key in SimulateOptions.model_fields}, "")
+    simulate(required(values, "cohort"), Path(options.output), options.workers, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

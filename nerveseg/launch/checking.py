@@ -12,7 +12,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, list_subjects
 from nerveseg.errors import StudyError
 from nerveseg.launch.command import report
-from nerveseg.launch.configuration import section
+from nerveseg.launch.configuration import required, section
 from nerveseg.launch.studies import study_description
 from nerveseg.runs import file_sha256
 
@@ -23,8 +23,8 @@ def check_configured_study(config: dict[str, Any], console: Console) -> None:
     Raises:
         StudyError: There were faults; each was printed.
     """
-    description = study_description(config["study"])
-    preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
+    description = study_description(required(config, "study"))
+    preprocessing = section(Preprocessing, required(config, "preprocessing"), "preprocessing")
     subjects, listed = list_subjects(description)
     faults = listed + copied_images(subjects, {subject.id: file_sha256(subject.image) for subject in subjects})
     warnings: list[str] = []

@@ -46,9 +46,12 @@ def run_command(
     try:
         arguments = rewrite(verb, typed)
         jobs = _Jobs(job)
-        if around and not asks_only(arguments):
+        if asks_only(arguments):
+            _run_hydra(verb, jobs, arguments)
+        elif around:
             around(arguments, lambda: _run_hydra(verb, jobs, arguments))
         else:
+            _check_composes(verb, arguments)
             _run_hydra(verb, jobs, arguments)
         return INPUT_MISTAKE if jobs.failed else 0
     except NervesegError as error:
@@ -77,6 +80,15 @@ class _Jobs:
         except NervesegError as error:
             self.failed += 1
             report(error)
+
+
+def _check_composes(verb: str, arguments: Sequence[str]) -> None:
+    """Some slips Hydra's command line answers with a traceback; composing by ourselves names them."""
+    from nerveseg.launch.arguments import is_multirun, search_path, without_flags
+    from nerveseg.launch.configuration import compose_config
+
+    if not is_multirun(arguments):
+        compose_config(verb, [*without_flags(arguments), *search_path(arguments)])
 
 
 def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:

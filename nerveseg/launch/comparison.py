@@ -22,7 +22,7 @@ from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import reference_table, render_table1
-from nerveseg.launch.configuration import section
+from nerveseg.launch.configuration import required, section
 from nerveseg.launch.measuring import measure_subjects
 from nerveseg.launch.scoring import Prediction
 from nerveseg.launch.settings import check_data, check_one_experiment, read_run_config
@@ -75,7 +75,7 @@ def presentation(config: dict[str, Any], console: Console) -> Presentation:
     name = config["reference_table"]
     if name not in (None, "paper"):
         raise ConfigurationError("reference_table is null or paper", found=name)
-    margins = section(Margins, config["margins"], "margins")
+    margins = section(Margins, required(config, "margins"), "margins")
     return Presentation(margins, None if name is None else reference_table("paper"), console)
 
 

@@ -74,6 +74,18 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def required(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A section that a command cannot do without.
+
+    Raises:
+        ConfigurationError: It was set to null, or to something that is no section.
+    """
+    values = config.get(key)
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{key} is a file of conf/{key}/", found=values, remedy=f"{key}=<name>")
+    return values
+
+
 def section(kind: type[Section], values: Mapping[str, Any], key: str) -> Section:
     """A section of the configuration as a typed record.
 

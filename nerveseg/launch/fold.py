@@ -30,10 +30,10 @@ from nerveseg.data.study import Study
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.launch.configuration import build, section
+from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, read_provenance
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
-from nerveseg.launch.judging import judge_fold
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import Provenance, package_versions, write_text
 from nerveseg.training.checkpoints import last_epoch_checkpoint

@@ -58,6 +58,13 @@ class LoggerOptions(_Options):
     wandb: WandbOptions
 
 
+class SimulateOptions(_Options):
+    """What `conf/simulate.yaml` has besides the cohort."""
+
+    output: str = Field(min_length=1)
+    workers: PositiveInt
+
+
 class TrainOptions(_Options):
     """What `conf/train.yaml` has besides the sections that become records or objects of their own."""
 

@@ -74,6 +74,11 @@ def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJo
             found=fold,
             remedy="fold=0..3 trains four folds; folds.count sets their number",
         )
+    name = Path(str(config["name"]))
+    if name.is_absolute() or ".." in name.parts:
+        raise ConfigurationError(
+            "name is a folder below output_root", found=config["name"], remedy="output_root=<folder> name=<name>"
+        )
     folder = settings_folder(Path(config["output_root"]), str(config["name"]), settings_name(overrides))
     return TrainingJob(config, folder, fold_folder(folder, fold))
 
