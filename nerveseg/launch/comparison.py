@@ -88,10 +88,11 @@ def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) 
         console: Where tables are printed.
 
     Raises:
-        RunError: The run's configuration is damaged.
+        RunError: No fold is complete, or the run's configuration is damaged.
         ConfigurationError: A margin is out of its range, or the published table is unknown.
     """
-    own = {"margins": {}, "reference_table": None} | read_run_config(find_folds(folder)[0])
+    complete = _complete_folds(folder)
+    own = {"margins": {}, "reference_table": None} | read_run_config(complete[0])
     return presentation(own | dict(chosen), console)
 
 
@@ -116,14 +117,7 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
         RunError: No fold is complete, a mask is missing, the study changed since the training, or the folds are not
             those of one cross-validation.
     """
-    complete = [fold for fold in find_folds(folder) if fold.is_complete]
-    if not complete:
-        raise RunError(
-            "at least one fold is complete",
-            found="none",
-            path=folder,
-            remedy="train: the same command continues what was begun",
-        )
+    complete = _complete_folds(folder)
     config = check_one_experiment(complete)
     study = open_study(study_description(config["study"]))
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
@@ -138,6 +132,18 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
         numbers = ", ".join(map(str, missing))
         shown.console.print(f"Only part of the cross-validation: fold {numbers} is missing.", style="bold")
     shown.console.print(f"masks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
+
+
+def _complete_folds(folder: Path) -> list[FoldFolder]:
+    complete = [fold for fold in find_folds(folder) if fold.is_complete]
+    if not complete:
+        raise RunError(
+            "at least one fold is complete",
+            found="none",
+            path=folder,
+            remedy="train: the same command continues what was begun",
+        )
+    return complete
 
 
 def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, Prediction]:
