@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8
 
-from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, VESSELS, Ellipse, interpolate
+from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, NODES, VESSELS, Ellipse, interpolate
 from nerveseg.phantom.fields import Axis, Plane
-from nerveseg.phantom.nerve import nerve_section
+from nerveseg.phantom.grid import Box
+from nerveseg.phantom.nerve import NerveSection, nerve_section, peroneal_offset_mm
 from nerveseg.phantom.thigh import Thigh
 
 SEPTUM_MM = 0.9
 """Assumed median width of the fat and fascia between two muscles."""
 
 NEVER_MM = np.float32(1e3)
+
+NERVE_MARGIN_MM = 20.0
+"""Surroundings of the nerve's centres: a swollen nerve reaches 9 mm from them, its fat bed 3 more."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class Section:
         arteries: To the nearest artery.
         veins: To the nearest vein that is not beside the nerve.
         near_veins: To the nearest vein beside the nerve.
-        nerve: To the nerve.
-        peroneal: 1 where the peroneal part of the nerve is the nearer one.
-        peroneal_apart: Whether the nerve has split at this level.
+        nodes: To the nearest lymph node.
+        nerve: To the nerve, within its box; far away outside.
+        nerve_box: The nerve with its surroundings.
     """
 
     skin: Plane
@@ -52,9 +56,9 @@ class Section:
     arteries: Plane
     veins: Plane
     near_veins: Plane
+    nodes: Plane
     nerve: Plane
-    peroneal: Plane
-    peroneal_apart: bool
+    nerve_box: Box
 
 
 def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Section:
@@ -65,10 +69,8 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
     septum_mm = np.float32(SEPTUM_MM) * np.exp(0.6 * thigh.septa.plane(lateral_mm, anterior_mm, level_mm))
     muscle, index = _muscles(thigh, atlas_l, atlas_a, level_mm, septum_mm, lateral_mm[:2])
     bone, marrow = _bones(thigh, atlas_l, atlas_a, level_mm)
-    grid_l, grid_a = np.meshgrid(lateral_mm.astype(np.float32), anterior_mm.astype(np.float32), indexing="ij")
-    arteries, veins = _vessels(thigh, grid_l, grid_a, level_mm)
-    centre_l, centre_a = thigh.nerve_centre_mm(level_mm)
-    nerve = nerve_section(thigh.nerve, level_mm, grid_l - np.float32(centre_l), grid_a - np.float32(centre_a))
+    arteries, veins = _vessels(thigh, lateral_mm, anterior_mm, level_mm)
+    nerve, nerve_box = _nerve(thigh, lateral_mm, anterior_mm, level_mm)
     return Section(
         skin=fascia - np.float32(thigh.fat_mm) * (1.0 - 0.25 * atlas_l / 60.0 - 0.2 * atlas_a / 60.0).clip(0.4),
         fascia=fascia,
@@ -78,11 +80,42 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
         marrow=marrow,
         arteries=arteries,
         veins=veins,
-        near_veins=_near_veins(thigh, grid_l, grid_a, level_mm),
-        nerve=nerve.distance_mm,
-        peroneal=nerve.peroneal,
-        peroneal_apart=thigh.nerve.is_split(level_mm),
+        near_veins=_near_veins(thigh, lateral_mm, anterior_mm, level_mm),
+        nodes=_nodes(thigh, lateral_mm, anterior_mm, level_mm),
+        nerve=nerve,
+        nerve_box=nerve_box,
     )
+
+
+def nerve_box(
+    thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float, margin_mm: float = NERVE_MARGIN_MM
+) -> Box:
+    """The voxels within a margin of the nerve's two parts, at least one."""
+    centre = thigh.nerve_centre_mm(level_mm)
+    offset = peroneal_offset_mm(thigh.nerve, level_mm)
+    spans = []
+    for axis, middle, apart in zip((lateral_mm, anterior_mm), centre, offset, strict=True):
+        low, high = middle + min(0.0, apart) - margin_mm, middle + max(0.0, apart) + margin_mm
+        inside = np.flatnonzero((axis >= low) & (axis <= high))
+        spans.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 1))
+    return Box(*spans)
+
+
+def _nerve(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Box]:
+    box = nerve_box(thigh, lateral_mm, anterior_mm, level_mm)
+    distance = np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
+    near_l, near_a = lateral_mm[box.index[0]], anterior_mm[box.index[1]]
+    distance[box.index] = nerve_in(thigh, near_l, near_a, level_mm).distance_mm
+    return distance, box
+
+
+def nerve_in(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> NerveSection:
+    """The nerve over a rectangular grid at a level above the popliteal crease."""
+    centre_l, centre_a = thigh.nerve_centre_mm(level_mm)
+    grid_l, grid_a = np.meshgrid(
+        (lateral_mm - centre_l).astype(np.float32), (anterior_mm - centre_a).astype(np.float32), indexing="ij"
+    )
+    return nerve_section(thigh.nerve, level_mm, grid_l, grid_a)
 
 
 def _ellipse_distance(ellipse: Ellipse, lateral_mm: Plane, anterior_mm: Plane) -> Plane:
@@ -143,13 +176,14 @@ def _bones(thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float) -> tup
     return bone, marrow
 
 
-def _disc(lateral_mm: Plane, anterior_mm: Plane, centre: tuple[float, float], radius_mm: float) -> Plane:
-    return np.hypot(lateral_mm - np.float32(centre[0]), anterior_mm - np.float32(centre[1])) - np.float32(radius_mm)
+def _disc(lateral_mm: Axis, anterior_mm: Axis, centre: tuple[float, float], radius_mm: float) -> Plane:
+    lateral2 = (lateral_mm - centre[0]).astype(np.float32)[:, None] ** 2
+    anterior2 = (anterior_mm - centre[1]).astype(np.float32)[None, :] ** 2
+    return np.asarray(np.sqrt(lateral2 + anterior2) - np.float32(radius_mm))
 
 
-def _vessels(thigh: Thigh, lateral_mm: Plane, anterior_mm: Plane, level_mm: float) -> tuple[Plane, Plane]:
-    arteries = np.full(lateral_mm.shape, NEVER_MM, dtype=np.float32)
-    veins = arteries.copy()
+def _vessels(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Plane]:
+    arteries, veins = _nothing(lateral_mm, anterior_mm), _nothing(lateral_mm, anterior_mm)
     for vessel in VESSELS:
         lateral, anterior, radius_mm = interpolate(vessel.sections, level_mm)
         if radius_mm < 0.5:
@@ -159,11 +193,24 @@ def _vessels(thigh: Thigh, lateral_mm: Plane, anterior_mm: Plane, level_mm: floa
     return arteries, veins
 
 
-def _near_veins(thigh: Thigh, lateral_mm: Plane, anterior_mm: Plane, level_mm: float) -> Plane:
-    veins = np.full(lateral_mm.shape, NEVER_MM, dtype=np.float32)
-    centre_l, centre_a = thigh.nerve_centre_mm(level_mm)
+def _near_veins(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
+    veins = _nothing(lateral_mm, anterior_mm)
     for vein in thigh.near_veins:
-        lateral, anterior = vein.offset_mm(thigh.nerve, level_mm)
-        centre = (centre_l + lateral, centre_a + anterior)
+        centre = thigh.near_vein_centre_mm(vein, level_mm)
         veins = np.minimum(veins, _disc(lateral_mm, anterior_mm, centre, vein.radius_mm))
     return veins
+
+
+def _nodes(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
+    """Lymph nodes: balls, cut by the plane."""
+    nodes = _nothing(lateral_mm, anterior_mm)
+    for lateral, anterior, node_level_mm, radius_mm in NODES:
+        half_chord2 = radius_mm**2 - (level_mm - node_level_mm) ** 2
+        if half_chord2 > 0:
+            centre = thigh.from_atlas(lateral, anterior, level_mm)
+            nodes = np.minimum(nodes, _disc(lateral_mm, anterior_mm, centre, float(np.sqrt(half_chord2))))
+    return nodes
+
+
+def _nothing(lateral_mm: Axis, anterior_mm: Axis) -> Plane:
+    return np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)

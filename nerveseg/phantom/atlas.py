@@ -142,3 +142,9 @@ VESSELS: tuple[Vessel, ...] = (
     Vessel("perforating vein", False, (
         (6, -30, 0), (6, -32, 1.2), (2, -37, 1.9), (-2, -36, 1.6), (0, -34, 1.4))),
 )  # fmt: skip
+
+NODES = (
+    (-14.0, -44.0, 52.0, 4.0), (-52.0, 46.0, 372.0, 5.0), (-44.0, 52.0, 388.0, 6.0), (-56.0, 38.0, 396.0, 4.5),
+    (-48.0, 44.0, 412.0, 5.5),
+)  # fmt: skip
+"""Lymph nodes, popliteal and inguinal: (lateral, anterior, level, radius); assumed."""

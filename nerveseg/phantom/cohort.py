@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -11,17 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-import nerveseg
-from nerveseg.data.volumes import read_image, write_mask, write_volume
 from nerveseg.errors import StudyError
-from nerveseg.phantom.raters import RATERS
+from nerveseg.phantom.files import write_subject, write_tables
 from nerveseg.phantom.specification import CohortSpec, Participant, participants
 from nerveseg.phantom.subject import SimulatedSubject, simulate_subject
-
-BIDS_VERSION = "1.8.0"
-DESCRIPTION = "SYNTHETIC phantom, nerveseg"
 
 __all__ = ["CohortSpec", "Participant", "SimulatedSubject", "participants", "simulate_subject", "write_cohort"]
 
@@ -55,7 +47,7 @@ def write_cohort(
         for done, _ in enumerate(_written(spec, aside, rows, workers), start=1):
             if progress is not None:
                 progress(done, len(rows))
-        _write_tables(spec, aside, rows)
+        write_tables(spec, aside, rows)
         os.rename(aside, root)
     except OSError as error:
         raise StudyError(
@@ -76,37 +68,4 @@ def _written(spec: CohortSpec, root: Path, rows: list[Participant], workers: int
 
 
 def _write_subject(spec: CohortSpec, root: Path, participant: Participant) -> None:
-    subject = simulate_subject(spec, participant)
-    name = f"sub-{participant.id}"
-    image_path = root / name / "anat" / f"{name}_T2w.nii.gz"
-    write_volume(image_path, subject.image.astype(np.uint16), subject.affine, DESCRIPTION)
-    grid = read_image(image_path, participant.id).grid
-    masks = {"truth": subject.truth} | {f"rater-{rater}": mask for rater, mask in subject.raters.items()}
-    for source, mask in masks.items():
-        path = root / "derivatives" / source / name / "anat" / f"{name}_label-nerve_mask.nii.gz"
-        write_mask(path, mask, grid, f"{DESCRIPTION}, {source}")
-
-
-def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None:
-    _write_description(root, f"SYNTHETIC thigh MR neurography phantom: {spec.name}", "raw")
-    for source in ("truth", *(f"rater-{rater.name}" for rater in RATERS)):
-        _write_description(root / "derivatives" / source, f"SYNTHETIC nerve masks: {source}", "derivative")
-    raters = [rater.name for rater in RATERS]
-    header = ["participant_id", "cohort", "group", "side", "location", "lesion", *(f"minutes_{r}" for r in raters)]
-    lines = [header]
-    for row in rows:
-        facts = [f"sub-{row.id}", row.cohort, row.group, row.side, row.location, row.lesion]
-        lines.append(facts + [f"{row.minutes[rater]:.1f}" for rater in raters])
-    text = "".join("\t".join(line) + "\n" for line in lines)
-    (root / "participants.tsv").write_text(text, encoding="utf-8")
-
-
-def _write_description(folder: Path, name: str, kind: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "Name": name,
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": kind,
-        "GeneratedBy": [{"Name": "nerveseg", "Version": nerveseg.__version__}],
-    }
-    (folder / "dataset_description.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_subject(root, simulate_subject(spec, participant))

@@ -74,8 +74,15 @@ class Nerve:
         """Cross-sectional area of all parts, with what distal side branches take away and a lesion adds."""
         below = max(0.0, self.split_mm - level_mm)
         healthy = self.area_mm2 * (1.0 - 0.22 * (1.0 - np.exp(-below / 60.0)))
-        swelling = 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion.weight(level_mm)
-        return float(healthy * swelling)
+        return float(healthy * self.swelling_at(level_mm))
+
+    def lesion_weight(self, level_mm: float) -> float:
+        """0 in health, 1 in the middle of the lesion."""
+        return 0.0 if self.lesion is None else self.lesion.weight(level_mm)
+
+    def swelling_at(self, level_mm: float) -> float:
+        """Area relative to health."""
+        return 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion.weight(level_mm)
 
     def signal_gain_at(self, level_mm: float) -> float:
         """Signal relative to health."""

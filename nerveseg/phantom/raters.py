@@ -1,8 +1,8 @@
-"""Three raters and how they differ (`OS`, `BW`, `LG` of the paper; parameters assumed, see `RATERS`).
+"""Three raters and how they differ (`OS`, `BW`, `LG` of the paper; parameters calibrated, see docs/phantom.md).
 
 A rater's outline is the true one moved outward by the rater's bias plus smooth noise, larger where the image shows
-little contrast. Gross events come on top, more often in patients: a thin distal branch is lost, an end of the stack
-is left undrawn, a vein near the nerve is taken for nerve.
+little contrast. Gross events come on top, more often in patients and in those whose nerve is hard to see: a thin distal
+branch is lost, an end of the stack is left undrawn, a vein is taken for nerve, sooner a near one than a far one.
 """
 
 from __future__ import annotations
@@ -11,56 +11,53 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from scipy import ndimage
 
-from nerveseg.types import Image, Mask, SpacingMm
+from nerveseg.phantom.outline import Outline, VeinTrack, vein_mask
+from nerveseg.types import Mask, SpacingMm
 
-NOISE_LENGTH_MM = 2.5
+NOISE_LENGTH_MM = 2.0
 """Correlation length of the outline's error in the plane."""
 NOISE_LENGTH_SLICES = 0.7
 """The same along the stack."""
+TREMOR_SHARE = 0.5
+"""Share of its variance that changes from voxel to voxel: raters paint voxels."""
+VEIN_REACH_MM = 15.0
+"""Distance from the nerve at which a vein is a third as tempting as beside it (assumed)."""
 
 
 @dataclass(frozen=True)
 class Rater:
-    """One rater.
+    """One rater; pairs are for volunteers and patients.
 
     Attributes:
         name: Initials.
-        bias_mm: Mean outward shift of the outline, (volunteers, patients).
-        event_rate: Chance of a gross event per subject, (volunteers, patients).
+        bias_mm: Mean outward shift of the outline.
+        noise: Outline noise relative to the subject's.
+        event_rate: Chance of a gross event per subject of usual difficulty.
+        event_size: Length of gross events relative to the usual.
     """
 
     name: str
     bias_mm: tuple[float, float]
+    noise: tuple[float, float]
     event_rate: tuple[float, float]
+    event_size: tuple[float, float]
 
 
 RATERS = (
-    Rater("OS", (-0.06, -0.05), (0.0, 0.08)),
-    Rater("BW", (0.17, 0.05), (0.0, 0.10)),
-    Rater("LG", (-0.05, 0.0), (0.10, 0.15)),
+    Rater("OS", (-0.06, -0.05), (1.0, 0.90), (0.0, 0.17), (1.0, 0.8)),
+    Rater("BW", (0.20, 0.06), (1.0, 0.97), (0.0, 0.18), (1.0, 1.3)),
+    Rater("LG", (-0.05, 0.0), (1.0, 1.21), (0.10, 0.26), (1.7, 1.35)),
 )
 
-
-@dataclass(frozen=True)
-class Outline:
-    """What there is to draw, and what there is to confuse it with.
-
-    Attributes:
-        distance_mm: Signed distance to the true outline, averaged through the slice.
-        branch: The peroneal part below the split.
-        near_veins: Veins beside the nerve.
-        spacing_mm: Voxel spacing.
-        split_first: Number of slices from the distal end that show two nerves.
-    """
-
-    distance_mm: Float32[np.ndarray[Any, Any], "x y z"]
-    branch: Bool[np.ndarray[Any, Any], "x y z"]
-    near_veins: Bool[np.ndarray[Any, Any], "x y z"]
-    spacing_mm: SpacingMm
-    split_first: int
+NOISE_MM = (0.34, 0.405)
+"""Median standard deviation of the outline's error at a border of usual contrast."""
+NOISE_LOG_SD = (0.08, 0.35)
+"""How it varies over subjects."""
+BIAS_SD_MM = (0.08, 0.25)
+"""Standard deviation of a rater's bias over subjects."""
 
 
 @dataclass(frozen=True)
@@ -71,101 +68,79 @@ class Difficulty:
         patient: Whether the rates for patients hold.
         noise_mm: Standard deviation of the outline's error.
         bias_sd_mm: Standard deviation of a rater's bias over subjects.
+        relative: Noise relative to the usual subject of the cohort.
     """
 
     patient: bool
     noise_mm: float
     bias_sd_mm: float
+    relative: float = 1.0
 
 
 def draw_difficulty(rng: np.random.Generator, patient: bool, noise_scale: float) -> Difficulty:
-    """Draw one subject's difficulty; `noise_scale` scales the outline errors (1: as measured on the paper's grid)."""
-    median_mm, log_sd, bias_sd_mm = (0.32, 0.35, 0.16) if patient else (0.24, 0.12, 0.07)
-    noise_mm = float(median_mm * np.exp(log_sd * rng.standard_normal()))
-    return Difficulty(patient, noise_scale * noise_mm, noise_scale * bias_sd_mm)
+    """Draw one subject's difficulty; `noise_scale` scales the outline errors (1: calibrated on the paper's grid)."""
+    relative = float(np.exp(NOISE_LOG_SD[patient] * rng.standard_normal()))
+    return Difficulty(patient, noise_scale * NOISE_MM[patient] * relative, noise_scale * BIAS_SD_MM[patient], relative)
 
 
-def rate(outline: Outline, image: Image, rater: Rater, difficulty: Difficulty, rng: np.random.Generator) -> Mask:
-    """One rater's mask.
+def rate(outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.Generator) -> Mask:
+    """One rater's mask, on the grid of the whole scan.
 
     Args:
-        outline: The truth and its surroundings.
-        image: What the rater saw.
+        outline: The truth, how well it is seen, and its surroundings.
         rater: Who draws.
         difficulty: The subject's.
         rng: Generator of this subject and rater.
     """
-    box = _box(outline)
     bias_mm = rater.bias_mm[difficulty.patient] + difficulty.bias_sd_mm * rng.standard_normal()
-    noise = _smooth_noise(rng, outline.distance_mm[box].shape, outline.spacing_mm)
-    shift_mm = bias_mm + difficulty.noise_mm * _uncertainty(image[box], outline.distance_mm[box]) * noise
-    mask = np.zeros(outline.distance_mm.shape, dtype=bool)
-    mask[box] = outline.distance_mm[box] < shift_mm
-    if rng.random() < rater.event_rate[difficulty.patient]:
-        mask = _gross_event(mask, outline, rng)
-    return mask
+    noise_mm = rater.noise[difficulty.patient] * difficulty.noise_mm
+    noise = _outline_noise(rng, outline.distance_mm.shape, outline.grid.spacing_mm)
+    drawn = outline.distance_mm < np.float32(bias_mm) + np.float32(noise_mm) * outline.uncertainty * noise
+    chance = rater.event_rate[difficulty.patient] * min(difficulty.relative, 2.0)
+    if rng.random() >= chance:
+        return np.asarray(outline.whole(drawn))
+    return _gross_event(drawn, outline, difficulty.patient, rater.event_size[difficulty.patient], rng)
 
 
-def _box(outline: Outline) -> tuple[slice, slice, slice]:
-    """The part of the plane within 6 mm of the nerve, whole along the stack."""
-    near = np.asarray((outline.distance_mm < 6.0).any(axis=2))
-    spans = [np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))]
-    x, y = (slice(int(s[0]), int(s[-1]) + 1) if s.size else slice(0, 1) for s in spans)
-    return x, y, slice(None)
-
-
-def _smooth_noise(
+def _outline_noise(
     rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: SpacingMm
 ) -> Float32[np.ndarray[Any, Any], "x y z"]:
-    """Gaussian field of unit variance."""
+    """Gaussian field of unit variance: smooth, with a share that is not."""
     sigma = (NOISE_LENGTH_MM / spacing_mm[0], NOISE_LENGTH_MM / spacing_mm[1], NOISE_LENGTH_SLICES)
     padding = [int(np.ceil(3 * s)) for s in sigma]
     white = rng.standard_normal([n + 2 * p for n, p in zip(shape, padding, strict=True)], dtype=np.float32)
     smooth = ndimage.gaussian_filter(white, sigma, mode="wrap", truncate=3.0)
-    inner = smooth[tuple(slice(p, p + n) for n, p in zip(shape, padding, strict=True))]
-    return np.asarray(inner / smooth.std(), dtype=np.float32)
+    inner = smooth[tuple(slice(p, p + n) for n, p in zip(shape, padding, strict=True))] / smooth.std()
+    tremor = rng.standard_normal(shape, dtype=np.float32)
+    return np.asarray(np.sqrt(1 - TREMOR_SHARE) * inner + np.sqrt(TREMOR_SHARE) * tremor, dtype=np.float32)
 
 
-def _uncertainty(image: Image, distance_mm: Image) -> Float32[np.ndarray[Any, Any], "x y z"]:
-    """Outline error relative to its mean: half the usual at sharp borders, up to twice where the border is faint."""
-    gradient = np.hypot(ndimage.gaussian_filter1d(image, 1.0, 0, 1), ndimage.gaussian_filter1d(image, 1.0, 1, 1))
-    gradient = ndimage.gaussian_filter(gradient, (1.5, 1.5, 0.5))
-    border = np.abs(distance_mm) < 1.0
-    if not border.any():
-        return np.ones_like(distance_mm)
-    factor = np.clip(np.sqrt(np.median(gradient[border]) / (gradient + 1e-3)), 0.5, 2.0)
-    return np.asarray(factor / factor[border].mean(), dtype=np.float32)
-
-
-def _gross_event(mask: Mask, outline: Outline, rng: np.random.Generator) -> Mask:
-    """One of the events that are possible in this subject."""
-    possible = ["end"]
-    if outline.branch.any():
-        possible.append("branch")
-    if outline.near_veins.any():
-        possible.append("vein")
-    event = possible[rng.integers(len(possible))]
-    slices = mask.shape[2]
+def _gross_event(drawn: Any, outline: Outline, patient: bool, size: float, rng: np.random.Generator) -> Mask:
+    """One of the events that this subject's anatomy offers; volunteers' nerves are only confused with a vein beside."""
+    tracks = [track for track in outline.veins if patient or track.beside]
+    temptation = np.array([_temptation(track) for track in tracks])
+    offers = {"vein": min(1.2, temptation.sum())}
+    if patient:
+        offers |= {"end": 1.0, "branch": 1.5 if outline.branch.any() else 0.0}
+    weights = np.array(list(offers.values()))
+    event = list(offers)[rng.choice(len(offers), p=weights / weights.sum())]
+    slices = drawn.shape[2]
     if event == "branch":
-        return _without_branch(mask, outline, rng)
+        lost = max(1, round(outline.split_first * rng.uniform(0.6, 1.0) * min(size, 1.0)))
+        kept = drawn & ~(outline.branch & (np.arange(slices) < lost))
+        return np.asarray(outline.whole(kept))
     if event == "end":
-        missing = max(1, round(slices * rng.uniform(0.05, 0.33)))
-        undrawn = slice(0, missing) if rng.random() < 0.5 else slice(slices - missing, slices)
-        mask = mask.copy()
-        mask[:, :, undrawn] = False
-        return mask
-    length = max(2, round(slices * rng.uniform(0.15, 0.5)))
-    levels = np.flatnonzero(outline.near_veins.any(axis=(0, 1)))
-    first = int(rng.choice(levels))
-    span = slice(max(0, first - length // 2), first + (length + 1) // 2)
-    mask = mask.copy()
-    mask[:, :, span] |= outline.near_veins[:, :, span]
-    return mask
+        missing = max(1, round(slices * size * rng.uniform(0.12, 0.4)))
+        undrawn = np.arange(slices) < missing if rng.random() < 0.5 else np.arange(slices) >= slices - missing
+        return np.asarray(outline.whole(drawn & ~undrawn))
+    track = tracks[rng.choice(len(temptation), p=temptation / temptation.sum())]
+    length = max(2, round(slices * size * rng.uniform(0.25, 0.6)))
+    middle = int(rng.choice(np.flatnonzero(track.radius_mm)))
+    first = max(0, min(middle - length // 2, slices - length))
+    return np.asarray(outline.whole(drawn) | vein_mask(track, outline.grid, first, first + length))
 
 
-def _without_branch(mask: Mask, outline: Outline, rng: np.random.Generator) -> Mask:
-    """Lose the peroneal nerve from somewhere below the split to the distal end."""
-    last = max(1, round(outline.split_first * rng.uniform(0.6, 1.0)))
-    kept = mask.copy()
-    kept[:, :, :last] &= ~outline.branch[:, :, :last]
-    return kept
+def _temptation(track: VeinTrack) -> float:
+    """How easily a vein is taken for nerve: the nearer the likelier."""
+    seen = track.radius_mm > 0
+    return float(np.exp(-track.gap_mm[seen] / VEIN_REACH_MM).mean()) if seen.any() else 0.0

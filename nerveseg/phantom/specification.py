@@ -37,8 +37,16 @@ class CohortSpec(BaseModel):
         field_centre_mm: Middle of the field of view from the femur's axis (lateral, anterior).
         field_jitter_mm: Standard deviation of that over subjects.
         noise: Noise of each receiver component relative to healthy muscle.
-        shading_sd: Standard deviation of the logarithm of the coil's sensitivity.
-        rater_noise_scale: Scale of the raters' outline errors.
+        shading_sd: Standard deviation of the logarithm of the coil's sensitivity, beside the coil's own profile.
+        coil: Strength of the profile of the knee coil (distal stacks) and of the surface coil (others); 0 is none.
+        motion: Scale of the motion ghosts; 1 is 5 % of the signal in patients, 1.5 % in volunteers.
+        distortion_mm: Displacement at the edge of the field of view in patients, a third of it in volunteers.
+        nerve_muscle_contrast: Scale of the difference between nerve fascicles and muscle.
+        nerve_vein_contrast: Excess of the veins beside the nerve over its fascicles, relative to these.
+        fat_suppressed_mm: In-plane spacing of the fat-suppressed channel; without it there is none.
+        repeats: Subjects who are scanned twice: half of them volunteers, half patients.
+        rater_noise_scale: Scale of the raters' outline errors; 1 is calibrated on the paper's grid.
+        raters_only: Masks without images, for calibration: the same masks in a fraction of the time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,20 +65,29 @@ class CohortSpec(BaseModel):
     field_jitter_mm: float = Field(default=3.0, ge=0)
     noise: float = Field(default=0.15, ge=0)
     shading_sd: float = Field(default=0.12, ge=0)
-    rater_noise_scale: float = Field(default=1.6, ge=0)
+    coil: float = Field(default=0.0, ge=0)
+    motion: float = Field(default=0.0, ge=0)
+    distortion_mm: float = Field(default=0.0, ge=0, le=5)
+    nerve_muscle_contrast: float = Field(default=1.0, gt=0)
+    nerve_vein_contrast: float = Field(default=0.25, ge=0)
+    fat_suppressed_mm: Positive | None = None
+    repeats: Count = 0
+    rater_noise_scale: float = Field(default=1.0, ge=0)
+    raters_only: bool = False
 
 
 @dataclass(frozen=True)
 class Participant:
-    """One row of participants.tsv.
+    """One row of participants.tsv: one scan of one thigh.
 
     Attributes:
         id: Without `sub-`.
         cohort: `volunteer` or `patient`.
-        group: Subjects that must stay in one fold share it; here everyone is alone.
+        group: Scans that must stay in one fold share it: the id of the person's first scan.
         side: Which thigh.
         location: Which part of it the stack shows.
-        lesion: Stretch of the nerve that is swollen.
+        lesion: Stretch of the nerve that is swollen (focal, extended), or only brighter without change of shape
+            (signal; the paper's Figure 5).
         minutes: Simulated drawing time per rater.
     """
 
@@ -79,15 +96,22 @@ class Participant:
     group: str
     side: Literal["left", "right"]
     location: Location
-    lesion: Literal["none", "focal", "extended"]
+    lesion: Literal["none", "focal", "extended", "signal"]
     minutes: dict[str, float]
+
+    @property
+    def repeat_of(self) -> str | None:
+        """The first scan of the same thigh, where this is the second."""
+        return self.group if self.group != self.id else None
 
 
 def participants(spec: CohortSpec) -> list[Participant]:
-    """The cohort's participants: volunteers V01.., then patients P01.. by location."""
-    rows = [_participant(spec, f"V{number:02d}", "medial") for number in range(1, spec.volunteers + 1)]
+    """The cohort's participants: volunteers V01.., patients P01.. by location, then second scans (V01r, P01r, ..)."""
     locations = [location for location in LOCATIONS for _ in range(spec.patients.get(location, 0))]
-    return rows + [_participant(spec, f"P{number:02d}", location) for number, location in enumerate(locations, 1)]
+    people: list[tuple[str, Location]] = [(f"V{number:02d}", "medial") for number in range(1, spec.volunteers + 1)]
+    people += [(f"P{number:02d}", location) for number, location in enumerate(locations, 1)]
+    first = [_participant(spec, identifier, identifier, location) for identifier, location in people]
+    return first + [_participant(spec, f"{row.id}r", row.id, row.location) for row in _scanned_twice(spec, first)]
 
 
 def subject_generator(spec: CohortSpec, identifier: str, purpose: str) -> np.random.Generator:
@@ -96,20 +120,38 @@ def subject_generator(spec: CohortSpec, identifier: str, purpose: str) -> np.ran
     return np.random.default_rng(np.random.SeedSequence([spec.seed, *words]))
 
 
-def _participant(spec: CohortSpec, identifier: str, location: Location) -> Participant:
-    rng = subject_generator(spec, identifier, "participant")
+def _scanned_twice(spec: CohortSpec, rows: list[Participant]) -> list[Participant]:
+    volunteers = [row for row in rows if row.cohort == "volunteer"][: spec.repeats // 2]
+    patients = [row for row in rows if row.cohort == "patient"][: spec.repeats - len(volunteers)]
+    return volunteers + patients
+
+
+def _participant(spec: CohortSpec, identifier: str, person: str, location: Location) -> Participant:
+    rng = subject_generator(spec, person, "participant")
     patient = identifier.startswith("P")
-    diligence = rng.standard_normal()
-    minutes = {
-        rater: round(float(max(5.0, mean + sd * (0.6 * diligence + 0.8 * rng.standard_normal()))), 1)
-        for rater, (mean, sd) in MINUTES.items()
-    }
+    side: Literal["left", "right"] = "left" if rng.random() < 0.5 else "right"
+    kind = rng.random()
     return Participant(
         id=identifier,
         cohort="patient" if patient else "volunteer",
-        group=identifier,
-        side="left" if rng.random() < 0.5 else "right",
+        group=person,
+        side=side,
         location=location,
-        lesion=("focal" if rng.random() < 0.5 else "extended") if patient else "none",
-        minutes=minutes,
+        lesion=_lesion(kind) if patient else "none",
+        minutes=_minutes(subject_generator(spec, identifier, "minutes")),
     )
+
+
+def _lesion(kind: float) -> Literal["focal", "extended", "signal"]:
+    """Two in five focal, two in five extended, one in five without change of shape (assumed)."""
+    if kind < 0.8:
+        return "focal" if kind < 0.4 else "extended"
+    return "signal"
+
+
+def _minutes(rng: np.random.Generator) -> dict[str, float]:
+    diligence = rng.standard_normal()
+    return {
+        rater: round(float(max(5.0, mean + sd * (0.6 * diligence + 0.8 * rng.standard_normal()))), 1)
+        for rater, (mean, sd) in MINUTES.items()
+    }

@@ -90,3 +90,9 @@ class Thigh:
         """Centre of the (tibial part of the) nerve."""
         lateral, anterior = interpolate(SCIATIC, level_mm)
         return self.from_atlas(lateral + self.nerve_shift_mm[0], anterior + self.nerve_shift_mm[1], level_mm)
+
+    def near_vein_centre_mm(self, vein: NearVein, level_mm: float) -> tuple[float, float]:
+        """Centre of a vein beside the nerve."""
+        lateral, anterior = vein.offset_mm(self.nerve, level_mm)
+        centre_l, centre_a = self.nerve_centre_mm(level_mm)
+        return centre_l + lateral, centre_a + anterior

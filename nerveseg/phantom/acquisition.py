@@ -1,0 +1,116 @@
+"""What the scanner makes of a noise-free picture: point spread, coil, motion ghosts, Rician noise.
+
+A knee coil encloses the leg and fades towards its ends; a surface coil lies behind the thigh and fades with depth.
+Motion throws faint copies of the leg along the phase-encoding direction (anterior-posterior), more in patients, who
+lie less still (paper, section 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from scipy import ndimage
+
+from nerveseg.phantom.fields import Plane, WaveField
+from nerveseg.phantom.grid import ScanGrid
+from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
+
+MUSCLE_UNITS = 100.0
+"""Image units of healthy muscle where the coil's sensitivity is 1."""
+
+GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}
+"""Median strength of the ghosts relative to the picture (assumed)."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """One scan's coil, noise and motion.
+
+    Attributes:
+        knee_coil: Knee coil, or else surface coil.
+        coil: Strength of its profile; 0 is a uniform coil.
+        middle_mm: Level of the coil's middle.
+        half_length_mm: Distance at which the knee coil has fallen to 1/e.
+        shading: Departures from the profile.
+        shading_sd: Standard deviation of their logarithm.
+        noise: Standard deviation of the noise in each of the two receiver components.
+        ghost: Strength of the motion ghosts relative to the picture.
+        ghost_mm: Their distance.
+        ghost_phase: Phase of the movement.
+    """
+
+    knee_coil: bool
+    coil: float
+    middle_mm: float
+    half_length_mm: float
+    shading: WaveField
+    shading_sd: float
+    noise: float
+    ghost: float
+    ghost_mm: float
+    ghost_phase: float
+
+    def sensitivity(self, grid: ScanGrid, number: int) -> Plane:
+        """Sensitivity over one slice, 1 near the nerve in the middle of the coil."""
+        lateral, anterior = grid.axes_mm(number)
+        level_mm = float(grid.levels_mm[number])
+        logarithm = self.shading_sd * self.shading.plane(lateral, anterior, level_mm)
+        if self.coil:
+            logarithm += np.float32(self.coil) * self._profile(lateral[:, None], anterior[None, :], level_mm)
+        return np.exp(logarithm)
+
+    def _profile(self, lateral_mm: Any, anterior_mm: Any, level_mm: float) -> Plane:
+        along = ((level_mm - self.middle_mm) / self.half_length_mm) ** 2
+        if self.knee_coil:
+            return np.asarray((lateral_mm**2 + anterior_mm**2) / 80.0**2 * 0.3 - along, dtype=np.float32)
+        profile = -(anterior_mm + 45.0) / 70.0 - ((lateral_mm + 10.0) / 110.0) ** 2 - 0.3 * along
+        return np.asarray(profile, dtype=np.float32)
+
+
+def draw_acquisition(spec: CohortSpec, participant: Participant) -> Acquisition:
+    """Draw one scan's coil, noise and motion."""
+    rng = subject_generator(spec, participant.id, "acquisition")
+    half_mm = spec.slices * spec.spacing_mm[2] / 2
+    return Acquisition(
+        knee_coil=participant.location == "distal",
+        coil=spec.coil * float(np.exp(rng.normal(0.0, 0.25))),
+        middle_mm=spec.stack_centre_mm[participant.location] + float(rng.normal(0.0, 10.0)),
+        half_length_mm=1.4 * half_mm,
+        shading=WaveField.draw(rng, (70.0, 70.0, 120.0), 8),
+        shading_sd=spec.shading_sd,
+        noise=spec.noise,
+        ghost=spec.motion * GHOST_SHARE[participant.cohort] * float(np.exp(rng.normal(0.0, 0.5))),
+        ghost_mm=float(rng.uniform(20.0, 60.0)),
+        ghost_phase=float(rng.uniform(0, 2 * np.pi)),
+    )
+
+
+def acquire(
+    picture: Float32[np.ndarray[Any, Any], "x y z"], scan: Acquisition, grid: ScanGrid, rng: np.random.Generator
+) -> Float32[np.ndarray[Any, Any], "x y z"]:
+    """Point spread, coil, ghosts and noise; slice by slice, in place.
+
+    Args:
+        picture: Noise-free signal relative to healthy muscle.
+        scan: Coil, noise, motion.
+        grid: The picture's.
+        rng: For the noise.
+    """
+    for number in range(picture.shape[2]):
+        seen = ndimage.gaussian_filter(picture[:, :, number], 0.35)
+        seen *= scan.sensitivity(grid, number)
+        real = _with_ghosts(seen, scan, grid.spacing_mm[1], number) if scan.ghost else seen
+        real = real + scan.noise * rng.standard_normal(seen.shape, dtype=np.float32)
+        imaginary = scan.noise * rng.standard_normal(seen.shape, dtype=np.float32)
+        picture[:, :, number] = MUSCLE_UNITS * np.hypot(real, imaginary)
+    return picture
+
+
+def _with_ghosts(seen: Plane, scan: Acquisition, step_mm: float, number: int) -> Plane:
+    """Two copies, shifted along the phase-encoding direction and wrapped round; of either sign, as the phase has it."""
+    shift = max(1, round(scan.ghost_mm / step_mm))
+    strength = np.float32(scan.ghost * np.sin(scan.ghost_phase + 2.4 * number))
+    return np.asarray(seen + strength * (np.roll(seen, shift, axis=1) - np.roll(seen, -shift, axis=1)))

@@ -1,0 +1,95 @@
+"""Where a scan's voxels lie in the thigh, with the distortion that a scanner adds away from its isocentre.
+
+Gradients and field are least true far from the isocentre, so a voxel shows a place somewhat nearer or farther than its
+coordinates say. Image, truth and raters' masks share the distortion: nobody sees the undistorted thigh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from nerveseg.phantom.fields import Axis
+from nerveseg.types import SpacingMm
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of voxels of every slice: first and behind the last, along x and y."""
+
+    x: tuple[int, int]
+    y: tuple[int, int]
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        """Into an array of a whole slice."""
+        return slice(*self.x), slice(*self.y)
+
+
+@dataclass(frozen=True)
+class ScanGrid:
+    """One scan's grid in the thigh's coordinates.
+
+    Attributes:
+        lateral_mm: Lateral coordinate of every column of every slice.
+        anterior_mm: Anterior coordinate of every row of every slice.
+        levels_mm: Level of every slice above the popliteal crease; rises with the slice number (RAS).
+        spacing_mm: Voxel spacing.
+        thickness_mm: Over which a slice averages.
+        sub_slices: Planes that stand for that average.
+    """
+
+    lateral_mm: Float64[np.ndarray[Any, Any], "z x"]
+    anterior_mm: Float64[np.ndarray[Any, Any], "z y"]
+    levels_mm: Float64[np.ndarray[Any, Any], " z"]
+    spacing_mm: SpacingMm
+    thickness_mm: float
+    sub_slices: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along x, y, z."""
+        return self.lateral_mm.shape[1], self.anterior_mm.shape[1], len(self.levels_mm)
+
+    def axes_mm(self, number: int) -> tuple[Axis, Axis]:
+        """Lateral and anterior coordinates of one slice."""
+        return self.lateral_mm[number], self.anterior_mm[number]
+
+    def planes_mm(self, number: int) -> Axis:
+        """Levels of the planes that make one slice."""
+        offsets = (np.arange(self.sub_slices) + 0.5) / self.sub_slices - 0.5
+        return np.asarray(self.levels_mm[number] + offsets * self.thickness_mm)
+
+    def crop(self, box: Box) -> ScanGrid:
+        """The same grid within a box."""
+        x, y = box.index
+        return ScanGrid(
+            self.lateral_mm[:, x], self.anterior_mm[:, y], self.levels_mm, self.spacing_mm, self.thickness_mm,
+            self.sub_slices,
+        )  # fmt: skip
+
+    def voxel(self, number: int, lateral_mm: float, anterior_mm: float) -> tuple[float, float]:
+        """Indices of a place in a slice; beyond the field of view it is the edge."""
+        lateral, anterior = self.axes_mm(number)
+        columns, rows = np.arange(len(lateral), dtype=float), np.arange(len(anterior), dtype=float)
+        if lateral[0] > lateral[-1]:
+            lateral, columns = lateral[::-1], columns[::-1]
+        return float(np.interp(lateral_mm, lateral, columns)), float(np.interp(anterior_mm, anterior, rows))
+
+
+def distorted(positions_mm: Axis, levels_mm: Axis, half_field_mm: float, half_stack_mm: float, edge_mm: float) -> Any:
+    """Positions that a scanner takes for `positions_mm`, for every level; (level, position).
+
+    Args:
+        positions_mm: From the isocentre.
+        levels_mm: From the isocentre.
+        half_field_mm: Distance at which, at the end of the stack, the displacement is `edge_mm`.
+        half_stack_mm: Distance of that end.
+        edge_mm: Greatest displacement.
+    """
+    apart = positions_mm / half_field_mm
+    away = (levels_mm / max(half_stack_mm, 1e-6))[:, None] ** 2
+    return positions_mm + edge_mm * apart * (apart**2 + away) / 2.0

@@ -1,0 +1,158 @@
+"""What there is to draw, how well it is seen, and what it can be confused with.
+
+The uncertainty of an outline follows from the noise-free picture: a border is where it seems to be within a distance
+that grows as the local contrast falls. It is computed in the nerve's surroundings only, in the same way with and
+without an image, so that masks made for calibration are those of the whole simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nerveseg.phantom.acquisition import Acquisition
+from nerveseg.phantom.anatomy import cut, nerve_box, nerve_in
+from nerveseg.phantom.atlas import VESSELS, interpolate
+from nerveseg.phantom.fields import Plane
+from nerveseg.phantom.grid import Box, ScanGrid
+from nerveseg.phantom.population import Person
+from nerveseg.phantom.signal import render
+from nerveseg.phantom.thigh import Thigh
+from nerveseg.phantom.tissues import T2
+from nerveseg.types import Mask
+
+SURROUNDINGS_MM = 15.0
+"""Margin around the nerve's centres within which outlines are drawn."""
+
+SHARP_PER_MM = 1.3
+"""Contrast, in signal of healthy muscle per millimetre, at which the uncertainty is 1 (typical of the volunteers)."""
+
+CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
+
+InBox = Float32[np.ndarray[Any, Any], "bx by z"]
+
+
+@dataclass(frozen=True)
+class VeinTrack:
+    """A vein through the stack.
+
+    Attributes:
+        centre_mm: Lateral and anterior coordinate per slice.
+        radius_mm: Per slice; 0 where there is none.
+        gap_mm: From the nerve's centre per slice.
+        beside: One of the veins that accompany the nerve.
+    """
+
+    centre_mm: Float64[np.ndarray[Any, Any], "z 2"]
+    radius_mm: Float64[np.ndarray[Any, Any], " z"]
+    gap_mm: Float64[np.ndarray[Any, Any], " z"]
+    beside: bool
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The nerve in one scan; arrays are of the box around it.
+
+    Attributes:
+        grid: The whole scan's.
+        box: Where the arrays lie in it.
+        distance_mm: Signed distance to the true outline, averaged through the slice.
+        uncertainty: Error of an outline there, relative to a border of usual contrast.
+        peroneal: Where the peroneal part is the nearer one.
+        split_first: Number of slices from the distal end that show two nerves.
+        veins: What can be taken for nerve.
+    """
+
+    grid: ScanGrid
+    box: Box
+    distance_mm: InBox
+    uncertainty: InBox
+    peroneal: Bool[np.ndarray[Any, Any], "bx by z"]
+    split_first: int
+    veins: tuple[VeinTrack, ...]
+
+    def whole(self, part: NDArray[Any]) -> Any:
+        """An array of the box as one of the whole scan, with zeros around it."""
+        array = np.zeros(self.grid.shape, dtype=part.dtype)
+        array[self.box.index] = part
+        return array
+
+    @property
+    def truth(self) -> Mask:
+        """Voxels that are at least half nerve."""
+        return np.asarray(self.whole(self.distance_mm < 0))
+
+    @property
+    def branch(self) -> Bool[np.ndarray[Any, Any], "bx by z"]:
+        """The peroneal side below the split."""
+        return self.peroneal & (np.arange(self.peroneal.shape[2]) < self.split_first)
+
+
+def outline_of(person: Person, grid: ScanGrid, scan: Acquisition) -> Outline:
+    """Everything that decides what a rater draws."""
+    box = _stack_box(person.thigh, grid)
+    near = grid.crop(box)
+    distance_mm, uncertainty = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
+    peroneal = np.zeros(near.shape, bool)
+    for number in range(len(grid.levels_mm)):
+        axes_mm, planes_mm = near.axes_mm(number), near.planes_mm(number)
+        for plane_mm in planes_mm:
+            section = nerve_in(person.thigh, *axes_mm, float(plane_mm))
+            distance_mm[:, :, number] += section.distance_mm / np.float32(len(planes_mm))
+        peroneal[:, :, number] = section.peroneal > 0
+        contrast = _contrast_per_mm(person, near, number) * scan.sensitivity(near, number)
+        uncertainty[:, :, number] = np.clip(np.sqrt(SHARP_PER_MM / (contrast + 1e-3)), 0.6, 2.2)
+    split_first = int((grid.levels_mm < person.thigh.nerve.split_mm).sum())
+    veins = tuple(_tracks(person.thigh, grid))
+    return Outline(grid, box, distance_mm, uncertainty, peroneal, split_first, veins)
+
+
+def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
+    """The nerve's surroundings in all slices."""
+    boxes = [nerve_box(thigh, *grid.axes_mm(n), float(z), SURROUNDINGS_MM) for n, z in enumerate(grid.levels_mm)]
+    x, y = ([(b.x, b.y)[axis] for b in boxes] for axis in (0, 1))
+    return Box((min(s[0] for s in x), max(s[1] for s in x)), (min(s[0] for s in y), max(s[1] for s in y)))
+
+
+def _contrast_per_mm(person: Person, grid: ScanGrid, number: int) -> Plane:
+    """Slope of the noise-free picture at the scale of a millimetre."""
+    level_mm, axes_mm = float(grid.levels_mm[number]), grid.axes_mm(number)
+    section = cut(person.thigh, *axes_mm, level_mm)
+    gain = person.thigh.nerve.signal_gain_at(level_mm)
+    step_mm = grid.spacing_mm[0]
+    picture = render(section, person.look, gain, person.thigh.fat_bed_mm, axes_mm, level_mm, step_mm, [T2])[0]
+    sigma = 0.6 / step_mm
+    slopes = [ndimage.gaussian_filter1d(picture, max(sigma, 0.6), axis, 1) / step_mm for axis in (0, 1)]
+    return np.asarray(ndimage.gaussian_filter(np.hypot(*slopes), 2.0 * sigma), dtype=np.float32)
+
+
+def _tracks(thigh: Thigh, grid: ScanGrid) -> list[VeinTrack]:
+    nerve = np.array([thigh.nerve_centre_mm(float(level)) for level in grid.levels_mm])
+    tracks = []
+    for vein in thigh.near_veins:
+        centre = np.array([thigh.near_vein_centre_mm(vein, float(level)) for level in grid.levels_mm])
+        tracks.append((centre, np.full(len(centre), vein.radius_mm), True))
+    for vessel in VESSELS:
+        if vessel.name in CONFUSABLE:
+            rows = [interpolate(vessel.sections, float(level)) for level in grid.levels_mm]
+            centre = np.array(
+                [thigh.from_atlas(r[0], r[1], float(z)) for r, z in zip(rows, grid.levels_mm, strict=True)]
+            )
+            radius_mm = np.array([r[2] if r[2] >= 0.5 else 0.0 for r in rows])
+            tracks.append((centre, radius_mm, False))
+    return [VeinTrack(c, r, np.linalg.norm(c - nerve, axis=1), beside) for c, r, beside in tracks]
+
+
+def vein_mask(track: VeinTrack, grid: ScanGrid, first: int = 0, behind: int | None = None) -> Mask:
+    """The voxels of a vein between two slices."""
+    mask = np.zeros(grid.shape, dtype=bool)
+    for number in range(grid.shape[2])[first:behind]:
+        lateral, anterior = grid.axes_mm(number)
+        away_l, away_a = lateral - track.centre_mm[number, 0], anterior - track.centre_mm[number, 1]
+        mask[:, :, number] = away_l[:, None] ** 2 + away_a[None, :] ** 2 < track.radius_mm[number] ** 2
+    return mask

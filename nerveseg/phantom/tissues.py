@@ -1,0 +1,120 @@
+"""What tissues look like: the signal table of two MR sequences, and one person's own departures from it.
+
+Signals are relative to healthy muscle (1). T2: TE 82 ms, TR 4690 ms, turbo spin echo without fat suppression (paper,
+2.2). TIRM: TR 4500, TE 32, TI 210 ms, fat nulled, as the authors' fat-suppressed sequence. Values of the literature are
+given where there are any; the rest is assumed and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerveseg.phantom.atlas import MUSCLES
+from nerveseg.phantom.fields import WaveField
+from nerveseg.phantom.specification import CohortSpec
+
+
+@dataclass(frozen=True)
+class MrSequence:
+    """Signal of every tissue in one sequence, relative to healthy muscle.
+
+    Attributes:
+        name: As in file names.
+        fat: Subcutaneous fat, and fat between and in muscles.
+        marrow: Fatty bone marrow.
+        bone: Cortical bone.
+        artery: Flow void.
+        fascia: Connective tissue sheets (assumed: short T2, thinner than a voxel).
+        skin: Assumed.
+        nerve_fat: Epineurial fat with its septa (assumed somewhat below fat).
+        nerve: Fascicles, relative to their T2 signal.
+        vein: Slowly flowing blood, relative to its T2 signal.
+        oedema: Gain of denervated muscle, relative to its T2 gain.
+    """
+
+    name: str
+    fat: float
+    marrow: float
+    bone: float
+    artery: float
+    fascia: float
+    skin: float
+    nerve_fat: float
+    nerve: float = 1.0
+    vein: float = 1.0
+    oedema: float = 1.0
+
+
+T2 = MrSequence("T2w", fat=6.0, marrow=5.6, bone=0.1, artery=0.15, fascia=0.8, skin=2.0, nerve_fat=4.2)
+TIRM = MrSequence(
+    "TIRM", fat=0.3, marrow=0.25, bone=0.05, artery=0.15, fascia=0.4, skin=0.8, nerve_fat=0.5, nerve=1.15, vein=1.2,
+    oedema=1.3,
+)  # fmt: skip
+"""Assumed throughout: fat nulled to a few per cent, long T2 brighter than in the T2 sequence."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What one person's tissues look like.
+
+    Attributes:
+        muscle: Signal of every muscle, in the order of `atlas.MUSCLES`.
+        oedema: Additional signal of denervated muscle where it is full, per muscle.
+        infiltration: Share of fat in denervated muscle, per muscle.
+        fascicle: Signal of healthy nerve fascicles, 1.5 to 2.6 (T2 45 to 64 ms).
+        vein: Signal of slowly flowing blood, 2 to 3.7 (T2 50 to 80 ms).
+        near_vein: Signal of the veins beside the nerve.
+        streaks: Fine fat lines in the muscles.
+        patches: Where oedema is strong.
+        fascicles: Pattern of the nerve's fascicles.
+        lobules: Pattern of the fat.
+    """
+
+    muscle: tuple[float, ...]
+    oedema: tuple[float, ...]
+    infiltration: tuple[float, ...]
+    fascicle: float
+    vein: float
+    near_vein: float
+    streaks: WaveField
+    patches: WaveField
+    fascicles: WaveField
+    lobules: WaveField
+
+
+def draw_appearance(rng: np.random.Generator, spec: CohortSpec, patient: bool) -> Appearance:
+    """Draw one person's tissues.
+
+    Args:
+        rng: The person's own generator.
+        spec: The cohort: its voxel size bounds the texture, its contrasts are knobs.
+        patient: Whether the muscles of the sciatic nerve are denervated, by a degree of 0.25 to 1 (assumed).
+    """
+    denervation = float(rng.uniform(0.25, 1.0)) if patient else 0.0
+    chronic = float(rng.beta(1.0, 2.5)) * denervation
+    muscle = tuple(float(v) for v in rng.normal(1.0, 0.07, len(MUSCLES)))
+    taken = rng.uniform(0.3, 1.4, len(MUSCLES))
+    fascicle = 1.0 + (float(np.clip(rng.normal(2.0, 0.2), 1.5, 2.6)) - 1.0) * spec.nerve_muscle_contrast
+    near_vein = rng.normal((1.0 + spec.nerve_vein_contrast) * fascicle, 0.35)
+    voxel_mm = spec.spacing_mm[0]
+    return Appearance(
+        muscle=muscle,
+        oedema=_sciatic(1.5 * denervation * taken),
+        infiltration=_sciatic(0.5 * chronic * taken),
+        fascicle=fascicle,
+        vein=float(rng.uniform(2.0, 3.7)),
+        near_vein=float(np.clip(near_vein, 2.0, 4.5)),
+        streaks=WaveField.draw(rng, (3.2, 4.5, 120.0), 96),
+        patches=WaveField.draw(rng, (8.0, 8.0, 60.0), 32),
+        fascicles=WaveField.draw(rng, (max(0.55, 0.5 * voxel_mm),) * 2 + (60.0,), 48),
+        lobules=WaveField.draw(rng, (7.0, 7.0, 25.0), 64),
+    )
+
+
+def _sciatic(values: NDArray[Any]) -> tuple[float, ...]:
+    """The value for muscles that the sciatic nerve supplies, 0 for others (vastus does not change)."""
+    return tuple(float(value) if muscle.sciatic else 0.0 for muscle, value in zip(MUSCLES, values, strict=True))
