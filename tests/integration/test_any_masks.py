@@ -13,8 +13,19 @@ from nerveseg.evaluate import main as evaluate
 pytestmark = pytest.mark.integration
 
 SHAPE, AFFINE = (32, 30, 6), np.diag([-0.5, 0.5, 4.0, 1.0])
-TABLES = {"scores.csv", "table1.csv", "table1.md", "table1.tex", "locations.csv", "like_for_like.csv", "tests.csv",
-          "quantities.csv", "agreement.csv", "times.csv"}  # fmt: skip
+TABLES = {
+    "summary.txt",
+    "scores.csv",
+    "table1.csv",
+    "table1.md",
+    "table1.tex",
+    "locations.csv",
+    "like_for_like.csv",
+    "tests.csv",
+    "quantities.csv",
+    "agreement.csv",
+    "times.csv",
+}
 
 
 def save(path, array, affine=AFFINE):
@@ -158,7 +169,7 @@ def test_the_predictions_labels_have_their_own_foreground(study):
 
 def test_a_mask_belongs_to_a_study_not_to_a_run(study, capsys):
     assert evaluate([f"run={study.root}", f"prediction={study.masks}"]) == 2
-    assert "prediction= names masks of a study's subjects" in capsys.readouterr().err
+    assert "a run has its own masks (no prediction=)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,9 @@ def test_the_console_command_is_the_module(sweep, command):
     assert "Auto-GT" in by_name.stdout
 
 
-def test_the_same_command_elsewhere_gives_the_same_numbers_and_weights(sweep, tiny_overrides, tmp_path):
+def test_the_same_command_elsewhere_gives_the_same_numbers_and_weights(sweep, command, tiny_overrides, tmp_path):
     arguments = ["fold=1", "name=t", f"output_root={tmp_path}", f"study.root={sweep.study}", *tiny_overrides]
-    in_process(*arguments)
+    command("train", *arguments)
     (again,) = tmp_path.rglob("fold-1")
     assert sha256(again / "model/weights.safetensors") == sha256(sweep.fold(1) / "model/weights.safetensors")
     for name in ("scores.csv", "metrics.csv"):
