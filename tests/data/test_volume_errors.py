@@ -1,0 +1,207 @@
+import gzip
+import math
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+from nifti_files import SHAPE, SPACING_MM, image_in, nerve, oblique, save, straight, voxels
+
+from nerveseg.data.volumes import (
+    Grid,
+    check_same_grid,
+    read_image,
+    read_image_grid,
+    read_mask,
+    write_mask,
+)
+from nerveseg.errors import GeometryError, VolumeError
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_a_truncated_file_is_named(read, keep, tmp_path):
+    array = np.random.default_rng(0).integers(0, 200, (20, 20, 20)).astype(np.uint8)
+    for name in ("x.nii", "x.nii.gz"):
+        path = save(nib.Nifti1Image(array, straight()), tmp_path / name)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(keep * len(content))])
+        with pytest.raises(VolumeError, match=rf"complete and readable.*subject: V01; path: .*{name}"):
+            read(path, subject="V01")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image at all, but long enough to be a header? " * 20])
+def test_a_file_that_is_no_nifti_is_named(content, tmp_path):
+    (tmp_path / "x.nii").write_bytes(content)
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "raw.nii.gz").write_bytes(content)
+    for name in ("x.nii", "x.nii.gz", "raw.nii.gz"):
+        with pytest.raises(VolumeError, match="complete and readable"):
+            read_image(tmp_path / name)
+
+
+def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
+    array = np.random.default_rng(0).integers(0, 200, (20, 20, 20)).astype(np.uint8)
+    path = save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii.gz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(VolumeError, match="complete and readable"):
+        read_image(path)
+
+
+def test_a_missing_file_and_another_format_are_named(tmp_path):
+    with pytest.raises(VolumeError, match=r"no such file; subject: V01; path: .*none\.nii"):
+        read_image(tmp_path / "none.nii", "V01")
+    with pytest.raises(VolumeError, match=r"NIfTI.*found: x\.mha.*remedy: convert"):
+        read_image(tmp_path / "x.mha")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6, 2), (4, 5, 6, 1, 3)])
+def test_other_dimensions_are_refused(shape, tmp_path):
+    path = save(nib.Nifti1Image(np.ones(shape, dtype=np.uint8), straight()), tmp_path / "x.nii")
+    for read in (read_image, read_mask, read_image_grid):
+        with pytest.raises(VolumeError, match="three dimensions"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_voxels_that_are_not_finite_are_counted(value, tmp_path):
+    array = voxels()
+    array[1, 2, 3] = array[2, 2, 2] = value
+    path = save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii")
+    with pytest.raises(VolumeError, match="2 voxels"):
+        read_image(path)
+    with pytest.raises(VolumeError, match="labels"):
+        read_mask(path)
+
+
+def test_an_image_of_one_value_is_refused_and_an_empty_mask_is_not(tmp_path):
+    path = save(nib.Nifti1Image(np.zeros(SHAPE, dtype=np.uint8), straight()), tmp_path / "x.nii")
+    with pytest.raises(VolumeError, match="contrast"):
+        read_image(path)
+    assert not read_mask(path).any()
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 2.0001])
+def test_values_that_are_no_labels_are_shown(value, tmp_path):
+    array = nerve().astype(np.float32)
+    array[0, 0, 0] = value
+    path = save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii")
+    with pytest.raises(VolumeError, match=f"values such as {value:g}"):
+        read_mask(path)
+
+
+def test_foreground_is_any_label_or_those_named(tmp_path):
+    labels = np.zeros(SHAPE, dtype=np.float32)
+    labels[0], labels[1], labels[2] = 1, 2, 255
+    path = save(nib.Nifti1Image(labels, straight()), tmp_path / "x.nii")
+    np.testing.assert_array_equal(read_mask(path), labels > 0)
+    np.testing.assert_array_equal(read_mask(path, foreground=(2, 255)), labels > 1)
+    assert read_mask(path).dtype == bool
+
+
+def test_colour_and_complex_voxels_are_refused(tmp_path):
+    colour = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for array in (colour, np.ones(SHAPE, dtype=np.complex64)):
+        path = save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii")
+        with pytest.raises(VolumeError, match="plain numbers"):
+            read_image(path)
+
+
+def conflicting(tmp_path):
+    """qform says 0.52 mm, sform 1 mm: the file that two common readers measure differently."""
+    image = nib.Nifti1Image(voxels(), straight())
+    image.set_qform(straight(), 1)
+    image.set_sform(np.diag([1.0, 1.0, 4.4, 1.0]), 1)
+    return save(image, tmp_path / "x.nii")
+
+
+def test_a_header_that_contradicts_itself_is_refused_unless_one_transform_is_chosen(tmp_path):
+    path = conflicting(tmp_path)
+    with pytest.raises(GeometryError, match=r"0\.52 x 0\.75 x 4\.4 mm \(qform\), 1 x 1 x 4\.4 mm \(sform\).*geometry="):
+        read_image(path)
+    np.testing.assert_allclose(read_image(path, geometry="qform").grid.ras_spacing_mm, SPACING_MM, rtol=1e-6)
+    np.testing.assert_allclose(read_image(path, geometry="sform").grid.ras_spacing_mm, (1, 1, 4.4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("geometry", ["qform", "sform"])
+def test_the_chosen_transform_orients_the_mask_and_the_file_keeps_its_header(geometry, tmp_path):
+    path = conflicting(tmp_path)
+    volume = read_image(path, geometry=geometry)
+    write_mask(tmp_path / "mask.nii", nerve(), volume.grid)
+    before, after = nib.load(path), nib.load(tmp_path / "mask.nii")
+    np.testing.assert_allclose(after.get_qform(), before.get_qform(), atol=1e-6)
+    np.testing.assert_allclose(after.get_sform(), before.get_sform(), atol=1e-6)
+    again = read_mask(tmp_path / "mask.nii", like=volume.grid, geometry=geometry)
+    np.testing.assert_array_equal(again, nerve())
+
+
+@pytest.mark.parametrize(("moved_mm", "accepted"), [(0.09, True), (0.11, False)])
+def test_transforms_may_differ_by_a_tenth_of_a_millimetre(moved_mm, accepted, tmp_path):
+    image = nib.Nifti1Image(voxels(), straight())
+    moved = straight()
+    moved[1, 3] += moved_mm
+    image.set_qform(straight(), 1)
+    image.set_sform(moved, 1)
+    path = save(image, tmp_path / "x.nii")
+    if accepted:
+        assert read_image(path).array.shape == SHAPE
+    else:
+        with pytest.raises(GeometryError, match=r"0\.11 mm apart"):
+            read_image(path)
+
+
+def test_a_transform_without_a_code_is_not_asked(tmp_path):
+    image = nib.Nifti1Image(voxels(), straight())
+    image.set_qform(np.diag([9.0, 9.0, 9.0, 1.0]), 0)
+    image.set_sform(straight(), 1)
+    assert read_image(save(image, tmp_path / "x.nii")).grid.ras_spacing_mm == pytest.approx(SPACING_MM)
+
+
+def test_a_singular_affine_is_refused(tmp_path):
+    image = nib.Nifti1Image(voxels(), straight())
+    image.set_qform(None, 0)
+    image.set_sform(np.diag([0.5, 0.0, 4.4, 1.0]), 1)
+    with pytest.raises(GeometryError, match="singular"):
+        read_image(save(image, tmp_path / "x.nii"))
+
+
+def test_masks_on_other_grids_are_refused(tmp_path):
+    like = read_image(save(image_in("RAS", oblique()), tmp_path / "image.nii")).grid
+    moved = oblique()
+    moved[0, 3] += 0.2
+    flipped = image_in("LAS", oblique(), nerve().astype(np.uint8))
+    for image, named in (
+        (nib.Nifti1Image(np.zeros((5, 6, 8), dtype=np.uint8), oblique()), r"\(5, 6, 8\).*\(5, 6, 7\)"),
+        (nib.Nifti1Image(nerve().astype(np.uint8), moved), r"0\.20 mm apart"),
+        (nib.Nifti1Image(nerve().astype(np.uint8), straight()), "mm apart"),
+        (flipped, "mm apart"),
+    ):
+        path = save(image, tmp_path / "mask.nii")
+        with pytest.raises(GeometryError, match=named + r".*subject: V01; path: .*mask\.nii"):
+            read_mask(path, like=like, subject="V01")
+
+
+def test_a_grid_read_from_the_header_is_the_grid_of_the_volume(tmp_path):
+    path = save(image_in("PIR", oblique()), tmp_path / "x.nii.gz")
+    grid, whole = read_image_grid(path), read_image(path).grid
+    np.testing.assert_array_equal(grid.affine, whole.affine)
+    assert grid.shape == whole.shape
+    check_same_grid(grid, whole, path, None)
+    assert grid.corner_distance_mm(whole) == 0
+
+
+def test_the_corner_distance_is_the_furthest_corner():
+    first = Grid((11, 11, 11), np.eye(4), None)
+    stretched = Grid((11, 11, 11), np.diag([1.1, 1.0, 1.2, 1.0]), None)
+    assert first.corner_distance_mm(stretched) == pytest.approx(math.hypot(1.0, 2.0))
+
+
+def test_real_masks_share_the_grid_of_their_image(shared_data):
+    folder = shared_data("hippocampus")
+    label = next(iter(sorted((folder / "labels").glob("*.nii*"))))
+    image = read_image(folder / "images" / label.name)
+    mask = read_mask(label, like=image.grid)
+    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(label)))
+    assert mask.sum() == (labels > 0).sum() > 0
