@@ -8,7 +8,6 @@ which, unlike "GT", that rater had no part in.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -18,6 +17,7 @@ import pandas as pd
 
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
 from nerveseg.evaluation.metrics import AnyMask, score_pair
+from nerveseg.runs import replaced
 from nerveseg.types import SpacingMm
 
 CONSENSUS = "GT"
@@ -140,13 +140,8 @@ def compare(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> p
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:
     """Write scores as CSV in full precision; nothing appears under `path` until the file is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replaced(path) as aside:
         frame[list(SCORE_COLUMNS)].to_csv(aside, index=False, lineterminator="\n")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_scores(path: Path) -> pd.DataFrame:

@@ -8,7 +8,6 @@ segmentation green, as in the paper, in tones that stay apart under red-green co
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from scipy.ndimage import binary_erosion
 
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.runs import replaced
 from nerveseg.types import Mask
 
 Slice: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
@@ -86,13 +86,8 @@ def best_slice(reference: Mask, prediction: Mask) -> int:
 
 def save_png(path: Path, rgb: Rgb) -> None:
     """Write a picture; nothing appears under `path` until it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with replaced(path) as aside:
         imsave(aside, rgb, format="png")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _grey(image: Slice, window: tuple[float, float] | None) -> UInt8[np.ndarray[Any, Any], "x y"]:
