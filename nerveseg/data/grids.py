@@ -1,6 +1,8 @@
 """Voxel grids: the way from a file's array to RAS order and back, and whether two grids are the same.
 
 A grid is reoriented (never resampled) to the closest canonical RAS order, so that slices are axial along axis 2.
+ITK (MetaImage, NRRD) and DICOM point to the left and to posterior where RAS points to the right and to anterior: the
+same grid has both signs changed, which is exact.
 """
 
 from __future__ import annotations
@@ -20,9 +22,42 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from nerveseg.errors import GeometryError
-from nerveseg.types import Affine, SpacingMm
+from nerveseg.types import Affine, Image, SpacingMm
 
 CORNER_TOLERANCE_MM = 0.1
+
+
+@dataclass(frozen=True)
+class ItkFrame:
+    """Where an ITK image lies: left-posterior-superior, which is neither NIfTI's RAS nor a product of matrices.
+
+    Attributes:
+        spacing_mm: Distance between voxel centres along the file's axes.
+        origin_mm: Centre of the first voxel.
+        direction: Unit vectors of the axes, the columns of a 3 x 3 matrix, row by row.
+    """
+
+    spacing_mm: tuple[float, ...]
+    origin_mm: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    @property
+    def affine(self) -> Affine:
+        """The voxel-to-millimetre matrix in RAS."""
+        affine = np.eye(4)
+        affine[:3, :3] = np.reshape(self.direction, (3, 3)) * self.spacing_mm
+        affine[:3, 3] = self.origin_mm
+        affine[:2] *= -1
+        return affine
+
+    @classmethod
+    def of_affine(cls, affine: Affine) -> ItkFrame:
+        """The frame of a grid whose file was no ITK image."""
+        lps = np.array(affine, dtype=np.float64)
+        lps[:2] *= -1
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        direction = (lps[:3, :3] / spacing).ravel()
+        return cls(*(tuple(map(float, values)) for values in (spacing, lps[:3, 3], direction)))
 
 
 @dataclass(frozen=True)
@@ -32,12 +67,15 @@ class Grid:
     Attributes:
         shape: Size of the file's array.
         affine: The file's voxel-to-millimetre matrix.
-        header: The file's NIfTI header (codes and units are handed on to what is written).
+        header: The file's NIfTI header (codes and units are handed on to what is written); one made of the affine
+            where the file is no NIfTI.
+        frame: As the file has it, where it is an ITK image.
     """
 
     shape: tuple[int, int, int]
     affine: Affine
     header: Any
+    frame: ItkFrame | None = None
 
     @property
     def orientation(self) -> Any:
@@ -81,6 +119,14 @@ class Grid:
         return corner_distance_mm(self.affine, other.affine, self.shape)
 
 
+@dataclass(frozen=True)
+class Volume:
+    """One image in RAS order together with the grid it came from."""
+
+    array: Image
+    grid: Grid
+
+
 def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
     """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm.
 
@@ -107,6 +153,18 @@ def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, wha
             subject=subject,
             path=path,
             remedy="resample it onto the image; never copy a header by hand",
+        )
+
+
+def check_affine(affine: Affine, path: Path, subject: str | None) -> None:
+    """Raise `GeometryError` for an affine that is singular or not finite."""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise GeometryError(
+            "the affine maps voxels to millimetres",
+            found="a singular matrix",
+            subject=subject,
+            path=path,
+            remedy="export the file again with its geometry",
         )
 
 

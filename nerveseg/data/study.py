@@ -198,6 +198,11 @@ def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], l
     return tuple(subjects), faults + _wrong_repeats(subjects, root / description.participants)
 
 
+def list_scans(description: StudyDescription) -> tuple[tuple[Subject, ...], list[NervesegError]]:
+    """As `list_subjects`, without masks of raters: what is to be segmented needs none."""
+    return list_subjects(description.model_copy(update={"raters": {}}))
+
+
 def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
     subject_id = row["participant_id"]
     raters = _paths(description.root, description.raters, subject_id)

@@ -1,5 +1,6 @@
 import gzip
 import math
+import os
 
 import nibabel as nib
 import numpy as np
@@ -53,8 +54,41 @@ def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
 def test_a_missing_file_and_another_format_are_named(tmp_path):
     with pytest.raises(VolumeError, match=r"no such file; subject: V01; path: .*none\.nii"):
         read_image(tmp_path / "none.nii", "V01")
-    with pytest.raises(VolumeError, match=r"NIfTI.*found: x\.mha.*remedy: convert"):
-        read_image(tmp_path / "x.mha")
+    for read in (read_image, read_mask, read_image_grid):
+        with pytest.raises(VolumeError, match=r"NIfTI, MetaImage or NRRD.*found: x\.img.*remedy: convert"):
+            read(tmp_path / "x.img")
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+@pytest.mark.parametrize("read", [read_image, read_mask, read_image_grid])
+def test_a_header_that_lies_about_its_shape_is_refused_before_memory_is_taken(name, read, tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_data_dtype(np.float32)
+    header.set_sform(straight(), 1)
+    content = header.binaryblock + bytes(2000)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(VolumeError, match=r"complete and readable.*30000, 30000\).*108,000,000,000,\d* bytes"):
+        read(tmp_path / name)
+
+
+def test_a_compressed_file_is_measured_by_what_it_unpacks_to(tmp_path):
+    path = save(nib.Nifti1Image(np.zeros((40, 40, 40), dtype=np.uint8), straight()), tmp_path / "x.nii.gz")
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[:-1]))
+    with pytest.raises(VolumeError, match=r"64,352 bytes; there are at most 64,351"):
+        read_mask(path)
+    path.write_bytes(gzip.compress(content))
+    assert read_mask(path).shape == (40, 40, 40)
+
+
+def test_a_file_without_permission_is_named(tmp_path):
+    path = save(nib.Nifti1Image(voxels(), straight()), tmp_path / "x.nii")
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(VolumeError, match=r"may be read; found: Permission denied.*x\.nii"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6, 2), (4, 5, 6, 1, 3)])

@@ -1,0 +1,230 @@
+"""The second channel moved onto the first: a rigid motion, found from the images and believed only if it is plausible.
+
+The leg moves between two series, so the headers are a start, not the truth. A rotation and a translation are sought
+that give the greatest mutual information (Mattes et al. 2003), from coarse to fine in the plane only, since a slice step
+is many pixels. Whether it helped is judged on other voxels than those it was found on. A motion that is too large, or
+that does not help, is not used: then the headers' geometry stands, and the result says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from nerveseg.data.grids import Grid, corner_distance_mm
+from nerveseg.data.sampling import resample_onto
+from nerveseg.data.volumes import Volume
+from nerveseg.types import Affine, Image
+
+LARGEST_TRANSLATION_MM = 20.0
+LARGEST_ROTATION_DEG = 15.0
+"""Assumed: a leg that moved farther between two series was laid anew, and the optimiser has more likely got lost."""
+
+_PIXELS_MM = (4.0, 2.0, 1.0)
+"""In-plane pixels of the three levels; below 1 mm nothing more was gained."""
+
+_VOXELS = 20_000
+"""Looked at per level; more cost time and gained nothing."""
+
+_WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
+"""Rotation about x, y, z and translation along them, in the frame of the slices: what may move."""
+
+_LEAST_GAIN_OUT_OF_SLICES = 0.01
+"""Relative. On the phantom interpolation alone gains up to 0.005, and putting right a slip by one slice 0.014 or more."""
+
+_SMOOTHING_SLICES = 1.0
+"""Evens out the noise of slices and of what is interpolated between them."""
+
+_NO_MOTION_MM = 0.5
+"""About a pixel: so small a motion that does not help says that the headers were right."""
+
+_STEPS, _BINS = 60, 32
+_SEED, _OTHER_SEED = 2018, 1995
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A second channel on the grid of the first.
+
+    Attributes:
+        array: In the fixed volume's RAS order; NaN outside the moving volume's field of view.
+        rotation_deg: About the patient's x, y and z axes through the middle of the fixed volume.
+        translation_mm: How far the tissue in the middle of the fixed volume lies away in the moving one, RAS.
+        similarity_before: Mutual information with the headers' geometry; NaN where the two do not overlap.
+        similarity_after: The same with the motion found.
+        trusted: The array follows the motion found; otherwise it follows the headers alone.
+        note: Why, in words for the report.
+        motion: What was used (4 x 4, RAS mm): from a place in the fixed volume to the same tissue in the moving one.
+    """
+
+    array: Image
+    rotation_deg: tuple[float, float, float]
+    translation_mm: tuple[float, float, float]
+    similarity_before: float
+    similarity_after: float
+    trusted: bool
+    note: str
+    motion: Affine
+
+
+def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
+    """Move a second channel of the same leg onto the first one's grid.
+
+    It is deterministic: the voxels looked at are drawn with a fixed seed, by one thread. Movement out of the slices is
+    hard to see at a slice step of several pixels, and interpolating between slices lowers the noise, which alone raises
+    the similarity; so first a motion within the slices is sought, and one out of them is added only where it gains
+    clearly more than that.
+
+    Args:
+        moving: The second channel, on its own grid.
+        fixed: The first.
+
+    Returns:
+        The second channel on the fixed grid; where no plausible motion was found, by the headers' geometry.
+    """
+    pair = _Pair(moving, fixed)
+    try:
+        within = pair.search(np.eye(4), _WITHIN_SLICES, _PIXELS_MM)
+        candidates = [np.eye(4), within, pair.search(within, _ALL_WAYS, _PIXELS_MM[1:])]
+        before, plane, space = pair.similarities(candidates)
+    except RuntimeError:  # ITK: hardly any voxel of one lies inside the other
+        motion = np.eye(4)
+        note = "not registered, the headers' geometry stands: the two fields of view hardly overlap"
+        return _result(moving, fixed, motion, motion, (float("nan"), float("nan")), note)
+    leaves_slices = space > plane * (1 + _LEAST_GAIN_OUT_OF_SLICES)
+    found, after = (candidates[2], space) if leaves_slices else (within, plane)
+    doubt = _doubt(found, fixed.grid, after > before)
+    if doubt and _farthest_mm(found, fixed.grid) < _NO_MOTION_MM:
+        return _result(moving, fixed, found, np.eye(4), (before, before), "")
+    return _result(moving, fixed, found, np.eye(4) if doubt else found, (before, after), doubt)
+
+
+class _Pair:
+    """Two volumes in the frame of the fixed one's slices, at any in-plane resolution."""
+
+    def __init__(self, moving: Volume, fixed: Volume) -> None:
+        turn, _, other = np.linalg.svd(fixed.grid.ras_affine[:3, :3] / fixed.grid.ras_spacing_mm)
+        self._frame = np.eye(4)
+        self._frame[:3, :3] = turn @ other
+        self._frame[:3, 3] = _centre_mm(fixed.grid)
+        self._volumes = fixed, moving
+
+    def search(self, start: Affine, freedom: list[float], pixels_mm: tuple[float, ...]) -> Affine:
+        """The motion (RAS mm) of greatest similarity near `start`, from coarse to fine."""
+        transform = SimpleITK.Euler3DTransform()
+        _set_motion(transform, np.linalg.inv(self._frame) @ start @ self._frame)
+        for pixel_mm in pixels_mm:
+            fixed, moving = self._at(pixel_mm)
+            method = _method(fixed, _SEED)
+            method.SetOptimizerAsRegularStepGradientDescent(
+                learningRate=pixel_mm / 2, minStep=0.01, numberOfIterations=_STEPS, gradientMagnitudeTolerance=1e-8
+            )
+            method.SetOptimizerScalesFromPhysicalShift()
+            method.SetOptimizerWeights(freedom)
+            method.SetInitialTransform(transform, inPlace=True)
+            method.Execute(fixed, moving)
+        return np.asarray(self._frame @ _motion(transform) @ np.linalg.inv(self._frame))
+
+    def similarities(self, motions: list[Affine]) -> list[float]:
+        """Mutual information of each motion, on voxels that no search has looked at."""
+        fixed, moving = self._at(_PIXELS_MM[-1])
+        found = []
+        for motion in motions:
+            transform, method = SimpleITK.Euler3DTransform(), _method(fixed, _OTHER_SEED)
+            _set_motion(transform, np.linalg.inv(self._frame) @ motion @ self._frame)
+            method.SetInitialTransform(transform)
+            found.append(-float(method.MetricEvaluate(fixed, moving)))
+        return found
+
+    def _at(self, pixel_mm: float) -> list[Any]:
+        return [_picture(volume, np.linalg.inv(self._frame), pixel_mm) for volume in self._volumes]
+
+
+def _picture(volume: Volume, into_frame: Affine, pixel_mm: float) -> Any:
+    """A volume for ITK, its pixels averaged in the plane to about the size asked for."""
+    affine, spacing_mm = into_frame @ volume.grid.ras_affine, volume.grid.ras_spacing_mm
+    array = gaussian_filter1d(volume.array, _SMOOTHING_SLICES, axis=2)
+    picture = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    picture.SetSpacing(spacing_mm)
+    picture.SetOrigin(affine[:3, 3].tolist())
+    picture.SetDirection((affine[:3, :3] / spacing_mm).ravel().tolist())
+    # Averaging whole blocks: taking every second pixel moves the picture by half a pixel.
+    return SimpleITK.BinShrink(picture, [max(1, int(pixel_mm / step + 0.1)) for step in spacing_mm[:2]] + [1])
+
+
+def _method(fixed: Any, seed: int) -> Any:
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(min(1.0, _VOXELS / fixed.GetNumberOfPixels()), seed)
+    # ITK's gradient filter smooths by the largest spacing, the slice step: such gradients led away from the solution.
+    method.MetricUseFixedImageGradientFilterOff()
+    method.MetricUseMovingImageGradientFilterOff()
+    return method
+
+
+def _set_motion(transform: Any, motion: Affine) -> None:
+    transform.SetMatrix(motion[:3, :3].ravel().tolist(), 1e-6)
+    transform.SetTranslation(motion[:3, 3].tolist())
+
+
+def _motion(transform: Any) -> Affine:
+    motion = np.eye(4)
+    motion[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
+    motion[:3, 3] = transform.GetTranslation()
+    return motion
+
+
+def _centre_mm(grid: Grid) -> NDArray[Any]:
+    middle = (np.array(grid.ras_shape) - 1) / 2
+    return np.asarray(grid.ras_affine[:3, :3] @ middle + grid.ras_affine[:3, 3])
+
+
+def _doubt(motion: Affine, grid: Grid, helps: bool) -> str:
+    """Why the motion found is not to be believed; empty where it is."""
+    translation_mm = float(np.linalg.norm(_translation_mm(motion, grid)))
+    rotation_deg = float(np.rad2deg(Rotation.from_matrix(motion[:3, :3]).magnitude()))
+    if translation_mm > LARGEST_TRANSLATION_MM or rotation_deg > LARGEST_ROTATION_DEG:
+        reason = f"{translation_mm:.1f} mm and {rotation_deg:.1f} degrees is more than a leg moves between two series"
+    elif not helps:
+        reason = "no motion makes the two images more alike"
+    else:
+        return ""
+    return f"not registered, the headers' geometry stands: {reason}"
+
+
+def _result(
+    moving: Volume, fixed: Volume, found: Affine, used: Affine, similarity: tuple[float, float], doubt: str
+) -> Registration:
+    x, y, z = (float(angle) for angle in Rotation.from_matrix(found[:3, :3]).as_euler("xyz", degrees=True))
+    right, front, up = (float(value) for value in _translation_mm(found, fixed.grid))
+    moved = f"registered: moved by {np.linalg.norm((right, front, up)):.1f} mm"
+    return Registration(
+        array=resample_onto(moving, fixed.grid, motion=used),
+        rotation_deg=(x, y, z),
+        translation_mm=(right, front, up),
+        similarity_before=similarity[0],
+        similarity_after=similarity[1],
+        trusted=not doubt,
+        note=doubt or (moved if used is found else "registered: the headers' geometry fits already"),
+        motion=used,
+    )
+
+
+def _translation_mm(motion: Affine, grid: Grid) -> NDArray[Any]:
+    """How far the motion moves the middle of a grid."""
+    centre = _centre_mm(grid)
+    return np.asarray(motion[:3, :3] @ centre + motion[:3, 3] - centre)
+
+
+def _farthest_mm(motion: Affine, grid: Grid) -> float:
+    """How far the motion moves the corner that it moves most."""
+    return corner_distance_mm(motion @ grid.ras_affine, grid.ras_affine, grid.ras_shape)

@@ -1,0 +1,173 @@
+"""What a path, a folder or a pattern means, and the names of what it finds."""
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_series import write_series
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nifti_files import nerve, straight, voxels
+
+from nerveseg.data.inputs import check_is_scan, find_inputs
+from nerveseg.data.volumes import read_image, write_volume
+from nerveseg.errors import VolumeError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder in which `touch` makes files."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def found(given):
+    return [(scan.name, str(scan.path)) for scan in find_inputs(str(given))]
+
+
+@pytest.mark.parametrize(("file", "name"), [
+    ("sub-01_T2w.nii.gz", "sub-01_T2w"), ("a.b.nii", "a.b"), ("x.MHA", "x"), ("x.nrrd", "x"), ("X.NII.GZ", "X"),
+    ("scan[1]*.nii", "scan[1]*"), ("notes.txt", "notes.txt"),
+])  # fmt: skip
+def test_a_path_that_exists_is_taken_literally(file, name, folder):
+    touch(file, "scan1x.nii")
+    assert found(file) == [(name, file)]
+    assert found(folder / file) == [(name, str(folder / file))]
+
+
+def test_a_folder_of_dicom_files_is_one_scan_named_after_it(folder):
+    write_series(folder / "exam" / "t2.tra")
+    assert found("exam/t2.tra") == [("t2.tra", "exam/t2.tra")]
+    assert found("exam/t2.tra/") == [("t2.tra", "exam/t2.tra")]
+    assert found("exam/*") == [("t2.tra", "exam/t2.tra")]
+    (folder / "exam" / "t2.tra").rename(folder / "here")
+    os.chdir("here")
+    assert found(".") == [("here", ".")]
+
+
+def test_a_pattern_finds_volumes_and_dicom_folders_in_order(folder):
+    touch("s/b.nii.gz", "s/a.nii", "s/a.json", "s/c/d.mha", "s/c/readme", "s/.hidden.nii")
+    write_series(folder / "s" / "dicom")
+    assert found("s/*") == [("a", "s/a.nii"), ("b", "s/b.nii.gz"), ("dicom", "s/dicom")]
+    assert found("s/**/*.m*") == [("d", "s/c/d.mha")]
+    assert [name for name, _ in found("s/**")] == ["a", "b", "d", "dicom"]
+
+
+def test_names_that_collide_get_their_folders(folder):
+    touch("one/anat/T2.nii.gz", "two/anat/T2.nii.gz", "two/anat/FS.nii.gz", "three/T2.nii")
+    assert dict(found("**/*.nii*")) == {
+        "one_anat_T2": "one/anat/T2.nii.gz",
+        "three_T2": "three/T2.nii",
+        "FS": "two/anat/FS.nii.gz",
+        "two_anat_T2": "two/anat/T2.nii.gz",
+    }
+
+
+def test_one_stem_in_two_formats_gets_its_suffix(folder):
+    touch("x.nii", "x.mha")
+    assert found("x.*") == [("x_mha", "x.mha"), ("x_nii", "x.nii")]
+
+
+PARTS = st.sampled_from(["a", "A", "b", "a_b", "a_2", "a_nii"])
+PATHS = st.builds(lambda parts, suffix: "/".join(parts) + suffix, st.lists(PARTS, min_size=1, max_size=3),
+                  st.sampled_from([".nii", ".mha", ".nii.gz"]))  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(paths=st.sets(PATHS, min_size=1, max_size=12))
+def test_names_are_unique_and_the_same_every_time(paths, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    touch(*(folder / path for path in paths))
+    scans = find_inputs(f"{folder}/**")
+    assert len({scan.name.casefold() for scan in scans}) == len(scans) == len(paths)
+    assert all(os.sep not in scan.name and scan.name for scan in scans)
+    assert [scan.path for scan in scans] == sorted(folder / path for path in paths)
+    assert find_inputs(f"{folder}/**") == scans
+
+
+def refused(given, match):
+    with pytest.raises(VolumeError, match=match) as raised:
+        find_inputs(str(given))
+    assert "remedy" in str(raised.value)
+
+
+def test_what_is_not_there_is_an_error_with_a_remedy(folder):
+    refused("none.nii", r"no such file or folder; path: none\.nii")
+    refused("none/*.nii", "nothing that the pattern matches")
+    touch("s/a.json", "s/b.txt")
+    refused("s/*", r"2 matches, such as a\.json; .*\.nii\.gz, \.mha")
+    refused("s", "neither; path: s; remedy: give the folder in which the slices lie")
+
+
+def test_a_folder_of_volumes_says_which_pattern_to_give(folder):
+    touch("s/b.nii.gz", "s/a.nii.gz", "s/notes.txt")
+    refused("s", r"2 volumes, such as a\.nii\.gz; .*input='s/\*\.nii\.gz'")
+    touch("t/b.mha")
+    refused("t", r"input='t/\*\.mha'")
+
+
+def test_folders_of_dicom_folders_and_single_dicom_files_are_explained(folder):
+    write_series(folder / "exam" / "t2")
+    refused("exam", r"folders of DICOM files.*input='exam/\*'")
+    refused("exam/t2/*.dcm", "single DICOM files; .*remedy: give the folder")
+
+
+def test_a_file_or_folder_without_permission_is_named(folder):
+    write_series(folder / "closed")
+    (folder / "closed").chmod(0)
+    try:
+        if os.access("closed", os.R_OK):
+            pytest.skip("this user may read everything")
+        refused("closed", "may be read")
+        assert found("clos*") == [("closed", "closed")]
+        with pytest.raises(VolumeError, match="may be read"):
+            read_image(Path("closed"))
+    finally:
+        (folder / "closed").chmod(0o700)
+
+
+def test_one_slice_is_no_scan(tmp_path):
+    path = tmp_path / "x.nii"
+    nib.save(nib.Nifti1Image(voxels((7, 6, 1)), straight()), path)
+    with pytest.raises(VolumeError, match=r"at least 2 slices; found: shape \(7, 6, 1\)"):
+        check_is_scan(read_image(path), path)
+    sagittal = np.array([[0, 0, 0.5, 0], [0.5, 0, 0, 0], [0, 4.4, 0, 0], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(voxels((7, 1, 6)), sagittal), path)
+    with pytest.raises(VolumeError, match=r"at least 2 slices; found: shape \(7, 1, 6\)"):
+        check_is_scan(read_image(path), path)
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_a_mask_is_no_scan(labels, tmp_path):
+    path = tmp_path / "x.nii.gz"
+    mask = nerve((50, 50, 6)).astype(np.uint8)
+    mask[3, 3, 3] *= labels
+    write_volume(path, mask, straight())
+    with pytest.raises(VolumeError, match=r"an image, not a mask; found: only the values 0, 1"):
+        check_is_scan(read_image(path), path)
+
+
+def test_an_image_is_a_scan_even_with_few_values_or_much_background(tmp_path):
+    for name, array in (
+        ("dark", np.where(nerve((50, 50, 6)), np.random.default_rng(0).normal(size=(50, 50, 6)), 0)),
+        ("halves", nerve((50, 50, 6)) * 0.5),
+        ("counts", voxels((4, 4, 4)) % 5),
+    ):
+        write_volume(tmp_path / f"{name}.nii", array.astype(np.float32), straight())
+        check_is_scan(read_image(tmp_path / f"{name}.nii"), tmp_path / f"{name}.nii")
+
+
+def test_real_scans_are_scans_and_the_real_mask_is_none(shared_data):
+    folder = shared_data("dicom_t2_axial")
+    check_is_scan(read_image(folder), folder)
+    path = shared_data("sciatic_reference") / "EXAMPLE_GROUND_TRUTH.mha"
+    with pytest.raises(VolumeError, match="not a mask"):
+        check_is_scan(read_image(path), path)
