@@ -1,0 +1,114 @@
+"""Which voxels are tibial and which peroneal nerve, where the sciatic nerve has divided.
+
+Every section of a divided slice belongs to the main branch whose centre is nearer; where the two touch, every voxel. Of
+the two, the peroneal nerve is the lateral one: that is anatomy, and decides where the leg's side is known and the two
+lie side by side. Otherwise the tibial nerve is the one with the larger mean area, which a lesion of the peroneal nerve
+may belie. Where both can be asked and disagree, a note says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from numpy.typing import NDArray
+
+from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, find_division
+from nerveseg.biomarkers.legs import Side
+from nerveseg.biomarkers.sections import Sections
+from nerveseg.types import Mask, SpacingMm
+
+TIBIAL, PERONEAL, UNDIVIDED = 1, 2, 3
+BRANCH_NAMES = {UNDIVIDED: "nerve", TIBIAL: "tibial", PERONEAL: "peroneal"}
+
+SIDE_BY_SIDE_MM = 2.0
+"""Least lateral distance between the two nerves, mean over the run, at which position tells them apart."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The parts of one nerve.
+
+    Attributes:
+        labels: `TIBIAL`, `PERONEAL` or `UNDIVIDED` per voxel of the nerve, 0 elsewhere.
+        components: Sections per slice, side branches and specks included: row 0 of the whole mask, then of each label.
+        split_slice: The most proximal slice that shows two nerves (RAS order); None where the stack shows no split.
+        distal: Direction of the slice number towards the distal end, None if unknown.
+        notes: What a reader of the numbers should know.
+    """
+
+    labels: UInt8[np.ndarray[Any, Any], "x y z"]
+    components: Int[np.ndarray[Any, Any], "4 z"]
+    split_slice: int | None
+    distal: Direction | None
+    notes: tuple[str, ...]
+
+    @property
+    def divided(self) -> NDArray[np.bool_]:
+        """Whether each slice holds tibial or peroneal nerve."""
+        return np.asarray(((self.labels == TIBIAL) | (self.labels == PERONEAL)).any(axis=(0, 1)))
+
+
+def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") -> Branches:
+    """Tell the branches of one nerve apart.
+
+    Args:
+        mask: One leg's nerve in RAS order; may be empty.
+        spacing_mm: Distance between voxel centres.
+        side: Which leg it is.
+    """
+    sections = Sections.of(mask, spacing_mm)
+    division = find_division(sections)
+    labels = np.where(mask, np.uint8(UNDIVIDED), np.uint8(0))
+    if division is None:
+        return Branches(labels, _components(labels, sections), None, None, ())
+    parts = _parts(sections, division, spacing_mm)
+    swapped, notes = _order(parts, division, side)
+    names = np.array([0, PERONEAL, TIBIAL] if swapped else [0, TIBIAL, PERONEAL], dtype=np.uint8)
+    labels = np.where(parts > 0, names[parts], labels)
+    split = (division.first if division.distal == 1 else division.last) if division.split_shown else None
+    return Branches(labels, _components(labels, sections), split, division.distal, notes)
+
+
+def _components(labels: NDArray[np.uint8], sections: Sections) -> NDArray[np.intp]:
+    """Sections per label and slice; one in which two branches touch counts for both."""
+    counts = np.zeros((4, labels.shape[2]), dtype=np.intp)
+    counts[0] = sections.per_slice
+    of_voxel = np.stack([labels[labels > 0], sections.labels[labels > 0] - 1], axis=1)
+    for label, section in np.unique(of_voxel, axis=0):
+        counts[label, sections.slices[section]] += 1
+    return counts
+
+
+def _parts(sections: Sections, division: Division, spacing_mm: SpacingMm) -> UInt8[np.ndarray[Any, Any], "x y z"]:
+    """1 and 2 in the slices of the run and distally of it, 0 elsewhere."""
+    parts = np.zeros(sections.labels.shape, dtype=np.uint8)
+    begin = 0 if division.distal == -1 else division.first
+    end = parts.shape[2] if division.distal == 1 else division.last + 1
+    for number in range(begin, end):
+        x, y = np.nonzero(sections.labels[:, :, number])
+        centres = division.centres_mm(number)
+        touching = division.first <= number <= division.last and sections.main_within(number, MAIN_SHARE).size == 1
+        if touching:
+            places_mm = np.stack([x, y], axis=1) * np.array(spacing_mm[:2])
+        else:
+            places_mm = sections.centres_mm[sections.labels[x, y, number] - 1]
+        distances = np.linalg.norm(places_mm[:, None] - centres[None], axis=2)
+        parts[x, y, number] = 1 + np.argmin(distances, axis=1)
+    return parts
+
+
+def _order(parts: NDArray[np.uint8], division: Division, side: Side) -> tuple[bool, tuple[str, ...]]:
+    """Whether the second part is the tibial nerve, and what there is to say about it."""
+    sizes = np.bincount(parts[:, :, division.first : division.last + 1].ravel(), minlength=3)[1:]
+    by_size = bool(sizes[1] > sizes[0])
+    offset_mm = float((division.tracks_mm[:, 1, 0] - division.tracks_mm[:, 0, 0]).mean())
+    if side == "unknown" or abs(offset_mm) < SIDE_BY_SIDE_MM:
+        return by_size, ("tibial and peroneal nerve are told apart by size alone",)
+    second_is_lateral = offset_mm > 0 if side == "right" else offset_mm < 0
+    if by_size == second_is_lateral:
+        note = f"the lateral branch of the {side} leg is the larger one: it is called peroneal for its position"
+        return not second_is_lateral, (note,)
+    return not second_is_lateral, ()

@@ -1,0 +1,107 @@
+"""The course of a branch: its smoothed centreline in millimetres, and the angle at which the slices cut it.
+
+The centre of a branch in a slice is the centroid of its voxels, carried through the affine, so that oblique stacks are
+right. From slice to slice it jitters by half a pixel or so, as outlines do; two neighbours 4.4 mm apart would make
+of 0.3 mm an angle of 4 degrees. So a parabola is fitted to the slices within 13 mm (seven of the paper's, five at
+least; at the ends the nearest as many): the jitter's effect on the angle falls to a degree, and a parabola bends with
+the nerve where a line would cut the corner. It is least squares in a window (Savitzky and Golay 1964) for slices that
+may be missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int
+from numpy.typing import NDArray
+
+from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches
+from nerveseg.types import Affine
+
+HALF_WINDOW_MM = 13.5
+LEAST_WINDOW = 5
+"""Slices."""
+
+
+@dataclass(frozen=True)
+class Centreline:
+    """The course of one branch through the slices that hold it.
+
+    Attributes:
+        branch: `nerve` (undivided), `tibial` or `peroneal`.
+        slices: Slice numbers in RAS order, ascending.
+        points_mm: Smoothed centres, world coordinates.
+        angle_deg: Between the centreline and the normal of the slices; NaN where there is one slice only.
+    """
+
+    branch: str
+    slices: Int[np.ndarray[Any, Any], " _n"]
+    points_mm: Float64[np.ndarray[Any, Any], "_n 3"]
+    angle_deg: Float64[np.ndarray[Any, Any], " _n"]
+
+
+def slice_normal(affine: Affine) -> Float64[np.ndarray[Any, Any], "3"]:
+    """Unit normal of the slices, along rising slice numbers."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    return np.asarray(normal / np.linalg.norm(normal) * np.sign(normal @ affine[:3, 2]))
+
+
+def slice_step_mm(affine: Affine) -> float:
+    """Distance between the planes of neighbouring slices.
+
+    >>> slice_step_mm(np.diag([0.5, 0.5, 4.4, 1.0]))
+    4.4
+    """
+    return float(affine[:3, 2] @ slice_normal(affine))
+
+
+def pixel_area_mm2(affine: Affine) -> float:
+    """Area of a voxel in the plane of its slice.
+
+    >>> pixel_area_mm2(np.diag([0.5, 0.5, 4.4, 1.0]))
+    0.25
+    """
+    return float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
+
+
+def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
+    """The course of every branch that is there."""
+    found = (_centreline(branches.labels == label, name, affine) for label, name in BRANCH_NAMES.items())
+    return tuple(line for line in found if line.slices.size)
+
+
+def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
+    """Along a curve, from its first to its last point."""
+    return float(np.linalg.norm(np.diff(points_mm, axis=0), axis=1).sum())
+
+
+def _centreline(mask: NDArray[np.bool_], name: str, affine: Affine) -> Centreline:
+    x, y, z = np.nonzero(mask)
+    voxels = np.bincount(z, minlength=mask.shape[2])
+    slices = np.flatnonzero(voxels)
+    centres = np.stack([np.bincount(z, index)[slices] / voxels[slices] for index in (x, y, z)], axis=1)
+    points_mm = centres @ affine[:3, :3].T + affine[:3, 3]
+    smoothed, slopes = _smoothed(slices * slice_step_mm(affine), points_mm, slice_step_mm(affine))
+    along = slopes @ slice_normal(affine)
+    cosine = np.clip(along / np.linalg.norm(slopes, axis=1), -1.0, 1.0)
+    return Centreline(name, slices, smoothed, np.degrees(np.arccos(cosine)))
+
+
+def _smoothed(
+    heights_mm: NDArray[Any], points_mm: NDArray[np.float64], step_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Smoothed points, and their derivative by the height along the normal (NaN for a single point)."""
+    window = max(LEAST_WINDOW, 2 * int(HALF_WINDOW_MM / step_mm) + 1)
+    smoothed, slopes = points_mm.copy(), np.full_like(points_mm, np.nan)
+    if len(points_mm) < 2:
+        return smoothed, slopes
+    for here, height_mm in enumerate(heights_mm):
+        away = heights_mm - height_mm
+        near = np.sort(np.argsort(np.abs(away), kind="stable")[:window])
+        degree = 2 if near.size > 3 else 1
+        design = (away[near, None] / step_mm) ** np.arange(degree + 1)
+        fit = np.linalg.lstsq(design, points_mm[near], rcond=None)[0]
+        smoothed[here], slopes[here] = fit[0], fit[1] / step_mm
+    return smoothed, slopes

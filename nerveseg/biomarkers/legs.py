@@ -1,0 +1,122 @@
+"""Whether an image shows one leg or both, and where the one ends and the other begins.
+
+The body's silhouette is looked at slice by slice: how much tissue each column along x holds. A leg is one hump, two
+legs are two humps of similar size with a valley between, which is air or, where the thighs touch, a waist. Higher up
+the thighs become a pelvis, so a third of the slices is enough to tell two legs; the slices that show the valley agree
+on where it lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from nerveseg.types import Image, SpacingMm
+
+Side: TypeAlias = Literal["left", "right", "unknown"]
+
+COARSE_MM = 3.0
+"""In-plane pixel of the silhouette: coarse enough that noise in air averages out."""
+
+AIR = 0.35
+"""Air's mean signal is at most this share of tissue's; otherwise the slice shows tissue only."""
+
+VALLEY = 0.5
+"""Tissue in the valley relative to the lower of the two humps."""
+
+LEG_AREA_MM2 = 2500.0
+"""The least section of a leg: a thin calf."""
+
+LEAST_RATIO = 0.5
+"""The smaller leg's section relative to the larger one: below, the other leg is only looking in."""
+
+LEGS_APART_MM = 70.0
+"""Least distance between the middles of two legs."""
+
+SHARE_OF_SLICES = 1 / 3
+"""Of the slices that show tissue, those that must show two legs."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One leg in an image.
+
+    Attributes:
+        side: Of the patient; unknown where the image shows one leg.
+        columns: Its voxels along x (RAS order: x grows towards the patient's right).
+    """
+
+    side: Side
+    columns: slice
+
+
+def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
+    """One leg (the whole width, side unknown), or the left and the right one, which share the columns out.
+
+    Args:
+        image: In RAS order, with dark air; of several channels the one with the most even tissue.
+        spacing_mm: Distance between voxel centres.
+    """
+    width = image.shape[0]
+    blocks = _blocks(spacing_mm)
+    valleys_mm = [
+        _valley_mm(tissue, pixel_mm)
+        for tissue, pixel_mm in (_silhouette(image[:, :, k], blocks, spacing_mm) for k in range(image.shape[2]))
+        if tissue.sum() * np.prod(pixel_mm) >= LEG_AREA_MM2
+    ]
+    between = [valley for valley in valleys_mm if valley is not None]
+    if not between or len(between) < SHARE_OF_SLICES * len(valleys_mm):
+        return (Leg("unknown", slice(0, width)),)
+    first_right = int(np.clip(round(float(np.median(between)) / spacing_mm[0]), 1, width - 1))
+    return Leg("left", slice(0, first_right)), Leg("right", slice(first_right, width))
+
+
+def _blocks(spacing_mm: SpacingMm) -> tuple[int, int]:
+    """Pixels that are averaged to one, along x and y."""
+    return max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))
+
+
+def _silhouette(
+    plane: NDArray[Any], blocks: tuple[int, int], spacing_mm: SpacingMm
+) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+    """Where a slice shows tissue, on the coarse grid, and the pixel of that grid."""
+    columns, rows = (size // block for size, block in zip(plane.shape, blocks, strict=True))
+    cut = plane[: columns * blocks[0], : rows * blocks[1]].astype(np.float64)
+    coarse = cut.reshape(columns, blocks[0], rows, blocks[1]).mean(axis=(1, 3))
+    coarse -= min(0.0, float(coarse.min()))
+    pixel_mm = (blocks[0] * spacing_mm[0], blocks[1] * spacing_mm[1])
+    return ndimage.binary_fill_holes(_tissue(coarse)), pixel_mm
+
+
+def _tissue(coarse: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Above Otsu's threshold of the square root, which brings dark muscle and bright fat together, away from air."""
+    if coarse.size == 0 or coarse.min() == coarse.max():
+        return np.zeros(coarse.shape, dtype=bool)
+    root = np.sqrt(coarse)
+    tissue = np.asarray(root > threshold_otsu(root))
+    has_air = coarse[~tissue].mean() <= AIR * coarse[tissue].mean()
+    return tissue if has_air else np.ones(coarse.shape, dtype=bool)
+
+
+def _valley_mm(tissue: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> float | None:
+    """Middle of the valley between two humps along x, or None where the slice does not show two legs."""
+    height = tissue.sum(axis=1).astype(np.float64)
+    lower_hump = np.minimum(np.maximum.accumulate(height), np.maximum.accumulate(height[::-1])[::-1])
+    depth = np.divide(height, lower_hump, out=np.ones_like(height), where=lower_hump > 0)
+    valley = np.flatnonzero(depth <= depth.min() + 1e-9)
+    if depth.min() > VALLEY:
+        return None
+    middle = valley.mean()
+    left, right = height[: round(middle)], height[round(middle) :]
+    areas = np.array([left.sum(), right.sum()]) * np.prod(pixel_mm)
+    if areas.min() < max(LEG_AREA_MM2, LEAST_RATIO * areas.max()):
+        return None
+    columns = np.arange(height.size)
+    centres = [np.average(columns[: left.size], weights=left), np.average(columns[left.size :], weights=right)]
+    apart_mm = (centres[1] - centres[0]) * pixel_mm[0]
+    return float((middle + 0.5) * pixel_mm[0]) if apart_mm >= LEGS_APART_MM else None

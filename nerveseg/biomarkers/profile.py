@@ -1,0 +1,109 @@
+"""The nerve profile: one row per slice and branch with area, course and signal.
+
+Every slice has a row `total`; slices below the split have rows `tibial` and `peroneal` as well. The perpendicular area
+is what a cut across the nerve would show: each branch's area in the slice times the cosine of the angle between that
+branch's own centreline and the slice normal, and the total is the sum over branches.
+
+`z_mm` is the distance of the slice's plane from that of the first slice of the RAS array, along the slice normal;
+`distance_from_split_mm` is counted from the first slice that shows two nerves, positive distally. `slice` is the
+number in the input file. Cells are empty where a thing is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nerveseg.biomarkers.branches import BRANCH_NAMES, UNDIVIDED
+from nerveseg.biomarkers.centreline import pixel_area_mm2, slice_step_mm
+from nerveseg.biomarkers.course import NerveCourse
+from nerveseg.biomarkers.signals import NerveInside, Signals
+
+PROFILE_COLUMNS = (
+    "side",
+    "branch",
+    "slice",
+    "z_mm",
+    "distance_from_split_mm",
+    "csa_mm2",
+    "csa_perpendicular_mm2",
+    "angle_deg",
+    "components",
+    "eroded",
+    "lesion_fraction",
+)
+"""The columns of every profile; those of the channels follow."""
+
+TOTAL = "total"
+NO_SIGNALS = Signals({})
+
+
+def nerve_profile(
+    courses: Sequence[NerveCourse], slice_numbers: Sequence[int], signals: Signals = NO_SIGNALS
+) -> pd.DataFrame:
+    """Measure every nerve slice by slice.
+
+    Args:
+        courses: From `follow_nerves`.
+        slice_numbers: The input file's number of every slice of the RAS array.
+        signals: What to measure inside.
+
+    Returns:
+        `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90` per channel and, for the fat-suppressed
+        one, `<channel>_muscle_ratio`; sorted by side (as given), slice, and total before branches.
+
+    Raises:
+        GeometryError: A channel or mask has another shape than the nerve's mask.
+    """
+    rows: list[dict[str, Any]] = []
+    for course in courses:
+        signals.check_shape(course.mask.shape)
+        inside = NerveInside(course.mask, signals, course.leg.columns)
+        for number in np.argsort(slice_numbers).tolist():
+            rows += _rows(course, number, slice_numbers[number], inside)
+    return pd.DataFrame(rows, columns=[*PROFILE_COLUMNS, *signals.columns]).astype({"eroded": "boolean"})
+
+
+def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInside) -> list[dict[str, Any]]:
+    """The rows of one slice: total, then the branches it shows."""
+    labels = course.branches.labels[:, :, number]
+    place = {"side": course.side, "slice": slice_number, **_place(course, number)}
+    parts = [label for label in BRANCH_NAMES if (labels == label).any()]
+    areas = [_area(course, number, label) for label in parts]
+    total = {
+        "branch": TOTAL,
+        "csa_mm2": sum((area["csa_mm2"] for area in areas), 0.0),
+        "csa_perpendicular_mm2": sum((area["csa_perpendicular_mm2"] for area in areas), 0.0),
+        "angle_deg": areas[0]["angle_deg"] if len(areas) == 1 else float("nan"),
+        "components": int(course.branches.components[0, number]),
+    }
+    rows = [place | total | inside.measure(labels > 0, number)]
+    for label, area in zip(parts, areas, strict=True):
+        if label != UNDIVIDED:
+            rows.append(place | {"branch": BRANCH_NAMES[label]} | area | inside.measure(labels == label, number))
+    return rows
+
+
+def _place(course: NerveCourse, number: int) -> dict[str, float]:
+    branches, step_mm = course.branches, slice_step_mm(course.affine)
+    place = {"z_mm": number * step_mm}
+    if branches.split_slice is not None and branches.distal is not None:
+        place["distance_from_split_mm"] = (number - branches.split_slice) * branches.distal * step_mm
+    return place
+
+
+def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:
+    """Area of one branch in a slice, and across the branch."""
+    voxels = np.count_nonzero(course.branches.labels[:, :, number] == label)
+    line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[label])
+    angle_deg = float(line.angle_deg[np.searchsorted(line.slices, number)])
+    area_mm2 = voxels * pixel_area_mm2(course.affine)
+    return {
+        "csa_mm2": area_mm2,
+        "csa_perpendicular_mm2": area_mm2 * float(np.cos(np.radians(angle_deg))),
+        "angle_deg": angle_deg,
+        "components": int(course.branches.components[label, number]),
+    }

@@ -1,0 +1,127 @@
+"""The signal of a channel inside the nerve, slice by slice.
+
+Pixels at the outline hold fat as well as nerve, so signals are taken from the mask eroded by one pixel in its plane
+(neighbours by edge); a section that vanishes under erosion is taken whole, and the table says so. A ratio to muscle is
+meaningful only on a fat-suppressed channel and only against a muscle that the sciatic nerve does not supply (vastus),
+in the same slice, where the coil's sensitivity is much the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nerveseg.errors import GeometryError
+from nerveseg.types import Mask
+
+CROSS = np.zeros((3, 3, 3), dtype=bool)
+CROSS[1, :, 1] = CROSS[:, 1, 1] = True
+
+PERCENTILES = (10, 50, 90)
+STATISTICS = ("mean", "sd", *(f"p{percentile}" for percentile in PERCENTILES))
+
+LEAST_MUSCLE_VOXELS = 20
+"""In a slice, for its mean to be a reference."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is measured inside the nerve, all on one grid in RAS order.
+
+    Attributes:
+        channels: Images or quantitative maps by name, NaN where they are unknown.
+        fat_suppressed: The channel for which a ratio to muscle is meaningful.
+        muscle: Non-sciatic muscle (vastus); without it the ratio stays empty.
+        lesion: Where the nerve is abnormal; without it the fraction stays empty.
+    """
+
+    channels: Mapping[str, NDArray[Any]]
+    fat_suppressed: str | None = None
+    muscle: Mask | None = None
+    lesion: Mask | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the profile: statistics per channel, and the ratio after those of the fat-suppressed one."""
+        names = []
+        for channel in self.channels:
+            names += [f"{channel}_{statistic}" for statistic in STATISTICS]
+            names += [f"{channel}_muscle_ratio"] if channel == self.fat_suppressed else []
+        return names
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise `GeometryError` unless all has the shape of the nerve's mask."""
+        arrays = {**self.channels, "the muscle mask": self.muscle, "the lesion mask": self.lesion}
+        for name, array in arrays.items():
+            if array is not None and array.shape != shape:
+                raise GeometryError(
+                    "what is measured inside the nerve lies on the grid of its mask",
+                    found=f"{name}: {array.shape}, mask: {shape}",
+                    remedy="resample it onto that grid",
+                )
+
+
+class NerveInside:
+    """Measures a nerve's inside slice by slice.
+
+    Args:
+        mask: The nerve of one leg.
+        signals: What to measure.
+        columns: The leg's columns, so that muscle of the other leg is no reference.
+    """
+
+    def __init__(self, mask: Mask, signals: Signals, columns: slice) -> None:
+        self.core = eroded_in_plane(mask)
+        self.signals = signals
+        self.muscle_means = np.full(mask.shape[2], np.nan)
+        channel = signals.channels.get(signals.fat_suppressed) if signals.fat_suppressed is not None else None
+        if signals.muscle is not None and channel is not None:
+            self.muscle_means = muscle_means(channel[columns], (signals.muscle & ~mask)[columns])
+
+    def measure(self, part: NDArray[np.bool_], number: int) -> dict[str, Any]:
+        """The profile's cells on a part of the nerve's section in one slice; none for an empty part."""
+        if not part.any():
+            return {}
+        core = part & self.core[:, :, number]
+        eroded = bool(core.any())
+        cells: dict[str, Any] = {"eroded": eroded}
+        for name, channel in self.signals.channels.items():
+            found = statistics_of(channel[:, :, number][core if eroded else part])
+            cells |= {f"{name}_{statistic}": value for statistic, value in found.items()}
+            if name == self.signals.fat_suppressed:
+                cells[f"{name}_muscle_ratio"] = found["mean"] / self.muscle_means[number]
+        if self.signals.lesion is not None:
+            cells["lesion_fraction"] = float(self.signals.lesion[:, :, number][part].mean())
+        return cells
+
+
+def eroded_in_plane(mask: Mask) -> Mask:
+    """The mask without the pixels at its outline; the border of the image is no outline."""
+    return np.asarray(ndimage.binary_erosion(mask, CROSS, border_value=1))
+
+
+def statistics_of(values: NDArray[Any]) -> dict[str, float]:
+    """Mean, sample standard deviation and percentiles of the values that are not NaN; NaN where there are too few."""
+    known = np.asarray(values[~np.isnan(values)], dtype=np.float64)
+    if known.size == 0:
+        return dict.fromkeys(STATISTICS, float("nan"))
+    found = [known.mean(), known.std(ddof=1) if known.size > 1 else np.nan, *np.percentile(known, PERCENTILES)]
+    return {name: float(value) for name, value in zip(STATISTICS, found, strict=True)}
+
+
+def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
+    """Mean of a channel in the muscle of every slice; NaN in slices with fewer than 20 voxels of known muscle.
+
+    Args:
+        channel: (x, y, z) in RAS order, NaN where it is unknown.
+        muscle: Non-sciatic muscle on the same grid.
+    """
+    known = muscle & ~np.isnan(channel)
+    voxels = np.count_nonzero(known, axis=(0, 1))
+    sums = np.where(known, channel, 0.0).sum(axis=(0, 1), dtype=np.float64)
+    return np.where(voxels >= LEAST_MUSCLE_VOXELS, sums / np.maximum(voxels, 1), np.nan)

@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.legs import Leg
+from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.signals import Signals
+from nerveseg.biomarkers.summary import NerveSummary, summarise
+
+AFFINE = np.diag([0.5, 0.5, 4.0, 1.0])
+
+
+@pytest.fixture
+def mask():
+    """Areas of 12, 12, 20, 0 and 12 mm2 in slices 1 to 5 of 8."""
+    mask = np.zeros((30, 20, 8), dtype=bool)
+    mask[10:18, 8:14, [1, 2, 5]] = True
+    mask[8:18, 7:15, 3] = True
+    return mask
+
+
+def measured(mask, affine=AFFINE, numbers=None, side="unknown", exploratory=None, **signals):
+    (course,) = follow_nerves(mask, affine, [Leg(side, slice(0, mask.shape[0]))])
+    signals = Signals(**{"channels": {}, **signals})
+    profile = nerve_profile([course], numbers or range(mask.shape[2]), signals)
+    return summarise(profile, course, signals.channels, exploratory)
+
+
+def test_the_real_nerve(real_nerve):
+    mask, grid, image = real_nerve
+    numbers = [grid.slice_number(k) for k in range(60)]
+    summary = measured(mask, grid.ras_affine, numbers)
+    assert summary.volume_mm3 == pytest.approx(17131, abs=1.0)
+    assert summary.volume_mm3 == pytest.approx(mask.sum() * np.prod(image.GetSpacing()), rel=1e-5)
+    assert (round(summary.max_csa_mm2), summary.max_csa_slice) == (85, 6)
+    assert summary.split_slice == 19
+    assert (summary.slices_with_nerve, summary.coverage, summary.coverage_of_stack) == (60, 1.0, 1.0)
+    assert 59 * 4.4 < summary.length_mm < 1.1 * 59 * 4.4
+
+
+def test_gaps_count_as_missed_coverage_and_not_as_area(mask):
+    summary = measured(mask)
+    assert summary.volume_mm3 == pytest.approx(56.0 * 4.0)
+    assert summary.volume_mm3 == pytest.approx(mask.sum() * np.linalg.det(AFFINE))
+    assert summary.mean_csa_mm2 == pytest.approx(14.0)
+    assert summary.slices_with_nerve == 4
+    assert summary.slices_total == 8
+    assert summary.coverage == pytest.approx(4 / 5)
+    assert summary.coverage_of_stack == pytest.approx(4 / 8)
+    assert summary.split_slice is None
+    assert summary.lesion_burden is None
+
+
+def test_positions_are_the_files_own(mask):
+    summary = measured(mask, numbers=[7, 6, 5, 4, 3, 2, 1, 0])
+    assert (summary.max_csa_mm2, summary.max_csa_slice, summary.max_csa_z_mm) == (20.0, 4, 12.0)
+
+
+def test_lesion_and_signal_are_weighted_by_area(mask):
+    lesion = mask & (np.arange(8) == 3)
+    channel = np.broadcast_to(np.arange(8.0), mask.shape)
+    summary = measured(mask, channels={"TIRM": channel}, lesion=lesion, exploratory=True)
+    assert summary.lesion_volume_mm3 == pytest.approx(lesion.sum() * np.linalg.det(AFFINE))
+    assert summary.lesion_burden == pytest.approx(lesion.sum() / mask.sum())
+    assert summary.lesion_exploratory is True
+    assert summary.mean_signal["TIRM"] == pytest.approx(channel[mask].mean())
+
+
+def test_nothing_is_made_up_for_an_empty_mask():
+    summary = measured(np.zeros((10, 10, 4), dtype=bool), channels={"T2": np.ones((10, 10, 4))}, side="left")
+    assert summary.side == "left"
+    assert (summary.volume_mm3, summary.length_mm, summary.slices_with_nerve, summary.coverage) == (0.0, 0.0, 0, 0.0)
+    assert summary.mean_csa_mm2 is None
+    assert summary.max_csa_slice is None
+    assert summary.mean_signal == {}
+
+
+def test_a_summary_survives_json(mask):
+    summary = measured(mask)
+    assert NerveSummary.model_validate(json.loads(summary.model_dump_json())) == summary
+
+
+def test_two_sides_are_summed_up_apart(mask):
+    both = np.concatenate([mask, mask & (np.arange(8) < 3)], axis=0)
+    courses = follow_nerves(both, AFFINE, [Leg("left", slice(0, 30)), Leg("right", slice(30, 60))])
+    profile = nerve_profile(courses, range(8))
+    assert [summarise(profile, course).volume_mm3 for course in courses] == pytest.approx([224.0, 96.0])
