@@ -32,6 +32,9 @@ from nerveseg.runs import FoldFolder, find_folds, write_text
 SUMMARY = "summary.txt"
 """All that was printed, beside the tables."""
 
+OPTIONS = "presentation.json"
+"""How that was judged and shown; written before it."""
+
 PAGE_WIDTH = 100
 
 
@@ -48,6 +51,12 @@ class Presentation:
     margins: Margins
     reference: pd.DataFrame | None
     console: Console
+
+    @property
+    def options(self) -> str:
+        """What the printed tables depend on besides the results, as JSON."""
+        reference_table = None if self.reference is None else "paper"
+        return json.dumps({"margins": self.margins.model_dump(), "reference_table": reference_table}, indent=2) + "\n"
 
 
 class PredictedMasks(BaseModel):
@@ -96,13 +105,20 @@ def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) 
     return presentation(own | dict(chosen), console)
 
 
-def show_again(folder: Path, console: Console) -> bool:
-    """Print what the last comparison printed; False if there is none, or a fold was tested after it."""
-    summary = folder / "evaluation" / SUMMARY
-    scores = [fold.scores for fold in find_folds(folder) if fold.is_complete]
-    if not summary.is_file() or any(path.stat().st_mtime > summary.stat().st_mtime for path in scores):
+def show_again(folder: Path, shown: Presentation) -> bool:
+    """Print what the last comparison printed; False if there is none, it is outdated, or it was judged another way.
+
+    Args:
+        folder: Holds the folds.
+        shown: How results are to be judged and shown now.
+    """
+    summary, options = folder / "evaluation" / SUMMARY, folder / "evaluation" / OPTIONS
+    if not (summary.is_file() and options.is_file() and options.read_bytes() == shown.options.encode()):
         return False
-    console.print(summary.read_text(encoding="utf-8"), highlight=False, markup=False, soft_wrap=True)
+    earlier = [options, *(fold.scores for fold in find_folds(folder) if fold.is_complete)]
+    if any(path.stat().st_mtime > summary.stat().st_mtime for path in earlier):
+        return False
+    shown.console.print(summary.read_text(encoding="utf-8"), highlight=False, markup=False, soft_wrap=True)
     return True
 
 
@@ -238,6 +254,7 @@ def _present(measurements: Measurements, study: Study, output: Path, shown: Pres
     page = Console(file=io.StringIO(), width=PAGE_WIDTH)
     _print(analysis, title, shown.reference, page)
     assert isinstance(page.file, io.StringIO)
+    write_text(output / OPTIONS, shown.options)
     write_text(output / SUMMARY, page.file.getvalue())
     shown.console.print(f"\ntables: {output}", highlight=False, soft_wrap=True)
 

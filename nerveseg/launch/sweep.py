@@ -104,5 +104,6 @@ def _compare_if_complete(folder: Path, jobs: list[TrainingJob], nothing_new: boo
     if missing and (len(jobs) == 1 or not complete):
         console.print(f"the comparison follows when fold {', '.join(map(str, missing))} is done too", highlight=False)
         return
-    if not (nothing_new and show_again(folder, console)):
-        compare_cross_validation(folder, presentation(config, console))
+    shown = presentation(config, console)
+    if not (nothing_new and show_again(folder, shown)):
+        compare_cross_validation(folder, shown)

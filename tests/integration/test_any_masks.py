@@ -15,6 +15,7 @@ pytestmark = pytest.mark.integration
 SHAPE, AFFINE = (32, 30, 6), np.diag([-0.5, 0.5, 4.0, 1.0])
 TABLES = {
     "summary.txt",
+    "presentation.json",
     "scores.csv",
     "table1.csv",
     "table1.md",

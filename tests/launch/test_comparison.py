@@ -85,10 +85,13 @@ def run(tmp_path):
     return FinishedRun(tmp_path)
 
 
-def compared(run, reference=None):
+def shown(screen, reference=None, **margins):
+    return presentation({"reference_table": reference, "margins": margins}, screen)
+
+
+def compared(run, reference=None, **margins):
     screen = console()
-    options = {"reference_table": reference, "margins": Margins().model_dump()}
-    compare_cross_validation(run.folder, presentation(options, screen))
+    compare_cross_validation(run.folder, shown(screen, reference, **margins))
     return screen.file.getvalue(), pd.read_csv(run.folder / "evaluation" / "scores.csv", dtype={"subject": str})
 
 
@@ -193,14 +196,33 @@ def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
 
 
 def test_what_was_printed_is_shown_again_until_a_fold_is_new(run):
-    assert not show_again(run.folder, console())
+    assert not show_again(run.folder, shown(console()))
     printed, _ = compared(run)
     again = console()
-    assert show_again(run.folder, again)
+    assert show_again(run.folder, shown(again))
     assert again.file.getvalue().strip() in printed
     later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
     os.utime(run.folder / "fold-1/scores.csv", (later, later))
-    assert not show_again(run.folder, console())
+    assert not show_again(run.folder, shown(console()))
+
+
+def test_what_was_judged_another_way_is_not_shown_again(run):
+    compared(run)
+    for other in (shown(console(), dice=0.1), shown(console(), "paper")):
+        assert not show_again(run.folder, other)
+    compared(run, "paper", dice=0.1)
+    assert show_again(run.folder, shown(console(), "paper", dice=0.1))
+    assert not show_again(run.folder, shown(console(), dice=0.1))
+
+
+def test_what_was_printed_before_the_options_were_recorded_or_beside_newer_ones_is_not_shown(run):
+    compared(run)
+    options = run.folder / "evaluation/presentation.json"
+    later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
+    os.utime(options, (later, later))
+    assert not show_again(run.folder, shown(console())), "an interruption between the two files"
+    options.unlink()
+    assert not show_again(run.folder, shown(console()))
 
 
 def test_raters_alone_need_no_training(run, tmp_path):

@@ -8,6 +8,7 @@ from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyEr
 from nerveseg.launch import sweep
 from nerveseg.launch.arguments import rewrite
 from nerveseg.launch.sweep import planned_jobs, train_and_compare
+from nerveseg.runs import write_text
 
 
 def jobs(*typed):
@@ -147,6 +148,26 @@ def test_what_is_complete_needs_no_study(monkeypatch, typed):
     recorder.events.clear()
     recorder.run("fold=0..3", *typed)
     assert recorder.events[0] == "jobs"
+
+
+def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with_the_same(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    judged = []
+
+    def compare(folder, shown):
+        judged.append(shown.margins.dice)
+        write_text(folder / "evaluation" / "presentation.json", shown.options)
+        write_text(folder / "evaluation" / "summary.txt", f"no worse by {shown.margins.dice}")
+
+    monkeypatch.setattr(sweep, "compare_cross_validation", compare)
+    recorder.run("fold=0..1", *typed, "folds.count=2")
+    recorder.failing = range(2)  # the jobs of a finished sweep write nothing
+    seen = []
+    for margins in ([], ["margins.dice=0.1"], ["margins.dice=0.1"], []):
+        recorder.run("fold=0..1", *typed, "folds.count=2", *margins)
+        seen.append((len(judged), recorder.screen.getvalue().strip()))
+    assert judged == [0.05, 0.1, 0.05]
+    assert seen == [(1, "no worse by 0.05"), (2, ""), (2, "no worse by 0.1"), (3, "")]
 
 
 def test_a_study_with_faults_stops_before_the_jobs(monkeypatch, typed):

@@ -1,18 +1,14 @@
 """The tiny and the demo cohort, simulated once."""
 
-from pathlib import Path
-
 import pytest
-import yaml
 
+from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject, write_cohort
-
-COHORTS = Path(__file__).parents[2] / "conf" / "cohort"
 
 
 @pytest.fixture(scope="session")
 def cohort_spec():
-    return lambda name: CohortSpec(**yaml.safe_load((COHORTS / f"{name}.yaml").read_text(encoding="utf-8")))
+    return lambda name: CohortSpec(**plain(compose_config("simulate", [f"cohort={name}"]))["cohort"])
 
 
 @pytest.fixture(scope="session")

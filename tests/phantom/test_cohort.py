@@ -145,7 +145,7 @@ def test_a_misspelt_or_impossible_specification_is_refused(tiny):
 def test_every_cohort_file_is_a_cohort(path, cohort_spec):
     spec = cohort_spec(path.stem)
     assert spec.name == path.stem
-    assert len(participants(spec)) == spec.volunteers + sum(spec.patients.values())
+    assert len(participants(spec)) == spec.volunteers + sum(spec.patients.values()) + spec.repeats
 
 
 def test_the_paper_cohort_has_the_papers_numbers(cohort_spec):
