@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +20,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.inference.model_card import model_card
+from nerveseg.inference.training_intensity import IntensityRange, LesionReference
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import file_sha256, write_text
 
@@ -97,6 +98,8 @@ class ModelDescription(BaseModel):
         foreground: Label values that were learned as nerve; null means every label above zero.
         training: What the network was trained on.
         scores: On the held-out subjects; empty until they were predicted.
+        intensity: Of the training data, by channel; empty in models made before it was recorded.
+        lesion_reference: Signal of healthy nerves, where it was measured.
         versions: Of nerveseg and the libraries that matter.
         weights_sha256: Of `weights.safetensors`.
     """
@@ -111,16 +114,49 @@ class ModelDescription(BaseModel):
     foreground: tuple[int, ...] | None
     training: TrainingRecord
     scores: list[TestScore] = []
+    intensity: dict[str, IntensityRange] = {}
+    lesion_reference: LesionReference | None = None
     versions: dict[str, str]
     weights_sha256: str = ""
+
+    def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
+        """Raise `BundleError` unless every channel that the model takes is given; more may be.
+
+        Args:
+            given: Names of channels.
+            subject: Named in the error.
+        """
+        names = list(given)
+        missing = [name for name in self.channels if name not in names]
+        if missing:
+            raise BundleError(
+                f"this model takes the channels {', '.join(self.channels)}",
+                found=f"only {', '.join(names)}" if names else "none",
+                subject=subject,
+                remedy="give " + " ".join(f"images.{name}=<file>" for name in missing) + ", or take another model",
+            )
+
+    def check_channel_count(self, given: int) -> None:
+        """Raise `BundleError` unless there are as many channels as the model takes."""
+        if given != len(self.channels):
+            raise BundleError(
+                f"this model takes {len(self.channels)} channels ({', '.join(self.channels)})",
+                found=given,
+                remedy="give each of them once, in this order",
+            )
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A loaded model: the network in evaluation mode on the CPU, and its description."""
 
-    network: nn.Module
+    network: FCDenseNet
     description: ModelDescription
+
+    @property
+    def reduction(self) -> int:
+        """By how much the network's transitions divide the in-plane size."""
+        return 1 << len(self.network.transitions_down)
 
 
 def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import read_channels
 from nerveseg.data.volumes import Geometry, write_mask
 from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.probability import THRESHOLD as THRESHOLD
+from nerveseg.inference.probability import nerve_mask as nerve_mask
+from nerveseg.inference.probability import nerve_probability
 from nerveseg.types import Mask, Probability
-
-THRESHOLD = 0.5
-"""A voxel is nerve if that is the likelier of the two classes (paper, 2.4.2)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Scan:
 
     Attributes:
         subject: Names it in errors and files.
-        images: File of each channel, in the order the model takes them.
+        images: File of each channel by its name.
         output: Where the mask goes.
         geometry: Which of the header's transforms to trust where they differ.
     """
@@ -84,11 +84,6 @@ def probability_volume(slices: Float32[Tensor, "slice crop_x crop_y"], crop: Cro
     return crop.undo(slices.cpu().numpy().transpose(1, 2, 0))
 
 
-def nerve_mask(probability: Probability) -> Mask:
-    """Voxels that are more likely nerve than background."""
-    return probability > THRESHOLD
-
-
 class Predictor(pl.LightningModule):
     """Applies a bundle's network to prepared scans.
 
@@ -111,8 +106,7 @@ class Predictor(pl.LightningModule):
 
     def nerve_probability(self, slices: Float32[Tensor, "slice channel x y"]) -> Float32[Tensor, "slice x y"]:
         """Softmax over the two classes, the probability of the second."""
-        logits = self.network(slices.contiguous(memory_format=torch.channels_last))
-        return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
+        return nerve_probability(self.network, slices)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave the volume where it is; its slices move a few at a time."""
@@ -173,8 +167,20 @@ class _PreparedScans(Dataset[PreparedScan]):
 
 
 def predict_scans(bundle: Bundle, scans: Sequence[Scan], trainer: pl.Trainer, slices_per_batch: int = 8) -> None:
-    """Segment scans with Lightning's predict loop; the trainer's `MaskWriter` writes what comes out."""
+    """Segment scans with Lightning's predict loop; the trainer's `MaskWriter` writes what comes out.
+
+    Raises:
+        BundleError: A scan lacks a channel that the model takes.
+        VolumeError: A file is not a readable image.
+        GeometryError: The channels of a scan lie on different grids.
+    """
+    description = bundle.description
+    for scan in scans:
+        description.check_channels(scan.images, scan.subject)
+    ordered = [
+        replace(scan, images={channel: scan.images[channel] for channel in description.channels}) for scan in scans
+    ]
     loader = DataLoader(
-        _PreparedScans(scans, bundle.description.preprocessing), batch_size=1, collate_fn=itemgetter(0), num_workers=0
+        _PreparedScans(ordered, description.preprocessing), batch_size=1, collate_fn=itemgetter(0), num_workers=0
     )
     trainer.predict(Predictor(bundle, slices_per_batch), loader, return_predictions=False)

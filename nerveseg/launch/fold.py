@@ -29,6 +29,7 @@ from nerveseg.data.slices import SliceStore
 from nerveseg.data.study import Study
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.launch.configuration import build, section
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import TrainOptions
@@ -284,5 +285,11 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> Model
             seed=config["seed"],
             folds_seed=config["folds"]["seed"],
         ),
+        intensity={
+            channel: IntensityRange.over(
+                intensity_percentiles(loaded.store.images(subject.id)[:, number]) for subject in stored
+            )
+            for number, channel in enumerate(description.images)
+        },
         versions=package_versions(),
     )

@@ -12,6 +12,7 @@ from nerveseg.errors import BundleError
 from nerveseg.inference import bundle
 from nerveseg.inference.bundle import (
     Architecture,
+    Bundle,
     ModelDescription,
     TestScore,
     TrainingRecord,
@@ -19,6 +20,7 @@ from nerveseg.inference.bundle import (
     load_bundle,
     save_bundle,
 )
+from nerveseg.inference.training_intensity import IntensityRange, LesionReference
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 
@@ -254,6 +256,31 @@ def test_scores_are_added_to_description_and_card(folder):
     assert "| volunteer | 2 | - |" in card
     add_scores(folder, scores[:1])
     assert load_bundle(folder).description.scores == scores[:1]
+
+
+def test_intensities_and_a_lesion_reference_are_kept_and_may_be_absent(tmp_path):
+    made = network()
+    measured = description(
+        made,
+        intensity={"T2": IntensityRange.over([(-1.0, 0.0, 0.1, 0.5, 3.0), (-1.2, 0.1, 0.1, 0.4, 3.5)])},
+        lesion_reference=LesionReference(channel="FS", mean=210.5, sd=32.0),
+    )
+    save_bundle(tmp_path / "model", made, measured)
+    loaded = load_bundle(tmp_path / "model").description
+    assert loaded.model_copy(update={"weights_sha256": ""}) == measured
+    assert loaded.intensity["T2"].by_percentile[99.0] == (3.0, 3.5)
+    edit(tmp_path / "model", lambda values: [values.pop(key) for key in ("intensity", "lesion_reference")])
+    older = load_bundle(tmp_path / "model").description
+    assert (older.intensity, older.lesion_reference) == ({}, None)
+
+
+@pytest.mark.parametrize("transitions", [0, 1, 3])
+def test_a_bundle_says_what_its_transitions_divide_by(transitions):
+    made = network(transitions=transitions, layers_per_block=1)
+    deepest = []
+    made.bottleneck.register_forward_hook(lambda module, given, result: deepest.append(result.shape[-1]))
+    made(torch.randn(1, 1, 48, 48))
+    assert Bundle(made, description(made)).reduction * deepest[0] == 48
 
 
 def test_scores_for_a_folder_without_a_model_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from nerveseg.data.preprocessing import Crop, Preprocessing
-from nerveseg.errors import GeometryError, VolumeError
+from nerveseg.errors import BundleError, GeometryError, VolumeError
 from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord
 from nerveseg.inference.predictor import (
     MaskWriter,
@@ -171,6 +171,30 @@ def test_several_channels_go_in_by_their_order(bundle_of, tmp_path):
         volume = probability_volume(Predictor(bundle).predict_step(prepared, 0), prepared.crop)
     np.testing.assert_allclose(volume, expected, atol=1e-5)
     assert np.abs(expected - swapped).max() > 0.1
+
+
+def test_channels_are_taken_by_name_in_the_models_order(bundle_of, tmp_path):
+    bundle = bundle_of(channels=2)
+    paths = {f"C{number}": write_scan(tmp_path / f"{number}.nii", seed=number) for number in range(3)}
+    given = [("C0", "C1"), ("C1", "C0"), ("C2", "C1", "C0")]
+    scans = [
+        Scan("".join(names), {name: paths[name] for name in names}, tmp_path / f"{'-'.join(names)}.nii")
+        for names in given
+    ]
+    segment(bundle, scans, tmp_path)
+    expected = by_hand(bundle, [paths["C0"], paths["C1"]])
+    certain = np.abs(expected - 0.5) > 1e-4
+    for scan in scans:
+        found = nib.load(scan.output).get_fdata() > 0
+        np.testing.assert_array_equal(found[certain], expected[certain] > 0.5)
+
+
+def test_a_scan_without_a_channel_of_the_model_is_refused_before_anything_is_predicted(bundle_of, tmp_path):
+    paths = {f"C{number}": write_scan(tmp_path / f"{number}.nii", seed=number) for number in range(2)}
+    scans = [Scan("V01", paths, tmp_path / "1_mask.nii"), Scan("V02", {"C0": paths["C0"]}, tmp_path / "2_mask.nii")]
+    with pytest.raises(BundleError, match=r"takes the channels C0, C1; found: only C0; subject: V02; remedy: .*C1="):
+        segment(bundle_of(channels=2), scans, tmp_path)
+    assert not (tmp_path / "1_mask.nii").exists()
 
 
 def test_many_scans_of_several_shapes_are_written_one_after_another(bundle_of, tmp_path):
