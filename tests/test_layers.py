@@ -14,8 +14,10 @@ PACKAGE = Path(__file__).parents[1] / "nerveseg"
 BASE = ["types", "errors", "runs"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
+    "__init__": ["data.study", "scans.segmentation"],
     "entry point": ["launch", "reporting", "training", "phantom", *MIDDLE],
-    "launch": ["reporting", "training", "phantom", *MIDDLE],
+    "launch": ["scans", "reporting", "training", "phantom", *MIDDLE],
+    "scans": ["reporting", "training", *MIDDLE],
     "reporting": ["training", *MIDDLE],
     "training": ["inference", "networks", "data", *BASE],
     "inference": ["networks", "data", *BASE],

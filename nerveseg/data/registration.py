@@ -1,18 +1,22 @@
 """The second channel moved onto the first: a rigid motion, found from the images and believed only if it is plausible.
 
 The leg moves between two series, so the headers are a start, not the truth. A rotation and a translation are sought
-that give the greatest mutual information (Mattes et al. 2003), from coarse to fine in the plane only, since a slice step
-is many pixels. Whether it helped is judged on other voxels than those it was found on. A motion that is too large, or
-that does not help, is not used: then the headers' geometry stands, and the result says so.
+that give the greatest mutual information (Mattes et al. 2003), from coarse to fine in the plane only, since a slice
+step is many pixels. Whether it helped is judged on other voxels than those it was found on. A motion that is too large,
+or that does not help, is not used: then the headers' geometry stands, and the result says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 import SimpleITK
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
@@ -22,27 +26,35 @@ from nerveseg.data.sampling import resample_onto
 from nerveseg.data.volumes import Volume
 from nerveseg.types import Affine, Image
 
+Slice: TypeAlias = Float32[np.ndarray[Any, Any], "x y"]
+
 LARGEST_TRANSLATION_MM = 20.0
 LARGEST_ROTATION_DEG = 15.0
 """Assumed: a leg that moved farther between two series was laid anew, and the optimiser has more likely got lost."""
 
 _PIXELS_MM = (4.0, 2.0, 1.0)
-"""In-plane pixels of the three levels; below 1 mm nothing more was gained."""
+"""In-plane pixels of the three levels; the last is near those of the second channel."""
 
 _VOXELS = 20_000
-"""Looked at per level; more cost time and gained nothing."""
+"""Looked at per level; twice as many gained 0.1 mm at most on the phantom."""
 
 _WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
 """Rotation about x, y, z and translation along them, in the frame of the slices: what may move."""
 
 _LEAST_GAIN_OUT_OF_SLICES = 0.01
-"""Relative. On the phantom interpolation alone gains up to 0.005, and putting right a slip by one slice 0.014 or more."""
+"""Relative. On the phantom interpolation alone gains up to 0.005, mending a slip by one slice 0.014 or more."""
 
 _SMOOTHING_SLICES = 1.0
 """Evens out the noise of slices and of what is interpolated between them."""
 
 _NO_MOTION_MM = 0.5
 """About a pixel: so small a motion that does not help says that the headers were right."""
+
+_LATTICE_STEPS, _LATTICE_MM = 3, 8.0
+"""Where the search may start: farther than a leg moves, so that two series laid anew are recognised as such."""
+
+_LEAST_SIMILARITY = 0.1
+"""By chance, two images that have nothing in common reach 0.002; the phantom's two channels 0.6 to 0.8."""
 
 _STEPS, _BINS = 60, 32
 _SEED, _OTHER_SEED = 2018, 1995
@@ -61,6 +73,8 @@ class Registration:
         trusted: The array follows the motion found; otherwise it follows the headers alone.
         note: Why, in words for the report.
         motion: What was used (4 x 4, RAS mm): from a place in the fixed volume to the same tissue in the moving one.
+        moving: The volume that was moved.
+        fixed_grid: The grid of the fixed one.
     """
 
     array: Image
@@ -71,6 +85,15 @@ class Registration:
     trusted: bool
     note: str
     motion: Affine
+    moving: Volume = field(repr=False)
+    fixed_grid: Grid = field(repr=False)
+
+    def slice_by_headers(self, number: int) -> Slice:
+        """One slice as the headers alone would have it, to see what the motion changed."""
+        affine = self.fixed_grid.ras_affine.copy()
+        affine[:3, 3] += affine[:3, 2] * number
+        columns, rows, _ = self.fixed_grid.ras_shape
+        return resample_onto(self.moving, Grid((columns, rows, 1), affine, self.fixed_grid.header))[:, :, 0]
 
 
 def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
@@ -89,20 +112,31 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
         The second channel on the fixed grid; where no plausible motion was found, by the headers' geometry.
     """
     pair = _Pair(moving, fixed)
-    try:
-        within = pair.search(np.eye(4), _WITHIN_SLICES, _PIXELS_MM)
-        candidates = [np.eye(4), within, pair.search(within, _ALL_WAYS, _PIXELS_MM[1:])]
-        before, plane, space = pair.similarities(candidates)
-    except RuntimeError:  # ITK: hardly any voxel of one lies inside the other
-        motion = np.eye(4)
-        note = "not registered, the headers' geometry stands: the two fields of view hardly overlap"
-        return _result(moving, fixed, motion, motion, (float("nan"), float("nan")), note)
+    with _one_thread():
+        start = pair.start()
+        within = start if start is None else pair.search(start, _WITHIN_SLICES, _PIXELS_MM)
+        anyhow = within if within is None else pair.search(within, _ALL_WAYS, _PIXELS_MM[1:])
+        if within is None or anyhow is None:
+            note = "not registered, the headers' geometry stands: the two fields of view hardly overlap"
+            return _result(moving, fixed, np.eye(4), np.eye(4), (float("nan"), float("nan")), note)
+        before, plane, space = pair.similarities([np.eye(4), within, anyhow], _PIXELS_MM[-1], _OTHER_SEED)
     leaves_slices = space > plane * (1 + _LEAST_GAIN_OUT_OF_SLICES)
-    found, after = (candidates[2], space) if leaves_slices else (within, plane)
-    doubt = _doubt(found, fixed.grid, after > before)
-    if doubt and _farthest_mm(found, fixed.grid) < _NO_MOTION_MM:
+    found, after = (anyhow, space) if leaves_slices else (within, plane)
+    doubt = _doubt(found, fixed.grid, before, after)
+    if doubt and before >= _LEAST_SIMILARITY and _farthest_mm(found, fixed.grid) < _NO_MOTION_MM:
         return _result(moving, fixed, found, np.eye(4), (before, before), "")
     return _result(moving, fixed, found, np.eye(4) if doubt else found, (before, after), doubt)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over several threads differ in the last bit from run to run; a single filter's own limit does not hold."""
+    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 class _Pair:
@@ -115,8 +149,19 @@ class _Pair:
         self._frame[:3, 3] = _centre_mm(fixed.grid)
         self._volumes = fixed, moving
 
-    def search(self, start: Affine, freedom: list[float], pixels_mm: tuple[float, ...]) -> Affine:
-        """The motion (RAS mm) of greatest similarity near `start`, from coarse to fine."""
+    def start(self) -> Affine | None:
+        """The shift within the slices (RAS mm), of a coarse lattice, where the two are most alike; None if nowhere."""
+        steps = (np.arange(-_LATTICE_STEPS, _LATTICE_STEPS + 1) * _LATTICE_MM).tolist()
+        motions = []
+        for x, y in sorted(product(steps, steps), key=lambda shift: float(np.hypot(*shift))):
+            motion = np.eye(4)
+            motion[:3, 3] = self._frame[:3, :3] @ (x, y, 0.0)
+            motions.append(motion)
+        similarities = self.similarities(motions, _PIXELS_MM[0], _SEED)
+        return motions[int(np.argmax(similarities))] if max(similarities) > 0 else None
+
+    def search(self, start: Affine, freedom: list[float], pixels_mm: tuple[float, ...]) -> Affine | None:
+        """The motion (RAS mm) of greatest similarity near `start`, coarse to fine; None where the overlap is lost."""
         transform = SimpleITK.Euler3DTransform()
         _set_motion(transform, np.linalg.inv(self._frame) @ start @ self._frame)
         for pixel_mm in pixels_mm:
@@ -128,18 +173,25 @@ class _Pair:
             method.SetOptimizerScalesFromPhysicalShift()
             method.SetOptimizerWeights(freedom)
             method.SetInitialTransform(transform, inPlace=True)
-            method.Execute(fixed, moving)
+            try:
+                method.Execute(fixed, moving)
+            except RuntimeError:  # ITK: hardly any voxel of one lies inside the other
+                return None
         return np.asarray(self._frame @ _motion(transform) @ np.linalg.inv(self._frame))
 
-    def similarities(self, motions: list[Affine]) -> list[float]:
-        """Mutual information of each motion, on voxels that no search has looked at."""
-        fixed, moving = self._at(_PIXELS_MM[-1])
+    def similarities(self, motions: list[Affine], pixel_mm: float, seed: int) -> list[float]:
+        """Mutual information of each motion; 0 where the two hardly overlap."""
+        fixed, moving = self._at(pixel_mm)
+        method = _method(fixed, seed)
         found = []
         for motion in motions:
-            transform, method = SimpleITK.Euler3DTransform(), _method(fixed, _OTHER_SEED)
+            transform = SimpleITK.Euler3DTransform()
             _set_motion(transform, np.linalg.inv(self._frame) @ motion @ self._frame)
             method.SetInitialTransform(transform)
-            found.append(-float(method.MetricEvaluate(fixed, moving)))
+            try:
+                found.append(-float(method.MetricEvaluate(fixed, moving)))
+            except RuntimeError:
+                found.append(0.0)
         return found
 
     def _at(self, pixel_mm: float) -> list[Any]:
@@ -160,7 +212,6 @@ def _picture(volume: Volume, into_frame: Affine, pixel_mm: float) -> Any:
 
 def _method(fixed: Any, seed: int) -> Any:
     method = SimpleITK.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetInterpolator(SimpleITK.sitkLinear)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
@@ -188,13 +239,15 @@ def _centre_mm(grid: Grid) -> NDArray[Any]:
     return np.asarray(grid.ras_affine[:3, :3] @ middle + grid.ras_affine[:3, 3])
 
 
-def _doubt(motion: Affine, grid: Grid, helps: bool) -> str:
+def _doubt(motion: Affine, grid: Grid, before: float, similarity: float) -> str:
     """Why the motion found is not to be believed; empty where it is."""
     translation_mm = float(np.linalg.norm(_translation_mm(motion, grid)))
     rotation_deg = float(np.rad2deg(Rotation.from_matrix(motion[:3, :3]).magnitude()))
     if translation_mm > LARGEST_TRANSLATION_MM or rotation_deg > LARGEST_ROTATION_DEG:
         reason = f"{translation_mm:.1f} mm and {rotation_deg:.1f} degrees is more than a leg moves between two series"
-    elif not helps:
+    elif similarity < _LEAST_SIMILARITY:
+        reason = "the two images have too little in common"
+    elif similarity <= before:
         reason = "no motion makes the two images more alike"
     else:
         return ""
@@ -216,6 +269,8 @@ def _result(
         trusted=not doubt,
         note=doubt or (moved if used is found else "registered: the headers' geometry fits already"),
         motion=used,
+        moving=moving,
+        fixed_grid=fixed.grid,
     )
 
 

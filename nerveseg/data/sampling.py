@@ -5,8 +5,8 @@ interpolation at its centre. Where the source is finer in the plane, it is the m
 target's pixel, one per source pixel, for a single point would see one fine pixel with its noise and skip the others.
 Across the slices nothing is averaged: an affine holds the step, not the thickness.
 
-Values that are missing (not a number, a masked map's zeros, outside the field of view) never enter a mean. A voxel has a
-value if voxels with a value carry at least half of its weight, and is then the weighted mean of these alone.
+Values that are missing (not a number, a masked map's zeros, outside the field of view) never enter a mean. A voxel has
+a value if voxels with a value carry at least half of its weight, and is then the weighted mean of these alone.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def _points(to_source: Affine) -> list[tuple[float, float]]:
 def _interpolated(values: Image, to_source: Affine, point: tuple[float, float], shape: tuple[int, int, int]) -> Sampled:
     """Weighted sum of the eight neighbours, of which those outside the array are zero."""
     offset = to_source[:3] @ np.array([*point, 0.0, 1.0])
-    return np.asarray(
-        affine_transform(values, to_source[:3, :3], offset, shape, np.float32, order=1, mode="grid-constant", cval=0.0)
+    sampled = affine_transform(
+        values, to_source[:3, :3], offset, shape, output=np.float32, order=1, mode="grid-constant", cval=0.0
     )
+    return np.asarray(sampled)

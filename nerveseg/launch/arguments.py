@@ -26,8 +26,13 @@ from itertools import zip_longest
 
 from nerveseg.errors import ConfigurationError
 
-PATH_KEYS = ("input", "output", "model", "run", "prediction", "output_root", "*.root")
+PATH_KEYS = (
+    "input", "output", "model", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle", "norms",
+)  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
+
+OPEN_KEYS = ("images.*", "maps.*")
+"""Keys whose last part the user invents (`maps.T2map=...`): Hydra wants to be told that they may be new."""
 
 LARGEST_SWEEP = 1000
 """More values in one range are a slip of the finger, not a sweep."""
@@ -199,7 +204,7 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
         raise ConfigurationError(
             "segment takes one input",
             found=" and ".join(map(repr, inputs)),
-            remedy=f"put a path with spaces in quotes, and name every option; for example: {usage}",
+            remedy="put a pattern, or a path with spaces, in quotes: python -m nerveseg.segment 'scans/*.nii.gz' ...",
         )
     if not bare[0]:
         raise ConfigurationError("an input is a path", found="an empty argument", remedy=f"for example: {usage}")
@@ -216,6 +221,8 @@ def _override(word: str, path_keys: Sequence[str]) -> str:
     if assignment is None:
         return word
     sign, key, value = assignment["sign"], assignment["key"], assignment["value"]
+    if not sign and any(fnmatchcase(key, pattern) for pattern in OPEN_KEYS):
+        sign = "++"
     if _holds_path(key, path_keys):
         return f"{sign}{key}={_path_value(value)}"
     if _is_range(word, path_keys):

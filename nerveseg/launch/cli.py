@@ -11,6 +11,7 @@ VERBS = {
     "check": "is a study fit to use?",
     "train": "train folds of a cross-validation and compare them",
     "evaluate": "Table 1 of a finished sweep, or of the raters alone",
+    "segment": "masks and numbers of new scans, with a trained model",
 }
 
 

@@ -1,0 +1,175 @@
+"""What a human should look at before believing a segmentation: faults of the mask, doubt of the network, an odd scan.
+
+No reference is needed. A nerve is one continuous cord that enters and leaves through the ends of the stack, changes its
+area slowly, and lies inside the leg; what breaks this is flagged, with the slices to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from nerveseg.biomarkers.familiarity import Percentiles, TrainingScans, not_axial, unlike_training
+from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
+from nerveseg.biomarkers.strays import strays
+from nerveseg.types import Mask, Probability, SpacingMm
+
+__all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]
+
+_IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis=2)
+"""Eight neighbours in the same slice."""
+
+
+def find_flags(
+    mask: Mask,
+    probability: Probability | None,
+    spacing_mm: SpacingMm,
+    slice_numbers: Sequence[int],
+    *,
+    sides: Mapping[str, slice] | None = None,
+    training: TrainingScans | None = None,
+    percentiles: Mapping[str, Percentiles] | None = None,
+    limits: QualityLimits | None = None,
+) -> tuple[Flag, ...]:
+    """Everything about a segmented scan that a human should see.
+
+    Args:
+        mask: The nerve, in RAS order.
+        probability: Of the nerve, where known.
+        spacing_mm: Voxel spacing; the last is the slice step.
+        slice_numbers: The input file's number of each slice of the mask.
+        sides: Where an image shows both legs, the columns (along x) of each; each is judged by itself.
+        training: What the model was trained on, where known.
+        percentiles: Of the scan's channels after normalisation.
+        limits: Beyond which a flag is raised.
+    """
+    limits, sides = limits or QualityLimits(), sides or {}
+    numbers = np.asarray(slice_numbers)
+    flags = not_axial(spacing_mm, limits)
+    if training is not None:
+        flags += unlike_training(spacing_mm, mask.shape[:2], percentiles or {}, training, limits)
+    if not mask.any():
+        return (*flags, Flag("no_nerve", "no nerve found"))
+    flags += _border(mask, numbers)
+    for side, columns in sides.items() if len(sides) > 1 else [(None, slice(None))]:
+        part = mask[columns]
+        if part.any():
+            flags += _of_one_nerve(part, spacing_mm, numbers, side, limits)
+            flags += _unsure(part, None if probability is None else probability[columns], numbers, side, limits)
+    return (*flags, *_sides_differ(mask, sides, limits))
+
+
+def _of_one_nerve(
+    mask: Mask, spacing_mm: SpacingMm, numbers: NDArray[Any], side: str | None, limits: QualityLimits
+) -> list[Flag]:
+    nerve, far = mask.copy(), strays(mask, spacing_mm, limits.far_mm)
+    for stray in far:
+        nerve[tuple(stray.T)] = False
+    return (
+        _far(far, numbers, side, limits)
+        + _gaps(nerve, numbers, side)
+        + _jumps(nerve, spacing_mm, numbers, side, limits)
+    )
+
+
+def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
+    """One flag for all parts that lie away from the nerve, named by their slices."""
+    if not far:
+        return []
+    where = _slices(numbers, np.unique(np.concatenate(far)[:, 2]))
+    voxels = sum(map(len, far))
+    parts = "a part" if len(far) == 1 else f"{len(far)} parts"
+    lie = "lies" if len(far) == 1 else "lie"
+    of = f"{voxels} voxel{'s' if voxels > 1 else ''}"
+    message = f"{parts} of {of} {lie} more than {limits.far_mm:g} mm from the nerve in {in_words(where)}"
+    return [Flag("far_component", message, side, where)]
+
+
+def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:
+    """Slices without nerve between slices with nerve."""
+    found = np.flatnonzero(nerve.any(axis=(0, 1)))
+    missed = np.setdiff1d(np.arange(found[0], found[-1]), found)
+    if not len(missed):
+        return []
+    where = _slices(numbers, missed)
+    return [Flag("empty_slices", f"the nerve is interrupted: none was found in {in_words(where)}", side, where)]
+
+
+def _jumps(
+    nerve: Mask, spacing_mm: SpacingMm, numbers: NDArray[Any], side: str | None, limits: QualityLimits
+) -> list[Flag]:
+    """Neighbouring slices between which the area changes more than a nerve does; empty slices are gaps, not jumps."""
+    area_mm2 = nerve.sum(axis=(0, 1)) * spacing_mm[0] * spacing_mm[1]
+    sections = _sections(nerve)
+    before, after = area_mm2[:-1], area_mm2[1:]
+    both = (before > 0) & (after > 0)
+    change = np.abs(np.log(np.where(both, after, 1.0) / np.where(both, before, 1.0)))
+    splits = sections[:-1] != sections[1:]
+    allowed = spacing_mm[2] * np.where(splits, limits.area_change_at_split, limits.area_change_per_mm)
+    jumps = np.flatnonzero((change > allowed) & (np.abs(after - before) > limits.area_change_mm2))
+    if not len(jumps):
+        return []
+    worst = jumps[np.argmax(change[jumps])]
+    where = _slices(numbers, np.union1d(jumps, jumps + 1))
+    message = (
+        f"the area jumps in {in_words(where)}: from {before[worst]:.0f} to {after[worst]:.0f} mm2 between slices "
+        f"{numbers[worst]} and {numbers[worst + 1]}"
+    )
+    return [Flag("area_jump", message, side, where)]
+
+
+def _sections(nerve: Mask) -> NDArray[Any]:
+    """How many sections (8-connected) each slice has."""
+    labels, _ = label(nerve, _IN_PLANE)
+    return np.array([len(np.unique(labels[:, :, number][nerve[:, :, number]])) for number in range(nerve.shape[2])])
+
+
+def _unsure(
+    mask: Mask, probability: Probability | None, numbers: NDArray[Any], side: str | None, limits: QualityLimits
+) -> list[Flag]:
+    """Low probability inside the mask, or much of it outside; named are the slices whose own mean is low."""
+    if probability is None:
+        return []
+    inside = float(probability[mask].sum(dtype=np.float64))
+    mean = inside / float(mask.sum())
+    overlap = 2 * inside / (float(mask.sum()) + float(probability.sum(dtype=np.float64)))
+    if mean >= limits.mean_probability and overlap >= limits.expected_overlap:
+        return []
+    sizes = mask.sum(axis=(0, 1))
+    means = np.where(mask, probability, 0).sum(axis=(0, 1)) / np.maximum(sizes, 1)
+    where = _slices(numbers, np.flatnonzero((sizes > 0) & (means < limits.mean_probability)))
+    message = f"the network is unsure: mean probability {mean:.2f} in the nerve, expected overlap {overlap:.2f}"
+    return [Flag("low_probability", message, side, where)]
+
+
+def _border(mask: Mask, numbers: NDArray[Any]) -> list[Flag]:
+    """The in-plane border cuts a nerve off; at the first and last slice it leaves as it should."""
+    edges = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
+    touching = np.flatnonzero(np.any([edge.any(axis=0) for edge in edges], axis=0))
+    if not len(touching):
+        return []
+    where = _slices(numbers, touching)
+    return [Flag("touches_border", f"the nerve touches the border of the image in {in_words(where)}", None, where)]
+
+
+def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits) -> list[Flag]:
+    if len(sides) != 2:
+        return []
+    sizes = {side: mask[columns].sum(axis=(0, 1)) for side, columns in sides.items()}
+    empty = [side for side, size in sizes.items() if not size.any()]
+    if empty:
+        return [Flag("sides_differ", f"no nerve found on the {empty[0]} side", empty[0])]
+    larger, smaller = sorted(sizes, key=lambda side: float(sizes[side][sizes[side] > 0].mean()), reverse=True)
+    means = [float(sizes[side][sizes[side] > 0].mean()) for side in (larger, smaller)]
+    if means[0] <= limits.side_ratio * means[1]:
+        return []
+    message = f"the {larger} nerve's mean area is {means[0] / means[1]:.1f} times that of the {smaller} one"
+    return [Flag("sides_differ", message)]
+
+
+def _slices(numbers: NDArray[Any], indices: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(sorted(int(number) for number in numbers[indices]))

@@ -1,0 +1,144 @@
+"""The `segment` command: which scans the configuration names, the model for them, and the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from nerveseg.data.inputs import find_inputs
+from nerveseg.data.study import Subject, list_scans
+from nerveseg.errors import ConfigurationError, StudyError
+from nerveseg.inference.models import Model, no_model_error, open_model
+from nerveseg.launch.configuration import section
+from nerveseg.launch.studies import study_description
+from nerveseg.scans.batch import Outcome, segment_all, write_table
+from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
+from nerveseg.scans.results import ResultOptions
+
+
+class ScanTemplates(BaseModel):
+    """The files that belong to each scan; `{id}` stands for the scan's name.
+
+    Attributes:
+        images: Further channels.
+        maps: Quantitative maps.
+        muscle: Mask of a muscle that the nerve does not supply.
+        series: Number or UID of a DICOM series.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: dict[str, str] = Field(default_factory=dict)
+    maps: dict[str, str] = Field(default_factory=dict)
+    muscle: str | None = None
+    series: int | str | None = None
+
+    def files(self, name: str, image: Path, person: Person) -> ScanFiles:
+        """The files of one scan."""
+        return ScanFiles(
+            name=name,
+            image=image,
+            series=None if self.series is None else str(self.series),
+            channels=_named(self.images, name),
+            maps=_named(self.maps, name),
+            muscle=Path(self.muscle.replace("{id}", name)) if self.muscle else None,
+            person=person,
+        )
+
+
+def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
+    """Segment what the configuration names, one scan after the other.
+
+    Raises:
+        NervesegError: A mistake that concerns all scans, or the number of those that failed.
+    """
+    if (config["input"] is None) == (config.get("study") is None):
+        raise ConfigurationError(
+            "segment takes a scan, a pattern of scans, or study=",
+            found="neither" if config["input"] is None else "both",
+            remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
+        )
+    if config["model"] is None:
+        raise no_model_error(Path(config["output_root"]))
+    options = section(SegmentOptions, {key: config[key] for key in SegmentOptions.model_fields}, "")
+    written = section(ResultOptions, {key: config[key] for key in ResultOptions.model_fields}, "")
+    model = open_model(Path(config["model"]))
+    scans = _scans(config, model)
+    _check_names(scans, config)
+    folders = _folders(scans, config)
+    for line in model.lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    outcomes = segment_all(scans, folders, model, options, written, console)
+    if len(scans) > 1:
+        write_table(folders[scans[0].name].parent, outcomes, model, console)
+    _raise_failures(outcomes)
+
+
+def _scans(config: Mapping[str, Any], model: Model) -> list[ScanFiles]:
+    templates = section(ScanTemplates, {key: config[key] for key in ScanTemplates.model_fields}, "")
+    person = section(Person, {key: config[key] for key in Person.model_fields}, "")
+    if config["input"] is not None:
+        return [templates.files(scan.name, scan.path, person) for scan in find_inputs(config["input"])]
+    subjects, faults = list_scans(study_description(config["study"]))
+    if faults:
+        raise faults[0]
+    return [_scan_of(subject, templates, person, model) for subject in subjects]
+
+
+def _scan_of(subject: Subject, templates: ScanTemplates, person: Person, model: Model) -> ScanFiles:
+    """A study's subject: what its table says of side and location counts, unless the command says otherwise."""
+    known = {"side": subject.side, "location": subject.location}
+    known = {key: value for key, value in known.items() if value in _VALUES[key]}
+    said = person.model_dump(exclude_none=True)
+    files = templates.files(subject.id, subject.image, Person.model_validate(known | said))
+    first = model.description.channels[0]
+    image = subject.images.get(first, subject.image)
+    further = {name: path for name, path in subject.images.items() if path != image}
+    return ScanFiles(
+        f"sub-{subject.id}", image, files.series, further | dict(files.channels), files.maps, files.muscle, files.person
+    )
+
+
+_VALUES: dict[str, tuple[str, ...]] = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
+
+
+def _named(templates: Mapping[str, str], name: str) -> dict[str, Path]:
+    return {key: Path(template.replace("{id}", name)) for key, template in templates.items()}
+
+
+def _check_names(scans: list[ScanFiles], config: Mapping[str, Any]) -> None:
+    """Several scans with one further file would be measured in another's image."""
+    given = {f"images.{key}": value for key, value in config["images"].items()}
+    given |= {f"maps.{key}": value for key, value in config["maps"].items()} | {"muscle": config["muscle"]}
+    if len(scans) > 1:
+        for key, value in given.items():
+            if value is not None and "{id}" not in value:
+                raise ConfigurationError(
+                    "with several scans, the path of a further file holds {id}, the scan's name",
+                    found=f"{key}={value}",
+                    remedy=f"{key}='scans/{{id}}_{key.split('.')[-1]}.nii.gz'",
+                )
+
+
+def _folders(scans: list[ScanFiles], config: Mapping[str, Any]) -> dict[str, Path]:
+    """Where each scan's results go: one scan into output itself, several into folders below it."""
+    if config["output"] is not None and len(scans) == 1 and config["input"] is not None:
+        return {scans[0].name: Path(config["output"])}
+    root = Path(config["output"] or Path(config["output_root"]) / "segmentations")
+    return {scan.name: root / scan.name for scan in scans}
+
+
+def _raise_failures(outcomes: list[Outcome]) -> None:
+    failed = [outcome.name for outcome in outcomes if outcome.error]
+    if failed and len(outcomes) > 1:
+        raise StudyError(
+            "every scan is segmented",
+            found=f"{len(failed)} of {len(outcomes)} failed: {', '.join(failed[:10])}",
+            remedy="see the lines above; the same command does only what is missing",
+        )
+    if failed and outcomes[0].error:
+        raise outcomes[0].error

@@ -1,0 +1,239 @@
+"""One page to check a segmentation by eye in ten seconds: is the line around the nerve, in every slice looked at?
+
+Up to twelve slices, evenly spread from one end of the nerve to the other, all at one scale; the first, the middle and
+the last with the whole slice in a corner, since a line may be around the wrong thing. Below, the area along the nerve,
+where a missed slice or a lost branch is a step, and what the program itself finds odd, in words. As in `overlay`, the
+patient's right is on the left and anterior is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.reporting.canvas import RED, new_page, painted, show_picture
+from nerveseg.reporting.overlay import Rgb, overlay, save_png
+from nerveseg.reporting.registration_sheet import registration_sheet
+from nerveseg.types import Image, Mask, SpacingMm
+
+__all__ = ["check_sheet", "registration_sheet", "write_check_sheet"]
+
+TILES = 12
+MARGIN_MM, SMALLEST_MM = 12.0, 50.0
+"""Shown around the nerve, and at least the width of a tile: assumed, muscles and vessels around must be known again."""
+
+NO_MEDICAL_DEVICE = "Not a medical device."
+_COLUMNS, _WHOLE_SLICES = 6, 3
+_TILE_PIXELS = 280
+"""About what a tile has on the page."""
+
+
+def write_check_sheet(
+    path: Path,
+    image: Image,
+    mask: Mask,
+    profile_rows: pd.DataFrame | None,
+    *,
+    title: str,
+    warning: str | None,
+    slice_numbers: Sequence[int],
+    flags: Sequence[str],
+    spacing_mm: SpacingMm | None = None,
+    sides: Mapping[str, slice] | None = None,
+) -> None:
+    """Write `check_sheet` as a PNG file; nothing appears under `path` until it is complete."""
+    page = check_sheet(
+        image, mask, profile_rows, title=title, warning=warning, slice_numbers=slice_numbers, flags=flags,
+        spacing_mm=spacing_mm, sides=sides,
+    )  # fmt: skip
+    save_png(path, page)
+
+
+def check_sheet(
+    image: Image,
+    mask: Mask,
+    profile_rows: pd.DataFrame | None,
+    *,
+    title: str,
+    warning: str | None,
+    slice_numbers: Sequence[int],
+    flags: Sequence[str],
+    spacing_mm: SpacingMm | None = None,
+    sides: Mapping[str, slice] | None = None,
+) -> Rgb:
+    """Draw the page.
+
+    Args:
+        image: The first channel, in RAS order.
+        mask: The nerve on the same grid.
+        profile_rows: Columns side, branch, slice (the file's number), csa_mm2 and csa_perpendicular_mm2; without it the
+            page has no curve.
+        title: Names the scan.
+        warning: In capitals above everything, such as that the model was trained on synthetic data.
+        slice_numbers: The input file's number of each slice.
+        flags: What a human should look at, one sentence each.
+        spacing_mm: Voxel spacing; without it pixels are drawn square and tiles are sized in pixels.
+        sides: Where the image shows both legs, the columns (along x) of each: each gets a row of tiles.
+    """
+    pixel_mm = (1.0, 1.0) if spacing_mm is None else spacing_mm[:2]
+    picture = _Pictures(image, mask, pixel_mm, slice_numbers)
+    page, body = new_page(title, warning, NO_MEDICAL_DEVICE)
+    above, below = body.subfigures(2, 1, height_ratios=(1.8, 1.0))
+    if not mask.any():
+        picture.whole_slices(above)
+    else:
+        both = dict(sides or {}) if len(sides or {}) > 1 else {"": slice(None)}
+        for row, (side, columns) in zip(above.subfigures(len(both), 1, squeeze=False)[:, 0], both.items(), strict=True):
+            picture.tiles(row, side, columns, TILES // len(both))
+    left, right = below.subfigures(1, 2, width_ratios=(1.7, 1.0))
+    _draw_profile(left, profile_rows if mask.any() else None)
+    _write_flags(right, flags, bool(mask.any()))
+    return painted(page)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Slices with the outline of the nerve, whole or in part."""
+
+    image: Image
+    mask: Mask
+    pixel_mm: tuple[float, ...]
+    slice_numbers: Sequence[int]
+
+    def whole_slices(self, figure: SubFigure) -> None:
+        """Of a scan without nerve: slices about the middle of the stack."""
+        middle, number = self.mask.shape[2] // 2, min(_WHOLE_SLICES, self.mask.shape[2])
+        shown = range(middle - number // 2, middle - number // 2 + number)
+        for axis, index in zip(_axes(figure, 1, number), shown, strict=True):
+            self._draw(axis, index)
+            axis.set_title(f"slice {self.slice_numbers[index]}", fontsize=9, pad=2)
+
+    def tiles(self, figure: SubFigure, side: str, columns: slice, number: int) -> None:
+        """The nerve of one leg, from end to end."""
+        leg = np.zeros_like(self.mask)
+        leg[columns] = self.mask[columns]
+        if not leg.any():
+            figure.text(0.5, 0.5, f"no nerve found on the {side} side", fontsize=12, ha="center", color=RED)
+            return
+        shown = _evenly_spread(leg, number)
+        axes = _axes(figure, -(-number // _COLUMNS), _COLUMNS)
+        size = _tile_size(leg[:, :, shown], self.pixel_mm)
+        with_whole = {shown[0], shown[len(shown) // 2], shown[-1]}
+        for axis in axes[len(shown) :]:
+            axis.set_axis_off()
+        for axis, index in zip(axes, shown, strict=False):
+            box = _box(leg[:, :, index], size)
+            self._draw(axis, index, box)
+            found = bool(leg[:, :, index].any())
+            name = f"{side} slice {self.slice_numbers[index]}{'' if found else ', no nerve'}".strip()
+            axis.set_title(name, fontsize=9, pad=2, color="black" if found else RED)
+            if index in with_whole:
+                self._inset(axis, index, box)
+
+    def _draw(self, axis: Axes, index: int, box: tuple[slice, slice] | None = None) -> None:
+        image, mask = self.image[:, :, index].astype(np.float64), self.mask[:, :, index]
+        window = None
+        if box is not None:
+            window = _window(image[box], image[mask])
+            image, mask = image[box], mask[box]
+        scale = max(2, round(_TILE_PIXELS / max(image.shape)))
+        show_picture(axis, overlay(image, {AUTOMATIC: mask}, window=window, scale=scale), self._aspect)
+
+    def _inset(self, axis: Axes, index: int, box: tuple[slice, slice]) -> None:
+        """The whole slice in a corner, with the tile's frame."""
+        image = self.image[:, :, index].astype(np.float64)
+        scale = max(1, round(_TILE_PIXELS / 2 / max(image.shape)))
+        corner = axis.inset_axes((0.6, 0.6, 0.4, 0.4), anchor="NE")
+        show_picture(corner, overlay(image, {}, scale=scale), self._aspect)
+        # The picture's first column is the last along x, its first row the last along y.
+        left, top = (scale * (full - side.stop) for full, side in zip(image.shape, box, strict=True))
+        width, height = (scale * (side.stop - side.start) for side in box)
+        corner.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="orange", linewidth=1))
+        corner.text(0.02, 0.5, "R", color="white", fontsize=6, transform=corner.transAxes, va="center")
+        corner.text(0.5, 0.98, "A", color="white", fontsize=6, transform=corner.transAxes, va="top", ha="center")
+
+    @property
+    def _aspect(self) -> float:
+        return self.pixel_mm[1] / self.pixel_mm[0]
+
+
+def _axes(figure: SubFigure, height: int, width: int) -> list[Axes]:
+    axes = figure.subplots(height, width, squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.95, wspace=0.04, hspace=0.12)
+    return list(axes.ravel())
+
+
+def _evenly_spread(nerve: Mask, number: int) -> list[int]:
+    """From the first slice of the nerve to its last."""
+    found = np.flatnonzero(nerve.any(axis=(0, 1)))
+    return [int(index) for index in np.unique(np.linspace(found[0], found[-1], number).round())]
+
+
+def _tile_size(nerve: Mask, pixel_mm: tuple[float, ...]) -> tuple[int, int]:
+    """Pixels (x, y) of all tiles: square, and so large that the widest slice of the nerve has room with its margin."""
+    places = [np.argwhere(nerve[:, :, index]) for index in np.flatnonzero(nerve.any(axis=(0, 1)))]
+    widest_mm = max((float(((np.ptp(place, axis=0) + 1) * pixel_mm).max()) for place in places), default=0.0)
+    side_mm = max(SMALLEST_MM, widest_mm + 2 * MARGIN_MM)
+    return round(side_mm / pixel_mm[0]), round(side_mm / pixel_mm[1])
+
+
+def _box(nerve: NDArray[Any], size: tuple[int, int]) -> tuple[slice, slice]:
+    """A tile's part of a slice: about the nerve, or about the middle where there is none, within the image."""
+    places = np.argwhere(nerve if nerve.any() else np.ones_like(nerve))
+    sides = []
+    for middle, length, full in zip((places.min(axis=0) + places.max(axis=0)) / 2, size, nerve.shape, strict=True):
+        start = int(np.clip(round(float(middle) - length / 2), 0, max(0, full - length)))
+        sides.append(slice(start, min(start + length, full)))
+    return sides[0], sides[1]
+
+
+def _window(pixels: NDArray[Any], nerve: NDArray[Any]) -> tuple[float, float]:
+    """Nerve and muscle are dark beside fat, which may be white all over; the nerve may not."""
+    low, middle, high = (float(value) for value in np.percentile(pixels, (1.0, 50.0, 99.0)))
+    bright = max(middle + 2.5 * (middle - low), float(np.percentile(nerve, 95.0)) * 1.2 if len(nerve) else low)
+    return low, min(high, bright)
+
+
+def _draw_profile(figure: SubFigure, rows: pd.DataFrame | None) -> None:
+    axis = figure.subplots()
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.19, top=0.92)
+    if rows is None or rows.empty:
+        axis.set_axis_off()
+        return
+    shown = rows[(rows["branch"] == "total") | (rows["csa_mm2"] > 0)]
+    slices = range(int(shown["slice"].min()), int(shown["slice"].max()) + 1)
+    several = shown["side"].nunique() > 1
+    for (side, branch), part in shown.groupby(["side", "branch"], sort=False):
+        line_of = part.set_index("slice").reindex(slices)  # a slice that is missing parts the line
+        name, width = (f"{side} {branch}" if several else str(branch)), 1.8 if branch == "total" else 1.0
+        (line,) = axis.plot(slices, line_of["csa_mm2"], label=name, marker=".", markersize=4, linewidth=width)
+        axis.plot(slices, line_of["csa_perpendicular_mm2"], color=line.get_color(), linewidth=1, linestyle="--")
+    axis.plot([], [], color="black", linewidth=1, linestyle="--", label="across the nerve")
+    axis.set_ylim(0, 1.08 * max(1.0, float(shown["csa_mm2"].max())))
+    axis.set_xlabel("slice", fontsize=9)
+    axis.set_ylabel("area (mm²)", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, ncols=4, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.99), borderaxespad=0.0)
+
+
+def _write_flags(figure: SubFigure, flags: Sequence[str], found: bool) -> None:
+    lines = [line for flag in flags for line in wrap(f"– {flag}", 56, subsequent_indent="   ")]
+    if not found and not any("no nerve found" in flag for flag in flags):
+        lines.insert(0, "– no nerve found")
+    head = "Look at this" if lines else "Nothing odd was found. Look at the lines all the same."
+    figure.text(0.02, 0.93, head, fontsize=11, fontweight="bold", va="top", color=RED if lines else "black")
+    room = 13
+    kept = lines if len(lines) <= room else [*lines[: room - 1], f"… and {len(lines) - room + 1} more lines"]
+    figure.text(0.02, 0.83, "\n".join(kept), fontsize=9, va="top", linespacing=1.35)

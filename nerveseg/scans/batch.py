@@ -1,0 +1,177 @@
+"""Many scans, one after the other: a bad one does not stop the rest, a complete one is not made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nerveseg import __version__
+from nerveseg.errors import NervesegError, RunError
+from nerveseg.inference.models import Model
+from nerveseg.runs import write_text
+from nerveseg.scans.reading import input_sha256
+from nerveseg.scans.request import ScanFiles, SegmentOptions
+from nerveseg.scans.results import SYNTHETIC, Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
+from nerveseg.scans.segmentation import segment_files
+from nerveseg.scans.writing import write_segmentation
+
+TABLE = "segmentations.csv"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan.
+
+    Attributes:
+        name: Of the scan.
+        status: Done now, done before, or failed.
+        summary: Of its result.
+        error: Why it failed.
+        seconds: It took now.
+    """
+
+    name: str
+    status: Literal["done", "done before", "failed"]
+    summary: ScanSummary | None = None
+    error: NervesegError | None = None
+    seconds: float = 0.0
+
+
+def segment_all(
+    scans: Sequence[ScanFiles],
+    folders: Mapping[str, Path],
+    model: Model,
+    options: SegmentOptions,
+    written: ResultOptions,
+    console: Console,
+) -> list[Outcome]:
+    """Segment scans into their folders.
+
+    Args:
+        scans: What to segment.
+        folders: Where the results of each scan go, by its name.
+        model: What to apply.
+        options: How.
+        written: Which files.
+        console: Told what happens; the failure of a single scan is left to the caller.
+    """
+    outcomes = []
+    for number, scan in enumerate(scans, 1):
+        title = f"{scan.name} ({number} of {len(scans)})" if len(scans) > 1 else scan.name
+        started = time.perf_counter()
+        try:
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+                task = progress.add_task(title, total=None)
+                outcome = _segment_one(
+                    scan, folders[scan.name], model, options, written,
+                    lambda done, total: progress.update(task, completed=done, total=total),  # noqa: B023
+                )  # fmt: skip
+        except (NervesegError, OSError, MemoryError) as error:
+            outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
+        outcomes.append(outcome)
+        if outcome.error is None or len(scans) > 1:
+            _tell(outcome, title, time.perf_counter() - started, folders[scan.name], console)
+    return outcomes
+
+
+def _segment_one(
+    scan: ScanFiles,
+    folder: Path,
+    model: Model,
+    options: SegmentOptions,
+    written: ResultOptions,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    started = time.perf_counter()
+    identity = Identity(
+        inputs=input_sha256(scan),
+        model=model.sha256,
+        options=options_sha256(options, scan.person, written),
+        version=__version__,
+    )
+    earlier = check_free(folder, identity)
+    if earlier:
+        return Outcome(scan.name, "done before", earlier)
+    segmentation = segment_files(scan, model, options, progress)
+    summary = write_segmentation(folder, segmentation, identity, written, started)
+    return Outcome(scan.name, "done", summary, seconds=summary.seconds)
+
+
+def _named(error: Exception, folder: Path) -> NervesegError:
+    if isinstance(error, NervesegError):
+        return error
+    if isinstance(error, MemoryError):
+        return RunError("a scan fits into memory", found="too little", remedy="slices_per_batch=1, or a larger machine")
+    return RunError(
+        "files can be read and results written",
+        found=f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}",
+        path=getattr(error, "filename", None) or folder,
+        remedy="make room or permissions; the same command continues",
+    )
+
+
+def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: Console) -> None:
+    if outcome.error:
+        console.print(f"{title}: failed; {outcome.error}", highlight=False, soft_wrap=True, markup=False)
+        return
+    assert outcome.summary
+    when = f"{seconds:.1f} s" if outcome.status == "done" else "done before"
+    console.print(f"{title}: {when}; {folder}", highlight=False, soft_wrap=True, markup=False)
+    for nerve in outcome.summary.nerves:
+        console.print(f"  {in_words(nerve)}", highlight=False, soft_wrap=True, markup=False)
+    for note in outcome.summary.notes:
+        console.print(f"  note: {note}", highlight=False, soft_wrap=True, markup=False)
+    for flag in outcome.summary.flags:
+        console.print(f"  look: {flag.message}", highlight=False, soft_wrap=True, markup=False)
+    if outcome.summary.warning:
+        console.print(f"  {outcome.summary.warning}. Not a medical device.", style="bold", highlight=False)
+
+
+def write_table(folder: Path, outcomes: Sequence[Outcome], model: Model, console: Console) -> None:
+    """Write and print one row per scan: what became of it, the nerve's volume and areas, how many flags."""
+    rows = [row for outcome in outcomes for row in _rows(outcome, model)]
+    table = pd.DataFrame(rows)
+    write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    shown = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
+    for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags"):
+        shown.add_column(column, justify="left" if column in ("scan", "status", "side") else "right")
+    for row in rows:
+        shown.add_row(
+            *(str(row[column]) for column in ("scan", "status", "side")),
+            *(_number(row[column]) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
+        )  # fmt: skip
+    console.print(shown)
+    console.print(f"table: {folder / TABLE}", highlight=False, soft_wrap=True)
+
+
+def _rows(outcome: Outcome, model: Model) -> list[dict[str, object]]:
+    warning = SYNTHETIC if model.synthetic else ""
+    if outcome.summary is None:
+        return [_row(outcome, "", None, None, None, None, None, str(outcome.error), warning)]
+    flags = outcome.summary.flags
+    return [
+        _row(
+            outcome, nerve.side, nerve.volume_mm3, nerve.length_mm, nerve.mean_csa_mm2, nerve.max_csa_mm2,
+            sum(flag.side in (None, nerve.side) for flag in flags), "", warning,
+        )
+        for nerve in outcome.summary.nerves
+    ]  # fmt: skip
+
+
+def _row(outcome: Outcome, side: str, *values: object) -> dict[str, object]:
+    columns = ("volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "flags", "error", "warning")
+    return {"scan": outcome.name, "status": outcome.status, "side": side} | dict(zip(columns, values, strict=True))
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""What a segmented scan is worth in numbers: legs, profile, lesion, summary, norms, quality flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nerveseg.biomarkers.course import NerveCourse, follow_nerves
+from nerveseg.biomarkers.legs import Leg, find_legs
+from nerveseg.biomarkers.lesion import LesionResult, LesionRule, find_lesion
+from nerveseg.biomarkers.norms import Person as Known
+from nerveseg.biomarkers.norms import read_norms, z_scores
+from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.signals import Signals
+from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.inference.bundle import ModelDescription
+from nerveseg.scans.flagging import flags_of
+from nerveseg.scans.reading import LoadedScan
+from nerveseg.scans.request import Person, SegmentOptions
+from nerveseg.types import Mask, Probability
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of one scan.
+
+    Attributes:
+        courses: The nerve of each leg.
+        profile: One row per slice and branch.
+        nerves: One summary per leg.
+        lesion: Where the nerve is abnormal, if that could be judged.
+        flags: What a human should look at.
+        notes: How the numbers came about.
+    """
+
+    courses: tuple[NerveCourse, ...]
+    profile: pd.DataFrame
+    nerves: tuple[NerveSummary, ...]
+    lesion: Mask | None
+    flags: tuple[Flag, ...]
+    notes: tuple[str, ...]
+
+
+def measure_scan(
+    scan: LoadedScan,
+    mask: Mask,
+    probability: Probability,
+    description: ModelDescription,
+    person: Person,
+    options: SegmentOptions,
+) -> Measured:
+    """Measure the nerves of a scan.
+
+    Args:
+        scan: What was read.
+        mask: The nerve, in RAS order.
+        probability: Of which the mask was made.
+        description: Of the model, against whose training data geometry and intensity are held.
+        person: What is known of the person.
+        options: How.
+
+    Raises:
+        ConfigurationError: The table of norms cannot be read, or several of its rows fit.
+    """
+    courses = follow_nerves(mask, scan.grid.ras_affine, legs_of(scan, person))
+    channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
+    lesion = _lesion(scan, mask, description, options.lesion)
+    signals = Signals(
+        channels,
+        fat_suppressed=options.lesion.channel if options.lesion.channel in scan.channels else None,
+        muscle=scan.muscle,
+        lesion=None if lesion is None else lesion.mask,
+    )
+    numbers = scan.slice_numbers
+    profile = nerve_profile(courses, numbers, signals)
+    exploratory = None if lesion is None else lesion.exploratory
+    nerves = [summarise(profile, course, channels, exploratory) for course in courses]
+    if options.norms:
+        norms = read_norms(options.norms)
+        known = Known(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
+        nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, known, norms)}) for nerve in nerves]
+    network = scan.network_channels(description.channels)
+    spacing_mm = scan.grid.ras_spacing_mm
+    flags = flags_of(network, spacing_mm, courses, mask, probability, description, numbers, options.quality)
+    notes = [note for nerve in nerves for note in nerve.notes] + _signal_notes(scan, lesion, options)
+    return Measured(courses, profile, tuple(nerves), signals.lesion, flags, (*notes, *_norm_notes(nerves, options)))
+
+
+def legs_of(scan: LoadedScan, person: Person) -> Sequence[Leg]:
+    """The legs in the image; of a single one the side is known only where somebody said it."""
+    legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm)
+    if len(legs) == 1 and person.side:
+        return (Leg(person.side, legs[0].columns),)
+    return legs
+
+
+def _lesion(scan: LoadedScan, mask: Mask, description: ModelDescription, rule: LesionRule) -> LesionResult | None:
+    """What the rule finds; None without the fat-suppressed channel."""
+    channel = scan.channels.get(rule.channel)
+    if channel is None:
+        return None
+    reference = description.lesion_reference
+    if rule.reference_mean is None and not rule.automatic and reference and reference.channel == rule.channel:
+        rule = rule.model_copy(update={"reference_mean": reference.mean, "reference_sd": reference.sd})
+    return find_lesion(mask, np.asarray(channel), rule, scan.muscle)
+
+
+def _signal_notes(scan: LoadedScan, lesion: LesionResult | None, options: SegmentOptions) -> list[str]:
+    channel = options.lesion.channel
+    if lesion is None:
+        return [f"no lesion is looked for: no fat-suppressed channel (images.{channel}=...)"]
+    notes = [f"lesion: {lesion.note}"]
+    if scan.muscle is None:
+        notes.append(f"{channel}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)")
+    return notes
+
+
+def _norm_notes(nerves: Sequence[NerveSummary], options: SegmentOptions) -> list[str]:
+    if options.norms and not any(nerve.z_scores for nerve in nerves):
+        return ["no z-scores: no row of the norms fits what is known of the person"]
+    return []

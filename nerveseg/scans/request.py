@@ -1,0 +1,91 @@
+"""What is to be segmented, and how: the files of one scan, the person it is of, and the options of `segment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from nerveseg.biomarkers.flags import QualityLimits
+from nerveseg.biomarkers.lesion import LesionRule
+from nerveseg.data.volumes import Geometry
+from nerveseg.inference.postprocessing import Postprocessing
+
+
+class Person(BaseModel):
+    """What is known of the person; nothing of it can be read off a header.
+
+    Attributes:
+        side: Of the leg in the image.
+        location: Part of the thigh.
+        sex: As in the table of norms.
+        weight_kg: Body weight.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: Literal["left", "right"] | None = None
+    location: Literal["proximal", "medial", "distal"] | None = None
+    sex: Literal["female", "male"] | None = None
+    weight_kg: PositiveFloat | None = None
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """One scan's files.
+
+    Attributes:
+        name: Of the scan; names its results.
+        image: A volume, or a folder of one DICOM series: the model's first channel.
+        series: Number or UID of the series, where the folder holds several.
+        channels: Further channels by name.
+        maps: Quantitative maps by name.
+        muscle: Mask, on the image's grid, of a muscle that the nerve does not supply.
+        person: What is known of the person.
+    """
+
+    name: str
+    image: Path
+    series: str | None = None
+    channels: Mapping[str, Path] = field(default_factory=dict)
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    muscle: Path | None = None
+    person: Person = field(default_factory=Person)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Every file or folder by what it is."""
+        named = {f"images.{name}": path for name, path in self.channels.items()}
+        named |= {f"maps.{name}": path for name, path in self.maps.items()}
+        return {"image": self.image} | named | ({"muscle": self.muscle} if self.muscle else {})
+
+
+class SegmentOptions(BaseModel):
+    """How scans are segmented and measured; `conf/segment.yaml` holds the same keys.
+
+    Attributes:
+        geometry: Which of a header's transforms to trust where they differ.
+        registration: What to do with a further channel on another grid.
+        lesion: What counts as lesion.
+        postprocessing: Clean-up of the mask.
+        quality: Limits beyond which a flag is raised.
+        field_of_view: The whole slice, or the centre crop of the training.
+        norms: Table of normal values.
+        slices_per_batch: Slices that go through the network at a time.
+        accelerator: What to compute on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    geometry: Geometry = None
+    registration: Literal["rigid", "none"] = "rigid"
+    lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))
+    postprocessing: Postprocessing = Field(default_factory=Postprocessing)
+    quality: QualityLimits = Field(default_factory=QualityLimits)
+    field_of_view: Literal["whole", "crop"] = "whole"
+    norms: Path | None = None
+    slices_per_batch: PositiveInt = 8
+    accelerator: Literal["auto", "gpu", "cpu"] = "auto"

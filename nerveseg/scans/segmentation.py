@@ -1,0 +1,157 @@
+"""One scan to its segmentation: read, predicted by the model's members, cleaned, measured, flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nerveseg.biomarkers.course import NerveCourse
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.summary import NerveSummary
+from nerveseg.inference.models import Model, check_channels, open_model
+from nerveseg.inference.postprocessing import clean
+from nerveseg.inference.probability import nerve_mask
+from nerveseg.inference.whole_volume import segment_volume
+from nerveseg.scans.measuring import measure_scan
+from nerveseg.scans.reading import LoadedScan, read_scan
+from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
+from nerveseg.training.devices import choose_device
+from nerveseg.types import Mask, Probability
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segmented scan.
+
+    Attributes:
+        files: What was asked for.
+        scan: What was read.
+        model: What was applied.
+        folds: The members of the model that were averaged.
+        ras_mask: Nerve, in RAS order.
+        ras_probability: Its probability, in RAS order.
+        courses: The nerve of each leg, its branches and their course.
+        profile: One row per slice and branch (`biomarkers.profile`).
+        nerves: What each nerve measures; two where the image shows both legs.
+        lesion: Where the nerve is abnormal, in RAS order, if that could be judged.
+        flags: What a human should look at.
+        notes: How the numbers came about, in words.
+    """
+
+    files: ScanFiles
+    scan: LoadedScan
+    model: Model
+    folds: tuple[int, ...]
+    ras_mask: Mask
+    ras_probability: Probability
+    courses: tuple[NerveCourse, ...]
+    profile: pd.DataFrame
+    nerves: tuple[NerveSummary, ...]
+    lesion: Mask | None
+    flags: tuple[Flag, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask in the input's own array order."""
+        return np.asarray(self.scan.grid.from_ras(self.ras_mask), dtype=np.bool_)
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """The probability in the input's own array order."""
+        return np.asarray(self.scan.grid.from_ras(self.ras_probability), dtype=np.float32)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel indices of `mask` to millimetres (RAS+)."""
+        return self.scan.grid.affine
+
+    @property
+    def synthetic(self) -> bool:
+        """The model has never seen a real nerve."""
+        return self.model.synthetic
+
+
+def segment_scan(
+    path: str | Path,
+    model: str | Path | Model,
+    *,
+    series: str | None = None,
+    images: Mapping[str, str | Path] | None = None,
+    maps: Mapping[str, str | Path] | None = None,
+    muscle: str | Path | None = None,
+    person: Person | None = None,
+    options: SegmentOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmentation:
+    """Segment one scan, without writing anything.
+
+    Args:
+        path: A NIfTI, MetaImage or NRRD volume, or a folder of one DICOM series.
+        model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; or a model that was opened.
+        series: Number or UID of the DICOM series, where the folder holds several.
+        images: Further channels by name.
+        maps: Quantitative maps by name.
+        muscle: Mask of a muscle that the nerve does not supply.
+        person: What is known of the person.
+        options: As in `conf/segment.yaml`.
+        progress: Told how many slices are done, of how many.
+
+    Raises:
+        NervesegError: A file cannot be read, or the model not be applied to it.
+    """
+    files = ScanFiles(
+        name=Path(path).name,
+        image=Path(path),
+        series=series,
+        channels={name: Path(file) for name, file in (images or {}).items()},
+        maps={name: Path(file) for name, file in (maps or {}).items()},
+        muscle=Path(muscle) if muscle else None,
+        person=person or Person(),
+    )
+    opened = model if isinstance(model, Model) else open_model(Path(model))
+    return segment_files(files, opened, options or SegmentOptions(), progress)
+
+
+def segment_files(
+    files: ScanFiles, model: Model, options: SegmentOptions, progress: Callable[[int, int], None] | None = None
+) -> Segmentation:
+    """Segment one scan from its files.
+
+    Raises:
+        NervesegError: A file cannot be read, or the model not be applied to it.
+    """
+    check_channels(model, [model.description.channels[0], *files.channels])
+    device = choose_device(options.accelerator, "32-true")
+    scan = read_scan(files, options.geometry, options.registration)
+    members, held_out = model.members_for(scan.sha256["image"])
+    probability = segment_volume(
+        members,
+        scan.network_channels(model.description.channels),
+        scan.grid.ras_spacing_mm,
+        field_of_view=options.field_of_view,
+        slices_per_batch=options.slices_per_batch,
+        progress=progress,
+        device="cuda" if device.accelerator == "gpu" else "cpu",
+    )
+    mask = clean(nerve_mask(probability), scan.grid.ras_spacing_mm, options.postprocessing)
+    measured = measure_scan(scan, mask, probability, model.description, files.person, options)
+    return Segmentation(
+        files=files,
+        scan=scan,
+        model=model,
+        folds=tuple(member.description.training.fold for member in members),
+        ras_mask=mask,
+        ras_probability=probability,
+        courses=measured.courses,
+        profile=measured.profile,
+        nerves=measured.nerves,
+        lesion=measured.lesion,
+        flags=measured.flags,
+        notes=(*((held_out,) if held_out else ()), *measured.notes),
+    )

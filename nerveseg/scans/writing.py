@@ -1,0 +1,135 @@
+"""A segmentation written into its folder, each file in one piece, the summary last."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from nerveseg.data.volumes import write_mask, write_probability
+from nerveseg.errors import ConfigurationError
+from nerveseg.reporting.check_sheet import write_check_sheet
+from nerveseg.reporting.registration_sheet import registration_sheet
+from nerveseg.runs import package_versions, write_text
+from nerveseg.scans.results import (
+    SUMMARY,
+    SYNTHETIC,
+    FlagRecord,
+    Identity,
+    ModelRecord,
+    ResultOptions,
+    ScanSummary,
+)
+from nerveseg.scans.segmentation import Segmentation
+
+OWN_FORMATS = (".mha", ".nrrd")
+"""Inputs whose mask comes back in the same format; all others get NIfTI."""
+
+
+def write_segmentation(
+    folder: Path, segmentation: Segmentation, identity: Identity, options: ResultOptions, started: float
+) -> ScanSummary:
+    """Write the mask, the tables and the pictures of a segmented scan.
+
+    Args:
+        folder: Made where it does not exist.
+        segmentation: What to write.
+        identity: What it was made of.
+        options: Which files.
+        started: When the work on this scan began (`time.perf_counter`).
+
+    Raises:
+        VolumeError: The mask cannot be written.
+        ConfigurationError: DICOM-SEG is wanted of an input that is no DICOM series.
+    """
+    (folder / SUMMARY).unlink(missing_ok=True)
+    scan = segmentation.scan
+    said = f"{SYNTHETIC}, " if segmentation.synthetic else ""
+    description = f"{said}nerveseg, not a medical device"
+    suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
+    write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
+    if options.write_probability:
+        write_probability(folder / "probability.nii.gz", segmentation.ras_probability, scan.grid, description)
+    _write_dicom_seg(folder, segmentation, options)
+    table = segmentation.profile.assign(warning=SYNTHETIC if segmentation.synthetic else "")
+    write_text(folder / "profile.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    _draw(folder, segmentation)
+    summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
+    write_text(folder / SUMMARY, summary.model_dump_json(indent=1) + "\n")
+    return summary
+
+
+def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
+    sources = segmentation.scan.sources
+    if options.dicom_seg is True and not sources:
+        raise ConfigurationError(
+            "dicom_seg=true needs a DICOM series, whose images it refers to",
+            found=segmentation.files.image.name,
+            path=segmentation.files.image,
+            remedy="dicom_seg=auto, or give the folder of the series",
+        )
+    wanted = options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
+    if not sources or not wanted:
+        return
+    from nerveseg.data.dicom_seg import write_dicom_seg
+
+    write_dicom_seg(
+        folder / "mask.dcm",
+        segmentation.mask,
+        sources,
+        algorithm=segmentation.model.name,
+        synthetic=segmentation.synthetic,
+        model_sha256=segmentation.model.sha256,
+    )
+
+
+def _draw(folder: Path, segmentation: Segmentation) -> None:
+    scan = segmentation.scan
+    write_check_sheet(
+        folder / "check.png",
+        scan.image.array,
+        segmentation.ras_mask,
+        segmentation.profile,
+        title=segmentation.files.name,
+        warning=SYNTHETIC if segmentation.synthetic else None,
+        slice_numbers=scan.slice_numbers,
+        flags=[flag.message for flag in segmentation.flags],
+        spacing_mm=scan.grid.ras_spacing_mm,
+        sides={course.side: course.leg.columns for course in segmentation.courses},
+    )
+    for name, registration in scan.registrations.items():
+        registration_sheet(folder / f"registration-{name}.png", scan.image.array, registration)
+
+
+def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
+    model, scan = segmentation.model, segmentation.scan
+    moved = {
+        name: {
+            "translation_mm": list(registration.translation_mm),
+            "rotation_deg": list(registration.rotation_deg),
+            "trusted": registration.trusted,
+            "note": registration.note,
+        }
+        for name, registration in scan.registrations.items()
+    }
+    return ScanSummary(
+        warning=SYNTHETIC if segmentation.synthetic else "",
+        name=segmentation.files.name,
+        shape=scan.grid.shape,
+        spacing_mm=scan.grid.ras_spacing_mm,
+        mask=mask,
+        model=ModelRecord(
+            name=model.name,
+            sha256=model.sha256,
+            study=model.description.training.study,
+            folds=list(segmentation.folds),
+            synthetic=model.synthetic,
+        ),
+        nerves=list(segmentation.nerves),
+        flags=[FlagRecord.of(flag) for flag in segmentation.flags],
+        notes=list(segmentation.notes),
+        registrations=moved,
+        seconds=round(seconds, 3),
+        versions=package_versions(),
+        identity=identity,
+    )

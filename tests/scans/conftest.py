@@ -1,0 +1,54 @@
+"""A sweep of four folds with random weights whose training data are the tiny synthetic study's subjects."""
+
+import hashlib
+
+import pytest
+import yaml
+from scan_models import write_model
+
+from nerveseg.launch.configuration import config_folder
+from nerveseg.phantom.cohort import CohortSpec, write_cohort
+
+FOLDS = 4
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory):
+    """The tiny synthetic study, with its fat-suppressed series and its truth."""
+    path = config_folder() / "cohort" / "tiny.yaml"
+    root = tmp_path_factory.mktemp("study") / "tiny"
+    write_cohort(CohortSpec(**yaml.safe_load(path.read_text(encoding="utf-8"))), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_of(tiny_study):
+    return lambda subject: tiny_study / f"sub-{subject}" / "anat" / f"sub-{subject}_T2w.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def fat_suppressed_of(tiny_study):
+    return lambda subject: tiny_study / f"sub-{subject}" / "anat" / f"sub-{subject}_acq-fatsat_T2w.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def truth_of(tiny_study):
+    return lambda subject, what: next(
+        (tiny_study / "derivatives" / "truth" / f"sub-{subject}").rglob(f"*{what}*.nii.gz")
+    )
+
+
+@pytest.fixture(scope="session")
+def sweep(tiny_study, tmp_path_factory):
+    """Four folds; the subject number k of the study is held out by fold k modulo 4."""
+    root = tmp_path_factory.mktemp("runs") / "sweep"
+    images = sorted(tiny_study.glob("sub-*/anat/*_T2w.nii.gz"))
+    images = [path for path in images if "acq-" not in path.name]
+    for fold in range(FOLDS):
+        hashes = {
+            path.name.split("_")[0].removeprefix("sub-"): {"T2": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for number, path in enumerate(images)
+            if number % FOLDS != fold
+        }
+        write_model(root / f"fold-{fold}" / "model", 10 + fold, hashes, fold)
+    return root

@@ -1,0 +1,31 @@
+"""Bundles with random weights, whose masks are large enough for everything that follows the network."""
+
+import torch
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.networks.fc_densenet import FCDenseNet
+
+
+def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True):
+    """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
+    torch.manual_seed(seed)
+    network = FCDenseNet(len(channels), first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+    network(torch.randn(8, len(channels), 16, 16))
+    with torch.no_grad():
+        network.classifier.weight *= 4
+        network.classifier.bias[:] = torch.tensor([1.0, -1.0])
+    record = TrainingRecord(
+        study="tiny", synthetic=synthetic, subjects=subjects, fold=fold, epochs=1, seed=1, folds_seed=1
+    )
+    description = ModelDescription(
+        architecture=Architecture(name="FCDenseNet", arguments=network.arguments),
+        channels=list(channels),
+        spacing_mm=(1.7, 1.7, 17.6),
+        preprocessing=Preprocessing(size=(48, 48)),
+        foreground=None,
+        training=record,
+        versions={},
+    )
+    save_bundle(folder, network, description)
+    return folder

@@ -1,0 +1,193 @@
+"""`python -m nerveseg.segment` in this process: files, exit codes, many inputs, reruns, privacy."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK
+from scan_models import write_model
+
+from nerveseg.segment import main as segment
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments, code=0):
+        returned = segment([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert returned == code, f"{printed.out}\n{printed.err}"
+        return printed
+
+    return command
+
+
+def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
+    printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "mask.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png",
+    }  # fmt: skip
+    image, mask = nib.load(image_of("V01")), nib.load(tmp_path / "out" / "mask.nii.gz")
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    for field in ("qform_code", "sform_code", "xyzt_units", "pixdim"):
+        np.testing.assert_array_equal(mask.header[field], image.header[field])
+    assert b"SYNTHETIC TRAINING DATA" in bytes(mask.header["descrip"])
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    voxels = int(np.asarray(mask.dataobj).sum())
+    volume = voxels * abs(np.linalg.det(image.affine[:3, :3]))
+    assert summary["nerves"][0]["volume_mm3"] == pytest.approx(volume, rel=1e-6)
+    assert summary["warning"] == "SYNTHETIC TRAINING DATA"
+    assert "not a medical device" in summary["notice"].lower()
+    assert "SYNTHETIC TRAINING DATA" in printed.out
+    profile = pd.read_csv(tmp_path / "out" / "profile.csv")
+    assert set(profile["warning"]) == {"SYNTHETIC TRAINING DATA"}
+    assert profile[profile["branch"] == "total"]["csa_mm2"].sum() * summary["spacing_mm"][2] == pytest.approx(
+        volume, rel=1e-4
+    )
+    probability = np.asarray(nib.load(tmp_path / "out" / "probability.nii.gz").dataobj)
+    assert (probability[np.asarray(mask.dataobj) > 0] > 0.5).all()
+
+
+def test_a_rerun_makes_nothing_twice_and_another_scan_is_refused(run, image_of, sweep, tmp_path):
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert "done before" in run(image_of("V01"), f"model={sweep}", "output=out").out
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    run(image_of("V01"), f"model={sweep}", "output=out", "postprocessing=none")
+    assert before != {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    error = run(image_of("V02"), f"model={sweep}", "output=out", code=2).err
+    assert "results of one scan" in error
+    assert "remedy" in error
+
+
+def test_an_interrupted_result_is_made_again(run, image_of, sweep, tmp_path):
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    whole = (tmp_path / "out" / "mask.nii.gz").read_bytes()
+    (tmp_path / "out" / "summary.json").unlink()
+    (tmp_path / "out" / "mask.nii.gz").write_bytes(b"half")
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    assert (tmp_path / "out" / "mask.nii.gz").read_bytes() == whole
+
+
+def test_one_bad_file_does_not_stop_the_rest(run, image_of, sweep, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("a", "c"):
+        shutil.copy(image_of("V01" if name == "a" else "V02"), scans / f"{name}.nii.gz")
+    (scans / "b.nii.gz").write_bytes(image_of("V03").read_bytes()[:2000])
+    printed = run("scans/*.nii.gz", f"model={sweep}", "output=out", code=2)
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv")
+    assert dict(zip(table["scan"], table["status"], strict=True)) == {"a": "done", "b": "failed", "c": "done"}
+    assert "remedy" in table.set_index("scan").loc["b", "error"]
+    assert "1 of 3 failed: b" in printed.err
+    assert not (tmp_path / "out" / "b").exists()
+    shutil.copy(image_of("V03"), scans / "b.nii.gz")
+    again = run("scans/*.nii.gz", f"model={sweep}", "output=out")
+    assert again.out.count("done before") >= 2
+    assert set(pd.read_csv(tmp_path / "out" / "segmentations.csv")["status"]) == {"done", "done before"}
+
+
+def test_a_study_needs_no_rater_and_its_table_says_the_side(run, tiny_study, sweep, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(tiny_study, study, ignore=shutil.ignore_patterns("rater-*"))
+    run("study=bids", f"study.root={study}", f"model={sweep}", "output=out")
+    rows = pd.read_csv(study / "participants.tsv", sep="\t").set_index("participant_id")
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")
+    assert sorted(table.index) == sorted(rows.index)
+    assert (table["side"].sort_index() == rows["side"].sort_index()).all()
+    for subject in rows.index:
+        summary = json.loads((tmp_path / "out" / subject / "summary.json").read_text())
+        assert len(summary["model"]["folds"]) == 1, "each subject by the fold that held it out"
+
+
+def test_a_metaimage_gets_a_metaimage(run, image_of, sweep, tmp_path):
+    image = SimpleITK.ReadImage(str(image_of("V01")))
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.mha"))
+    run("scan.mha", f"model={sweep}", "output=out")
+    mask = SimpleITK.ReadImage(str(tmp_path / "out" / "mask.mha"))
+    assert (mask.GetSize(), mask.GetSpacing(), mask.GetOrigin()) == (
+        image.GetSize(), image.GetSpacing(), image.GetOrigin(),
+    )  # fmt: skip
+    assert mask.GetDirection() == image.GetDirection()
+
+
+def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, shared_data, sweep, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for file in sorted(shared_data("dicom_t2_axial").glob("*.dcm"))[:]:
+        dataset = pydicom.dcmread(file)
+        dataset.PatientName, dataset.PatientID, dataset.StudyDate = "SECRET^NAME", "ID-SECRET-77", "20011225"
+        dataset.save_as(folder / file.name)
+    printed = run("series", f"model={sweep / 'fold-0'}", "output=out")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"mask.nii.gz", "mask.dcm", "profile.csv", "summary.json", "check.png"} <= files
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes() if path.suffix != ".gz" else __import__("gzip").decompress(path.read_bytes())
+        known = any(word in content for word in (b"SECRET", b"20011225"))
+        assert known == (path.suffix == ".dcm"), path.name
+    assert "SECRET" not in printed.out + printed.err
+    seg = pydicom.dcmread(tmp_path / "out" / "mask.dcm")
+    mask = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
+    assert int(seg.pixel_array.astype(bool).sum()) == int((mask > 0).sum())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "takes a scan"),
+        (("nowhere.nii.gz",), "nowhere.nii.gz"),
+        (("text.nii.gz",), "text.nii.gz"),
+        (("folder",), "folder"),
+        (("flat.nii.gz",), "dimensions"),
+        (("one.nii.gz",), "2 slices"),
+        (("a.nii.gz", "b.nii.gz"), "quotes"),
+        (("flat.nii.gz", "maps.T2=x.nii.gz", "lesion.k=-1"), "lesion.k"),
+        (("flat.nii.gz", "speed=3"), "speed"),
+    ],
+)
+def test_a_mistake_is_one_line_with_a_remedy(arguments, words, run, sweep, tmp_path):
+    (tmp_path / "text.nii.gz").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32), np.eye(4)), "flat.nii.gz")
+    one = np.random.default_rng(0).normal(size=(16, 16, 1)).astype(np.float32)
+    nib.save(nib.Nifti1Image(one, np.eye(4)), "one.nii.gz")
+    printed = run(*arguments, f"model={sweep}", "output=out", code=2)
+    (line,) = printed.err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert "remedy: " in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_model_what_lies_there_is_named(run, image_of, tmp_path):
+    assert "make demo" in run(image_of("V01"), code=2).err
+    write_model(tmp_path / "outputs" / "mine" / "fold-0" / "model", 1, {})
+    assert "outputs/mine" in run(image_of("V01"), code=2).err
+
+
+def test_a_full_disk_leaves_nothing_half_written(run, image_of, sweep, tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nerveseg.scans.writing.write_check_sheet", full)
+    error = run(image_of("V01"), f"model={sweep}", "output=out", code=2).err
+    assert "No space left on device" in error
+    assert not (tmp_path / "out" / "summary.json").exists()
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
+def test_several_scans_with_one_further_file_are_refused(run, image_of, sweep, tmp_path):
+    for name in ("a", "b"):
+        shutil.copy(image_of("V01"), tmp_path / f"{name}.nii.gz")
+    error = run("input=*.nii.gz", f"model={sweep}", "maps.T2=map.nii.gz", "output=out", code=2).err
+    assert "{id}" in error
