@@ -18,10 +18,10 @@ def evaluate(config: Any) -> None:
         compare_cross_validation,
         compare_predictions,
         compare_raters,
-        presentation,
         run_presentation,
     )
     from nerveseg.launch.configuration import job_overrides, plain, section
+    from nerveseg.launch.presenting import presentation
     from nerveseg.launch.studies import open_configured_study
     from nerveseg.runs import find_cross_validations
 

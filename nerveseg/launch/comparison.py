@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from nerveseg.data.predictions import find_predictions
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, open_study
-from nerveseg.errors import ConfigurationError, RunError, StudyError
-from nerveseg.evaluation.analysis import Analysis, Measurements, analyse, write_analysis
+from nerveseg.errors import RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
-from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.tables.summaries import summaries
-from nerveseg.evaluation.tables.table1 import reference_table, render_table1
-from nerveseg.launch.configuration import required, section
+from nerveseg.launch.configuration import section
 from nerveseg.launch.measuring import measure_subjects
+from nerveseg.launch.presenting import Presentation, present, presentation
+from nerveseg.launch.report import JudgedStudy
 from nerveseg.launch.scoring import Prediction
 from nerveseg.launch.settings import check_data, check_one_experiment, read_run_config
 from nerveseg.launch.studies import prepared_slices, study_description
 from nerveseg.runs import FoldFolder, find_folds, write_text
-
-SUMMARY = "summary.txt"
-"""All that was printed, beside the tables."""
-
-OPTIONS = "presentation.json"
-"""How that was judged and shown; written before it."""
-
-PAGE_WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Presentation:
-    """How results are judged and shown.
-
-    Attributes:
-        margins: Of non-inferiority.
-        reference: A published Table 1 to show beside ours.
-        console: Where tables are printed.
-    """
-
-    margins: Margins
-    reference: pd.DataFrame | None
-    console: Console
-
-    @property
-    def options(self) -> str:
-        """What the printed tables depend on besides the results, as JSON."""
-        reference_table = None if self.reference is None else "paper"
-        return json.dumps({"margins": self.margins.model_dump(), "reference_table": reference_table}, indent=2) + "\n"
 
 
 class PredictedMasks(BaseModel):
@@ -75,19 +41,6 @@ class PredictedMasks(BaseModel):
     missing_predictions: Literal["refuse", "skip"] = "refuse"
 
 
-def presentation(config: dict[str, Any], console: Console) -> Presentation:
-    """How the configuration wants results to be judged and shown.
-
-    Raises:
-        ConfigurationError: A margin is out of its range, or the published table is unknown.
-    """
-    name = config["reference_table"]
-    if name not in (None, "paper"):
-        raise ConfigurationError("reference_table is null or paper", found=name)
-    margins = section(Margins, required(config, "margins"), "margins")
-    return Presentation(margins, None if name is None else reference_table("paper"), console)
-
-
 def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) -> Presentation:
     """How a run's own configuration wants it to be judged and shown, but for what is chosen now.
 
@@ -103,23 +56,6 @@ def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) 
     complete = _complete_folds(folder)
     own = {"margins": {}, "reference_table": None} | read_run_config(complete[0])
     return presentation(own | dict(chosen), console)
-
-
-def show_again(folder: Path, shown: Presentation) -> bool:
-    """Print what the last comparison printed; False if there is none, it is outdated, or it was judged another way.
-
-    Args:
-        folder: Holds the folds.
-        shown: How results are to be judged and shown now.
-    """
-    summary, options = folder / "evaluation" / SUMMARY, folder / "evaluation" / OPTIONS
-    if not (summary.is_file() and options.is_file() and options.read_bytes() == shown.options.encode()):
-        return False
-    earlier = [options, *(fold.scores for fold in find_folds(folder) if fold.is_complete)]
-    if any(path.stat().st_mtime > summary.stat().st_mtime for path in earlier):
-        return False
-    shown.console.print(summary.read_text(encoding="utf-8"), highlight=False, markup=False, soft_wrap=True)
-    return True
 
 
 def compare_cross_validation(folder: Path, shown: Presentation) -> None:
@@ -142,7 +78,7 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
         check_data(fold, store.key)
     tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
-    _present(measure_subjects(part, tested, shown.console, store.consensus), part, folder / "evaluation", shown)
+    present(JudgedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", shown)
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     if missing:
         numbers = ", ".join(map(str, missing))
@@ -192,7 +128,7 @@ def compare_raters(study: Study, output: Path, shown: Presentation) -> None:
         )
         shown.console.print(f"volumes and areas: {output / 'quantities.csv'}", highlight=False, soft_wrap=True)
         return
-    _present(measure_subjects(study, {}, shown.console), study, output, shown)
+    present(JudgedStudy(study), output, shown)
     for subject in study.subjects[:10]:
         voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
         names = ", ".join(subject.raters)
@@ -223,7 +159,7 @@ def compare_predictions(study: Study, masks: PredictedMasks, output: Path, shown
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
     foreground = masks.prediction_foreground or None
     predictions = {subject: Prediction(path, foreground=foreground) for subject, path in found.items()}
-    _present(measure_subjects(part, predictions, shown.console), part, output, shown)
+    present(JudgedStudy(part, predictions), output, shown)
     if missing:
         shown.console.print(f"Not judged, without a mask: {', '.join(missing)}", style="bold", highlight=False)
 
@@ -242,27 +178,3 @@ def _fold_predictions(fold: FoldFolder) -> dict[str, Prediction]:
                 remedy="delete the fold's scores.csv and train again: only the test is repeated",
             )
     return {subject: Prediction(fold.prediction(subject), fold.number, seconds.get(subject)) for subject in tested}
-
-
-def _present(measurements: Measurements, study: Study, output: Path, shown: Presentation) -> None:
-    """Make, write and print all tables."""
-    analysis = analyse(measurements, shown.margins)
-    synthetic = "SYNTHETIC study " if study.description.synthetic else "study "
-    title = f"Table 1, {synthetic}{study.description.name}"
-    write_analysis(analysis, output, title)
-    _print(analysis, title, shown.reference, shown.console)
-    page = Console(file=io.StringIO(), width=PAGE_WIDTH)
-    _print(analysis, title, shown.reference, page)
-    assert isinstance(page.file, io.StringIO)
-    write_text(output / OPTIONS, shown.options)
-    write_text(output / SUMMARY, page.file.getvalue())
-    shown.console.print(f"\ntables: {output}", highlight=False, soft_wrap=True)
-
-
-def _print(analysis: Analysis, title: str, reference: pd.DataFrame | None, console: Console) -> None:
-    console.print(f"\n{title}", style="bold", highlight=False, markup=False)
-    console.print(render_table1(analysis.table1, reference))
-    for remark in analysis.remarks:
-        console.print(remark, highlight=False, markup=False)
-    for summary in summaries(analysis):
-        console.print(summary)

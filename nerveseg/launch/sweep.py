@@ -13,9 +13,10 @@ from rich.console import Console
 
 from nerveseg.errors import RunError
 from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, without_flags
-from nerveseg.launch.comparison import compare_cross_validation, presentation, show_again
+from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, plain
 from nerveseg.launch.fold import check_configuration, load_fold
+from nerveseg.launch.presenting import presentation, show_again
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
 from nerveseg.runs import find_folds
 

@@ -130,7 +130,8 @@ def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: C
     for note in outcome.summary.notes:
         console.print(f"  note: {note}", highlight=False, soft_wrap=True, markup=False)
     for flag in outcome.summary.flags:
-        console.print(f"  look: {flag.message}", highlight=False, soft_wrap=True, markup=False)
+        side = f"{flag.side} side: " if flag.side else ""
+        console.print(f"  look: {side}{flag.message}", highlight=False, soft_wrap=True, markup=False)
     if outcome.summary.warning:
         console.print(f"  {outcome.summary.warning}. Not a medical device.", style="bold", highlight=False)
 

@@ -3,6 +3,7 @@
     mask.nii.gz (.mha, .nrrd as the input)   in the scan's own grid
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
+    report.html                              the same to leaf through: every slice, the surface, the profiles, a review
     registration-<channel>.png               a registered channel before and after
     probability.nii.gz, mask.dcm             where asked for
     summary.json                             what the nerve measures, flags, hashes, versions

@@ -10,7 +10,9 @@ from nerveseg.data.volumes import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
 from nerveseg.reporting.check_sheet import write_check_sheet
 from nerveseg.reporting.registration_sheet import registration_sheet
+from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.runs import package_versions, write_text
+from nerveseg.scans.page import scan_view
 from nerveseg.scans.results import (
     SUMMARY,
     SYNTHETIC,
@@ -97,8 +99,13 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         spacing_mm=scan.grid.ras_spacing_mm,
         sides={course.side: course.leg.columns for course in segmentation.courses},
     )
+    pictures: dict[str, bytes] = {}
     for name, registration in scan.registrations.items():
-        registration_sheet(folder / f"registration-{name}.png", scan.image.array, registration)
+        path = folder / f"registration-{name}.png"
+        registration_sheet(path, scan.image.array, registration)
+        pictures[name] = path.read_bytes()
+    warning = SYNTHETIC if segmentation.synthetic else ""
+    write_subject_page(folder / "report.html", scan_view(segmentation, warning, pictures))
 
 
 def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:

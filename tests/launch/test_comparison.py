@@ -17,14 +17,8 @@ from nerveseg.data.study import open_study
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.launch.comparison import (
-    Presentation,
-    compare_cross_validation,
-    compare_raters,
-    presentation,
-    run_presentation,
-    show_again,
-)
+from nerveseg.launch.comparison import compare_cross_validation, compare_raters, run_presentation
+from nerveseg.launch.presenting import Presentation, presentation, show_again
 from nerveseg.launch.settings import read_run_config
 from nerveseg.runs import FoldFolder, Provenance
 

@@ -29,7 +29,7 @@ def run(tmp_path, capsys, monkeypatch):
 def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
     printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "mask.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png",
+        "mask.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png", "report.html",
     }  # fmt: skip
     image, mask = nib.load(image_of("V01")), nib.load(tmp_path / "out" / "mask.nii.gz")
     assert mask.shape == image.shape
