@@ -103,7 +103,7 @@ def _write_subject(folder: Path, judged: JudgedStudy, subject: Subject, analysis
     write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
     compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
     picture = thumbnail(volume.array, compared, view.slice_numbers, view.spacing_mm)
-    return Exhibit(picture, page, view.flags)
+    return Exhibit(picture, page, view.flags, view.digest)
 
 
 def subject_view(

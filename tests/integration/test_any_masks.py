@@ -27,6 +27,7 @@ TABLES = {
     "agreement.csv",
     "times.csv",
 }
+REPORT = {"report.html", "subjects", "figures", "assets"}
 
 
 def save(path, array, affine=AFFINE):
@@ -76,7 +77,7 @@ class Study:
         """The tables, by the stem of the file."""
         assert evaluate([*self.start, *map(str, arguments)]) == 0
         (folder,) = self.output.glob("*/evaluation")
-        assert {path.name for path in folder.iterdir()} == TABLES
+        assert {path.name for path in folder.iterdir()} == TABLES | REPORT
         return {path.stem: pd.read_csv(path, dtype={"subject": str}) for path in folder.glob("*.csv")}
 
     def refused(self, capsys, *arguments):

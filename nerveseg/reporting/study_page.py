@@ -1,0 +1,180 @@
+"""The page of a study: Table 1, tests in words, boxplots to explore, and every subject, failures first.
+
+One HTML file that opens from disk without a network, with `assets/plotly.min.js` once per folder, the figures, and the
+subjects' own pages beside it. It holds no path and no name but the study's own ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from math import nan
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nerveseg.evaluation.comparisons import RATER_RATER
+from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS, HEADINGS, mean_sd
+from nerveseg.reporting.findings import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
+from nerveseg.reporting.metric_words import BY_KEY, number_in_words
+from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
+from nerveseg.reporting.study_boxplots import boxplots, shown_metrics
+from nerveseg.reporting.study_view import StudyView, SubjectRow
+from nerveseg.runs import write_text
+
+VERDICTS = {
+    NO_WORSE: "no worse than a rater",
+    NOT_SHOWN: "not shown to be as good",
+    WORSE: "worse than a rater",
+    UNDECIDED: "cannot be decided",
+}
+
+ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")
+"""The scores in a subject's row."""
+
+
+def write_study_page(path: Path, view: StudyView) -> None:
+    """Write the page, and beside it the plotting library if it is not there yet.
+
+    Args:
+        path: Of the HTML file; the subjects' pages and figures lie below its folder.
+        view: What it shows.
+    """
+    write_plotly(path.parent)
+    write_text(path, study_html(view))
+
+
+def study_html(view: StudyView) -> str:
+    """The page as text."""
+    pages = {row.id: _address(row.exhibit.page) for row in view.subjects}
+    metrics = [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)]
+    content = {
+        "view": view,
+        "introduction": introduction(view),
+        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in _table_metrics(view)],
+        "table1": _table1(view),
+        "has_pages": _has_pages(view),
+        "has_paper": bool(_published(view)),
+        "row_metrics": metrics,
+        "rows": [_row(row, [metric.key for metric in metrics]) for row in view.subjects],
+        "shown": {
+            "raters": view.compared != RATER_RATER and any(row.raters_dice == row.raters_dice for row in view.subjects),
+            "location": any(row.location for row in view.subjects),
+            "side": any(row.side for row in view.subjects),
+            "fold": any(row.fold is not None for row in view.subjects),
+            "thumbnail": any(row.exhibit.thumbnail for row in view.subjects),
+        },
+        "cohorts": list(dict.fromkeys(view.table1["cohort"])),
+        "locations": sorted({row.location for row in view.subjects if row.location}),
+        "failed": sum(row.failed for row in view.subjects),
+        "flagged": sum(bool(row.exhibit.flags) for row in view.subjects),
+        "definitions": shown_metrics(view.scores),
+        "figures": [(_address(figure.path), figure, _address(figure.vector)) for figure in view.figures],
+        "data": json_for_script({"study": view.name, **boxplots(view.scores, view.raters, pages)}),
+        "verdicts": VERDICTS,
+        "library": PLOTLY,
+    }
+    return render("study.html.j2", **content)
+
+
+def introduction(view: StudyView) -> list[str]:
+    """What the page is, in three sentences."""
+    cohorts = view.scores.drop_duplicates("subject").groupby("cohort")["subject"].size()
+    counted = ", ".join(
+        _counted(int(cohorts[cohort]), cohort) for cohort in dict.fromkeys(map(str, view.table1["cohort"]))
+    )
+    raters = _listed(list(view.raters))
+    hands = f"{len(view.raters)} raters ({raters})" if len(view.raters) > 1 else f"one rater ({raters})"
+    opens = "; its name opens a page to check by eye" if _has_pages(view) else ""
+    ending = f"Below Table 1, every subject has a row, the worst first{opens}."
+    if view.compared == RATER_RATER:
+        return [
+            f"This page shows how well {hands} agree when they outline nerves by hand in the MR images of"
+            f" {len(view.subjects)} subjects ({counted}).",
+            "GT is their consensus, what the majority of them outlined; no automatic segmentation is judged here.",
+            ending,
+        ]
+    folds = view.scores["fold"].nunique()
+    origin = (
+        f"Each subject was outlined by a network that had learned from other subjects only ({folds} fold"
+        f"{'' if folds == 1 else 's'} of a cross-validation)"
+        if folds
+        else "The automatic masks came from outside, so it is not known here whether the method had seen these subjects"
+    )
+    reference = "what most raters outlined" if len(view.raters) > 1 else "the rater's own outline"
+    return [
+        f"This page shows how well an automatic method outlines nerves in the MR images of {len(view.subjects)}"
+        f" subjects ({counted}), measured against the outlines that {hands} drew by hand.",
+        f"{origin}; the reference, called GT, is {reference}.",
+        ending,
+    ]
+
+
+def _has_pages(view: StudyView) -> bool:
+    return any(row.exhibit.page for row in view.subjects)
+
+
+def _table_metrics(view: StudyView) -> list[str]:
+    return [metric for metric in HEADINGS if f"{metric}_mean" in view.table1]
+
+
+def _published(view: StudyView) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
+    """The published rows that this table has too."""
+    ours = set(zip(view.table1["cohort"], view.table1["comparison"], strict=True))
+    rows = [] if view.reference is None else view.reference.to_dict("records")
+    return {key: row for row in rows if (key := (row["cohort"], row["comparison"])) in ours}
+
+
+def _in_paper(view: StudyView, metric: str) -> bool:
+    return bool(_published(view)) and view.reference is not None and f"{metric}_mean" in view.reference
+
+
+def _table1(view: StudyView) -> list[dict[str, Any]]:
+    published, metrics = _published(view), _table_metrics(view)
+    return [
+        {
+            "cohort": cohort,
+            "rows": [
+                {
+                    "comparison": row["comparison"],
+                    "strong": row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS),
+                    "n": row["n"],
+                    "failed": row["n_failed"],
+                    "paper_n": theirs["n"] if (theirs := published.get((cohort, row["comparison"]), {})) else "",
+                    "cells": [
+                        (mean_sd(row, m), (mean_sd(theirs, m) if theirs else "") if _in_paper(view, m) else None)
+                        for m in metrics
+                    ],
+                }
+                for row in rows.to_dict("records")
+            ],
+        }
+        for cohort in dict.fromkeys(map(str, view.table1["cohort"]))
+        for rows in [view.table1[view.table1["cohort"] == cohort]]
+    ]
+
+
+def _row(row: SubjectRow, metrics: list[str]) -> dict[str, Any]:
+    picture = row.exhibit.thumbnail
+    return {
+        "row": row,
+        "page": _address(row.exhibit.page),
+        "thumbnail": picture.data_uri if picture else "",
+        "alt": f"sub-{row.id}, slice {picture.slice_number}" if picture else "",
+        "scores": [(value, number_in_words(key, value)) for key in metrics for value in [row.scores.get(key, nan)]],
+        "raters": number_in_words("dice", row.raters_dice),
+    }
+
+
+def _counted(number: int, cohort: str) -> str:
+    """Subjects of a cohort; the two of the paper in the plural."""
+    plural = "s" if cohort in ("volunteer", "patient") and number != 1 else ""
+    return f"{number} {cohort}{plural}"
+
+
+def _address(path: str | None) -> str | None:
+    """A relative path as a link."""
+    return None if path is None else quote(path)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -1,0 +1,350 @@
+"""A subject's page in a real browser, from a disk and without a network."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as Picture
+
+from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.flags import Flag
+from nerveseg.biomarkers.legs import Leg
+from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.signals import Signals
+from nerveseg.biomarkers.summary import summarise
+from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
+from nerveseg.reporting.page_assets import write_plotly
+from nerveseg.reporting.subject_page import write_subject_page
+from nerveseg.reporting.subject_view import SubjectView, facts_of
+
+pytestmark = pytest.mark.browser
+
+COHORT = Path(__file__).parents[2] / "conf" / "cohort" / "demo.yaml"
+WARNING = "SYNTHETIC STUDY"
+
+
+@pytest.fixture(scope="session")
+def view():
+    """A patient of the demo cohort; the mask of a rater stands for the automatic one."""
+    spec = CohortSpec(**yaml.safe_load(COHORT.read_text(encoding="utf-8")))
+    row = next(row for row in participants(spec) if row.lesion == "focal")
+    subject = simulate_subject(spec, row)
+    masks = {"Auto": subject.raters["OS"], "GT": subject.truth, "lesion": subject.known.lesion}
+    numbers = list(range(100, 100 + spec.slices))
+    signals = Signals({"T2": subject.image}, lesion=masks["lesion"])
+    legs = [Leg(row.side, slice(0, subject.truth.shape[0]))]
+    courses = {name: follow_nerves(masks[name], subject.affine, legs) for name in ("Auto", "GT")}
+    profiles = {name: nerve_profile(course, numbers, signals) for name, course in courses.items()}
+    return SubjectView(
+        name=row.id, title="sciatic nerve", warning=WARNING, image=subject.image, spacing_mm=spec.spacing_mm,
+        slice_numbers=numbers, masks=masks, profiles=profiles,
+        facts=facts_of([summarise(profiles["Auto"], courses["Auto"][0], signals.channels)]),
+        flags=[Flag("area_jump", "the area jumps in slices 102 to 103", None, (102, 103))],
+        scores={"dice": 0.86, "hd95_mm": 1.9}, study="phantom",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def page_file(view, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_subject_page(path, view)
+    return path
+
+
+@pytest.fixture
+def page(page_file, open_page):
+    opened = open_page(page_file)
+    yield opened
+    assert opened.errors == []
+    assert opened.requests == []
+
+
+def number(page):
+    return int(page.tab.inner_text("#number"))
+
+
+def drawn(page, canvas):
+    """Hash-like fingerprint of what a canvas shows, once the browser has painted."""
+    return page.tab.evaluate(
+        """async (name) => {
+          await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)));
+          return document.getElementById(name).toDataURL();
+        }""",
+        canvas,
+    )
+
+
+def coloured(page, rgb):
+    """Pixels of the overlay close to a colour."""
+    return page.tab.evaluate(
+        """(rgb) => {
+          const canvas = document.getElementById("overlay"), {width, height} = canvas;
+          const values = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          let found = 0;
+          for (let i = 0; i < values.length; i += 4) {
+            found += values[i + 3] > 100 && rgb.every((value, c) => Math.abs(values[i + c] - value) < 30);
+          }
+          return found;
+        }""",
+        rgb,
+    )
+
+
+def shades(page):
+    """Different grey levels in the picture of the slice."""
+    return page.tab.evaluate(
+        """() => {
+          const canvas = document.getElementById("image"), {width, height} = canvas;
+          const values = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          return new Set(values.filter((value, i) => i % 4 === 0)).size;
+        }"""
+    )
+
+
+def scroll_to_shape(page):
+    page.tab.locator("#shape").scroll_into_view_if_needed()
+    page.tab.wait_for_selector("#shape[data-drawn]")
+
+
+def pixels_of(png):
+    return np.asarray(Picture.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def curves_drawn(page):
+    page.until("document.querySelectorAll('#charts .chart .main-svg').length >= 3")
+
+
+def test_it_opens_in_less_than_three_seconds_and_shows_a_slice(page_file, open_page):
+    open_page(page_file)  # the browser itself is warm then
+    page = open_page(page_file)
+    page.until("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+    assert page.tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 3000
+    assert page.tab.title().startswith(page.tab.inner_text("h1"))
+    page.until("!!document.getElementById('image').width")
+    drawn(page, "image")
+    assert shades(page) > 30
+
+
+def test_the_warning_never_scrolls_away(page):
+    banner = page.tab.locator(".banner")
+    assert banner.inner_text() == WARNING
+    page.tab.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.until("scrollY > 100")
+    assert banner.bounding_box()["y"] == 0
+
+
+def test_the_slider_changes_the_slice(page):
+    before, picture, lines = number(page), drawn(page, "image"), drawn(page, "overlay")
+    page.tab.fill("#slice", "2")
+    assert number(page) == 102 != before
+    assert drawn(page, "image") != picture
+    assert drawn(page, "overlay") != lines
+    assert page.tab.get_attribute("#slice", "aria-valuetext") == "slice 102"
+
+
+def test_the_keyboard_is_enough(page):
+    page.tab.focus("#viewer")
+    before = number(page)
+    page.tab.keyboard.press("ArrowUp")
+    assert number(page) == before + 1
+    page.tab.keyboard.press("ArrowLeft")
+    assert number(page) == before
+    page.tab.keyboard.press("Home")
+    assert number(page) == 100
+    page.tab.keyboard.press("ArrowDown")
+    assert number(page) == 100, "there is nothing below"
+    page.tab.keyboard.press("o")
+    assert page.tab.get_attribute("#shown", "aria-pressed") == "false"
+    page.tab.keyboard.press("z")
+    assert page.tab.get_attribute("[data-look='0']", "aria-pressed") == "true"
+
+
+def test_everything_to_press_can_be_reached_with_tab_has_a_name_and_shows_the_focus(page):
+    names, stops = page.tab.evaluate("() => [document.querySelectorAll('button, input, textarea').length, []]")
+    page.tab.evaluate("document.body.focus()")
+    for _ in range(names + 6):
+        page.tab.keyboard.press("Tab")
+        stop = page.tab.evaluate(
+            """() => {
+              const on = document.activeElement, label = on.labels && on.labels[0];
+              const name = on.getAttribute("aria-label") || (label && label.innerText) || on.innerText;
+              return [on.tagName, on.id, (name || "").trim(), getComputedStyle(on).outlineStyle];
+            }"""
+        )
+        if stop[0] == "BODY":
+            break
+        stops.append(stop)
+    assert {"viewer", "slice", "previous", "next", "shown", "download", "forget"} <= {stop[1] for stop in stops}
+    assert [stop for stop in stops if not stop[2] or stop[3] == "none"] == []
+
+
+def test_the_mouse_wheel_changes_the_slice(page):
+    before = number(page)
+    page.tab.hover("#viewer")
+    page.tab.mouse.wheel(0, 100)
+    page.until(f"document.getElementById('number').textContent == '{before - 1}'")
+
+
+def test_outlines_come_and_go(page):
+    green, blue = (130, 230, 60), (64, 140, 255)
+    page.tab.click("[data-look='0']")
+    page.tab.uncheck("[data-mask='2']")
+    drawn(page, "overlay")
+    assert min(coloured(page, green), coloured(page, blue)) > 20
+    page.tab.uncheck("[data-mask='1']")
+    assert coloured(page, blue) == 0
+    assert coloured(page, green) > 20
+    page.tab.click("#shown")
+    assert coloured(page, green) == 0
+
+
+def test_a_zoom_shows_the_nerve_larger(page):
+    page.tab.click("[data-manner='fill']")
+    whole = coloured(page, (130, 230, 60))
+    page.tab.click("[data-look='0']")
+    assert coloured(page, (130, 230, 60)) > 1.5 * whole
+
+
+def test_grey_levels_change_and_come_back(page):
+    page.tab.fill("#brightness", "200")
+    assert "brightness(200%)" in page.tab.get_attribute("#image", "style")
+    page.tab.click("#reset")
+    assert "brightness(100%)" in page.tab.get_attribute("#image", "style")
+
+
+def test_pointing_at_a_curve_shows_its_slice_and_the_line_follows(page):
+    curves_drawn(page)
+    place = page.tab.locator("#charts .chart").first
+    place.scroll_into_view_if_needed()
+    pixel = page.tab.evaluate(
+        """() => {
+          const chart = document.querySelector("#charts .chart"), box = chart.getBoundingClientRect();
+          const {xaxis, _size} = chart._fullLayout;
+          return [box.x + xaxis._offset + xaxis.l2p(104), box.y + _size.t + _size.h / 2];
+        }"""
+    )
+    page.tab.mouse.move(*pixel)
+    page.until("document.getElementById('number').textContent === '104'")
+    page.tab.fill("#slice", "9")
+    page.until("document.querySelector('#charts .chart').layout.shapes[0].x0 === 109")
+
+
+def test_the_area_across_the_nerve_is_another_curve(page):
+    curves_drawn(page)
+    values = "document.querySelector('#charts .chart').data[0].y"
+    before = page.tab.evaluate(values)
+    page.tab.click("[data-area='across']")
+    page.until(f"JSON.stringify({values}) !== {str(before).replace(' ', '').replace('None', 'null')!r}")
+    after = page.tab.evaluate(values)
+    assert all(across <= cut + 1e-3 for cut, across in zip(before, after, strict=True) if cut)
+
+
+def test_the_surface_is_drawn_and_the_frame_follows_the_slice(page):
+    scroll_to_shape(page)
+    assert [trace["name"] for trace in page.tab.evaluate("document.getElementById('shape').data")] == [
+        "Auto", "GT", "lesion", "slice shown",
+    ]  # fmt: skip
+    before = pixels_of(page.tab.locator("#shape").screenshot())
+    red, green, blue = np.moveaxis(before, 2, 0)
+    assert ((green > red + 30) & (green > blue + 30)).sum() > 200, "the nerve"
+    assert ((red > green + 80) & (red > blue + 60)).sum() > 50, "the lesion"
+    page.tab.fill("#slice", "1")
+    page.until("document.getElementById('shape').data[3].z[0] === 8.8")
+    page.tab.wait_for_timeout(500)
+    assert (pixels_of(page.tab.locator("#shape").screenshot()) != before).any()
+
+
+def test_a_flag_leads_to_its_slice(page):
+    page.tab.click("button.flag")
+    assert number(page) == 102
+
+
+def test_an_address_with_a_slice_opens_on_it(page):
+    page.tab.evaluate("location.hash = '#slice=111'")
+    page.until("document.getElementById('number').textContent === '111'")
+
+
+def test_a_review_is_kept_and_downloaded(page, view, tmp_path):
+    comment = 'vein, not nerve; "slice 103"\näöü'
+    page.tab.check("input[value='fail']")
+    page.tab.fill("textarea", comment)
+    page.tab.fill("input[name='reviewer']", "AB")
+    with page.tab.expect_download() as download:
+        page.tab.click("#download")
+    assert download.value.suggested_filename == f"review-{view.name}.csv"
+    download.value.save_as(tmp_path / "review.csv")
+    with (tmp_path / "review.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == ["name", "verdict", "comment", "reviewer", "date"]
+    assert [row["name"], row["verdict"], row["comment"], row["reviewer"]] == [view.name, "fail", comment, "AB"]
+    assert time.strftime("%Y-%m", time.gmtime()) == row["date"][:7]
+    page.tab.reload()
+    assert page.tab.is_checked("input[value='fail']")
+    assert page.tab.input_value("textarea") == comment
+    kept = page.tab.evaluate(f"JSON.parse(localStorage.getItem('nerveseg-review:phantom:{view.name}'))")
+    assert (kept["verdict"], kept["reviewer"]) == ("fail", "AB")
+    page.tab.click("#forget")
+    page.tab.reload()
+    assert not page.tab.is_checked("input[value='fail']")
+
+
+def test_a_review_of_other_outlines_is_not_taken_for_one_of_these(page, page_file, view, tmp_path):
+    page.tab.check("input[value='pass']")
+    masks = {**view.masks, "Auto": np.roll(view.masks["Auto"], 2, axis=0)}
+    write_subject_page(tmp_path / "report.html", replace(view, masks=masks))
+    page.tab.goto((tmp_path / "report.html").as_uri())
+    assert not page.tab.is_checked("input[value='pass']")
+    assert "other outlines" in page.tab.inner_text("#kept")
+
+
+@pytest.mark.parametrize("colour_scheme", ["light", "dark"])
+def test_every_text_can_be_read(page_file, open_page, faint_texts, colour_scheme):
+    page = open_page(page_file, colour_scheme=colour_scheme)
+    page.tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert faint_texts(page) == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_is_as_wide_as_the_window(page_file, open_page, width):
+    page = open_page(page_file, width=width)
+    curves_drawn(page)
+    scroll_to_shape(page)
+    assert page.tab.evaluate("document.documentElement.scrollWidth") == width
+    boxes = page.tab.evaluate(
+        "[...document.querySelectorAll('button, input, .card, canvas')].map((one) => one.getBoundingClientRect())"
+    )
+    assert all(box["left"] >= 0 and box["right"] <= width for box in boxes)
+
+
+def test_pages_of_a_folder_share_the_library(view, tmp_path, open_page):
+    write_plotly(tmp_path)
+    write_subject_page(tmp_path / "subjects" / "a.html", view, assets="folder", back="../report.html")
+    page = open_page(tmp_path / "subjects" / "a.html")
+    curves_drawn(page)
+    assert page.errors == page.requests == []
+    assert page.tab.get_attribute("a", "href") == "../report.html"
+
+
+def test_without_the_library_the_slices_are_still_there(view, tmp_path, open_page):
+    write_subject_page(tmp_path / "subjects" / "a.html", view, assets="folder")
+    page = open_page(tmp_path / "subjects" / "a.html")
+    page.until("document.getElementById('charts').innerText.includes('cannot be drawn')")
+    page.tab.fill("#slice", "2")
+    assert number(page) == 102
+
+
+def test_a_scan_without_nerve_has_a_page(view, tmp_path, open_page):
+    empty = {"Auto": np.zeros(view.image.shape, dtype=bool)}
+    bare = replace(view, masks=empty, profiles={}, facts=(), flags=(), scores=None, study="")
+    write_subject_page(tmp_path / "report.html", bare)
+    page = open_page(tmp_path / "report.html")
+    page.tab.locator("#shape").scroll_into_view_if_needed()
+    page.until("document.getElementById('shape').innerText.includes('No nerve was found')")
+    assert page.errors == []
