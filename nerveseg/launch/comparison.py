@@ -16,6 +16,7 @@ from nerveseg.data.study import Study, open_study
 from nerveseg.errors import RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.launch.configuration import section
+from nerveseg.launch.dashboard import log_evaluation
 from nerveseg.launch.measuring import measure_subjects
 from nerveseg.launch.presenting import Presentation, present, presentation
 from nerveseg.launch.report import JudgedStudy
@@ -79,6 +80,7 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
     tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
     present(JudgedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", shown)
+    log_evaluation(folder, config)
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     if missing:
         numbers = ", ".join(map(str, missing))

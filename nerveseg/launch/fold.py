@@ -31,6 +31,7 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.launch.configuration import build, section
+from nerveseg.launch.dashboard import without_roots
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, read_provenance
@@ -246,12 +247,6 @@ def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
 
 
-def _without_roots(config: dict[str, Any]) -> dict[str, Any]:
-    """What may leave the machine: no paths."""
-    study = {key: value for key, value in config["study"].items() if key != "root"}
-    return {key: value for key, value in config.items() if key != "output_root"} | {"study": study}
-
-
 def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
     write_text(job.folder.provenance, json.dumps(provenance.model_dump(), indent=1) + "\n")
 
@@ -260,9 +255,7 @@ def _loggers(job: TrainingJob) -> list[Logger]:
     settings = job.config["logger"]["wandb"]
     group = job.cross_validation.relative_to(job.config["output_root"]).as_posix()
     name = f"{group}/{job.folder.path.name}"
-    wandb = wandb_logger(
-        settings["mode"], settings["project"], group, name, job.folder.path, _without_roots(job.config)
-    )
+    wandb = wandb_logger(settings["mode"], settings["project"], group, name, job.folder.path, without_roots(job.config))
     return [MetricsFile(job.folder.path / "metrics.csv"), *([wandb] if wandb else [])]
 
 

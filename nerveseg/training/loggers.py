@@ -104,7 +104,7 @@ def read_metrics(path: Path) -> list[dict[str, float | int | str]]:
 def wandb_logger(
     mode: str, project: str, group: str, name: str, folder: Path, config: dict[str, Any]
 ) -> WandbLogger | None:
-    """A W&B run of job type `train`; None where it is disabled.
+    """A W&B run of job type `train` for Lightning; None where it is disabled.
 
     Args:
         mode: A `WandbMode`; offline writes files that `wandb sync` uploads later.
@@ -117,6 +117,31 @@ def wandb_logger(
     Raises:
         ConfigurationError: The mode is unknown.
     """
+    run = start_wandb_run(mode, project, group, name, folder, config, "train")
+    if run is None:
+        return None
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)
+
+
+def start_wandb_run(
+    mode: str, project: str, group: str, name: str, folder: Path, config: dict[str, Any], job_type: str
+) -> Any:
+    """A W&B run; None where it is disabled. The same folder is the same run.
+
+    Args:
+        mode: A `WandbMode`; offline writes files that `wandb sync` uploads later.
+        project: W&B project.
+        group: The sweep.
+        name: Of the run.
+        folder: Where W&B keeps its files.
+        config: The resolved configuration in plain types.
+        job_type: train or evaluate.
+
+    Raises:
+        ConfigurationError: The mode is unknown.
+    """
     if mode not in ("offline", "online", "disabled"):
         raise ConfigurationError("logger.wandb.mode is offline, online or disabled", found=mode, remedy="mode=offline")
     if mode == "disabled":
@@ -125,18 +150,15 @@ def wandb_logger(
 
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True)
-    run = wandb.init(
+    return wandb.init(
         id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12],
         project=project,
         group=group,
         name=name,
-        job_type="train",
+        job_type=job_type,
         dir=folder,
         mode="offline" if mode == "offline" else "online",
         config=config,
         settings=settings,
         reinit="finish_previous",
     )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(experiment=run)
