@@ -54,7 +54,12 @@ def test_every_configuration_composes_from_the_wheel(site, tmp_path):
 
 @pytest.mark.parametrize(
     ("folder", "inside", "pattern"),
-    [("conf", "nerveseg/conf", "*.yaml"), ("nerveseg", "nerveseg", "*.py"), ("nerveseg", "nerveseg", "*.csv")],
+    [
+        ("conf", "nerveseg/conf", "*.yaml"),
+        ("nerveseg", "nerveseg", "*.py"),
+        ("nerveseg", "nerveseg", "*.csv"),
+        ("nerveseg/reporting/templates", "nerveseg/reporting/templates", "*.*"),
+    ],
 )
 def test_the_wheel_brings_every_file(site, folder, inside, pattern):
     sources = {str(file.relative_to(ROOT / folder)) for file in (ROOT / folder).rglob(pattern)}

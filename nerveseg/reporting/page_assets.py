@@ -1,0 +1,149 @@
+"""What every page is made with: templates, styles, scripts, pictures and data as text, and the one library for charts.
+
+A page opens from a disk without a network, today and in ten years, so nothing in it points outside its folder: Plotly
+lies in the page, compressed, or once beside a folder of pages. The page's own security policy has the browser refuse
+anything else. Text from a study gets into a page as text: templates escape it, and data in a script cannot end it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image as Picture
+
+from nerveseg.runs import replaced
+
+Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]
+"""Grey, or with a third axis of three colours."""
+
+PLOTLY = "assets/plotly.min.js"
+"""Below the folder that pages share."""
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; "
+    "img-src 'self' file: data: blob:; form-action 'none'; base-uri 'none'"
+)
+"""Content security policy of a page: its own scripts and styles, pictures beside it, no connection to anywhere."""
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def render(template: str, **content: Any) -> str:
+    """A page from a template of templates/.
+
+    Text is escaped, `Markup` is not, and a name that was not given is an error. Templates may call `css`, `script`,
+    `plotly_inline` and `plotly_linked`, and know the `policy`.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    given = {"css": css, "script": script, "plotly_inline": plotly_inline, "plotly_linked": plotly_linked}
+    return environment.get_template(template).render(policy=POLICY, **given, **content)
+
+
+def css(*names: str) -> Markup:
+    """Stylesheets of templates/ for a `<style>`; `page.css`, of all pages, comes first."""
+    return Markup("\n".join(_text(name) for name in names))
+
+
+def script(name: str) -> Markup:
+    """A script of templates/ for a `<script>`."""
+    return Markup(_text(name))
+
+
+def json_for_script(data: Any) -> Markup:
+    """Data for `<script type="application/json">`; NaN and infinity become null, and no value ends the script."""
+    text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def plotly_inline() -> Markup:
+    """Script elements that bring Plotly inside the page.
+
+    The library is compressed and unpacked by the browser while the page is shown; then `window` gets the event
+    `plotly-ready`, or `plotly-failed`.
+    """
+    packed, unpack = _packed_plotly(), _text("plotly_unpack.js")
+    return Markup(f'<script id="plotly-packed" type="text/plain">{packed}</script>\n<script>\n{unpack}</script>')
+
+
+def plotly_linked(folder: str = ".") -> Markup:
+    """A script element that loads Plotly from below a folder, relative to the page, and the same events."""
+    ready, failed = (f"window.dispatchEvent(new Event('plotly-{state}'))" for state in ("ready", "failed"))
+    source = Markup("{}/{}").format(folder, PLOTLY)
+    return Markup(f'<script defer src="{source}" onload="{ready}" onerror="{failed}"></script>')
+
+
+def write_plotly(folder: Path) -> Path:
+    """Put Plotly below a folder, unless the same version lies there."""
+    path, library = folder / PLOTLY, _plotly().encode()
+    if not path.is_file() or path.read_bytes() != library:
+        with replaced(path) as aside:
+            aside.write_bytes(library)
+    return path
+
+
+def png_data_uri(picture: Pixels) -> str:
+    """A picture as text, without loss."""
+    return _data_uri(picture, "png", optimize=True)
+
+
+def jpeg_data_uri(picture: Pixels, quality: int = 85) -> str:
+    """A picture as text, small; colours at full resolution."""
+    return _data_uri(picture, "jpeg", quality=quality, subsampling=0, optimize=True)
+
+
+def webp_data_uri(picture: Pixels, quality: int = 85) -> str:
+    """A picture as text, smaller than JPEG at the same quality."""
+    return _data_uri(picture, "webp", quality=quality, method=4)
+
+
+def _data_uri(picture: Pixels, form: Literal["png", "jpeg", "webp"], **options: Any) -> str:
+    file = io.BytesIO()
+    Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, **options)
+    return f"data:image/{form};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    """Plain Python, as JSON knows it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@cache
+def _packed_plotly() -> str:
+    packed = gzip.compress(_plotly().encode(), compresslevel=zlib.Z_BEST_COMPRESSION, mtime=0)
+    return base64.b64encode(packed).decode("ascii")
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+@cache
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")

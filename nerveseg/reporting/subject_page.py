@@ -1,0 +1,110 @@
+"""The page of one subject: its slices with outlines, its shape, its curves, what is odd, and a box for the verdict.
+
+It is the report of a segmented scan as well. One HTML file that opens from disk without a network, small enough to be
+mailed; it holds no path and no name but the one it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from nerveseg.reporting.metric_words import BY_KEY, number_in_words
+from nerveseg.reporting.overlay import colours
+from nerveseg.reporting.page_assets import json_for_script, render
+from nerveseg.reporting.subject_charts import area_curves, lesion_curves, signal_curves, surfaces
+from nerveseg.reporting.subject_slices import close_looks, outlines, picture_uri, slice_pictures
+from nerveseg.reporting.subject_view import LESION, SubjectView
+from nerveseg.runs import write_text
+
+LESION_COLOUR = (255, 82, 82)
+NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
+
+Assets = Literal["inline", "folder"]
+
+
+def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> None:
+    """Write the page; nothing appears under `path` until it is complete.
+
+    Args:
+        path: Of the HTML file.
+        view: What it shows.
+        assets: "inline" for a page on its own; "folder" where `write_plotly` has put the chart library into the folder
+            above that of the page.
+        back: Address of the study's page, relative to this one, if there is one.
+    """
+    write_text(path, subject_html(view, assets=assets, back=back))
+
+
+def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> str:
+    """The page as text."""
+    return render(
+        "subject.html.j2",
+        view=view,
+        notice=NOTICE,
+        inline=assets == "inline",
+        back=back,
+        masks=_masks(view),
+        sides=[look["side"] for look in close_looks(view)],
+        numbers=[int(view.slice_numbers[index]) for index in view.order],
+        first=_first(view),
+        feet_first=_feet_first(view),
+        scores=_scores(view.scores or {}),
+        registrations={channel: picture_uri(png) for channel, png in view.registrations.items()},
+        curves=bool(area_curves(view)),
+        data=json_for_script(_data(view)),
+    )  # fmt: skip
+
+
+def _data(view: SubjectView) -> dict[str, Any]:
+    width, height, _ = view.image.shape
+    return {
+        "name": view.name,
+        "study": view.study or view.digest,
+        "digest": view.digest,
+        "size": [width, height],
+        "pixel_mm": view.spacing_mm[:2],
+        "numbers": [int(view.slice_numbers[index]) for index in view.order],
+        "levels_mm": [round(index * view.spacing_mm[2], 2) for index in view.order],
+        "first": _first(view),
+        "pictures": slice_pictures(view),
+        "masks": [{**mask, "outlines": outlines(view.masks[mask["name"]], view.order)} for mask in _masks(view)],
+        "looks": close_looks(view),
+        "areas": area_curves(view),
+        "signals": signal_curves(view),
+        "lesions": lesion_curves(view),
+        "surfaces": surfaces(view),
+    }
+
+
+def _masks(view: SubjectView) -> list[dict[str, Any]]:
+    """Name, colour and line of each mask; lines differ in their dashes too, for those who see no colours."""
+    dashes = iter(([], [5, 3], [1.5, 2.5], [8, 3, 2, 3], [3, 2]))
+    palette = colours(list(view.outlines))
+    return [
+        {"name": name, "colour": LESION_COLOUR, "dash": [2, 2], "shown": True, "inside": True}
+        if name == LESION
+        else {"name": name, "colour": palette[name], "dash": next(dashes, [3, 2]), "shown": number < 2, "inside": False}
+        for number, name in enumerate(view.masks)
+    ]
+
+
+def _first(view: SubjectView) -> int:
+    """Position of the slice that is shown first: the one with most of the judged mask, else the middle one."""
+    sizes = [int(view.masks[name][:, :, index].sum()) for name in list(view.outlines)[:1] for index in view.order]
+    return sizes.index(max(sizes)) if any(sizes) else len(view.order) // 2
+
+
+def _feet_first(view: SubjectView) -> bool:
+    """Whether the file counts its slices upward: RAS slices go from inferior to superior."""
+    return view.order[0] <= view.order[-1]
+
+
+def _scores(scores: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Heading, value and meaning of each score that is known in words."""
+    return [
+        (words.label, f"{number_in_words(key, scores[key])} {words.unit}".strip(), words.meaning)
+        for key, words in BY_KEY.items()
+        if key in scores
+    ]
