@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from nerveseg.biomarkers.norms import read_norms
 from nerveseg.data.inputs import find_inputs
 from nerveseg.data.study import Subject, list_scans
-from nerveseg.errors import ConfigurationError, StudyError
+from nerveseg.errors import ConfigurationError, NervesegError, StudyError
 from nerveseg.inference.models import Model, no_model_error, open_model
 from nerveseg.launch.configuration import section
 from nerveseg.launch.studies import study_description
 from nerveseg.scans.batch import Outcome, segment_all, write_table
 from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
-from nerveseg.scans.results import ResultOptions
+from nerveseg.scans.results import ResultOptions, is_result
 
 
 class ScanTemplates(BaseModel):
@@ -62,31 +64,49 @@ def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
             found="neither" if config["input"] is None else "both",
             remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
         )
+    if config["output"] == "":
+        raise ConfigurationError("output names a folder", found="nothing", remedy="output=out")
     if config["model"] is None:
         raise no_model_error(Path(config["output_root"]))
     options = section(SegmentOptions, {key: config[key] for key in SegmentOptions.model_fields}, "")
     written = section(ResultOptions, {key: config[key] for key in ResultOptions.model_fields}, "")
+    if options.norms:
+        read_norms(options.norms)
     model = open_model(Path(config["model"]))
-    scans = _scans(config, model)
+    scans, missing = _scans(config, model)
     _check_names(scans, config)
     folders = _folders(scans, config)
+    for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
+        _check_output(folder)
     for line in model.lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     outcomes = segment_all(scans, folders, model, options, written, console)
-    if len(scans) > 1:
+    for fault in missing:
+        console.print(f"{fault.subject}: failed; {fault}", highlight=False, soft_wrap=True, markup=False)
+        outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
+    if len(outcomes) > 1:
         write_table(folders[scans[0].name].parent, outcomes, model, console)
     _raise_failures(outcomes)
 
 
-def _scans(config: Mapping[str, Any], model: Model) -> list[ScanFiles]:
+def _scans(config: Mapping[str, Any], model: Model) -> tuple[list[ScanFiles], list[NervesegError]]:
+    """What is to be segmented, and the subjects of a study that cannot be."""
     templates = section(ScanTemplates, {key: config[key] for key in ScanTemplates.model_fields}, "")
     person = section(Person, {key: config[key] for key in Person.model_fields}, "")
     if config["input"] is not None:
-        return [templates.files(scan.name, scan.path, person) for scan in find_inputs(config["input"])]
+        found = [scan for scan in find_inputs(config["input"]) if not is_result(scan.path)]
+        if not found:
+            raise ConfigurationError(
+                "an input is a scan, not one of the results",
+                found=config["input"],
+                remedy="give the scan that it was made of",
+            )
+        return [templates.files(scan.name, scan.path, person) for scan in found], []
     subjects, faults = list_scans(study_description(config["study"]))
-    if faults:
+    missing = [fault for fault in faults if fault.subject is not None]
+    if len(missing) < len(faults) or not subjects:
         raise faults[0]
-    return [_scan_of(subject, templates, person, model) for subject in subjects]
+    return [_scan_of(subject, templates, person, model) for subject in subjects], missing
 
 
 def _scan_of(subject: Subject, templates: ScanTemplates, person: Person, model: Model) -> ScanFiles:
@@ -130,6 +150,18 @@ def _folders(scans: list[ScanFiles], config: Mapping[str, Any]) -> dict[str, Pat
         return {scans[0].name: Path(config["output"])}
     root = Path(config["output"] or Path(config["output_root"]) / "segmentations")
     return {scan.name: root / scan.name for scan in scans}
+
+
+def _check_output(folder: Path) -> None:
+    """Raise `ConfigurationError` where a folder cannot be made, before any work is done."""
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigurationError(
+            "output names a folder that can be written to",
+            found="a file" if there.is_file() else "no permission to write",
+            path=there,
+            remedy="output=<another folder>",
+        )
 
 
 def _raise_failures(outcomes: list[Outcome]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,12 @@ from rich.table import Table
 from nerveseg import __version__
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.inference.models import Model
-from nerveseg.runs import write_text
+from nerveseg.runs import file_sha256, write_text
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import SYNTHETIC, Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
 from nerveseg.scans.segmentation import segment_files
-from nerveseg.scans.writing import write_segmentation
+from nerveseg.scans.writing import check_writable, write_segmentation
 
 TABLE = "segmentations.csv"
 
@@ -74,7 +76,9 @@ def segment_all(
                     scan, folders[scan.name], model, options, written,
                     lambda done, total: progress.update(task, completed=done, total=total),  # noqa: B023
                 )  # fmt: skip
-        except (NervesegError, OSError, MemoryError) as error:
+        except Exception as error:
+            if len(scans) == 1 and not isinstance(error, NervesegError | OSError | MemoryError | RuntimeError):
+                raise
             outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
         outcomes.append(outcome)
         if outcome.error is None or len(scans) > 1:
@@ -92,11 +96,12 @@ def _segment_one(
 ) -> Outcome:
     started = time.perf_counter()
     identity = Identity(
-        inputs=input_sha256(scan),
-        model=model.sha256,
+        inputs=input_sha256(scan) | ({"norms": file_sha256(options.norms)} if options.norms else {}),
+        model=_fingerprint(model),
         options=options_sha256(options, scan.person, written),
         version=__version__,
     )
+    check_writable((scan.image.is_dir() and (scan.image,)) or (), scan, written)
     earlier = check_free(folder, identity)
     if earlier:
         return Outcome(scan.name, "done before", earlier)
@@ -108,14 +113,24 @@ def _segment_one(
 def _named(error: Exception, folder: Path) -> NervesegError:
     if isinstance(error, NervesegError):
         return error
-    if isinstance(error, MemoryError):
-        return RunError("a scan fits into memory", found="too little", remedy="slices_per_batch=1, or a larger machine")
-    return RunError(
-        "files can be read and results written",
-        found=f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}",
-        path=getattr(error, "filename", None) or folder,
-        remedy="make room or permissions; the same command continues",
-    )
+    said = " ".join(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}".split())[:300]
+    if isinstance(error, MemoryError) or "memory" in said.lower():
+        return RunError("a scan fits into memory", found=said, remedy="slices_per_batch=1, or a larger machine")
+    if isinstance(error, OSError):
+        return RunError(
+            "files can be read and results written",
+            found=said,
+            path=getattr(error, "filename", None) or folder,
+            remedy="make room or permissions; the same command continues",
+        )
+    traceback.print_exception(error)
+    return RunError("nerveseg copes with every readable scan", found=said, remedy="a fault of ours: please report it")
+
+
+def _fingerprint(model: Model) -> str:
+    """Hash of everything the members say of themselves but their scores; the weights' hashes are part of it."""
+    said = sorted(bundle.description.model_dump_json(exclude={"scores"}) for bundle in model.bundles)
+    return hashlib.sha256("".join(said).encode()).hexdigest()
 
 
 def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: Console) -> None:
@@ -142,12 +157,13 @@ def write_table(folder: Path, outcomes: Sequence[Outcome], model: Model, console
     table = pd.DataFrame(rows)
     write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n"))
     shown = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
-    for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags"):
-        shown.add_column(column, justify="left" if column in ("scan", "status", "side") else "right")
+    for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
+        shown.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")
     for row in rows:
         shown.add_row(
             *(str(row[column]) for column in ("scan", "status", "side")),
             *(_number(row[column]) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
+            str(row["error"]).split(";")[0],
         )  # fmt: skip
     console.print(shown)
     console.print(f"table: {folder / TABLE}", highlight=False, soft_wrap=True)

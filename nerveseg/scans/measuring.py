@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from nerveseg.inference.bundle import ModelDescription
 from nerveseg.scans.flagging import flags_of
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import Person, SegmentOptions
-from nerveseg.types import Mask, Probability
+from nerveseg.types import Image, Mask, Probability
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ def measure_scan(
     """
     courses = follow_nerves(mask, scan.grid.ras_affine, legs_of(scan, person))
     channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
-    lesion = _lesion(scan, mask, description, options.lesion)
+    images = {description.channels[0]: scan.image.array} | scan.channels
+    lesion = _lesion(scan, images, courses, description, options.lesion)
     signals = Signals(
         channels,
-        fat_suppressed=options.lesion.channel if options.lesion.channel in scan.channels else None,
+        fat_suppressed=options.lesion.channel if options.lesion.channel in images else None,
         muscle=scan.muscle,
         lesion=None if lesion is None else lesion.mask,
     )
@@ -86,6 +88,7 @@ def measure_scan(
     network = scan.network_channels(description.channels)
     spacing_mm = scan.grid.ras_spacing_mm
     flags = flags_of(network, spacing_mm, courses, mask, probability, description, numbers, options.quality)
+    flags = (*flags, *_registration_flags(scan), *_ratio_flags(scan, images, options))
     notes = [note for nerve in nerves for note in nerve.notes] + _signal_notes(scan, lesion, options)
     return Measured(courses, profile, tuple(nerves), signals.lesion, flags, (*notes, *_norm_notes(nerves, options)))
 
@@ -98,25 +101,50 @@ def legs_of(scan: LoadedScan, person: Person) -> Sequence[Leg]:
     return legs
 
 
-def _lesion(scan: LoadedScan, mask: Mask, description: ModelDescription, rule: LesionRule) -> LesionResult | None:
-    """What the rule finds; None without the fat-suppressed channel."""
-    channel = scan.channels.get(rule.channel)
-    if channel is None:
+def _lesion(
+    scan: LoadedScan,
+    images: Mapping[str, Image],
+    courses: Sequence[NerveCourse],
+    description: ModelDescription,
+    rule: LesionRule,
+) -> LesionResult | None:
+    """What the rule finds in each leg's nerve, together; None without the fat-suppressed channel."""
+    if rule.channel not in images:
         return None
     reference = description.lesion_reference
     if rule.reference_mean is None and not rule.automatic and reference and reference.channel == rule.channel:
         rule = rule.model_copy(update={"reference_mean": reference.mean, "reference_sd": reference.sd})
-    return find_lesion(mask, np.asarray(channel), rule, scan.muscle)
+    found = [find_lesion(course.mask, images[rule.channel], rule, scan.muscle) for course in courses]
+    masks = [result.mask for result in found if result.mask is not None]
+    first = next((result for result in found if result.mask is not None), found[0])
+    return dataclasses.replace(first, mask=np.any(masks, axis=0) if masks else None)
+
+
+def _registration_flags(scan: LoadedScan) -> list[Flag]:
+    """A registration that went wrong was not used: the channel lies where its header says."""
+    return [
+        Flag("registration_refused", f"the channel {name} was not registered: {registration.note}")
+        for name, registration in scan.registrations.items()
+        if not registration.trusted
+    ]
+
+
+def _ratio_flags(scan: LoadedScan, images: Mapping[str, Image], options: SegmentOptions) -> list[Flag]:
+    """Why the column of the ratio to muscle is empty, where a fat-suppressed channel was given."""
+    channel = options.lesion.channel
+    if channel not in images or scan.muscle is not None:
+        return []
+    message = f"{channel}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)"
+    return [Flag("no_muscle_ratio", message)]
 
 
 def _signal_notes(scan: LoadedScan, lesion: LesionResult | None, options: SegmentOptions) -> list[str]:
     channel = options.lesion.channel
-    if lesion is None:
-        return [f"no lesion is looked for: no fat-suppressed channel (images.{channel}=...)"]
-    notes = [f"lesion: {lesion.note}"]
-    if scan.muscle is None:
-        notes.append(f"{channel}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)")
-    return notes
+    notes = [f"{name}: {registration.note}" for name, registration in scan.registrations.items()]
+    if lesion is not None:
+        return [*notes, f"lesion: {lesion.note}"]
+    unused = ["muscle= is not used without that channel"] if scan.muscle is not None else []
+    return [*notes, f"no lesion is looked for: no fat-suppressed channel (images.{channel}=...)", *unused]
 
 
 def _norm_notes(nerves: Sequence[NerveSummary], options: SegmentOptions) -> list[str]:

@@ -8,12 +8,14 @@
     probability.nii.gz, mask.dcm             where asked for
     summary.json                             what the nerve measures, flags, hashes, versions
 
-A folder that holds the results of another scan is not written to.
+A folder that holds the results of another scan, or a file of such a name that is none of ours, is not written to.
+While a result is being written, `.unfinished` lies beside it: what is there may be replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
+from nerveseg.runs import write_text
 
 SUMMARY = "summary.json"
+UNFINISHED = ".unfinished"
+OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY)
+"""Patterns of the names of what is written."""
+
 SYNTHETIC = "SYNTHETIC TRAINING DATA"
 NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
@@ -46,8 +53,8 @@ class Identity(BaseModel):
     """What a result was made of; the same identity is the same result.
 
     Attributes:
-        inputs: Hash of every input file by what it is.
-        model: Hash of the model's weights.
+        inputs: Hash of every input file by what it is, of the table of norms too.
+        model: Hash of the descriptions of the model's members, which hold those of their weights.
         options: Hash of the options.
         version: Of nerveseg.
     """
@@ -171,10 +178,11 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
     """The summary of this very result if the folder has it complete; None if it has to be made.
 
     Raises:
-        RunError: The folder holds the result of another scan.
+        RunError: The folder holds the result of another scan, or files of these names that are none of ours.
     """
     earlier = earlier_summary(folder)
     if earlier is None:
+        _check_nothing_foreign(folder)
         return None
     if earlier.identity.inputs.get("image") != identity.inputs["image"]:
         raise RunError(
@@ -184,3 +192,36 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
             remedy="output=<another folder>, or delete this one",
         )
     return earlier if earlier.identity == identity and (folder / earlier.mask).is_file() else None
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is one of ours: a pattern such as `scans/**` also finds the masks that were written there."""
+    ours = any((path.parent / name).is_file() for name in (SUMMARY, UNFINISHED))
+    return ours and any(fnmatchcase(path.name, pattern) for pattern in OWN_FILES)
+
+
+def begin(folder: Path) -> None:
+    """Mark a folder as being written, and take away what an earlier result left there."""
+    write_text(folder / UNFINISHED, "nerveseg is writing here; the same command continues\n")
+    for pattern in OWN_FILES:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def finish(folder: Path, summary: ScanSummary) -> None:
+    """Write the summary, after which the folder is complete."""
+    write_text(folder / SUMMARY, summary.model_dump_json(indent=1) + "\n")
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _check_nothing_foreign(folder: Path) -> None:
+    if (folder / UNFINISHED).is_file():
+        return
+    foreign = sorted(path.name for pattern in OWN_FILES for path in folder.glob(pattern))
+    if foreign:
+        raise RunError(
+            "a folder for results holds no files of their names from elsewhere",
+            found=", ".join(foreign[:3]),
+            path=folder,
+            remedy="output=<another folder>, or move these files away",
+        )

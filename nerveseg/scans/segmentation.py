@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nerveseg.biomarkers.course import NerveCourse
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.models import Model, check_channels, open_model
 from nerveseg.inference.postprocessing import clean
 from nerveseg.inference.probability import nerve_mask
@@ -126,6 +127,7 @@ def segment_files(
     Raises:
         NervesegError: A file cannot be read, or the model not be applied to it.
     """
+    check_names(files, model)
     check_channels(model, [model.description.channels[0], *files.channels])
     device = choose_device(options.accelerator, "32-true")
     scan = read_scan(files, options.geometry, options.registration)
@@ -155,3 +157,15 @@ def segment_files(
         flags=measured.flags,
         notes=(*((held_out,) if held_out else ()), *measured.notes),
     )
+
+
+def check_names(files: ScanFiles, model: Model) -> None:
+    """Raise `ConfigurationError` where two signals bear one name: the profile would hold only one of them."""
+    names = [model.description.channels[0], *files.channels, *files.maps]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(
+            "the image, further channels and maps bear different names",
+            found=f"{', '.join(twice)} twice; the image is {names[0]}",
+            remedy="maps.<another name>=... or images.<another name>=...",
+        )

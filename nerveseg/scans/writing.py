@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.runs import package_versions, write_text
 from nerveseg.scans.page import scan_view
+from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import (
-    SUMMARY,
     SYNTHETIC,
     FlagRecord,
     Identity,
     ModelRecord,
     ResultOptions,
     ScanSummary,
+    begin,
+    finish,
 )
 from nerveseg.scans.segmentation import Segmentation
 
@@ -44,7 +47,8 @@ def write_segmentation(
         VolumeError: The mask cannot be written.
         ConfigurationError: DICOM-SEG is wanted of an input that is no DICOM series.
     """
-    (folder / SUMMARY).unlink(missing_ok=True)
+    check_writable(segmentation.scan.sources, segmentation.files, options)
+    begin(folder)
     scan = segmentation.scan
     said = f"{SYNTHETIC}, " if segmentation.synthetic else ""
     description = f"{said}nerveseg, not a medical device"
@@ -57,19 +61,23 @@ def write_segmentation(
     write_text(folder / "profile.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     _draw(folder, segmentation)
     summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
-    write_text(folder / SUMMARY, summary.model_dump_json(indent=1) + "\n")
+    finish(folder, summary)
     return summary
+
+
+def check_writable(sources: Sequence[Path], files: ScanFiles, options: ResultOptions) -> None:
+    """Raise `ConfigurationError` where DICOM-SEG is wanted of an input that is no DICOM series."""
+    if options.dicom_seg is True and not sources:
+        raise ConfigurationError(
+            "dicom_seg=true needs a DICOM series, whose images it refers to",
+            found=files.image.name,
+            path=files.image,
+            remedy="dicom_seg=auto, or give the folder of the series",
+        )
 
 
 def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
     sources = segmentation.scan.sources
-    if options.dicom_seg is True and not sources:
-        raise ConfigurationError(
-            "dicom_seg=true needs a DICOM series, whose images it refers to",
-            found=segmentation.files.image.name,
-            path=segmentation.files.image,
-            remedy="dicom_seg=auto, or give the folder of the series",
-        )
     wanted = options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
     if not sources or not wanted:
         return

@@ -68,7 +68,7 @@ def test_a_rerun_makes_nothing_twice_and_another_scan_is_refused(run, image_of, 
 def test_an_interrupted_result_is_made_again(run, image_of, sweep, tmp_path):
     run(image_of("V01"), f"model={sweep}", "output=out")
     whole = (tmp_path / "out" / "mask.nii.gz").read_bytes()
-    (tmp_path / "out" / "summary.json").unlink()
+    (tmp_path / "out" / "summary.json").rename(tmp_path / "out" / ".unfinished")
     (tmp_path / "out" / "mask.nii.gz").write_bytes(b"half")
     run(image_of("V01"), f"model={sweep}", "output=out")
     assert (tmp_path / "out" / "mask.nii.gz").read_bytes() == whole
@@ -179,11 +179,12 @@ def test_a_full_disk_leaves_nothing_half_written(run, image_of, sweep, tmp_path,
     error = run(image_of("V01"), f"model={sweep}", "output=out", code=2).err
     assert "No space left on device" in error
     assert not (tmp_path / "out" / "summary.json").exists()
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == [".unfinished"]
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     run(image_of("V01"), f"model={sweep}", "output=out")
     assert (tmp_path / "out" / "summary.json").exists()
+    assert not (tmp_path / "out" / ".unfinished").exists()
 
 
 def test_several_scans_with_one_further_file_are_refused(run, image_of, sweep, tmp_path):
@@ -191,3 +192,87 @@ def test_several_scans_with_one_further_file_are_refused(run, image_of, sweep, t
         shutil.copy(image_of("V01"), tmp_path / f"{name}.nii.gz")
     error = run("input=*.nii.gz", f"model={sweep}", "maps.T2=map.nii.gz", "output=out", code=2).err
     assert "{id}" in error
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(run, image_of, sweep, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mask.nii.gz").write_bytes(b"drawn by hand")
+    error = run(image_of("V01"), f"model={sweep}", "output=out", code=2).err
+    assert "mask.nii.gz" in error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mask.nii.gz"]
+    assert (tmp_path / "out" / "mask.nii.gz").read_bytes() == b"drawn by hand"
+
+
+def test_results_of_an_earlier_model_do_not_stay_beside_the_new_ones(run, image_of, sweep, tmp_path):
+    run(image_of("V01"), f"model={sweep / 'fold-0'}", "output=out", "write_probability=true")
+    run(image_of("V01"), f"model={sweep / 'fold-1'}", "output=out")
+    assert not (tmp_path / "out" / "probability.nii.gz").exists()
+    assert not (tmp_path / "out" / ".unfinished").exists()
+
+
+def test_another_table_of_norms_is_another_result(run, image_of, sweep, tmp_path):
+    table = "quantity,location,sex,weight_min_kg,weight_max_kg,mean,sd\nmean_csa_mm2,,,,,{},12\n"
+    (tmp_path / "norms.csv").write_text(table.format(45))
+    scores = []
+    for mean in (45, 57):
+        (tmp_path / "norms.csv").write_text(table.format(mean))
+        run(image_of("V01"), f"model={sweep}", "output=out", "norms=norms.csv")
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        scores.append(summary["nerves"][0]["z_scores"]["mean_csa_mm2"])
+    assert scores[0] - scores[1] == pytest.approx(1.0)
+
+
+def test_two_signals_of_one_name_are_refused(run, image_of, sweep, tmp_path):
+    error = run(image_of("V01"), f"model={sweep}", "output=out", f"maps.T2={image_of('V02')}", code=2).err
+    assert "T2 twice" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_that_finds_our_own_masks_passes_them_over(run, image_of, sweep, tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("a", "b"):
+        shutil.copy(image_of("V01"), tmp_path / "scans" / f"{name}.nii.gz")
+    for _ in range(2):
+        run("scans/**/*.nii.gz", f"model={sweep}", "output=scans/out", "write_probability=true")
+    assert sorted(pd.read_csv(tmp_path / "scans" / "out" / "segmentations.csv")["scan"].unique()) == ["a", "b"]
+
+
+def test_a_subject_without_its_image_does_not_stop_the_others(run, tiny_study, sweep, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(tiny_study, study)
+    (study / "sub-V01" / "anat" / "sub-V01_T2w.nii.gz").unlink()
+    run("study=bids", f"study.root={study}", f"model={sweep}", "output=out", code=2)
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")["status"]
+    assert table.pop("sub-V01") == "failed"
+    assert set(table) == {"done"}
+
+
+def test_dicom_seg_of_another_format_is_refused_before_the_work(run, image_of, sweep, tmp_path):
+    assert "dicom_seg" in run(image_of("V01"), f"model={sweep}", "output=out", "dicom_seg=true", code=2).err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("output", ["", "file.txt", "file.txt/below"])
+def test_an_output_that_is_no_folder_is_refused_before_the_work(output, run, image_of, sweep, tmp_path):
+    (tmp_path / "file.txt").write_text("kept")
+    assert "output names a folder" in run(image_of("V01"), f"model={sweep}", f"output={output}", code=2).err
+    assert (tmp_path / "file.txt").read_text() == "kept"
+
+
+def test_a_fault_of_ours_in_one_of_many_does_not_stop_the_rest(run, image_of, sweep, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        shutil.copy(image_of("V01"), tmp_path / f"{name}.nii.gz")
+    from nerveseg.scans import batch
+
+    whole = batch.segment_files
+
+    def broken(files, *rest):
+        if files.name == "a":
+            raise ZeroDivisionError("of ours")
+        return whole(files, *rest)
+
+    monkeypatch.setattr(batch, "segment_files", broken)
+    printed = run("?.nii.gz", f"model={sweep}", "output=out", code=2)
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")["status"]
+    assert table.to_dict() == {"a": "failed", "b": "done"}
+    assert "ZeroDivisionError: of ours" in printed.err
