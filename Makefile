@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet install $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint type format clean
+.PHONY: help install demo test browser lint type format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +29,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed in $(VENV)"
 
-demo: install  ## Simulate a small study, train four folds, print Table 1 (about 10 minutes on 2 cores)
+demo: install  ## Simulate a small study, train four folds, print Table 1, write the report (about 10 minutes on 2 cores)
 	@$(RUN) -m nerveseg.train fold=0..3
 
 test: install lint type  ## Lint, types and tests
 	@echo "Running the tests"
 	@$(RUN) -m pytest --quiet
+
+browser: install  ## The tests that open the pages in Chromium, which has to be installed
+	@$(RUN) -m pytest --quiet -m browser
 
 lint: install
 	@echo "Checking style"

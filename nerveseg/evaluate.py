@@ -40,7 +40,7 @@ def evaluate(config: Any) -> None:
         )
     if options["run"] is not None:
         named = [override.lstrip("+") for override in job_overrides()]
-        keys = [key for key in ("margins", "reference_table") if any(name.startswith(key) for name in named)]
+        keys = [key for key in ("margins", "reference_table", "report") if any(name.startswith(key) for name in named)]
         for folder in find_cross_validations(Path(options["run"])):
             shown = run_presentation(folder, {key: options[key] for key in keys}, console)
             compare_cross_validation(folder, shown)

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -49,6 +50,7 @@ def run_command(
         if asks_only(arguments):
             _run_hydra(verb, jobs, arguments)
         elif around:
+            _check_first_job(verb, arguments)
             around(arguments, lambda: _run_hydra(verb, jobs, arguments))
         else:
             _check_composes(verb, arguments)
@@ -91,6 +93,14 @@ def _check_composes(verb: str, arguments: Sequence[str]) -> None:
         compose_config(verb, [*without_flags(arguments), *search_path(arguments)])
 
 
+def _check_first_job(verb: str, arguments: Sequence[str]) -> None:
+    """What comes around the jobs takes seconds to import torch; a slip of the finger is told before that."""
+    from nerveseg.launch.arguments import search_path
+    from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
+
+    plain(compose_config(verb, [*overrides_of_jobs(arguments)[0], *search_path(arguments)]))
+
+
 def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
     import hydra
     from hydra.errors import HydraException
@@ -104,11 +114,37 @@ def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
+        with _listing_without_copies():
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise configuration_error(error) from error
     finally:
         sys.argv = program
+
+
+@contextmanager
+def _listing_without_copies() -> Iterator[None]:
+    """For every group that `--help` lists, Hydra 1.3 copies all configurations it has read: half of its whole time."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.object_type import ObjectType
+
+    def listed(
+        loader: ConfigLoaderImpl,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        if config_name or overrides:
+            return list(copying(loader, group_name, results_filter, config_name, overrides))
+        return list(loader.repository.get_group_options(group_name, results_filter))
+
+    copying = ConfigLoaderImpl.get_group_options
+    ConfigLoaderImpl.get_group_options = listed
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.get_group_options = copying
 
 
 def _settle_libraries() -> None:

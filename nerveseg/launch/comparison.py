@@ -47,7 +47,7 @@ def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) 
 
     Args:
         folder: Holds the folds.
-        chosen: `margins` or `reference_table`, where they are to differ from the run's.
+        chosen: `margins`, `reference_table` or `report`, where they are to differ from the run's.
         console: Where tables are printed.
 
     Raises:
@@ -55,7 +55,7 @@ def run_presentation(folder: Path, chosen: Mapping[str, Any], console: Console) 
         ConfigurationError: A margin is out of its range, or the published table is unknown.
     """
     complete = _complete_folds(folder)
-    own = {"margins": {}, "reference_table": None} | read_run_config(complete[0])
+    own = {"margins": {}, "reference_table": None, "report": True} | read_run_config(complete[0])
     return presentation(own | dict(chosen), console)
 
 

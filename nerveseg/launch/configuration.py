@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from nerveseg.errors import ConfigurationError, NervesegError
+from nerveseg.launch.arguments import is_multirun, split_sweep, without_flags
 
 ALLOWED_TARGETS = ("nerveseg.networks.", "nerveseg.data.augmentation.", "torch.optim.")
 """Hydra's `instantiate` calls nearly anything that a config names; here it calls these."""
@@ -40,6 +41,23 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
             return compose(verb, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's own for group=null is a ValueError
         raise configuration_error(error) from error
+
+
+def overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job that Hydra makes of these (rewritten) arguments, by its own sweeper.
+
+    Raises:
+        ConfigurationError: An override that Hydra's grammar does not accept.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = without_flags(arguments)
+    split_sweep(overrides)  # names the word that is no override; Hydra names the character
+    if not is_multirun(arguments):
+        return [overrides]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
 
 
 def job_overrides() -> list[str]:

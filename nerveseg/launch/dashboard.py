@@ -39,7 +39,7 @@ def log_evaluation(cross_validation: Path, config: dict[str, Any]) -> None:
     run.log(
         {f"evaluation/{name}": wandb.Table(dataframe=table) for name, table in tables.items()}
         | {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))}
-        | {"report": wandb.Html((folder / "report.html").read_text(encoding="utf-8"))}
+        | {path.stem: wandb.Html(path.read_text(encoding="utf-8")) for path in folder.glob("report.html")}
     )
     for row in tables["table1"].to_dict("records"):
         if row["comparison"] in (f"{AUTOMATIC}-{CONSENSUS}", RATER_RATER):

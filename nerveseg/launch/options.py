@@ -70,6 +70,7 @@ class TrainOptions(_Options):
 
     seed: NonNegativeInt
     reference_table: Reference
+    report: bool
     trainer: TrainerOptions
     optimization: OptimizationOptions
     folds: FoldsOptions

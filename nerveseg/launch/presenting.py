@@ -38,30 +38,36 @@ class Presentation:
         margins: Of non-inferiority.
         reference: A published Table 1 to show beside ours.
         console: Where tables are printed.
+        report: Whether pages and figures are written beside the tables.
     """
 
     margins: Margins
     reference: pd.DataFrame | None
     console: Console
+    report: bool = True
 
     @property
     def options(self) -> str:
         """What the printed tables depend on besides the results, as JSON."""
         reference_table = None if self.reference is None else "paper"
-        return json.dumps({"margins": self.margins.model_dump(), "reference_table": reference_table}, indent=2) + "\n"
+        said = {"margins": self.margins.model_dump(), "reference_table": reference_table, "report": self.report}
+        return json.dumps(said, indent=2) + "\n"
 
 
 def presentation(config: dict[str, Any], console: Console) -> Presentation:
     """How the configuration wants results to be judged and shown.
 
     Raises:
-        ConfigurationError: A margin is out of its range, or the published table is unknown.
+        ConfigurationError: A margin is out of its range, the published table is unknown, or report is no truth value.
     """
     name = config["reference_table"]
     if name not in (None, "paper"):
         raise ConfigurationError("reference_table is null or paper", found=name)
+    report = config.get("report", True)
+    if not isinstance(report, bool):
+        raise ConfigurationError("report is true or false", found=report)
     margins = section(Margins, required(config, "margins"), "margins")
-    return Presentation(margins, None if name is None else reference_table("paper"), console)
+    return Presentation(margins, None if name is None else reference_table("paper"), console, report)
 
 
 def show_again(folder: Path, shown: Presentation) -> bool:
@@ -103,11 +109,12 @@ def present(judged: JudgedStudy, output: Path, shown: Presentation) -> None:
     page = Console(file=io.StringIO(), width=PAGE_WIDTH)
     _print(analysis, title, shown.reference, page)
     assert isinstance(page.file, io.StringIO)
-    report = write_report(output, judged, analysis, shown.reference, shown.console)
+    report = write_report(output, judged, analysis, shown.reference, shown.console) if shown.report else None
     write_text(output / OPTIONS, shown.options)
     write_text(output / SUMMARY, page.file.getvalue())
     shown.console.print(f"\ntables and figures: {output}", highlight=False, soft_wrap=True)
-    shown.console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    if report:
+        shown.console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
 def _print(analysis: Analysis, title: str, reference: pd.DataFrame | None, console: Console) -> None:

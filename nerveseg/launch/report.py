@@ -25,7 +25,9 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import Volume, read_image
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, SubjectMasks
+from nerveseg.launch.figures import write_figures
 from nerveseg.launch.scoring import Prediction, load_masks
+from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
 from nerveseg.reporting.study_view import Exhibit, study_view
 from nerveseg.reporting.subject_page import write_subject_page
@@ -78,8 +80,13 @@ def write_report(
         GeometryError: A mask does not lie on its image's grid.
     """
     study = judged.study
+    title = f"{'SYNTHETIC study' if study.description.synthetic else 'study'} {study.description.name}"
     subjects = track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal)
     exhibits = {subject.id: _write_subject(folder, judged, subject, analysis) for subject in subjects}
+    console.print("drawing the figures", highlight=False)
+    figures = write_figures(
+        folder, lambda name: _view(judged, study.subject(name), analysis), analysis, title, reference, _training(judged)
+    )
     view = study_view(
         analysis,
         name=study.description.name,
@@ -87,6 +94,7 @@ def write_report(
         warning=judged.warning,
         reference=reference,
         exhibits=exhibits,
+        figures=figures,
         provenance=list(package_versions().items()),
     )
     write_study_page(folder / REPORT, view)
@@ -94,16 +102,24 @@ def write_report(
 
 
 def _write_subject(folder: Path, judged: JudgedStudy, subject: Subject, analysis: Analysis) -> Exhibit:
+    view = _view(judged, subject, analysis)
+    page = f"{SUBJECTS}/{subject.id}.html"
+    write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
+    compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
+    picture = thumbnail(view.image, compared, view.slice_numbers, view.spacing_mm)
+    return Exhibit(picture, page, view.flags, view.digest)
+
+
+def _view(judged: JudgedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
     study = judged.study
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = judged.consensus(subject.id) if judged.consensus else None
     masks = load_masks(study, subject, consensus, judged.predictions.get(subject.id))
-    view = subject_view(judged, subject, volume, masks, analysis)
-    page = f"{SUBJECTS}/{subject.id}.html"
-    write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
-    compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
-    picture = thumbnail(volume.array, compared, view.slice_numbers, view.spacing_mm)
-    return Exhibit(picture, page, view.flags, view.digest)
+    return subject_view(judged, subject, volume, masks, analysis)
+
+
+def _training(judged: JudgedStudy) -> dict[int, pd.DataFrame]:
+    return read_training(judged.folds[0].path.parent) if judged.folds else {}
 
 
 def subject_view(

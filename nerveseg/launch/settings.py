@@ -25,6 +25,7 @@ PLACE_KEYS = (
     "experiment",
     "output_root",
     "reference_table",
+    "report",
     "margins",
     "trainer.accelerator",
     "trainer.workers",

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore, prepare_slices
+from nerveseg.data.stored_subjects import available_cores
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import StudyError
 from nerveseg.launch.configuration import section
@@ -90,15 +91,29 @@ def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Conso
     console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
 
 
-def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Path, console: Console) -> SliceStore:
+def prepared_slices(
+    study: Study, preprocessing: Preprocessing, output_root: Path, console: Console, workers: int | None = None
+) -> SliceStore:
     """The study's slice store below the output folder, made where it does not exist.
+
+    Args:
+        study: An opened study.
+        preprocessing: What is done to the images.
+        output_root: Folder of all outputs.
+        console: Told what happens.
+        workers: Processes at most; by default one for each core.
 
     Raises:
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
+    workers = available_cores() if workers is None else workers
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
         return prepare_slices(
-            study, preprocessing, output_root / "slices", lambda done, total: progress.update(task, completed=done)
+            study,
+            preprocessing,
+            output_root / "slices",
+            lambda done, total: progress.update(task, completed=done),
+            workers,
         )

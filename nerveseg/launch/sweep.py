@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from nerveseg.errors import RunError
-from nerveseg.launch.arguments import is_multirun, search_path, split_sweep, without_flags
+from nerveseg.launch.arguments import is_multirun, search_path
 from nerveseg.launch.comparison import compare_cross_validation
-from nerveseg.launch.configuration import compose_config, plain
+from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
 from nerveseg.launch.fold import check_configuration, load_fold
 from nerveseg.launch.presenting import presentation, show_again
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
@@ -60,11 +60,9 @@ def planned_jobs(arguments: Sequence[str]) -> list[TrainingJob]:
     Raises:
         ConfigurationError: A job's configuration cannot be composed.
     """
-    overrides = without_flags(arguments)
-    split_sweep(overrides)  # names the word that is no override; Hydra names the character
     return [
         training_job(plain(compose_config("train", [*job, *search_path(arguments)])), job)
-        for job in (_job_overrides(overrides) if is_multirun(arguments) else [overrides])
+        for job in overrides_of_jobs(arguments)
     ]
 
 
@@ -88,14 +86,6 @@ def _crash_of(run_jobs: Callable[[], None]) -> Exception | None:
     except Exception as crash:
         return crash
     return None
-
-
-def _job_overrides(overrides: list[str]) -> list[list[str]]:
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
 
 
 def _compare_if_complete(folder: Path, jobs: list[TrainingJob], nothing_new: bool, console: Console) -> None:

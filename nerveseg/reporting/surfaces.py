@@ -31,7 +31,7 @@ REACH_MM = 3.0
 SMOOTHING_PIXELS = 0.8
 _NEAR_TRIANGLES = 24
 _LEAST_PART = 0.25
-_THIN_OUT = 6
+_THIN_OUT = 3
 """Where a mesh must lose that much, half-way planes alone are kept, on which the pieces end."""
 
 _CORRECTIONS, _MOST_SHIFT_MM = 3, 0.5
@@ -91,7 +91,7 @@ class Surface:
         number = min(_NEAR_TRIANGLES, len(self.triangles))
         _, near = cKDTree(self.corners_mm.mean(axis=1)).query(points_mm, k=number)
         corners = self.corners_mm[near.reshape(len(points_mm), number)]
-        return _to_triangles(points_mm[:, None], corners).min(axis=1)
+        return np.asarray(_to_triangles(points_mm[:, None], corners).min(axis=1))
 
 
 EMPTY = Surface(np.empty((0, 3)), np.empty((0, 3), dtype=np.int64))
@@ -118,8 +118,8 @@ def surface_of(mask: Mask, spacing_mm: SpacingMm, max_triangles: int = MOST_TRIA
     volume_mm3 = float(np.count_nonzero(mask) * np.prod(spacing_mm))
     surface = _meshed(field, steps_mm, volume_mm3)
     if len(surface.triangles) > _THIN_OUT * max_triangles:
-        field, steps_mm = field[..., 1::2], spacing_mm
-        start_mm[2] += spacing_mm[2] / 2
+        field, steps_mm = np.pad(field[..., 1::2], ((0, 0), (0, 0), (1, 1)), constant_values=-REACH_MM), spacing_mm
+        start_mm[2] -= spacing_mm[2] / 2
         surface = _meshed(field, steps_mm, volume_mm3)
     while len(surface.triangles) > max_triangles:
         share = max(_LEAST_PART, 0.95 * sqrt(max_triangles / len(surface.triangles)))

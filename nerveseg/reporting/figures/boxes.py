@@ -1,0 +1,169 @@
+"""Boxes with every point shown: manual beside automatic, one group per cohort.
+
+Quartiles and whiskers (1.5 interquartile ranges, Tukey) stand over the points themselves, so no value is hidden. A
+distance that does not exist, because a mask is empty, is a point in a strip of its own at the top, "no mask", and
+counts as larger than all others; left out, it would reward the failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from nerveseg.reporting.style import FILL, INK, LINE, MARKER, PALE, SMALL_POINTS, Kind
+
+Scale: TypeAlias = Literal["share", "mm"]
+
+BOX_WIDTH, APART = 0.34, 0.42
+NO_MASK_HEIGHT = 0.95
+"""Of the strip, as a share of the panel's height."""
+
+_ROOM = 0.88
+_GOLDEN = (sqrt(5) - 1) / 2
+_TICKS_MM = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One box.
+
+    Attributes:
+        kind: Manual or automatic, for colour and marker.
+        values: One per point; infinite where a mask is empty; no NaN.
+        published: A mean to compare with, drawn as a tick; None without.
+    """
+
+    kind: Kind
+    values: NDArray[Any]
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Boxes side by side.
+
+    Attributes:
+        label: Under them.
+        samples: One or two.
+        p_text: On the bracket between two; empty without.
+    """
+
+    label: str
+    samples: Sequence[Sample]
+    p_text: str = ""
+
+
+def draw_groups(axes: Axes, groups: Sequence[Group], scale: Scale) -> None:
+    """Draw all groups of a panel, set its scale, and name the groups under it.
+
+    Args:
+        axes: Empty.
+        groups: From left to right.
+        scale: "share" for what ends at 1; "mm" for distances, linear up to 1 mm and logarithmic above.
+    """
+    draw_boxes(axes, groups, _set_scale(axes, [sample for group in groups for sample in group.samples], scale))
+
+
+def draw_boxes(axes: Axes, groups: Sequence[Group], top: float) -> None:
+    """Draw all groups on a panel that has its scale, or gets one afterwards.
+
+    Args:
+        axes: Of the panel.
+        groups: From left to right.
+        top: Where infinite values stand.
+    """
+    for place, group in enumerate(groups):
+        places = [place + APART * (number - (len(group.samples) - 1) / 2) for number in range(len(group.samples))]
+        for x, sample in zip(places, group.samples, strict=True):
+            _draw(axes, x, sample, top)
+        if group.p_text and len(places) == 2:
+            bracket(axes, places[0], places[1], group.p_text)
+    axes.set_xticks(range(len(groups)), [group.label for group in groups])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.55, len(groups) - 0.45)
+    axes.set_title(" ")  # keeps the height of the brackets free where there are none
+
+
+def bracket(axes: Axes, left: float, right: float, text: str) -> None:
+    """A bracket above the panel, from one box to the next, with the test's p-value."""
+    across = axes.get_xaxis_transform()
+    axes.plot(
+        [left, left, right, right], [1.015, 1.035, 1.035, 1.015], transform=across, color=INK, lw=0.7, clip_on=False
+    )
+    axes.text((left + right) / 2, 1.045, text, transform=across, ha="center", va="bottom", fontsize=7)
+
+
+def spread(number: int) -> NDArray[Any]:
+    """Offsets in (-0.5, 0.5) that lay points side by side; the same for the same number."""
+    return np.asarray((np.arange(1, number + 1) * _GOLDEN) % 1 - 0.5)
+
+
+def p_in_words(p_value: float) -> str:
+    """A p-value as it is printed: "p < 0.001", "p = 0.028", or nothing where there is none."""
+    if p_value != p_value:
+        return ""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _set_scale(axes: Axes, samples: Sequence[Sample], scale: Scale) -> float:
+    """Set limits and ticks; return the height at which missing distances stand, in the axis's own values."""
+    values = np.concatenate([sample.values for sample in samples]) if samples else np.zeros(0)
+    known = [*values[np.isfinite(values)], *(s.published for s in samples if s.published is not None)]
+    if scale == "share":
+        low = max(0.0, np.floor(10 * (min(known, default=0.0) - 0.02)) / 10)
+        axes.set_ylim(low - (0.02 if low == 0 else 0.0), 1.0 + 0.01 * (1 - low))
+        return 1.0
+    failed = bool(np.isinf(values).any())
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.45)
+    highest = max(1.3, 1.12 * max(known, default=1.0))
+    transform = axes.yaxis.get_transform()
+    low, end = (float(height) for height in transform.transform(np.array([-0.08, highest])))
+    ends = [low + (end - low) * share / _ROOM for share in ((1.0, NO_MASK_HEIGHT) if failed else (_ROOM, _ROOM))]
+    top, strip = (float(height) for height in transform.inverted().transform(np.array(ends)))
+    axes.set_ylim(-0.08, top)
+    axes.yaxis.set_major_locator(FixedLocator(_readable(highest)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if failed:
+        axes.axhline(
+            float(transform.inverted().transform(np.array([low + (end - low) * 1.04]))[0]), color=PALE, lw=0.6, ls=":"
+        )
+        axes.text(
+            -0.03, NO_MASK_HEIGHT, "no mask", transform=axes.transAxes, ha="right", va="center", fontsize=SMALL_POINTS
+        )
+    return strip
+
+
+def _readable(highest: float) -> list[float]:
+    """At most seven ticks."""
+    shown = [tick for tick in _TICKS_MM if tick <= highest]
+    return shown if len(shown) <= 7 else [tick for tick in shown if tick not in (0.5, 2.0, 20.0, 200.0)]
+
+
+def _draw(axes: Axes, x: float, sample: Sample, top: float) -> None:
+    if not sample.values.size:
+        return
+    values = np.where(np.isinf(sample.values), top, sample.values)
+    (statistics,) = boxplot_stats(values)
+    lines = {"color": INK, "linewidth": 0.8}
+    axes.bxp(
+        [statistics], positions=[x], widths=BOX_WIDTH, showfliers=False, patch_artist=True, manage_ticks=False,
+        boxprops={"facecolor": FILL[sample.kind], "edgecolor": INK, "linewidth": 0.8, "alpha": 0.55},
+        medianprops={"color": INK, "linewidth": 1.6}, whiskerprops=lines, capprops=lines, zorder=2,
+    )  # fmt: skip
+    axes.scatter(
+        x + 0.8 * BOX_WIDTH * spread(len(values)), values, s=11 if len(values) < 40 else 7, marker=MARKER[sample.kind],
+        facecolor=LINE[sample.kind], edgecolor="white", linewidth=0.3, alpha=0.85, zorder=3, clip_on=False,
+    )  # fmt: skip
+    if sample.published is not None:
+        half = BOX_WIDTH / 2 + 0.03
+        axes.plot([x - half, x + half], [sample.published] * 2, color="white", lw=2.6, zorder=4)
+        axes.plot([x - half, x + half], [sample.published] * 2, color=INK, lw=1.4, ls=(0, (2, 1)), zorder=4)

@@ -1,0 +1,135 @@
+"""Figure 4 of the paper: the best, the median and the worst case, chosen by rule and not by eye.
+
+Of all subjects with an automatic mask or a reference, by Dice and by surface HD95: the best value, the lower median
+(the better of the two middle ones), the worst value; a missing mask is the worst of all. Of equal values the first in
+the study's order is taken. Shown is the slice in which the masks differ most, and why they do (`causes`).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nerveseg.evaluation.like_for_like import with_failures
+from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
+from nerveseg.reporting.figures.case import Case, outline_entries, show_cut
+from nerveseg.reporting.figures.causes import explain
+from nerveseg.reporting.figures.solid import Painted, draw_solids
+from nerveseg.reporting.style import FILL, INK, LESION, NERVE, SMALL_POINTS, new_figure, styled
+from nerveseg.reporting.surfaces import Surface, surface_of
+
+RANKS = ("best", "median", "worst")
+METRICS = {"dice": "by Dice", "hd95_mm": "by surface HD95"}
+FAR_MM = 3.0
+"""In the view from the front, what is that far from the other mask is coloured."""
+
+NOTE = (
+    "Chosen by rule over all subjects: best, lower median and worst value of the metric; a missing mask is the worst."
+    " Shown: the slice in which the masks differ most (voxels for Dice, voxels times distance for HD95), and beside it"
+    " the nerve from the front, with that slice as a line: blue was missed, red is false (by more than 3 mm)."
+)
+_TRIANGLES = 5_000
+_DIGITS = 6
+"""Values that differ by less are equal: spacings in files are rounded."""
+
+
+@dataclass(frozen=True)
+class ChosenCase:
+    """One cell of the figure.
+
+    Attributes:
+        metric: By which it was chosen.
+        rank: best, median or worst.
+        subject: The study's own id.
+        cohort: The subject's.
+        dice: Auto-GT.
+        hd95_mm: Auto-GT, between surfaces; infinite where a mask is empty.
+    """
+
+    metric: str
+    rank: str
+    subject: str
+    cohort: str
+    dice: float
+    hd95_mm: float
+
+
+def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
+    """The cases of the figure, first by Dice, then by HD95; empty without an automatic mask.
+
+    Args:
+        scores: Rows as of `scores.csv`.
+    """
+    rows = with_failures(scores[scores["comparison"] == AUTOMATIC_CONSENSUS])
+    wide = rows.pivot(index=["subject", "cohort"], columns="metric", values="value")
+    wide = wide.reindex(rows.set_index(["subject", "cohort"]).index.unique())
+    chosen = []
+    for metric in METRICS:
+        known = wide[wide[metric].notna()] if metric in wide else wide.iloc[:0]
+        if len(known):
+            worth = known[metric].to_numpy(dtype=np.float64).round(_DIGITS) * (-1.0 if metric == "dice" else 1.0)
+            order = np.argsort(worth, kind="stable")
+            places = dict(zip(RANKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True))
+            chosen += [_chosen(metric, rank, known, int(place)) for rank, place in places.items()]
+    return chosen
+
+
+@styled
+def cases_figure(chosen: list[ChosenCase], load: Callable[[str], Case], title: str = "") -> Figure:
+    """A row per metric; in each cell the cut, the nerve from the front, the scores, and why the masks differ.
+
+    Args:
+        chosen: From `chosen_cases`; not empty.
+        load: Gives the image and masks of a subject.
+        title: Stands above, after "Best, median and worst case".
+    """
+    metrics = list(dict.fromkeys(case.metric for case in chosen))
+    named = f"Best, median and worst case{', ' if title else ''}{title}"
+    figure, body = new_figure(2.5 * len(metrics), named, outline_entries(), NOTE)
+    loaded = {subject: load(subject) for subject in dict.fromkeys(case.subject for case in chosen)}
+    surfaces = {subject: _painted(case) for subject, case in loaded.items()}
+    grid = body.add_gridspec(len(metrics), 2 * len(RANKS), width_ratios=[2.6, 1.0] * len(RANKS))
+    for case in chosen:
+        row, column = metrics.index(case.metric), 2 * RANKS.index(case.rank)
+        cut, front = body.add_subplot(grid[row, column]), body.add_subplot(grid[row, column + 1])
+        _draw(cut, front, case, loaded[case.subject], surfaces[case.subject])
+    return figure
+
+
+def _chosen(metric: str, rank: str, known: pd.DataFrame, place: int) -> ChosenCase:
+    subject, cohort = known.index[place]
+    scores = known.iloc[place]
+    return ChosenCase(metric, rank, str(subject), str(cohort), float(scores["dice"]), float(scores["hd95_mm"]))
+
+
+def _draw(cut: Axes, front: Axes, chosen: ChosenCase, case: Case, solids: list[Painted]) -> None:
+    why = explain(case, by_distance=chosen.metric == "hd95_mm")
+    show_cut(cut, case, why.slice_index)
+    cut.set_title(f"{chosen.rank} {METRICS[chosen.metric]}", loc="left", fontweight="bold", pad=4)
+    far = "no mask" if np.isinf(chosen.hd95_mm) else f"HD95 {chosen.hd95_mm:.1f} mm"
+    lines = [
+        f"{chosen.subject} ({chosen.cohort}), slice {case.slice_numbers[why.slice_index]}",
+        f"Dice {chosen.dice:.3f}, {far}",
+        *textwrap.wrap(why.words, 31),
+    ]
+    cut.set_xlabel("\n".join(lines), fontsize=SMALL_POINTS + 0.3, loc="left")
+    cut.set_anchor("NW")
+    draw_solids(front, solids)
+    front.axhline(case.z_mm(why.slice_index), color=INK, lw=0.7, ls=(0, (4, 3)))
+    front.tick_params(labelsize=SMALL_POINTS - 1, length=2, pad=1)
+    front.set_ylabel("mm", fontsize=SMALL_POINTS - 0.5, labelpad=1)
+    front.set_xlabel("mm", fontsize=SMALL_POINTS - 0.5, labelpad=1)
+
+
+def _painted(case: Case) -> list[Painted]:
+    automatic, reference = (surface_of(mask, case.spacing_mm, _TRIANGLES) for mask in (case.automatic, case.reference))
+    false = reference.distances_mm(automatic.corners_mm.mean(axis=1)) > FAR_MM
+    missed = automatic.distances_mm(reference.corners_mm.mean(axis=1)) > FAR_MM
+    parts = ((automatic, ~false, NERVE), (automatic, false, LESION), (reference, missed, FILL["manual"]))
+    return [Painted(Surface(s.vertices_mm, s.triangles[shown]), colour) for s, shown, colour in parts]

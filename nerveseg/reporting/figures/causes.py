@@ -1,0 +1,150 @@
+"""Why two masks differ, in words, by rules that only look at the masks.
+
+Every voxel that only one of the masks holds gets one cause, the first of these that applies:
+
+- outside the crop: reference where the network was shown nothing;
+- nothing found: reference, where the automatic mask is empty altogether;
+- false piece: automatic, in a connected piece that touches no reference;
+- missed slices: reference, in a slice in which the automatic mask touches none of it;
+- missed branch: reference, in a section of its slice (a branch) that the automatic mask does not touch;
+- too wide: automatic, around nerve that it found; too narrow: reference, around what was found.
+
+Voxels count alike, or by their distance to the other mask, where a distance is to be explained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label
+
+from nerveseg.reporting.figures.case import Case
+
+OUTSIDE, NOTHING, FALSE_PIECE = "outside the crop", "nothing found", "false piece"
+MISSED_SLICES, MISSED_BRANCH, TOO_WIDE, TOO_NARROW = "missed slices", "missed branch", "too wide", "too narrow"
+NAMED_SHARE = 0.25
+"""A cause with a smaller share of the disagreement is not named, unless it is the largest."""
+
+EVERYWHERE = np.ones((3, 3, 3), dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One cause of disagreement.
+
+    Attributes:
+        name: One of this module's.
+        share: Of the disagreement, in [0, 1].
+        words: With its size.
+    """
+
+    name: str
+    share: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where and why two masks differ.
+
+    Attributes:
+        slice_index: In RAS order, where the disagreement is largest; of equal masks the slice with most nerve.
+        causes: The largest first; empty for equal masks.
+    """
+
+    slice_index: int
+    causes: tuple[Cause, ...]
+
+    @property
+    def words(self) -> str:
+        """The causes that matter."""
+        named = [cause.words for number, cause in enumerate(self.causes) if not number or cause.share >= NAMED_SHARE]
+        return "; ".join(named) or "no difference"
+
+
+def explain(case: Case, by_distance: bool) -> Explanation:
+    """Say where and why the automatic mask differs from the reference.
+
+    Args:
+        case: The subject.
+        by_distance: Voxels count by their distance to the other mask; where that is empty they count alike.
+    """
+    off_mm = _distances_mm(case)
+    weight = off_mm if by_distance and np.isfinite(off_mm).all() else (off_mm > 0).astype(np.float64)
+    total = float(weight.sum())
+    if not total:
+        nerve = case.reference.sum(axis=(0, 1))
+        return Explanation(int(np.argmax(nerve)) if nerve.any() else len(nerve) // 2, ())
+    causes = [
+        Cause(name, float(weight[voxels].sum()) / total, _in_words(name, voxels, off_mm, case))
+        for name, voxels in _by_cause(case).items()
+        if voxels.any()
+    ]
+    index = int(np.argmax(weight.sum(axis=(0, 1))))
+    return Explanation(index, tuple(sorted(causes, key=lambda cause: -cause.share)))
+
+
+def _distances_mm(case: Case) -> Float[np.ndarray[Any, Any], "x y z"]:
+    """Of every voxel in one mask alone, the distance to the other one; zero elsewhere."""
+    off_mm = np.zeros(case.image.shape)
+    for mask, other in ((case.automatic, case.reference), (case.reference, case.automatic)):
+        alone = mask & ~other
+        if other.any():
+            off_mm[alone] = distance_transform_edt(~other, case.spacing_mm)[alone]
+        else:
+            off_mm[alone] = np.inf
+    return off_mm
+
+
+def _by_cause(case: Case) -> dict[str, NDArray[Any]]:
+    """The voxels of each cause; no voxel has two."""
+    automatic, reference = case.automatic, case.reference
+    false, missed = automatic & ~reference, reference & ~automatic
+    outside = np.zeros_like(missed) if case.in_crop is None else missed & ~case.in_crop
+    missed = missed & ~outside
+    if not automatic.any():
+        return {OUTSIDE: outside, NOTHING: missed}
+    pieces = false & _untouched(automatic, reference, EVERYWHERE)
+    slices = missed & ~(automatic & reference).any(axis=(0, 1))
+    in_plane = EVERYWHERE & (np.arange(3) == 1)
+    branches = missed & _untouched(reference, automatic, in_plane) & ~slices
+    return {
+        OUTSIDE: outside,
+        FALSE_PIECE: pieces,
+        MISSED_SLICES: slices,
+        MISSED_BRANCH: branches,
+        TOO_WIDE: false & ~pieces,
+        TOO_NARROW: missed & ~slices & ~branches,
+    }
+
+
+def _untouched(mask: NDArray[Any], other: NDArray[Any], neighbours: NDArray[Any]) -> NDArray[Any]:
+    """The connected parts of a mask that share no voxel with the other one."""
+    parts, _ = label(mask, neighbours)
+    touched = np.unique(parts[other & mask])
+    return np.asarray(mask & ~np.isin(parts, touched))
+
+
+def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case) -> str:
+    slices = int(voxels.any(axis=(0, 1)).sum())
+    volume_mm3 = float(np.count_nonzero(voxels) * np.prod(case.spacing_mm))
+    in_slices = f"in {slices} slice{'' if slices == 1 else 's'}"
+    if name == FALSE_PIECE:
+        _, number = label(voxels, EVERYWHERE)
+        away = off_mm[voxels].max()
+        far = f", up to {away:.0f} mm away" if np.isfinite(away) else ""
+        return f"{'false piece' if number == 1 else f'{number} false pieces'}{far} ({volume_mm3:.0f} mm³)"
+    if name == MISSED_SLICES:
+        return f"nerve missed altogether {in_slices}"
+    if name == MISSED_BRANCH:
+        return f"branch missed {in_slices}"
+    if name == NOTHING:
+        return "no mask: nothing was found"
+    if name == OUTSIDE:
+        return f"nerve outside the crop {in_slices}"
+    kind = "too wide" if name == TOO_WIDE else "too narrow"
+    return f"outline {kind} ({volume_mm3:.0f} mm³)"

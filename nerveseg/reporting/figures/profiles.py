@@ -1,0 +1,185 @@
+"""Figure 5 of the paper: the nerve with its lesion in red, and area and lesion burden along it, on one vertical axis.
+
+Healthy, focal and extended: a lesion shows as a swelling in the area and as a share of the nerve that is abnormal. The
+shares are of `nerve_profile`; a slice without a value leaves a gap in the curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from nerveseg.biomarkers.profile import TOTAL
+from nerveseg.errors import GeometryError
+from nerveseg.evaluation.metrics import AnyMask
+from nerveseg.reporting.figures.solid import Painted, draw_solids, extent_mm, horizontal_name
+from nerveseg.reporting.style import INK, LESION, LINE, NERVE, PALE, WIDTH_INCHES, new_figure, styled
+from nerveseg.reporting.surfaces import surface_of
+from nerveseg.types import SpacingMm
+
+AREA, SHARE = "csa_mm2", "lesion_fraction"
+BRANCH_STYLES = {"tibial": "--", "peroneal": ":"}
+_ROW_INCHES = 2.6
+_SEEN_THROUGH = 0.35
+_SHARE_OF_ROW, _LABELS_INCHES = 0.9, 0.9
+_WIDEST = 0.8
+"""Of the view from the front, relative to its height; of a wider one the vertical axis is longer."""
+
+
+@dataclass(frozen=True)
+class ProfileExample:
+    """One nerve.
+
+    Attributes:
+        name: The study's own id.
+        kind: In words: "healthy", "focal lesion".
+        mask: The nerve, in RAS order.
+        lesion: What is abnormal inside; None where it could not be judged.
+        spacing_mm: Distance between voxel centres; the last is the slice step.
+        profile: Rows as of `nerve_profile`, of one side.
+    """
+
+    name: str
+    kind: str
+    mask: AnyMask
+    lesion: AnyMask | None
+    spacing_mm: SpacingMm
+    profile: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if self.lesion is not None and self.lesion.shape != self.mask.shape:
+            raise GeometryError(
+                "a lesion lies on the grid of its nerve",
+                found=f"lesion {self.lesion.shape}, nerve {self.mask.shape}",
+                subject=self.name,
+            )
+        if (sides := self.profile["side"].nunique()) > 1:
+            raise GeometryError(
+                "an example is the nerve of one leg", found=f"a profile of {sides} sides", subject=self.name
+            )
+
+
+_NOTE = (
+    "The nerve from the front, in true proportions, and its area in each slice, on the same vertical axis; up is"
+    " superior."
+)
+_NOTE_WITH_LESION = (
+    "The nerve from the front, in true proportions, the lesion seen through its surface; area of the nerve in each"
+    " slice; share of that area that is abnormal. All three on the same vertical axis, up is superior."
+)
+
+
+@styled
+def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figure:
+    """A row per nerve: seen from the front, its area and, where a lesion was looked for in any, its lesion burden.
+
+    Args:
+        examples: At least one.
+        title: Stands above, after "Along the nerve".
+    """
+    judged = any(example.lesion is not None for example in examples)
+    entries = [
+        Patch(facecolor=NERVE, edgecolor=PALE, label="nerve"),
+        *([Patch(facecolor=LESION, label="lesion")] if judged else []),
+        Line2D([], [], color=LINE["manual"], label="whole nerve"),
+        *(Line2D([], [], color=PALE, ls=style, label=name) for name, style in BRANCH_STYLES.items()),
+    ]
+    figure, body = new_figure(
+        _ROW_INCHES * len(examples),
+        f"Along the nerve{', ' if title else ''}{title}",
+        entries,
+        _NOTE_WITH_LESION if judged else _NOTE,
+    )
+    solids = [_painted(example) for example in examples]
+    limits = [_limits(shown) for shown in solids]
+    width = max(float(np.ptp(across) / np.ptp(along)) for across, along in limits) * _ROW_INCHES * _SHARE_OF_ROW
+    curves = 2 if judged else 1
+    rest = (WIDTH_INCHES - width - _LABELS_INCHES) / curves
+    rows = body.subplots(len(examples), 1 + curves, squeeze=False, width_ratios=[width, *[rest] * curves])
+    largest = max(example.profile[AREA].max() for example in examples)
+    for (front, area, *shares), example, shown, (across, along) in zip(rows, examples, solids, limits, strict=True):
+        draw_solids(front, shown)
+        front.set_xlim(across)
+        front.set_ylim(along)
+        front.set_anchor("C")
+        front.set_title(f"{example.name}, {example.kind}", loc="left", fontweight="bold")
+        front.set_ylabel("along the stack (mm)")
+        for axes in (area, *shares):
+            axes.set_ylim(along)
+            axes.tick_params(labelleft=False)
+        for axes in (area, *shares) if example is not examples[-1] else ():
+            axes.tick_params(labelbottom=False)
+        _draw_area(area, example.profile, float(largest))
+        for share in shares:
+            _draw_share(share, example.profile)
+    labels = (horizontal_name(0.0), "cross-sectional area (mm²)", "lesion (% of the area)")
+    for axes, label in zip(rows[-1], labels, strict=False):
+        axes.set_xlabel(label)
+    return figure
+
+
+def _limits(shown: Sequence[Painted]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Horizontal and vertical limits in mm of a view that fills its row's height, so that the curves stand level."""
+    across, (low, high) = extent_mm(shown)
+    more = max(0.0, (across[1] - across[0]) / _WIDEST - (high - low)) / 2
+    return across, (low - more, high + more)
+
+
+def _painted(example: ProfileExample) -> list[Painted]:
+    """The lesion, and the nerve around it to see through; a nerve without lesion is opaque."""
+    nerve = surface_of(example.mask, example.spacing_mm)
+    if example.lesion is None or not example.lesion.any():
+        return [Painted(nerve, NERVE)]
+    lesion = surface_of(example.lesion, example.spacing_mm)
+    triangles = np.full((len(nerve.triangles), 4), 0.0)
+    triangles[:] = (*_rgb(NERVE), _SEEN_THROUGH)
+    return [Painted(nerve, NERVE), Painted(lesion, LESION), Painted(nerve, triangles, front_only=True)]
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    return red, green, blue
+
+
+def _draw_area(axes: Axes, profile: pd.DataFrame, largest: float) -> None:
+    whole = _sorted(profile, TOTAL)
+    axes.plot(whole[AREA], whole["z_mm"], color=LINE["manual"], marker="o", ms=2.5, clip_on=False)
+    for branch, style in BRANCH_STYLES.items():
+        part = _sorted(profile, branch).reindex(whole.index)
+        axes.plot(part[AREA], whole["z_mm"], color=PALE, ls=style)
+    split = whole[whole["distance_from_split_mm"] == 0]
+    if len(split):
+        axes.axhline(float(split["z_mm"].iloc[0]), color=INK, lw=0.6, ls="-.")
+        axes.text(
+            1.0,
+            float(split["z_mm"].iloc[0]),
+            "split",
+            transform=axes.get_yaxis_transform(),
+            ha="right",
+            va="bottom",
+            fontsize=6.5,
+        )
+    axes.set_xlim(0, 1.08 * largest)
+
+
+def _draw_share(axes: Axes, profile: pd.DataFrame) -> None:
+    whole = _sorted(profile, TOTAL)
+    percent = 100 * whole[SHARE].to_numpy(dtype=np.float64)
+    axes.set_xlim(0, 100)
+    if not np.isfinite(percent).any():
+        axes.text(0.5, 0.5, "not judged", transform=axes.transAxes, ha="center", va="center", color=PALE)
+        return
+    axes.fill_betweenx(whole["z_mm"], 0, percent, color=LESION, alpha=0.3, lw=0)
+    axes.plot(percent, whole["z_mm"], color=LESION, marker="s", ms=2.5, clip_on=False)
+
+
+def _sorted(profile: pd.DataFrame, branch: str) -> pd.DataFrame:
+    rows: pd.DataFrame = profile[profile["branch"] == branch].set_index("slice").sort_values("z_mm")
+    return rows

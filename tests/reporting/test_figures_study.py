@@ -1,0 +1,283 @@
+"""What a figure of a study shows is what its tables hold; every kind of study has its figures."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from example_study import RATERS, names, scores_of
+from matplotlib.colors import to_hex
+
+from nerveseg.errors import RunError
+from nerveseg.evaluation.analysis import Measurements, analyse, write_analysis
+from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
+from nerveseg.evaluation.tables.table1 import reference_table
+from nerveseg.evaluation.tables.times import TIME_COLUMNS
+from nerveseg.reporting.figures import read_tables, study_figures, tables_of
+from nerveseg.reporting.figures.agreement import agreement_figure
+from nerveseg.reporting.figures.comparison import PANELS, comparison_figure
+from nerveseg.reporting.figures.locations import locations_figure
+from nerveseg.reporting.figures.training import LOSS, per_epoch, training_figure
+from nerveseg.reporting.style import FILL
+
+TITLE = "SYNTHETIC study demo"
+COHORTS = ["volunteer", "patient"]
+
+
+@cache
+def analysed(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=()):
+    people, random = names(volunteers, patients), np.random.default_rng(2)
+    sources = [*raters, *([AUTOMATIC] if automatic else [])]
+    quantities = [
+        (subject, cohort, None, None, source, quantity, 0.0 if source == AUTOMATIC and subject in failed else value)
+        for subject, cohort in people
+        for source in sources
+        for quantity, value in ((VOLUME, random.normal(9000, 500)), (MEAN_AREA, random.normal(40, 4)))
+    ]
+    times = [
+        (subject, cohort, source, 0.01 if source == AUTOMATIC else random.uniform(9, 30))
+        for subject, cohort in people
+        for source in sources
+    ]
+    return analyse(
+        Measurements(
+            scores=scores_of(people, raters, automatic, failed),
+            quantities=pd.DataFrame(quantities, columns=list(QUANTITY_COLUMNS)),
+            times=pd.DataFrame(times, columns=list(TIME_COLUMNS)),
+            raters=raters,
+        ),
+        Margins(),
+    )
+
+
+def tables(reference=None, training=None, **kind):
+    return tables_of(analysed(**kind), TITLE, reference, training)
+
+
+def panel(figure, label):
+    (axes,) = [
+        axes for axes in figure.findobj(lambda artist: hasattr(artist, "get_ylabel")) if axes.get_ylabel() == label
+    ]
+    return axes
+
+
+def medians(axes):
+    return [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 1.6 and len(line.get_xdata()) == 2]
+
+
+def boxes(axes):
+    return [patch.get_facecolor()[:3] for patch in axes.patches]
+
+
+def points(axes):
+    return [collection.get_offsets() for collection in axes.collections if len(collection.get_offsets())]
+
+
+def drawn(figure):
+    """Without the layout, which takes the time."""
+    figure.set_layout_engine("none")
+    figure.draw_without_rendering()
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")) if text.get_text()]
+
+
+def values(study, cohort, comparisons, metric):
+    scores = study.scores
+    chosen = (scores["cohort"] == cohort) & (scores["metric"] == metric) & scores["comparison"].isin(comparisons)
+    return scores.loc[chosen, "value"]
+
+
+@cache
+def drawn_usually():
+    return comparison_figure(tables())
+
+
+PAIRS = ["OS-BW", "OS-LG", "BW-LG"]
+
+
+@pytest.mark.parametrize("metric", PANELS)
+def test_boxes_show_the_medians_and_every_point_of_the_scores(metric):
+    study = tables()
+    axes = panel(drawn_usually(), PANELS[metric][0])
+    expected = [values(study, cohort, pooled, metric) for cohort in COHORTS for pooled in (PAIRS, ["Auto-GT"])]
+    assert medians(axes) == pytest.approx([part.median() for part in expected])
+    assert [len(part) for part in points(axes)] == [9, 3, 15, 5]
+    for drawn, part in zip(points(axes), expected, strict=True):
+        assert sorted(drawn[:, 1]) == pytest.approx(sorted(part))
+    assert [to_hex(colour) for colour in boxes(axes)] == [FILL["manual"], FILL["automatic"]] * 2
+
+
+def test_the_brackets_bear_the_p_values_of_the_papers_test():
+    study = tables()
+    papers = study.tests[(study.tests["test"] == "paper") & (study.tests["metric"] == "dice")].set_index("cohort")
+    shown = [text.get_text() for text in panel(drawn_usually(), "Dice (no unit)").texts]
+    assert shown == [f"p = {papers.loc[cohort, 'p_value']:.3f}" for cohort in COHORTS]
+
+
+def test_the_papers_means_are_ticks_at_their_boxes():
+    figure = comparison_figure(tables(reference_table("paper")))
+    axes = panel(figure, "Dice (no unit)")
+    ticks = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 1.4]
+    assert ticks == pytest.approx([0.869, 0.859, 0.786, 0.719])
+    unpublished = panel(figure, "HD95, surface (mm)")
+    assert not [line for line in unpublished.lines if line.get_linewidth() == 1.4]
+
+
+def test_a_missing_mask_stands_above_every_distance():
+    study = tables(failed=("P02", "V01"))
+    figure = comparison_figure(study)
+    axes = panel(figure, "HD95, surface (mm)")
+    finite = study.scores.loc[study.scores["metric"] == "hd95_mm", "value"].max()
+    above = [int((drawn[:, 1] > finite).sum()) for drawn in points(axes)]
+    assert above == [0, 1, 0, 1]
+    assert [len(drawn) for drawn in points(axes)] == [9, 3, 15, 5]
+    assert "no mask" in [text.get_text() for text in axes.texts]
+    assert axes.get_ylim()[1] > max(drawn[:, 1].max() for drawn in points(axes))
+    assert (points(panel(figure, "Dice (no unit)"))[1][:, 1] == 0).sum() == 1
+
+
+def test_the_contrast_shows_estimate_interval_and_margin():
+    study = tables(volunteers=0, patients=30)
+    rows = study.tests[study.tests["test"].isin(["contrast", "share above"])].set_index(["test", "metric"])
+    figure = comparison_figure(study)
+    (axes,) = [
+        axes for axes in figure.findobj(lambda a: hasattr(a, "get_title")) if axes.get_title() == "like with like"
+    ]
+    lines = [tuple(line.get_xdata()) for line in axes.lines]
+    for metric in ("dice", "vs"):
+        row = rows.loc[("contrast", metric)]
+        assert (row["ci_low"], row["ci_high"]) in lines
+        assert (row["estimate"],) in lines
+    assert lines.count((-0.05, -0.05)) == 2
+    shares = [text for text in texts(figure) if text.startswith("HD95 above 10 mm")]
+    assert len(shares) == 1
+
+
+def test_one_rater_has_no_second_box_no_p_value_and_no_contrast():
+    figure = comparison_figure(tables(raters=("OS",)))
+    axes = panel(figure, "Dice (no unit)")
+    assert [to_hex(colour) for colour in boxes(axes)] == [FILL["automatic"]] * 2
+    assert not axes.texts
+    assert "like with like" not in texts(figure)
+    assert not any("R-R" in text for text in texts(figure))
+
+
+def test_times_are_every_subjects_or_else_the_means():
+    study = tables()
+    label = "time per subject (log scale)"
+    axes = panel(drawn_usually(), label)
+    assert [len(drawn) for drawn in points(axes)] == [9, 3, 15, 5]
+    assert medians(axes)[1] == pytest.approx(0.6)
+    means = panel(comparison_figure(replace(study, minutes=study.minutes.iloc[:0])), label)
+    raters = study.times[study.times["source"] == "raters"]["minutes_mean"]
+    shown = [container.lines[0].get_ydata()[0] for container in means.containers]
+    assert shown[::2] == pytest.approx(list(60 * raters))
+    assert shown[1::2] == pytest.approx([0.6, 0.6])
+
+
+KINDS = {
+    "one cohort": {"volunteers": 0},
+    "one rater": {"raters": ("OS",)},
+    "raters alone": {"automatic": False},
+    "failed": {"failed": ("P01", "P03")},
+    "all failed": {"patients": 2, "volunteers": 0, "failed": ("P01", "P02")},
+    "one subject": {"volunteers": 0, "patients": 1},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_study_has_its_figures(kind):
+    figures = {named.name: named for named in study_figures(tables(**KINDS[kind]))}
+    assert {"comparison", "agreement"} <= set(figures)
+    for named in figures.values():
+        assert "SYNTHETIC" in texts(named.figure)[0]
+        assert named.caption
+        drawn(named.figure)
+
+
+def test_a_study_as_large_as_the_papers_fits():
+    study = tables(reference_table("paper"), volunteers=10, patients=42, failed=("P07",))
+    for named in study_figures(study):
+        named.figure.draw_without_rendering()
+        for axes in named.figure.findobj(lambda artist: hasattr(artist, "get_xticklabels")):
+            assert not overlapping([label for label in axes.get_xticklabels() if label.get_text()])
+
+
+def overlapping(labels):
+    spans = sorted((box.x0, box.x1) for box in (label.get_window_extent() for label in labels))
+    return any(first[1] > second[0] for first, second in pairwise(spans))
+
+
+def test_bland_altman_shows_the_table_and_the_points_by_hand():
+    study = tables()
+    figure = agreement_figure(study)
+    axes = panel(figure, "difference of volume\n(% of the pair's mean)")
+    row = study.agreement.query("cohort == 'volunteer' and quantity == 'volume_mm3' and analysis == 'bland_altman'")
+    (row,) = row[row["comparison"] == "Auto - raters' mean"].to_dict("records")
+    levels = [line.get_ydata()[0] for line in axes.lines if len(line.get_ydata()) == 2]
+    assert levels == pytest.approx([row["estimate"], row["lower_limit"], row["upper_limit"]])
+    (dots,) = [line for line in axes.lines if len(line.get_ydata()) == 3]
+    wide = study.quantities.query("cohort == 'volunteer' and quantity == 'volume_mm3'")
+    wide = wide.pivot(index="subject", columns="source", values="value")
+    manual = (wide["OS"] + wide["BW"] + wide["LG"]) / 3
+    assert dots.get_xdata() == pytest.approx((manual + wide["Auto"]) / 2)
+    assert dots.get_ydata() == pytest.approx(200 * (wide["Auto"] - manual) / (wide["Auto"] + manual))
+    assert np.mean(dots.get_ydata()) == pytest.approx(row["estimate"])
+
+
+def test_raters_alone_are_compared_with_each_other():
+    figure = agreement_figure(tables(automatic=False))
+    assert {"BW − OS", "LG − OS", "LG − BW"} <= set(texts(figure))
+
+
+def test_locations_stand_from_proximal_to_distal():
+    study = tables(volunteers=0, patients=6)
+    (axes,) = locations_figure(study).findobj(lambda artist: hasattr(artist, "get_xticklabels"))
+    places = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
+    assert places == ["proximal", "medial", "distal"]
+    proximal = study.scores.query("location == 'proximal' and metric == 'dice' and comparison == 'Auto-GT'")["value"]
+    assert medians(axes)[1] == pytest.approx(proximal.median())
+
+
+def test_training_curves_end_where_the_folds_did():
+    log = pd.DataFrame(
+        {
+            "step": range(6),
+            "learning_rate": [0.1, 0.1, np.nan, 0.01, 0.01, np.nan],
+            "epoch": [0, 0, 0, 1, 1, 1],
+            LOSS: [np.nan, np.nan, 0.5, np.nan, np.nan, 0.25],
+        }
+    )
+    assert per_epoch(log, LOSS).to_dict() == {1: 0.5, 2: 0.25}
+    assert per_epoch(log, "learning_rate").to_dict() == {1: 0.1, 2: 0.01}
+    figure = training_figure(tables(training={0: log, 3: log.head(3)}))
+    loss = panel(figure, "training loss per epoch\n(cross entropy, no unit)")
+    assert {line.get_label(): list(line.get_ydata()) for line in loss.lines} == {"fold 0": [0.5, 0.25], "fold 3": [0.5]}
+    assert "training" in [named.name for named in study_figures(tables(training={0: log}))]
+
+
+def test_tables_from_a_folder_give_the_same_boxes(tmp_path):
+    folder = tmp_path / "evaluation"
+    write_analysis(analysed(failed=("P02",)), folder, f"Table 1, {TITLE}")
+    read, known = read_tables(folder), tables(failed=("P02",))
+    assert (read.title, read.raters, read.cohorts) == (TITLE, list(RATERS), COHORTS)
+    assert read.reference is None
+    figures = [comparison_figure(study) for study in (read, known)]
+    for label, _ in PANELS.values():
+        first, second = (panel(figure, label) for figure in figures)
+        assert medians(first) == pytest.approx(medians(second))
+        assert [text.get_text() for text in first.texts] == [text.get_text() for text in second.texts]
+
+
+def test_a_folder_without_its_tables_is_named(tmp_path):
+    write_analysis(analysed(), tmp_path, "Table 1")
+    (tmp_path / "tests.csv").unlink()
+    with pytest.raises(RunError, match=r"tests\.csv") as error:
+        read_tables(tmp_path)
+    assert "evaluate" in str(error.value)

@@ -1,0 +1,65 @@
+import re
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from nerveseg.reporting.style import FILL, INK, LESION, LINE, NERVE, grid_shape, new_figure, save_figure, styled
+
+
+@styled
+def line(values=(1, 3, 2)):
+    figure, body = new_figure(2.0, "SYNTHETIC line", [Line2D([], [], label="values")], "small print")
+    body.subplots().plot(values)
+    return figure
+
+
+def luminance(colour):
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(first, second):
+    high, low = sorted([luminance(first), luminance(second)], reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_same_figure_gives_the_same_files_without_date_or_version(tmp_path):
+    first = [path.read_bytes() for path in save_figure(tmp_path / "a", "line", line())]
+    second = [path.read_bytes() for path in save_figure(tmp_path / "b", "line", line())]
+    assert first == second
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["line.pdf", "line.png"]
+    assert not re.search(rb"CreationDate|Producer|Creator|[Mm]atplotlib v|\d{4}-\d\d-\d\d", b"".join(first))
+
+
+def test_a_figure_is_as_wide_as_a_page_at_200_dots_per_inch(tmp_path):
+    png, pdf = save_figure(tmp_path, "line", line())
+    with Image.open(png) as picture:
+        width, dots = picture.width, picture.info["dpi"]
+    assert width == pytest.approx(7.2 * 200, abs=1)
+    assert dots == pytest.approx((200, 200), abs=0.1)
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_drawing_leaves_the_users_own_settings_alone():
+    before = dict(rcParams)
+    line()
+    assert dict(rcParams) == before
+
+
+def test_lines_and_text_can_be_seen_on_white():
+    assert all(contrast(colour, "white") > 4.5 for colour in (*LINE.values(), INK, LESION))
+
+
+def test_what_is_told_apart_by_colour_differs_in_grey_too():
+    assert contrast(FILL["manual"], FILL["automatic"]) > 2
+    assert contrast(LESION, NERVE) > 4
+
+
+@pytest.mark.parametrize(("panels", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 3)), (6, (2, 3))])
+def test_panels_fill_rows(panels, shape):
+    assert grid_shape(panels, 3) == shape
