@@ -21,6 +21,7 @@ TINY = (
     "trainer.workers=0",
     "trainer.accelerator=cpu",
     "logger.wandb.mode=disabled",
+    "report=false",
 )
 """Overrides that make `train` quick."""
 

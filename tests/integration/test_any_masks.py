@@ -75,9 +75,10 @@ class Study:
 
     def evaluated(self, *arguments):
         """The tables, by the stem of the file."""
-        assert evaluate([*self.start, *map(str, arguments)]) == 0
+        assert evaluate([*self.start, "report=false", *map(str, arguments)]) == 0
         (folder,) = self.output.glob("*/evaluation")
-        assert {path.name for path in folder.iterdir()} == TABLES | REPORT
+        report = REPORT if "report=true" in arguments else set()
+        assert {path.name for path in folder.iterdir()} == TABLES | report
         return {path.stem: pd.read_csv(path, dtype={"subject": str}) for path in folder.glob("*.csv")}
 
     def refused(self, capsys, *arguments):
@@ -100,6 +101,19 @@ def study(tmp_path):
 def dice_on_disk(first, second):
     a, b = (np.asarray(nib.load(path).dataobj) > 0 for path in (first, second))
     return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize(("raters", "prediction"), [(("OS", "BW", "LG"), False), (("OS",), True)])
+def test_a_report_is_made_of_raters_alone_and_of_one_rater(raters, prediction, tmp_path):
+    study = Study(tmp_path, raters)
+    study.evaluated("report=true", *([f"prediction={tmp_path / 'masks'}"] if prediction else []))
+    (folder,) = study.output.glob("*/evaluation")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in page
+    for subject in study.subjects:
+        own = (folder / "subjects" / f"{subject}.html").read_text(encoding="utf-8")
+        assert f"subjects/{subject}.html" in page
+        assert str(tmp_path) not in own
 
 
 @pytest.mark.parametrize("place", ["masks", "masks/sub-{id}_seg.nii.gz"])

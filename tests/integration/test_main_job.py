@@ -27,7 +27,7 @@ class Sweep:
 
     def __init__(self, command, folder, overrides, study):
         self.command, self.study = command, study
-        self.arguments = ["fold=0..3", "name=t", f"output_root={folder}", f"study.root={study}", *overrides]
+        self.arguments = ["fold=0..3", "name=t", f"output_root={folder}", f"study.root={study}", *overrides, "report=true"]
         self.output = command("train", *self.arguments).stdout
         (self.folder,) = {path.parent for path in (folder / "t").rglob("fold-0")}
         self.evaluation = self.folder / "evaluation"
@@ -61,6 +61,9 @@ def test_every_file_of_the_design_is_there(sweep):
         assert len(list(fold.glob("predictions/*_mask.nii.gz"))) == 2
         assert len(list(fold.glob("predictions/*_overlay.png"))) == 2
     for name in ("scores.csv", "table1.csv", "table1.md"):
+        assert (sweep.evaluation / name).stat().st_size > 0
+    assert {path.stem for path in (sweep.evaluation / "subjects").glob("*.html")} == IDS
+    for name in ("report.html", "assets/plotly.min.js", "figures/comparison.png", "figures/cases.pdf"):
         assert (sweep.evaluation / name).stat().st_size > 0
     assert not [path for path in sweep.folder.rglob(".*") if path.is_file()], "nothing half-written is left"
 
