@@ -187,11 +187,16 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when all went well and vanishes otherwise."""
+    """A path to write to, which takes the place of `path` when all went well and vanishes otherwise.
+
+    It takes that place once its content lies on the disk itself (fsync): a power cut leaves the old file or the new.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -111,6 +111,39 @@ def test_an_interrupted_rename_leaves_the_old_file_and_nothing_else(tmp_path, mo
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_takes_the_place_lies_on_the_disk_before(tmp_path, monkeypatch):
+    path, steps = tmp_path / "scores.csv", []
+    sync, rename = os.fsync, os.replace
+
+    def synced(descriptor):
+        steps.append(("synced", os.fstat(descriptor).st_size))
+        sync(descriptor)
+
+    def renamed(aside, there):
+        steps.append(("renamed", aside.stat().st_size))
+        rename(aside, there)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_text(path, "new")
+    assert steps == [("synced", 3), ("renamed", 3)]
+    assert path.read_text() == "new"
+
+
+def test_a_disk_that_is_full_when_it_comes_to_it_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "scores.csv"
+    write_text(path, "old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def provenance(**values):
     usual = {"command": ["train", "fold=0"], "data": "0123", "config_sha256": "ab", "device": "CPU, 2 cores"}
     return Provenance(**(usual | values))

@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 
 from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, find_division
-from nerveseg.biomarkers.legs import Side
+from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.biomarkers.sections import Sections
 from nerveseg.types import Mask, SpacingMm
 
@@ -106,9 +106,9 @@ def _order(parts: NDArray[np.uint8], division: Division, side: Side) -> tuple[bo
     by_size = bool(sizes[1] > sizes[0])
     offset_mm = float((division.tracks_mm[:, 1, 0] - division.tracks_mm[:, 0, 0]).mean())
     if side == "unknown" or abs(offset_mm) < SIDE_BY_SIDE_MM:
-        return by_size, ("tibial and peroneal nerve are told apart by size alone",)
+        return by_size, (of_side(side, "tibial and peroneal nerve are told apart by size alone"),)
     second_is_lateral = offset_mm > 0 if side == "right" else offset_mm < 0
     if by_size == second_is_lateral:
-        note = f"the lateral branch of the {side} leg is the larger one: it is called peroneal for its position"
-        return not second_is_lateral, (note,)
+        note = "the lateral branch is the larger one; it is called peroneal for its position"
+        return not second_is_lateral, (of_side(side, note),)
     return not second_is_lateral, ()

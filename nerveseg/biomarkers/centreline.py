@@ -5,7 +5,7 @@ right. From slice to slice it jitters by half a pixel or so, as outlines do; two
 of 0.3 mm an angle of 4 degrees. So a parabola is fitted to the slices within 13 mm (seven of the paper's, five at
 least; at the ends the nearest as many): the jitter's effect on the angle falls to a degree, and a parabola bends with
 the nerve where a line would cut the corner. It is least squares in a window (Savitzky and Golay 1964) for slices that
-may be missing.
+may be missing. What lies far from a branch (`strays`) does not draw its course.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float64, Int
 from numpy.typing import NDArray
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches
+from nerveseg.biomarkers.strays import without_strays
 from nerveseg.types import Affine
 
 HALF_WINDOW_MM = 13.5
@@ -31,7 +32,7 @@ class Centreline:
 
     Attributes:
         branch: `nerve` (undivided), `tibial` or `peroneal`.
-        slices: Slice numbers in RAS order, ascending.
+        slices: Numbers of the slices that hold it (strays aside) in RAS order, ascending.
         points_mm: Smoothed centres, world coordinates.
         angle_deg: Between the centreline and the normal of the slices; NaN where there is one slice only.
     """
@@ -68,7 +69,9 @@ def pixel_area_mm2(affine: Affine) -> float:
 
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
     """The course of every branch that is there."""
-    found = (_centreline(branches.labels == label, name, affine) for label, name in BRANCH_NAMES.items())
+    x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
+    nerves = {name: without_strays(branches.labels == label, (x, y, z)) for label, name in BRANCH_NAMES.items()}
+    found = (_centreline(nerve, name, affine) for name, nerve in nerves.items())
     return tuple(line for line in found if line.slices.size)
 
 

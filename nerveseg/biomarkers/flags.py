@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nerveseg.biomarkers.strays import FAR_MM
+
 Positive = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +59,7 @@ class QualityLimits(BaseModel):
     area_change_per_mm: Positive = 0.1
     area_change_at_split: Positive = 0.15
     area_change_mm2: Positive = 8.0
-    far_mm: Positive = 15.0
+    far_mm: Positive = FAR_MM
     mean_probability: Share = 0.7
     expected_overlap: Share = 0.7
     spacing_ratio: Ratio = 1.5

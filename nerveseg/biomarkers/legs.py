@@ -55,6 +55,15 @@ class Leg:
     columns: slice
 
 
+def of_side(side: Side, note: str) -> str:
+    """A note, named after its leg where that is known.
+
+    >>> of_side("left", "thick"), of_side("unknown", "thick")
+    ('left: thick', 'thick')
+    """
+    return note if side == "unknown" else f"{side}: {note}"
+
+
 def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
     """One leg (the whole width, side unknown), or the left and the right one, which share the columns out.
 
@@ -85,6 +94,7 @@ def _silhouette(
     plane: NDArray[Any], blocks: tuple[int, int], spacing_mm: SpacingMm
 ) -> tuple[NDArray[np.bool_], tuple[float, float]]:
     """Where a slice shows tissue, on the coarse grid, and the pixel of that grid."""
+    blocks = min(blocks[0], plane.shape[0]), min(blocks[1], plane.shape[1])
     columns, rows = (size // block for size, block in zip(plane.shape, blocks, strict=True))
     cut = plane[: columns * blocks[0], : rows * blocks[1]].astype(np.float64)
     coarse = cut.reshape(columns, blocks[0], rows, blocks[1]).mean(axis=(1, 3))
@@ -95,9 +105,9 @@ def _silhouette(
 
 def _tissue(coarse: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Above Otsu's threshold of the square root, which brings dark muscle and bright fat together, away from air."""
-    if coarse.size == 0 or coarse.min() == coarse.max():
-        return np.zeros(coarse.shape, dtype=bool)
     root = np.sqrt(coarse)
+    if root.min() == root.max():
+        return np.zeros(coarse.shape, dtype=bool)
     tissue = np.asarray(root > threshold_otsu(root))
     has_air = coarse[~tissue].mean() <= AIR * coarse[tissue].mean()
     return tissue if has_air else np.ones(coarse.shape, dtype=bool)

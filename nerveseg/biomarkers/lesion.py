@@ -2,7 +2,8 @@
 
 A voxel is abnormal above mean + k SD of reference nerves. Intensities are in the scanner's arbitrary units, so the
 reference has to come from the same protocol, or the channel is taken relative to a non-sciatic muscle in the same
-slice. Without a reference there is no lesion to report. An automatic threshold from the nerve itself can be asked for
+slice. Where the channel or its reference is unknown, nothing is judged, which is not the same as healthy. Without a
+reference there is no lesion to report. An automatic threshold from the nerve itself can be asked for
 (Otsu 1979: the two parts of the nerve's voxels that differ most). It always finds something, about half of a healthy
 nerve, and misses what a lesion of the whole nerve adds: it is exploratory. A robust outlier rule (median + 3 MAD)
 would be silent in health, but found none of the simulated lesions, which are no small minority of the nerve.
@@ -38,7 +39,7 @@ class LesionRule(BaseModel):
         automatic: Without a reference, take a threshold from the nerve itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     channel: str
     k: float = Field(default=3.0, gt=0)
@@ -63,22 +64,24 @@ class LesionResult:
         threshold: In the channel's units, or relative to muscle.
         exploratory: The threshold comes from the nerve itself.
         note: How it was found, or why it was not.
+        known: Nerve that could be judged, of which the abnormal is a part; None where the mask is.
     """
 
     mask: Mask | None
     threshold: float | None
     exploratory: bool
     note: str
+    known: Mask | None = None
 
 
 def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mask | None = None) -> LesionResult:
     """Find the abnormal part of a nerve.
 
     Args:
-        mask: The nerve.
-        channel: The rule's channel on the same grid, NaN where it is unknown (which is then no lesion).
+        mask: The nerve of one leg: over both, an automatic threshold would part the legs.
+        channel: The rule's channel on the same grid, NaN where it is unknown.
         rule: What counts as lesion.
-        muscle: Non-sciatic muscle on the same grid, for a rule relative to muscle.
+        muscle: Non-sciatic muscle of the same leg on the same grid, for a rule relative to muscle.
 
     Raises:
         GeometryError: The channel has another shape than the mask.
@@ -93,13 +96,21 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
         return LesionResult(
             None, None, False, "no lesion is looked for: the rule is relative to muscle, and none is given"
         )
-    signal = channel / muscle_means(channel, muscle) if rule.relative_to_muscle and muscle is not None else channel
-    inside = signal[eroded_in_plane(mask)]
-    inside = inside[~np.isnan(inside)]
-    threshold, note = _threshold(inside, rule)
-    exploratory = threshold is not None and rule.reference_mean is None
-    found = None if threshold is None else mask & (np.nan_to_num(signal, nan=-np.inf) > threshold)
-    return LesionResult(found, threshold, exploratory, note)
+    signal = channel
+    if rule.relative_to_muscle and muscle is not None:
+        signal = channel / muscle_means(channel, muscle & ~mask)
+    known = mask & ~np.isnan(signal)
+    if mask.any() and not known.any():
+        return LesionResult(None, None, False, f"no lesion is looked for: {_unknown(rule)} in no slice of the nerve")
+    threshold, note = _threshold(signal[eroded_in_plane(mask) & known], rule)
+    if threshold is None:
+        return LesionResult(None, None, False, note)
+    found = known & (np.where(known, signal, 0.0) > threshold)
+    return LesionResult(found, threshold, rule.reference_mean is None, note, known)
+
+
+def _unknown(rule: LesionRule) -> str:
+    return f"{rule.channel} is known" + (", with enough muscle," if rule.relative_to_muscle else "")
 
 
 def _threshold(inside: NDArray[Any], rule: LesionRule) -> tuple[float | None, str]:

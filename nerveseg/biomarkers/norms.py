@@ -31,6 +31,8 @@ QUANTITIES = (
 """Of the summary; the mean signal of a channel is `mean_signal.<channel>`."""
 
 SIGNAL = "mean_signal."
+COVERED = 0.99
+"""Least share of the nerve that a lesion's volume is of, to be held against whole nerves."""
 
 
 class Norm(BaseModel):
@@ -116,6 +118,8 @@ def z_scores(summary: NerveSummary, person: Person, norms: tuple[Norm, ...]) -> 
 def _value(summary: NerveSummary, quantity: str) -> float | None:
     if quantity.startswith(SIGNAL):
         return summary.mean_signal.get(quantity.removeprefix(SIGNAL))
+    if quantity == "lesion_volume_mm3" and (summary.lesion_coverage or 0.0) < COVERED:
+        return None
     value = getattr(summary, quantity)
     return None if value is None else float(value)
 

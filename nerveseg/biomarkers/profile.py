@@ -2,11 +2,13 @@
 
 Every slice has a row `total`; slices below the split have rows `tibial` and `peroneal` as well. The perpendicular area
 is what a cut across the nerve would show: each branch's area in the slice times the cosine of the angle between that
-branch's own centreline and the slice normal, and the total is the sum over branches.
+branch's own centreline and the slice normal, and the total is the sum over branches. Areas are those of the mask, all
+its voxels; the angle is that of the nerve without what lies far from it, and there is none where only that is.
 
 `z_mm` is the distance of the slice's plane from that of the first slice of the RAS array, along the slice normal;
 `distance_from_split_mm` is counted from the first slice that shows two nerves, positive distally. `slice` is the
-number in the input file. Cells are empty where a thing is not known.
+number in the input file. `lesion_fraction` is the share of the section's voxels in which a lesion could be judged,
+`lesion_known_fraction` the share of the section that these make up. Cells are empty where a thing is not known.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ PROFILE_COLUMNS = (
     "components",
     "eroded",
     "lesion_fraction",
+    "lesion_known_fraction",
 )
 """The columns of every profile; those of the channels follow."""
 
@@ -99,7 +102,8 @@ def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:
     """Area of one branch in a slice, and across the branch."""
     voxels = np.count_nonzero(course.branches.labels[:, :, number] == label)
     line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[label])
-    angle_deg = float(line.angle_deg[np.searchsorted(line.slices, number)])
+    here = line.angle_deg[line.slices == number]
+    angle_deg = float(here[0]) if here.size else float("nan")
     area_mm2 = voxels * pixel_area_mm2(course.affine)
     return {
         "csa_mm2": area_mm2,

@@ -38,12 +38,14 @@ class Signals:
         fat_suppressed: The channel for which a ratio to muscle is meaningful.
         muscle: Non-sciatic muscle (vastus); without it the ratio stays empty.
         lesion: Where the nerve is abnormal; without it the fraction stays empty.
+        lesion_known: Where that could be judged (`LesionResult.known`); without it, everywhere.
     """
 
     channels: Mapping[str, NDArray[Any]]
     fat_suppressed: str | None = None
     muscle: Mask | None = None
     lesion: Mask | None = None
+    lesion_known: Mask | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -56,7 +58,8 @@ class Signals:
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `GeometryError` unless all has the shape of the nerve's mask."""
-        arrays = {**self.channels, "the muscle mask": self.muscle, "the lesion mask": self.lesion}
+        masks = {"muscle": self.muscle, "lesion": self.lesion, "known lesion": self.lesion_known}
+        arrays = {**self.channels, **{f"the {what} mask": mask for what, mask in masks.items()}}
         for name, array in arrays.items():
             if array is not None and array.shape != shape:
                 raise GeometryError(
@@ -95,9 +98,16 @@ class NerveInside:
             cells |= {f"{name}_{statistic}": value for statistic, value in found.items()}
             if name == self.signals.fat_suppressed:
                 cells[f"{name}_muscle_ratio"] = found["mean"] / self.muscle_means[number]
-        if self.signals.lesion is not None:
-            cells["lesion_fraction"] = float(self.signals.lesion[:, :, number][part].mean())
-        return cells
+        return cells | self._lesion(part, number)
+
+    def _lesion(self, part: NDArray[np.bool_], number: int) -> dict[str, float]:
+        """Share of what could be judged that is abnormal, and how much could be judged; nothing without a lesion."""
+        lesion, judged = self.signals.lesion, self.signals.lesion_known
+        if lesion is None:
+            return {}
+        known = part if judged is None else part & judged[:, :, number]
+        shares = {"lesion_known_fraction": np.count_nonzero(known) / np.count_nonzero(part)}
+        return shares | ({"lesion_fraction": float(lesion[:, :, number][known].mean())} if known.any() else {})
 
 
 def eroded_in_plane(mask: Mask) -> Mask:
@@ -117,6 +127,8 @@ def statistics_of(values: NDArray[Any]) -> dict[str, float]:
 def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
     """Mean of a channel in the muscle of every slice; NaN in slices with fewer than 20 voxels of known muscle.
 
+    A mean that is not positive is no reference either.
+
     Args:
         channel: (x, y, z) in RAS order, NaN where it is unknown.
         muscle: Non-sciatic muscle on the same grid.
@@ -124,4 +136,4 @@ def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
     known = muscle & ~np.isnan(channel)
     voxels = np.count_nonzero(known, axis=(0, 1))
     sums = np.where(known, channel, 0.0).sum(axis=(0, 1), dtype=np.float64)
-    return np.where(voxels >= LEAST_MUSCLE_VOXELS, sums / np.maximum(voxels, 1), np.nan)
+    return np.where((voxels >= LEAST_MUSCLE_VOXELS) & (sums > 0), sums / np.maximum(voxels, 1), np.nan)

@@ -16,8 +16,19 @@ from scipy.ndimage import distance_transform_edt, find_objects, label, minimum
 
 from nerveseg.types import Mask, SpacingMm
 
+FAR_MM = 15.0
+"""Assumed: more than twice a nerve's diameter."""
+
 STEEPEST = 1.0
 """Millimetres in the plane per millimetre along the slices."""
+
+
+def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> Mask:
+    """The mask of the nerve alone."""
+    nerve = mask.copy()
+    for stray in strays(mask, spacing_mm, far_mm):
+        nerve[tuple(stray.T)] = False
+    return nerve
 
 
 def strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> list[NDArray[Any]]:

@@ -2,7 +2,8 @@
 
 The volume counts the gap between slices: the sum of the slices' areas times the step from the affine (4.4 mm in the
 paper, not 4.0). Mean area is over the slices that hold nerve. Areas are as cut by the slices unless they are called
-perpendicular. Nothing is reported for what is not known.
+perpendicular. A lesion is counted where it could be judged: its volume is what was found there, not extrapolated; its
+burden is relative to the nerve that could be judged. Nothing is reported for what is not known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nerveseg.biomarkers.centreline import slice_step_mm
 from nerveseg.biomarkers.course import NerveCourse
-from nerveseg.biomarkers.legs import Side
+from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.biomarkers.profile import TOTAL
 
 
@@ -37,8 +38,9 @@ class NerveSummary(BaseModel):
         coverage: Share of slices with nerve between the first and the last of them.
         coverage_of_stack: Share of all slices.
         split_slice: First slice that shows two nerves, number in the input file; None where the stack shows no split.
-        lesion_volume_mm3: None where no lesion was looked for.
-        lesion_burden: Share of the nerve's volume.
+        lesion_volume_mm3: Found in the nerve that could be judged; None where none could, or none was looked for.
+        lesion_burden: Share of the volume of the nerve that could be judged.
+        lesion_coverage: Share of the nerve's volume that could be judged; None where no lesion was looked for.
         lesion_exploratory: The lesion's threshold comes from this nerve itself.
         mean_signal: Per channel, over the slices with nerve, each weighted by its area.
         z_scores: Against a normative table, for the quantities it holds.
@@ -62,6 +64,7 @@ class NerveSummary(BaseModel):
     split_slice: int | None
     lesion_volume_mm3: float | None = None
     lesion_burden: float | None = None
+    lesion_coverage: float | None = None
     lesion_exploratory: bool | None = None
     mean_signal: dict[str, float] = Field(default_factory=dict)
     z_scores: dict[str, float] = Field(default_factory=dict)
@@ -84,7 +87,9 @@ def summarise(
     held = np.flatnonzero(areas)
     split = course.branches.split_slice
     largest = rows.iloc[int(areas.argmax())] if held.size else None
-    burden = _weighted(_numbers(rows, "lesion_fraction"), areas)
+    judged = areas * _numbers(rows, "lesion_known_fraction")
+    burden = _weighted(_numbers(rows, "lesion_fraction"), np.nan_to_num(judged))
+    coverage = _covered(judged, areas)
     signals = {name: _weighted(_numbers(rows, f"{name}_mean"), areas) for name in channels}
     return NerveSummary(
         side=course.side,
@@ -100,16 +105,28 @@ def summarise(
         coverage=held.size / float(held[-1] - held[0] + 1) if held.size else 0.0,
         coverage_of_stack=held.size / max(areas.size, 1),
         split_slice=None if split is None else int(rows["slice"].iloc[split]),
-        lesion_volume_mm3=None if burden is None else float(burden * areas.sum() * step_mm),
+        lesion_volume_mm3=None if burden is None else float(burden * np.nansum(judged) * step_mm),
         lesion_burden=burden,
+        lesion_coverage=coverage,
         lesion_exploratory=None if burden is None else lesion_exploratory,
         mean_signal={name: value for name, value in signals.items() if value is not None},
-        notes=course.branches.notes,
+        notes=(*course.branches.notes, *_coverage_notes(coverage, course.side)),
     )
 
 
 def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return rows[column].to_numpy(dtype=np.float64)
+
+
+def _covered(judged: NDArray[np.float64], areas: NDArray[np.float64]) -> float | None:
+    """Share of the nerve in which a lesion could be judged; None where none was looked for."""
+    return None if np.isnan(judged).all() else float(np.nansum(judged) / areas.sum())
+
+
+def _coverage_notes(coverage: float | None, side: Side) -> tuple[str, ...]:
+    if coverage is None or coverage > 1 - 1e-9:
+        return ()
+    return (of_side(side, f"a lesion could be judged in {int(100 * coverage)} % of the nerve"),)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -7,7 +7,6 @@ What is written lies beside its place, on the disk itself (fsync), before it tak
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +76,6 @@ def written(path: Path) -> Iterator[Path]:
     try:
         with replaced(path) as aside:
             yield aside
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         raise VolumeError(
             "the output can be written",

@@ -115,8 +115,12 @@ class Grid:
         return self.shape[axis] - 1 - ras_slice if flipped else ras_slice
 
     def corner_distance_mm(self, other: Grid) -> float:
-        """Largest distance between the corresponding corners of two grids of one shape."""
-        return corner_distance_mm(self.affine, other.affine, self.shape)
+        """Largest distance between the corresponding corners of two grids of one shape, in RAS order."""
+        return corner_distance_mm(self.ras_affine, other.ras_affine, self.ras_shape)
+
+    def lies_on(self, other: Grid) -> bool:
+        """Whether two grids are one in RAS order (shape, and corners within 0.1 mm), however their files store them."""
+        return self.ras_shape == other.ras_shape and self.corner_distance_mm(other) <= CORNER_TOLERANCE_MM
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Volume:
 
 
 def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
-    """Raise `GeometryError` unless two grids have one shape and corners within 0.1 mm.
+    """Raise `GeometryError` unless two grids are one in RAS order (shape, and corners within 0.1 mm).
 
     Args:
         grid: Of the file in question.
@@ -137,7 +141,9 @@ def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, wha
         subject: Named in the error.
         what: What the file is.
     """
-    if grid.shape != like.shape:
+    if grid.lies_on(like):
+        return
+    if grid.ras_shape != like.ras_shape:
         raise GeometryError(
             f"{what} has the shape of its image",
             found=f"shape {grid.shape}, image {like.shape}",
@@ -145,15 +151,18 @@ def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, wha
             path=path,
             remedy="draw or export it on the image's own grid",
         )
-    distance = grid.corner_distance_mm(like)
-    if distance > CORNER_TOLERANCE_MM:
-        raise GeometryError(
-            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
-            found=f"corners {distance:.2f} mm apart",
-            subject=subject,
-            path=path,
-            remedy="resample it onto the image; never copy a header by hand",
-        )
+    raise GeometryError(
+        f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
+        found=f"corners {grid.corner_distance_mm(like):.2f} mm apart",
+        subject=subject,
+        path=path,
+        remedy="resample it onto the image; never copy a header by hand",
+    )
+
+
+def has_orientation(grid: Grid) -> bool:
+    """Whether the file says how it lies in the patient: a NIfTI header may have neither qform nor sform."""
+    return grid.header is None or any(int(grid.header[code]) > 0 for code in ("qform_code", "sform_code"))
 
 
 def check_affine(affine: Affine, path: Path, subject: str | None) -> None:

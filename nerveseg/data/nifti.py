@@ -1,4 +1,7 @@
-"""NIfTI files: nibabel is the authority on the affine; of a header's two transforms, only an agreed one is believed."""
+"""NIfTI files: nibabel is the authority on the affine; of a header's two transforms, only an agreed one is believed.
+
+A fourth dimension of one time point is none: such a file is a volume (x, y, z), and so is what is written on its grid.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def read_nifti(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDA
     try:
         if _is_compressed(path):
             _check_size(image, path, subject, _unpacked_bytes(path))
-        array = np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     except DAMAGE as error:
         raise unreadable(path, subject, error) from error
     if array.dtype.kind not in "buif":
@@ -114,7 +117,7 @@ def _load(path: Path, subject: str | None) -> Any:
         image: Any = nib.load(path)
     except DAMAGE as error:
         raise unreadable(path, subject, error) from error
-    if len(image.shape) != 3 or min(image.shape) < 1:
+    if len(image.shape) < 3 or min(image.shape) < 1 or max(image.shape[3:], default=1) > 1:
         raise VolumeError(
             "a volume has three dimensions, none of them empty",
             found=f"shape {image.shape}",
@@ -154,7 +157,10 @@ def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Gr
             path=path,
             remedy="export the file again with millimetres",
         )
-    return Grid(image.shape, _trusted_affine(image, path, subject, geometry), image.header.copy())
+    x, y, z = image.shape[:3]
+    header = image.header.copy()
+    header.set_data_shape((x, y, z))
+    return Grid((x, y, z), _trusted_affine(image, path, subject, geometry), header)
 
 
 def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
@@ -166,7 +172,7 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
     sform, scode = image.get_sform(coded=True)
     affine = np.asarray(image.affine, dtype=np.float64)
     if qcode > 0 and scode > 0:
-        distance = corner_distance_mm(np.asarray(qform), np.asarray(sform), image.shape)
+        distance = corner_distance_mm(np.asarray(qform), np.asarray(sform), image.shape[:3])
         if distance > CORNER_TOLERANCE_MM and geometry is None:
             raise GeometryError(
                 "the header's qform and sform agree (corners within 0.1 mm)",

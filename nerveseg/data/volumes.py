@@ -15,21 +15,28 @@ from numpy.typing import NDArray
 
 from nerveseg.data.dicom import read_series
 from nerveseg.data.dicom_files import is_dicom
-from nerveseg.data.grids import Grid, ItkFrame, Volume, check_same_grid
+from nerveseg.data.grids import Grid, ItkFrame, Volume, check_same_grid, has_orientation
 from nerveseg.data.itk_files import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
 from nerveseg.data.nifti import NIFTI_SUFFIXES, Geometry, nifti_header, read_nifti, read_nifti_grid, write_nifti
 from nerveseg.errors import VolumeError
-from nerveseg.types import Affine, Mask, Probability
+from nerveseg.types import Affine, Image, Mask, Probability
 
 __all__ = [
-    "NIFTI_SUFFIXES", "VOLUME_SUFFIXES", "Geometry", "Grid", "Volume", "check_same_grid", "read_image",
-    "read_image_grid", "read_mask", "write_mask", "write_probability", "write_volume",
+    "NIFTI_SUFFIXES", "VOLUME_SUFFIXES", "Geometry", "Grid", "Volume", "check_same_grid", "has_orientation",
+    "read_image", "read_image_grid", "read_mask", "write_mask", "write_probability", "write_volume",
 ]  # fmt: skip
 
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 
 
-def read_image(path: Path, subject: str | None = None, geometry: Geometry = None, series: str | None = None) -> Volume:
+def read_image(
+    path: Path,
+    subject: str | None = None,
+    geometry: Geometry = None,
+    series: str | None = None,
+    *,
+    allow_nan: bool = False,
+) -> Volume:
     """Read a three-dimensional image.
 
     Args:
@@ -38,12 +45,13 @@ def read_image(path: Path, subject: str | None = None, geometry: Geometry = None
         geometry: Which of a NIfTI header's two transforms to trust where they differ; by default a difference is an
             error.
         series: Number or UID of the series, where a DICOM folder holds several.
+        allow_nan: NaN is a value that is unknown, as in maps; some other values have to be there.
 
     Returns:
-        Array in RAS order, float32, and its grid.
+        Array in RAS order, float32, and its grid; of a NIfTI file of shape (x, y, z, 1) those of the one volume.
 
     Raises:
-        VolumeError: No image, truncated, not 3-D, empty, or with values that are not finite.
+        VolumeError: No image, truncated, not 3-D, empty, without contrast, or with values that are not finite.
         GeometryError: qform and sform differ by more than 0.1 mm at a corner, the affine is singular, or the slices of
             a series are no even stack.
     """
@@ -52,24 +60,31 @@ def read_image(path: Path, subject: str | None = None, geometry: Geometry = None
         array, grid = volume.array, volume.grid
     else:
         array, grid = _read(path, subject, geometry)
-    image = array.astype(np.float32, copy=False)
-    if not np.isfinite(image).all():
+    with np.errstate(over="ignore"):
+        image = array.astype(np.float32, copy=False)
+    _check_values(image, path, subject, allow_nan)
+    return Volume(image, grid)
+
+
+def _check_values(image: Image, path: Path, subject: str | None, allow_nan: bool) -> None:
+    faulty = np.isinf(image) if allow_nan else ~np.isfinite(image)
+    if faulty.any():
         raise VolumeError(
-            "an image holds finite values only",
-            found=f"{int((~np.isfinite(image)).sum())} voxels that are NaN or infinite",
+            "an image holds finite values only" + (", or NaN where there is none" if allow_nan else ""),
+            found=f"{np.count_nonzero(faulty)} voxels that are " + ("infinite" if allow_nan else "NaN or infinite"),
             subject=subject,
             path=path,
             remedy="replace these voxels, or export the series again",
         )
-    if image.min() == image.max():
+    known = image[~np.isnan(image)] if allow_nan else image
+    if known.size == 0 or known.min() == known.max():
         raise VolumeError(
             "an image has contrast",
-            found=f"the one value {image.flat[0]:g} in all voxels",
+            found=f"the one value {known.flat[0]:g} in all voxels" if known.size else "NaN in all voxels",
             subject=subject,
             path=path,
             remedy="export the series again",
         )
-    return Volume(image, grid)
 
 
 def read_mask(
@@ -83,7 +98,8 @@ def read_mask(
 
     Args:
         path: A NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
-        like: The image's grid, which the mask must share (shape, and corners within 0.1 mm).
+        like: The image's grid, on which the mask must lie in RAS order (shape, and corners within 0.1 mm); its file
+            may store it in another axis order.
         subject: Named in errors.
         foreground: The label values that are nerve; by default every label above zero.
         geometry: As in `read_image`.

@@ -10,6 +10,8 @@ tensors, and their SHA-256 is compared, because safetensors notices truncation b
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -104,12 +106,12 @@ class ModelDescription(BaseModel):
         weights_sha256: Of `weights.safetensors`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: Literal[1] = 1
     architecture: Architecture
     channels: list[str]
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing
     foreground: tuple[int, ...] | None
     training: TrainingRecord
@@ -118,6 +120,11 @@ class ModelDescription(BaseModel):
     lesion_reference: LesionReference | None = None
     versions: dict[str, str]
     weights_sha256: str = ""
+
+    def sha256(self) -> str:
+        """Hash of everything but the scores, the weights' hash included: another one is another model."""
+        said = self.model_dump(mode="json", exclude={"scores"})
+        return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
         """Raise `BundleError` unless every channel that the model takes is given; more may be.
@@ -260,7 +267,7 @@ def _read_description(folder: Path) -> ModelDescription:
             "model.json is a description of format 1",
             found=f"{where}: {first['msg']}",
             path=path,
-            remedy="install the version of nerveseg that made this model",
+            remedy="copy the model again from its source, or install the version of nerveseg that made it",
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.types import Channels, SpacingMm
@@ -28,7 +28,7 @@ class IntensityRange(BaseModel):
         high: Of each, the largest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     percentiles: tuple[float, ...] = PERCENTILES
     low: tuple[float, ...]
@@ -51,15 +51,17 @@ class LesionReference(BaseModel):
 
     Attributes:
         channel: Name of the channel.
-        mean: In the channel's own units.
+        mean: In the channel's own units, or relative to muscle.
         sd: Over the voxels of all reference nerves.
+        relative_to_muscle: The channel was divided by its mean in the muscle of the same slice, as a new one must be.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     channel: str
     mean: float
-    sd: float
+    sd: float = Field(gt=0)
+    relative_to_muscle: bool = False
 
 
 def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:

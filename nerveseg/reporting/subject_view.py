@@ -123,7 +123,8 @@ def _facts(nerve: NerveSummary) -> list[tuple[str, str]]:
         facts.insert(3, ("mean area across the nerve", f"{nerve.mean_csa_perpendicular_mm2:.1f} mm²"))
     if nerve.lesion_burden is not None and nerve.lesion_volume_mm3 is not None:
         exploratory = ", exploratory" if nerve.lesion_exploratory else ""
-        burden = f"{nerve.lesion_burden:.0%} of the nerve ({nerve.lesion_volume_mm3:,.0f} mm³{exploratory})"
+        coverage = "" if nerve.lesion_coverage in (None, 1.0) else f", judged in {nerve.lesion_coverage:.0%} of it"
+        burden = f"{nerve.lesion_burden:.0%} of the nerve{coverage} ({nerve.lesion_volume_mm3:,.0f} mm³{exploratory})"
         facts.append(("lesion", burden))
     facts += [(f"mean signal, {channel}", f"{value:.4g}") for channel, value in nerve.mean_signal.items()]
     return facts + [(f"z-score, {quantity}", f"{value:+.1f}") for quantity, value in nerve.z_scores.items()]

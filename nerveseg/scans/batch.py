@@ -129,8 +129,7 @@ def _named(error: Exception, folder: Path) -> NervesegError:
 
 def _fingerprint(model: Model) -> str:
     """Hash of everything the members say of themselves but their scores; the weights' hashes are part of it."""
-    said = sorted(bundle.description.model_dump_json(exclude={"scores"}) for bundle in model.bundles)
-    return hashlib.sha256("".join(said).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(bundle.description.sha256() for bundle in model.bundles)).encode()).hexdigest()
 
 
 def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: Console) -> None:

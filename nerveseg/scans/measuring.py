@@ -18,7 +18,10 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.data.grids import has_orientation
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import ModelDescription
+from nerveseg.inference.training_intensity import LesionReference
 from nerveseg.scans.flagging import flags_of
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import Person, SegmentOptions
@@ -76,6 +79,7 @@ def measure_scan(
         fat_suppressed=options.lesion.channel if options.lesion.channel in images else None,
         muscle=scan.muscle,
         lesion=None if lesion is None else lesion.mask,
+        lesion_known=None if lesion is None else lesion.known,
     )
     numbers = scan.slice_numbers
     profile = nerve_profile(courses, numbers, signals)
@@ -88,7 +92,7 @@ def measure_scan(
     network = scan.network_channels(description.channels)
     spacing_mm = scan.grid.ras_spacing_mm
     flags = flags_of(network, spacing_mm, courses, mask, probability, description, numbers, options.quality)
-    flags = (*flags, *_registration_flags(scan), *_ratio_flags(scan, images, options))
+    flags = (*flags, *_header_flags(scan), *_registration_flags(scan), *_ratio_flags(scan, images, options))
     notes = [note for nerve in nerves for note in nerve.notes] + _signal_notes(scan, lesion, options)
     return Measured(courses, profile, tuple(nerves), signals.lesion, flags, (*notes, *_norm_notes(nerves, options)))
 
@@ -113,11 +117,40 @@ def _lesion(
         return None
     reference = description.lesion_reference
     if rule.reference_mean is None and not rule.automatic and reference and reference.channel == rule.channel:
+        _check_unit(reference, rule)
         rule = rule.model_copy(update={"reference_mean": reference.mean, "reference_sd": reference.sd})
-    found = [find_lesion(course.mask, images[rule.channel], rule, scan.muscle) for course in courses]
+    found = [find_lesion(course.mask, images[rule.channel], rule, _muscle(scan, course)) for course in courses]
     masks = [result.mask for result in found if result.mask is not None]
-    first = next((result for result in found if result.mask is not None), found[0])
-    return dataclasses.replace(first, mask=np.any(masks, axis=0) if masks else None)
+    known = [result.known for result in found if result.known is not None]
+    if not (masks and known):
+        return found[0]
+    first = next(result for result in found if result.mask is not None)
+    return dataclasses.replace(first, mask=np.any(masks, axis=0), known=np.any(known, axis=0))
+
+
+def _muscle(scan: LoadedScan, course: NerveCourse) -> Mask | None:
+    """The muscle of the nerve's own leg."""
+    if scan.muscle is None:
+        return None
+    own = np.zeros_like(scan.muscle)
+    own[course.leg.columns] = scan.muscle[course.leg.columns]
+    return own
+
+
+def _check_unit(reference: LesionReference, rule: LesionRule) -> None:
+    if reference.relative_to_muscle != rule.relative_to_muscle:
+        unit = "the muscle's mean" if reference.relative_to_muscle else "the channel's own unit"
+        raise ConfigurationError(
+            "the reference of a lesion is in the unit of its threshold",
+            found=f"the model's is in {unit}, lesion.relative_to_muscle is {str(rule.relative_to_muscle).lower()}",
+            remedy=f"lesion.relative_to_muscle={str(reference.relative_to_muscle).lower()}, or give your own reference",
+        )
+
+
+def _header_flags(scan: LoadedScan) -> list[Flag]:
+    if has_orientation(scan.grid):
+        return []
+    return [Flag("orientation_unknown", "the header has neither qform nor sform: left, right and axial are a guess")]
 
 
 def _registration_flags(scan: LoadedScan) -> list[Flag]:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from nerveseg.data.dicom import series_files
-from nerveseg.data.grids import CORNER_TOLERANCE_MM, Grid
+from nerveseg.data.grids import Grid
 from nerveseg.data.inputs import check_is_scan
 from nerveseg.data.registration import Registration, register_rigidly
 from nerveseg.data.sampling import resample_onto
@@ -83,8 +83,8 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
     channels: dict[str, Image] = {}
     registrations: dict[str, Registration] = {}
     for name, path in files.channels.items():
-        further = read_image(path, geometry=geometry)
-        if lies_on(further.grid, image.grid):
+        further = read_image(path, geometry=geometry, allow_nan=True)
+        if further.grid.lies_on(image.grid):
             channels[name] = further.array
         elif registration == "rigid":
             registrations[name] = register_rigidly(further, image)
@@ -106,17 +106,8 @@ def input_sha256(files: ScanFiles) -> dict[str, str]:
     return {what: _sha256(path, files.series if what == "image" else None) for what, path in files.paths.items()}
 
 
-def lies_on(grid: Grid, like: Grid) -> bool:
-    """Whether two grids are one in RAS order (shape, and corners within 0.1 mm)."""
-    if grid.ras_shape != like.ras_shape:
-        return False
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*like.ras_shape, 1]
-    moved = (grid.ras_affine - like.ras_affine) @ corners.T
-    return bool(np.linalg.norm(moved[:3], axis=0).max() <= CORNER_TOLERANCE_MM)
-
-
 def _map(path: Path, grid: Grid, geometry: Geometry, name: str) -> Image:
-    sampled = resample_onto(read_image(path, geometry=geometry), grid, missing=0.0)
+    sampled = resample_onto(read_image(path, geometry=geometry, allow_nan=True), grid, missing=0.0)
     _check_overlap(sampled, path, f"the map {name}")
     return sampled
 

@@ -94,7 +94,7 @@ def test_on_a_left_leg_the_lateral_branch_is_the_other_one():
     whole, tibial, peroneal = forked()
     branches = trace_branches(whole | tibial | peroneal, PAPER_MM, "left")
     assert (branches.labels == PERONEAL).sum() > (branches.labels == TIBIAL).sum()
-    assert "lateral" in branches.notes[0]
+    assert branches.notes[0].startswith("left: the lateral branch")
     assert trace_branches(whole | tibial | peroneal, PAPER_MM, "right").notes == ()
 
 

@@ -2,6 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from nerveseg.biomarkers.legs import find_legs
 from nerveseg.data.volumes import read_image, read_mask
@@ -76,6 +79,22 @@ def test_legs_that_join_in_most_slices_are_still_two():
     """Two slices below the crotch, three above it."""
     apart, joined = discs(120.0, 290.0, slices=2), discs(130.0, 165.0, 205.0, 250.0, 280.0, slices=3)
     assert len(find_legs(np.concatenate([apart, joined], axis=2), (2.0, 2.0, 4.0))) == 2
+
+
+SIZES = st.tuples(*[st.integers(1, 12)] * 2, st.integers(1, 3))
+SPACINGS = st.tuples(*[st.sampled_from([1e-6, 0.001, 0.5, 2.0, 30.0, 1e5])] * 2, st.just(4.0))
+
+
+@given(hnp.arrays(np.float32, SIZES, elements=st.floats(-1e6, 1e6, width=32)), SPACINGS)
+def test_legs_of_any_image_and_spacing_share_its_columns(image, spacing_mm):
+    legs = find_legs(image, spacing_mm)
+    assert len(legs) in (1, 2)
+    assert [column for leg in legs for column in range(*leg.columns.indices(99))] == list(range(image.shape[0]))
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.001, 0.001, 4.0), (1e-9, 2.0, 4.0)])
+def test_no_pixel_is_too_small(spacing_mm):
+    assert len(find_legs(discs(120.0, 290.0), spacing_mm)) == 1
 
 
 def test_an_image_of_nothing_is_one_leg():

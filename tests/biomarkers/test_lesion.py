@@ -68,7 +68,8 @@ def test_relative_to_muscle_the_coil_cancels(nerve, bright):
     rule = LesionRule(channel="TIRM", reference_mean=1.0, reference_sd=0.2, relative_to_muscle=True)
     found = find_lesion(nerve, channel(bright) * coil, rule, muscle)
     np.testing.assert_array_equal(found.mask, bright)
-    assert not find_lesion(nerve, np.full(SHAPE, 9.0), rule, muscle).mask[:, :, 9].any(), "no muscle, no judgement"
+    healthy_or_not = nerve & (np.arange(10) < 9)
+    np.testing.assert_array_equal(found.known, healthy_or_not, "no muscle in slice 9, no judgement")
     assert find_lesion(nerve, channel(bright), rule).mask is None
 
 
@@ -76,13 +77,52 @@ def test_unknown_voxels_are_no_lesion(nerve, bright):
     values = channel(bright)
     values[:, :, 4] = np.nan
     rule = LesionRule(channel="TIRM", reference_mean=100.0, reference_sd=10.0)
-    np.testing.assert_array_equal(find_lesion(nerve, values, rule).mask, bright & (np.arange(10) != 4))
+    found = find_lesion(nerve, values, rule)
+    np.testing.assert_array_equal(found.mask, bright & (np.arange(10) != 4))
+    np.testing.assert_array_equal(found.known, nerve & (np.arange(10) != 4))
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_nerve_of_which_nothing_is_known_is_not_called_healthy(relative, nerve, bright):
+    rule = LesionRule(channel="TIRM", reference_mean=1.0, reference_sd=0.2, relative_to_muscle=relative)
+    values = channel(bright) if relative else np.full(SHAPE, np.nan)
+    found = find_lesion(nerve, values, rule, np.zeros(SHAPE, dtype=bool))
+    assert (found.mask, found.known, found.threshold) == (None, None, None)
+    assert "TIRM is known" in found.note
+    assert ("muscle" in found.note) == relative
+
+
+def test_muscle_without_signal_is_no_reference(nerve):
+    muscle = np.zeros(SHAPE, dtype=bool)
+    muscle[15:19, 4:14] = True
+    values = np.where(muscle & (np.arange(10) < 5), 0.0, 50.0)
+    rule = LesionRule(channel="TIRM", reference_mean=1.0, reference_sd=0.2, relative_to_muscle=True)
+    np.testing.assert_array_equal(find_lesion(nerve, values, rule, muscle).known, nerve & (np.arange(10) >= 5))
+
+
+def test_each_leg_has_its_own_automatic_threshold(nerve, bright):
+    """One leg twice as bright as the other: together, the whole of it would be lesion."""
+    rule = LesionRule(channel="TIRM", automatic=True)
+    values = np.concatenate([channel(bright), 4.0 * channel(bright)])
+    none = np.zeros(SHAPE, dtype=bool)
+    legs = [np.concatenate([nerve, none]), np.concatenate([none, nerve])]
+    found = [find_lesion(leg, values, rule) for leg in legs]
+    assert found[1].threshold == pytest.approx(4.0 * found[0].threshold, rel=0.01)
+    whole = np.concatenate([bright, bright])
+    assert (np.any([one.mask for one in found], axis=0) == whole).mean() > 0.999
 
 
 @pytest.mark.parametrize("value", [np.nan, 7.0])
 def test_a_channel_without_contrast_has_no_automatic_threshold(nerve, value):
     found = find_lesion(nerve, np.full(SHAPE, value), LesionRule(channel="TIRM", automatic=True))
     assert found.mask is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("key", ["k", "reference_mean", "reference_sd"])
+def test_a_rule_is_made_of_finite_numbers(key, value):
+    with pytest.raises(ValidationError, match=key):
+        LesionRule(**{"channel": "TIRM", "reference_mean": 100.0, "reference_sd": 10.0, key: value})
 
 
 def test_half_a_reference_is_refused():

@@ -124,3 +124,35 @@ def test_one_slice_has_no_direction_and_an_empty_mask_no_line():
     (line,) = centrelines(trace_branches(mask, PAPER_MM), affine)
     assert np.isnan(line.angle_deg).all()
     np.testing.assert_allclose(line.points_mm, [[0, 0, 0]], atol=1e-9)
+
+
+@pytest.mark.parametrize("where", [(2, 3, 9), (95, 60, 0), (2, 60, 20), (2, 3, 21)])
+def test_a_far_speck_bends_nothing(where):
+    """A voxel, then nine, beside the nerve or beyond its end: length and angle stay, the area is the mask's."""
+    shape = (100, 64, 24)
+    affine = grid(shape)
+    alone = tube(shape, affine, tilted(affine, 15.0, 30.0), 60.0) & (np.arange(24) < 20)
+    plain, course = profile_of(alone, affine)
+    for size in (1, 3):
+        mask = alone.copy()
+        x, y, z = where
+        mask[x : x + size, y : y + size, z] = True
+        profile, with_speck = profile_of(mask, affine)
+        assert with_speck.length_mm == course.length_mm
+        pd.testing.assert_series_equal(profile["angle_deg"], plain["angle_deg"])
+        added = np.where(profile["slice"] == z, (mask.sum() - alone.sum()) * pixel_area_mm2(affine), 0.0)
+        np.testing.assert_allclose(profile["csa_mm2"], plain["csa_mm2"] + added)
+        across = profile["csa_mm2"] * np.cos(np.radians(profile["angle_deg"]))
+        held = profile["slice"] < 20
+        np.testing.assert_allclose(profile["csa_perpendicular_mm2"][held], across[held])
+
+
+def test_two_nerves_far_apart_without_their_split_are_no_strays_of_one_another():
+    shape = (120, 40, 12)
+    affine = grid(shape)
+    upright = tilted(affine, 0.0, 0.0)
+    tibial = tube(shape, affine, tilted(affine, 8.0, 180.0), 40.0, through_mm=(-14.0, 0.0, 0.0))
+    peroneal = tube(shape, affine, upright, 16.0, through_mm=(20.0, 0.0, 0.0))
+    profile, course = profile_of(tibial | peroneal, affine, "right")
+    assert {line.branch: line.slices.size for line in course.centrelines} == {"tibial": 12, "peroneal": 12}
+    assert not profile["csa_perpendicular_mm2"].isna().any()

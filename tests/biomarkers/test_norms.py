@@ -48,6 +48,12 @@ def test_a_quantity_without_a_value_has_no_score(norms, summary):
     assert z_scores(summary, Person(), norms("lesion_burden,,,,,0.01,0.01\nmean_signal.MTR,,,,,30,2\n")) == {}
 
 
+@pytest.mark.parametrize(("coverage", "scores"), [(1.0, {"lesion_volume_mm3": 2.0}), (0.6, {}), (None, {})])
+def test_the_lesion_of_part_of_a_nerve_is_not_held_against_whole_nerves(coverage, scores, norms, summary):
+    part = summary.model_copy(update={"lesion_volume_mm3": 30.0, "lesion_coverage": coverage})
+    assert z_scores(part, Person(), norms("lesion_volume_mm3,,,,,10,10\n")) == scores
+
+
 def test_several_rows_are_an_error(norms, summary):
     table = norms("mean_csa_mm2,medial,,,,40,5\nmean_csa_mm2,,F,,,44,4\n")
     with pytest.raises(ConfigurationError, match="2 rows for mean_csa_mm2"):

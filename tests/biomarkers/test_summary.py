@@ -68,6 +68,34 @@ def test_lesion_and_signal_are_weighted_by_area(mask):
     assert summary.mean_signal["TIRM"] == pytest.approx(channel[mask].mean())
 
 
+def test_a_lesion_is_counted_where_it_could_be_judged(mask):
+    """Half of slice 1 and slice 3 are known; of slice 3 a quarter is abnormal."""
+    known = mask & (np.arange(8) == 3)
+    known[10:14, :, 1] = mask[10:14, :, 1]
+    lesion = known & (np.arange(8) == 3)
+    lesion[:, 9:] = False
+    summary = measured(mask, side="left", lesion=lesion, lesion_known=known)
+    assert summary.lesion_burden == pytest.approx(20 / (80 + 24))
+    assert summary.lesion_volume_mm3 == pytest.approx(20 * np.linalg.det(AFFINE))
+    assert summary.lesion_coverage == pytest.approx((80 + 24) / mask.sum())
+    assert summary.notes == ("left: a lesion could be judged in 46 % of the nerve",)
+
+
+def test_a_nerve_of_which_nothing_is_known_has_no_burden(mask):
+    nothing = np.zeros_like(mask)
+    summary = measured(mask, lesion=nothing, lesion_known=nothing)
+    assert (summary.lesion_burden, summary.lesion_volume_mm3) == (None, None)
+    assert summary.lesion_coverage == 0.0
+    assert "in 0 %" in summary.notes[0]
+
+
+def test_a_nerve_that_is_known_everywhere_needs_no_note(mask):
+    summary = measured(mask, lesion=mask, lesion_known=np.ones_like(mask))
+    assert (summary.lesion_burden, summary.lesion_coverage, summary.notes) == (1.0, 1.0, ())
+    assert measured(mask, lesion=mask) == summary
+    assert measured(mask).lesion_coverage is None
+
+
 def test_nothing_is_made_up_for_an_empty_mask():
     summary = measured(np.zeros((10, 10, 4), dtype=bool), channels={"T2": np.ones((10, 10, 4))}, side="left")
     assert summary.side == "left"

@@ -13,7 +13,7 @@ from nifti_files import nerve, straight, voxels
 
 from nerveseg.data.inputs import check_is_scan, find_inputs
 from nerveseg.data.volumes import read_image, write_volume
-from nerveseg.errors import VolumeError
+from nerveseg.errors import GeometryError, VolumeError
 
 
 @pytest.fixture
@@ -155,6 +155,33 @@ def test_a_mask_is_no_scan(labels, tmp_path):
         check_is_scan(read_image(path), path)
 
 
+def test_a_map_of_many_labels_is_no_scan(tmp_path):
+    """Twelve slabs, as muscles lie; a noisy picture of twelve grey levels is an image."""
+    labels = np.zeros((60, 40, 5), dtype=np.float32)
+    labels[6:54, 5:35] = (np.arange(6, 54) // 4)[:, None, None]
+    grey = np.random.default_rng(0).integers(0, 12, labels.shape).astype(np.float32)
+    write_volume(tmp_path / "labels.nii", labels, straight())
+    write_volume(tmp_path / "grey.nii", np.where(labels > 0, grey, 0), straight())
+    with pytest.raises(VolumeError, match=r"not a mask; found: only the values 0, 1, 2, 3 to 13; path: .*labels\.nii"):
+        check_is_scan(read_image(tmp_path / "labels.nii"), tmp_path / "labels.nii")
+    check_is_scan(read_image(tmp_path / "grey.nii"), tmp_path / "grey.nii")
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.019, 0.5, 4.4), (0.5, 20.1, 4.4), (0.5, 0.5, 0.04), (0.5, 0.5, 101.0),
+                                        (0.00052, 0.00052, 0.0044), (520.0, 520.0, 4400.0)])  # fmt: skip
+def test_voxels_of_another_unit_are_no_scan(spacing_mm, tmp_path):
+    path = tmp_path / "x.nii"
+    write_volume(path, voxels(), straight(spacing_mm))
+    with pytest.raises(GeometryError, match=r"pixels measure 0\.02 to 20 mm.*in which unit"):
+        check_is_scan(read_image(path), path)
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.03, 0.03, 0.06), (19.0, 19.0, 99.0)])
+def test_voxels_that_are_unusual_are_still_a_scan(spacing_mm, tmp_path):
+    write_volume(tmp_path / "x.nii", voxels(), straight(spacing_mm))
+    check_is_scan(read_image(tmp_path / "x.nii"), tmp_path / "x.nii")
+
+
 def test_an_image_is_a_scan_even_with_few_values_or_much_background(tmp_path):
     for name, array in (
         ("dark", np.where(nerve((50, 50, 6)), np.random.default_rng(0).normal(size=(50, 50, 6)), 0)),
@@ -168,6 +195,16 @@ def test_an_image_is_a_scan_even_with_few_values_or_much_background(tmp_path):
 def test_real_scans_are_scans_and_the_real_mask_is_none(shared_data):
     folder = shared_data("dicom_t2_axial")
     check_is_scan(read_image(folder), folder)
-    path = shared_data("sciatic_reference") / "EXAMPLE_GROUND_TRUTH.mha"
-    with pytest.raises(VolumeError, match="not a mask"):
-        check_is_scan(read_image(path), path)
+    masks = [shared_data("sciatic_reference") / "EXAMPLE_GROUND_TRUTH.mha"]
+    masks += sorted((shared_data("thigh_dixon") / "muscles").glob("*.nii.gz"))
+    for path in masks:
+        with pytest.raises(VolumeError, match="not a mask"):
+            check_is_scan(read_image(path), path)
+
+
+@pytest.mark.parametrize("levels", [32, 16])
+def test_a_real_scan_of_few_grey_levels_is_still_a_scan(levels, shared_data, tmp_path):
+    array = read_image(shared_data("thigh_dixon") / "Thigh_001_0001.nii.gz").array
+    few = np.floor(np.clip(array / np.percentile(array, 99.5), 0, 1) * (levels - 1)).astype(np.float32)
+    write_volume(tmp_path / "x.nii", few, straight())
+    check_is_scan(read_image(tmp_path / "x.nii"), tmp_path / "x.nii")

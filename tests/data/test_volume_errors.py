@@ -6,11 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from nifti_files import SHAPE, SPACING_MM, image_in, nerve, oblique, save, straight, voxels
+from nifti_files import CODES, SHAPE, SPACING_MM, image_in, nerve, oblique, save, straight, voxels
 
 from nerveseg.data.volumes import (
     Grid,
     check_same_grid,
+    has_orientation,
     read_image,
     read_image_grid,
     read_mask,
@@ -110,6 +111,28 @@ def test_voxels_that_are_not_finite_are_counted(value, tmp_path):
         read_mask(path)
 
 
+def test_a_map_may_be_unknown_in_places_but_not_infinite_nor_everywhere(tmp_path):
+    array = voxels()
+    array[0] = np.nan
+    path = save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii")
+    np.testing.assert_array_equal(read_image(path, allow_nan=True).array, array)
+    for value, said in ((np.inf, "1 voxels that are infinite"), (-np.inf, "1 voxels that are infinite")):
+        array[1, 1, 1] = value
+        with pytest.raises(VolumeError, match=f"finite values only, or NaN.*{said}"):
+            read_image(save(nib.Nifti1Image(array, straight()), path), allow_nan=True)
+    for value, said in ((np.nan, "NaN in all voxels"), (7.0, "the one value 7 in all voxels")):
+        array[1:] = value
+        with pytest.raises(VolumeError, match=f"contrast; found: {said}"):
+            read_image(save(nib.Nifti1Image(array, straight()), path), allow_nan=True)
+
+
+def test_a_number_too_large_for_an_image_is_infinite(tmp_path):
+    array = voxels().astype(np.float64)
+    array[1, 1, 1] = 1e300
+    with pytest.raises(VolumeError, match="1 voxels"):
+        read_image(save(nib.Nifti1Image(array, straight()), tmp_path / "x.nii"))
+
+
 def test_an_image_of_one_value_is_refused_and_an_empty_mask_is_not(tmp_path):
     path = save(nib.Nifti1Image(np.zeros(SHAPE, dtype=np.uint8), straight()), tmp_path / "x.nii")
     with pytest.raises(VolumeError, match="contrast"):
@@ -205,16 +228,68 @@ def test_masks_on_other_grids_are_refused(tmp_path):
     like = read_image(save(image_in("RAS", oblique()), tmp_path / "image.nii")).grid
     moved = oblique()
     moved[0, 3] += 0.2
-    flipped = image_in("LAS", oblique(), nerve().astype(np.uint8))
+    mirrored = oblique() @ np.diag([-1.0, 1.0, 1.0, 1.0])
+    relabelled = nib.Nifti1Image(image_in("ASR", oblique(), nerve().astype(np.uint8)).dataobj, oblique())
     for image, named in (
         (nib.Nifti1Image(np.zeros((5, 6, 8), dtype=np.uint8), oblique()), r"\(5, 6, 8\).*\(5, 6, 7\)"),
         (nib.Nifti1Image(nerve().astype(np.uint8), moved), r"0\.20 mm apart"),
         (nib.Nifti1Image(nerve().astype(np.uint8), straight()), "mm apart"),
-        (flipped, "mm apart"),
+        (nib.Nifti1Image(nerve().astype(np.uint8), mirrored), "mm apart"),
+        (relabelled, r"shape \(6, 7, 5\), image \(5, 6, 7\)"),
     ):
         path = save(image, tmp_path / "mask.nii")
         with pytest.raises(GeometryError, match=named + r".*subject: V01; path: .*mask\.nii"):
             read_mask(path, like=like, subject="V01")
+
+
+@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+def test_a_mask_of_the_same_place_in_another_axis_order_is_read(codes, suffix, tmp_path):
+    like = read_image(save(image_in("LPS", oblique()), tmp_path / "image.nii")).grid
+    turned = image_in(codes, oblique(), nerve().astype(np.uint8))
+    path = tmp_path / f"mask{suffix}"
+    write_mask(path, nerve(), Grid(turned.shape, np.asarray(turned.affine, dtype=np.float64), turned.header))
+    grid = read_image_grid(path)
+    assert grid.lies_on(like)
+    assert like.lies_on(grid)
+    np.testing.assert_array_equal(read_mask(path, like=like), nerve())
+
+
+@pytest.mark.parametrize(("moved_mm", "lies"), [(0.0, True), (0.09, True), (0.11, False)])
+def test_grids_are_one_within_a_tenth_of_a_millimetre(moved_mm, lies):
+    moved = oblique()
+    moved[1, 3] += moved_mm
+    assert Grid(SHAPE, oblique(), None).lies_on(Grid(SHAPE, moved, None)) == lies
+    assert not Grid(SHAPE, oblique(), None).lies_on(Grid((5, 6, 8), oblique(), None))
+
+
+@pytest.mark.parametrize(("qform", "sform", "known"), [(0, 0, False), (1, 0, True), (0, 2, True), (1, 1, True)])
+def test_a_header_says_how_the_volume_lies_or_not(qform, sform, known, tmp_path):
+    image = nib.Nifti1Image(voxels(), straight())
+    image.set_qform(straight(), qform)
+    image.set_sform(straight(), sform)
+    assert has_orientation(read_image(save(image, tmp_path / "x.nii")).grid) == known
+    write_mask(tmp_path / "x.mha", nerve(), Grid(SHAPE, straight(), None))
+    assert has_orientation(read_image(tmp_path / "x.mha").grid)
+
+
+@pytest.mark.parametrize("shape", [(*SHAPE, 1), (*SHAPE, 1, 1)])
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_one_time_point_is_a_volume_whose_mask_has_three_dimensions(shape, name, tmp_path):
+    stored = image_in("LPS", oblique())
+    image = nib.Nifti1Image(np.asarray(stored.dataobj).reshape(shape), stored.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    volume = read_image(save(image, tmp_path / name))
+    np.testing.assert_array_equal(volume.array, nib.as_closest_canonical(stored).get_fdata())
+    grid = read_image_grid(tmp_path / name)
+    assert (grid.shape, grid.header.get_data_shape()) == (SHAPE, SHAPE)
+    write_mask(tmp_path / "mask.nii.gz", nerve(), volume.grid)
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert mask.shape == SHAPE
+    np.testing.assert_allclose(mask.affine, stored.affine, atol=1e-6)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", like=grid), nerve())
+    save(nib.Nifti1Image(nerve().reshape(shape).astype(np.uint8), oblique()), tmp_path / "drawn.nii")
+    np.testing.assert_array_equal(read_mask(tmp_path / "drawn.nii", like=grid), nerve())
 
 
 def test_a_grid_read_from_the_header_is_the_grid_of_the_volume(tmp_path):

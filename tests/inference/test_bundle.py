@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 import re
 import shutil
 
@@ -206,6 +207,14 @@ def test_weights_of_another_network_are_named(change, said, folder):
             lambda values: values["preprocessing"].update(size=[0, 4]),
             r"found: preprocessing\.size\.0: .*greater than 0",
         ),
+        (lambda values: values.update(spacing_mm=[0.5, 0.0, 4.4]), r"spacing_mm\.1: Input should be greater than 0"),
+        (lambda values: values.update(spacing_mm=[0.5, 0.5, -4.4]), r"spacing_mm\.2: Input should be greater than 0"),
+        (lambda values: values.update(spacing_mm=[math.nan, 0.5, 4.4]), r"spacing_mm\.0: Input should be .*finite"),
+        (lambda values: values.update(spacing_mm=[0.5, math.inf, 4.4]), r"spacing_mm\.1: Input should be .*finite"),
+        (
+            lambda values: values.update(lesion_reference={"channel": "FS", "mean": math.nan, "sd": 1}),
+            r"lesion_reference\.mean: Input should be .*finite",
+        ),
         (lambda values: values["architecture"]["arguments"].update(width=3), "arguments are known.*width"),
         (
             lambda values: values["architecture"]["arguments"].update(transitions=5),
@@ -272,6 +281,30 @@ def test_intensities_and_a_lesion_reference_are_kept_and_may_be_absent(tmp_path)
     edit(tmp_path / "model", lambda values: [values.pop(key) for key in ("intensity", "lesion_reference")])
     older = load_bundle(tmp_path / "model").description
     assert (older.intensity, older.lesion_reference) == ({}, None)
+
+
+def test_an_edited_description_is_another_model_and_scores_are_none(folder):
+    before = load_bundle(folder).description.sha256()
+    assert re.fullmatch("[0-9a-f]{64}", before)
+    add_scores(folder, [TestScore(cohort="patient", n=11, dice=0.7)])
+    assert load_bundle(folder).description.sha256() == before
+    path = folder / "model.json"
+    turned = dict(reversed(json.loads(path.read_text(encoding="utf-8")).items()))
+    path.write_text(json.dumps(turned), encoding="utf-8")
+    assert load_bundle(folder).description.sha256() == before
+    changes = (
+        lambda values: values.update(spacing_mm=[0.5, 0.5, 4.4]),
+        lambda values: values.update(channels=["T1"]),
+        lambda values: values["training"].update(study="another"),
+        lambda values: values.update(foreground=[1]),
+    )
+    hashes = {before}
+    for change in changes:
+        edit(folder, change)
+        hashes.add(load_bundle(folder).description.sha256())
+    assert len(hashes) == 1 + len(changes)
+    weights = load_bundle(folder).description.model_copy(update={"weights_sha256": "0" * 64})
+    assert weights.sha256() not in hashes
 
 
 @pytest.mark.parametrize("transitions", [0, 1, 3])

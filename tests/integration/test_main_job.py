@@ -27,7 +27,14 @@ class Sweep:
 
     def __init__(self, command, folder, overrides, study):
         self.command, self.study = command, study
-        self.arguments = ["fold=0..3", "name=t", f"output_root={folder}", f"study.root={study}", *overrides, "report=true"]
+        self.arguments = [
+            "fold=0..3",
+            "name=t",
+            f"output_root={folder}",
+            f"study.root={study}",
+            *overrides,
+            "report=true",
+        ]
         self.output = command("train", *self.arguments).stdout
         (self.folder,) = {path.parent for path in (folder / "t").rglob("fold-0")}
         self.evaluation = self.folder / "evaluation"

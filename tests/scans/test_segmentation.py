@@ -194,3 +194,20 @@ def test_norms_give_z_scores_and_are_never_invented(image_of, sweep, tmp_path):
 def test_the_records_go_through_json(image_of, sweep):
     found = nerveseg.segment_scan(image_of("V01"), sweep)
     assert json.loads(found.nerves[0].model_dump_json())["volume_mm3"] == found.nerves[0].volume_mm3
+
+
+def test_where_a_channel_is_unknown_nothing_is_called_healthy(image_of, sweep, tmp_path):
+    image = nib.load(image_of("P01"))
+    half = np.asarray(image.dataobj).astype(np.float32)
+    half[..., 3:] = np.nan
+    nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "half.nii.gz")
+    rule = {"channel": "FS", "reference_mean": 150.0, "reference_sd": 10.0}
+    found = nerveseg.segment_scan(
+        image_of("P01"), sweep, images={"FS": tmp_path / "half.nii.gz"}, options=SegmentOptions(lesion=rule)
+    )
+    total = found.profile[found.profile["branch"] == "total"].set_index("slice")
+    assert total.loc[[3, 4, 5], "lesion_fraction"].isna().all()
+    known = found.ras_mask[..., :3]
+    expected = (known & (np.asarray(image.dataobj)[..., :3] > 180.0)).sum() / known.sum()
+    assert found.nerves[0].lesion_burden == pytest.approx(expected)
+    assert found.nerves[0].lesion_coverage == pytest.approx(known.sum() / found.ras_mask.sum())
