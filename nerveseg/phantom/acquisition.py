@@ -24,6 +24,9 @@ MUSCLE_UNITS = 100.0
 GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}
 """Median strength of the ghosts relative to the picture (assumed)."""
 
+MOVED_SHARE = (0.2, 0.5)
+"""Share of a slice's echoes that show the leg where it had moved to (assumed)."""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -40,6 +43,8 @@ class Acquisition:
         ghost: Strength of the motion ghosts relative to the picture.
         ghost_mm: Their distance.
         ghost_phase: Phase of the movement.
+        moved_mm: How far the leg moved along the phase-encoding direction during each slice; empty is not at all.
+        moved_share: Share of each slice's echoes that were taken after that.
     """
 
     knee_coil: bool
@@ -52,6 +57,8 @@ class Acquisition:
     ghost: float
     ghost_mm: float
     ghost_phase: float
+    moved_mm: tuple[float, ...] = ()
+    moved_share: tuple[float, ...] = ()
 
     def sensitivity(self, grid: ScanGrid, number: int) -> Plane:
         """Sensitivity over one slice, 1 near the nerve in the middle of the coil."""
@@ -74,6 +81,7 @@ def draw_acquisition(spec: CohortSpec, participant: Participant) -> Acquisition:
     """Draw one scan's coil, noise and motion."""
     rng = subject_generator(spec, participant.id, "acquisition")
     half_mm = spec.slices * spec.spacing_mm[2] / 2
+    moved_mm, moved_share = _draw_movement(spec, participant)
     return Acquisition(
         knee_coil=participant.location == "distal",
         coil=spec.coil * float(np.exp(rng.normal(0.0, 0.25))),
@@ -85,7 +93,19 @@ def draw_acquisition(spec: CohortSpec, participant: Participant) -> Acquisition:
         ghost=spec.motion * GHOST_SHARE[participant.cohort] * float(np.exp(rng.normal(0.0, 0.5))),
         ghost_mm=float(rng.uniform(20.0, 60.0)),
         ghost_phase=float(rng.uniform(0, 2 * np.pi)),
+        moved_mm=moved_mm,
+        moved_share=moved_share,
     )
+
+
+def _draw_movement(spec: CohortSpec, participant: Participant) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Displacement of every slice of a patient: some people move more, and by a different way in every slice."""
+    if participant.cohort != "patient" or spec.patient_movement_mm == 0:
+        return (), ()
+    rng = subject_generator(spec, participant.id, "movement")
+    restless_mm = spec.patient_movement_mm * float(np.exp(rng.normal(0.0, 0.4)))
+    moved_mm = restless_mm * rng.standard_normal(spec.slices)
+    return tuple(moved_mm.tolist()), tuple(rng.uniform(*MOVED_SHARE, spec.slices).tolist())
 
 
 def acquire(
@@ -101,6 +121,9 @@ def acquire(
     """
     for number in range(picture.shape[2]):
         seen = ndimage.gaussian_filter(picture[:, :, number], 0.35)
+        if scan.moved_mm:
+            after = ndimage.shift(seen, (0.0, scan.moved_mm[number] / grid.spacing_mm[1]), order=1, mode="nearest")
+            seen += np.float32(scan.moved_share[number]) * (after - seen)
         seen *= scan.sensitivity(grid, number)
         real = _with_ghosts(seen, scan, grid.spacing_mm[1], number) if scan.ghost else seen
         real = real + scan.noise * rng.standard_normal(seen.shape, dtype=np.float32)

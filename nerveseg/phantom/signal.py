@@ -10,10 +10,14 @@ from jaxtyping import Float32
 
 from nerveseg.phantom.anatomy import Section
 from nerveseg.phantom.fields import Axis, Plane
+from nerveseg.phantom.perineural import Perineural
 from nerveseg.phantom.tissues import Appearance, MrSequence
 
 VESSEL_FAT_MM = 0.5
 """Fat around vessels (assumed)."""
+
+PERIOSTEUM_MM = 1.0
+"""Scar around the nerve stops so far from bone (assumed)."""
 
 Pictures: TypeAlias = Float32[np.ndarray[Any, Any], "sequence x y"]
 
@@ -27,6 +31,7 @@ def render(
     level_mm: float,
     voxel_mm: float,
     sequences: Sequence[MrSequence],
+    perineural: Perineural | None = None,
 ) -> Pictures:
     """Noise-free signal of one plane, painted from the skin inwards.
 
@@ -39,6 +44,7 @@ def render(
         level_mm: Height above the popliteal crease.
         voxel_mm: In-plane voxel size: how wide a border between two tissues is blurred.
         sequences: One picture each.
+        perineural: Scar and oedema around the nerve.
     """
     lobules = look.lobules.plane(*axes_mm, level_mm)
     coarse = 1.0 + 0.05 * lobules - 0.22 * _ridges(lobules, 0.05)
@@ -64,7 +70,16 @@ def render(
     paint(section.near_veins, [look.near_vein * s.vein for s in sequences])
     paint(section.nodes, [look.near_vein * s.vein for s in sequences])
     paint_nerve(section.nerve[nerve] - np.float32(0.25), [s.fascia for s in sequences])
-    paint_nerve(section.nerve[nerve], [_nerve_signal(look, pattern, nerve_gain, s) for s in sequences])
+    signals = [_nerve_signal(look, pattern, nerve_gain, s) for s in sequences]
+    paint_nerve(section.nerve[nerve], signals)
+    if perineural is not None:
+        axes_near = axes_mm[0][nerve[0]], axes_mm[1][nerve[1]]
+        cover = perineural.cover(section.nerve[nerve], *axes_near, level_mm, voxel_mm)
+        kept_mm = np.minimum(vessels, section.bone - np.float32(PERIOSTEUM_MM))[nerve]
+        cover *= np.clip(0.5 + kept_mm / np.float32(voxel_mm), 0.0, 1.0)
+        uneven = perineural.unevenness(*axes_near, level_mm)
+        for picture, signal in zip(pictures[:, *nerve], signals, strict=True):
+            picture += cover * (uneven * signal - picture)
     return pictures
 
 

@@ -14,6 +14,7 @@ LOCATIONS: tuple[Location, ...] = ("distal", "medial", "proximal")
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=8)]
 
 MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
@@ -41,7 +42,10 @@ class CohortSpec(BaseModel):
         coil: Strength of the profile of the knee coil (distal stacks) and of the surface coil (others); 0 is none.
         motion: Scale of the motion ghosts; 1 is 5 % of the signal in patients, 1.5 % in volunteers.
         distortion_mm: Displacement at the edge of the field of view in patients, a third of it in volunteers.
+        patient_movement_mm: Median standard deviation, over slices, of how far a patient's leg moves during a slice.
         nerve_muscle_contrast: Scale of the difference between nerve fascicles and muscle.
+        patient_conspicuity: Share of the nerve's contrast with its surroundings that scar and oedema leave in the
+            median patient, at the popliteal crease and 400 mm above it; 1 is none lost, as in volunteers.
         nerve_vein_contrast: Excess of the veins beside the nerve over its fascicles, relative to these.
         fat_suppressed_mm: In-plane spacing of the fat-suppressed channel; without it there is none.
         repeats: Subjects who are scanned twice: half of them volunteers, half patients.
@@ -68,7 +72,9 @@ class CohortSpec(BaseModel):
     coil: float = Field(default=0.0, ge=0)
     motion: float = Field(default=0.0, ge=0)
     distortion_mm: float = Field(default=0.0, ge=0, le=5)
+    patient_movement_mm: float = Field(default=0.0, ge=0)
     nerve_muscle_contrast: float = Field(default=1.0, gt=0)
+    patient_conspicuity: tuple[Share, Share] = (1.0, 1.0)
     nerve_vein_contrast: float = Field(default=0.25, ge=0)
     fat_suppressed_mm: Positive | None = None
     repeats: Count = 0

@@ -12,6 +12,7 @@ from nerveseg.phantom.atlas import MUSCLES
 from nerveseg.phantom.fat_suppressed import FatSuppressed, fat_suppressed
 from nerveseg.phantom.grid import ScanGrid
 from nerveseg.phantom.outline import outline_of, vein_mask
+from nerveseg.phantom.perineural import Perineural, draw_perineural
 from nerveseg.phantom.population import Person, draw_affine, draw_grid, draw_person
 from nerveseg.phantom.raters import RATERS, draw_difficulty, rate
 from nerveseg.phantom.signal import render
@@ -111,14 +112,15 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
 def _images(
     spec: CohortSpec, participant: Participant, person: Person, grid: ScanGrid, scan: Acquisition, affine: Affine
 ) -> Images:
-    pictures, vastus = _pictures(person, grid, second=spec.fat_suppressed_mm is not None)
+    perineural = draw_perineural(spec, participant)
+    pictures, vastus = _pictures(person, grid, perineural, second=spec.fat_suppressed_mm is not None)
     rng = subject_generator(spec, participant.id, "noise")
     t2 = np.round(acquire(pictures[0], scan, grid, rng)).clip(0, 32767).astype(np.float32)
     second = fat_suppressed(spec, participant, pictures[1], scan, grid, affine) if len(pictures) > 1 else None
     return Images(t2, second, vastus)
 
 
-def _pictures(person: Person, grid: ScanGrid, second: bool) -> tuple[Channels, Mask]:
+def _pictures(person: Person, grid: ScanGrid, perineural: Perineural | None, second: bool) -> tuple[Channels, Mask]:
     """Noise-free pictures, averaged through each slice's thickness, and the vastus muscles in its last plane."""
     sequences = [T2, TIRM] if second else [T2]
     thigh, voxel_mm = person.thigh, grid.spacing_mm[0]
@@ -129,7 +131,9 @@ def _pictures(person: Person, grid: ScanGrid, second: bool) -> tuple[Channels, M
         for level_mm in planes_mm.tolist():
             section = cut(thigh, *axes_mm, level_mm)
             gain = thigh.nerve.signal_gain_at(level_mm)
-            total += render(section, person.look, gain, thigh.fat_bed_mm, axes_mm, level_mm, voxel_mm, sequences)
+            total += render(
+                section, person.look, gain, thigh.fat_bed_mm, axes_mm, level_mm, voxel_mm, sequences, perineural
+            )
         pictures[..., number] = total / np.float32(len(planes_mm))
         vastus[:, :, number] = np.isin(section.muscle_index, VASTUS) & (section.muscle < -1.0) & (section.bone > 0)
     return pictures, vastus

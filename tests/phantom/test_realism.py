@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from nerveseg.phantom.cohort import participants, simulate_subject
+
 DATA = Path(os.environ.get("NERVESEG_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -62,3 +64,11 @@ def test_muscle_and_fat_are_the_two_peaks(demo_subjects):
 def test_borders_are_shared_between_tissues(demo_subjects):
     between = [((s.image > 180) & (s.image < 420)).mean() / (s.image > 60).mean() for s in demo_subjects]
     assert 0.03 < np.mean(between) < 0.4
+
+
+def test_a_hard_patient_has_the_grey_levels_of_an_easy_one(demo, demo_subjects):
+    harder = demo.model_copy(update={"patient_conspicuity": (0.05, 0.5), "patient_movement_mm": 2.0})
+    easy = next(subject for subject in demo_subjects if subject.participant.id == "P04")
+    hard = simulate_subject(harder, next(row for row in participants(harder) if row.id == "P04"))
+    assert entropy_bits(hard.image) == pytest.approx(entropy_bits(easy.image), abs=0.25)
+    assert np.abs(shares(hard.image) - shares(easy.image)).sum() < 0.2

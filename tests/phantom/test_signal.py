@@ -87,3 +87,21 @@ def test_motion_ghosts_are_shifted_copies_of_the_strength_asked_for(tiny):
     assert ghosts[50, 20] == pytest.approx(0.1, abs=1e-3)
     assert ghosts[20, 50] == pytest.approx(0.0, abs=1e-3)
     assert ghosts[50, 95] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_slice_during_which_a_patient_moves_shows_the_leg_twice(tiny):
+    picture = uniform(0.0, 2)
+    picture[40:60, 40:44] = 1.0
+    moved = acquired(tiny, picture.copy(), moved_mm=(40.0, 0.0), moved_share=(0.3, 0.3))
+    assert moved[50, 41, 0] == pytest.approx(0.7, abs=0.02)
+    assert moved[50, 61, 0] == pytest.approx(0.3, abs=0.02)
+    assert moved[..., 0].sum() == pytest.approx(moved[..., 1].sum(), rel=1e-3)
+    assert moved[50, 61, 1] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_patients_move_as_far_as_asked_and_volunteers_lie_still(tiny):
+    spec = tiny.model_copy(update={"patients": {"distal": 300}, "slices": 20, "patient_movement_mm": 1.5})
+    scans = {row.id: draw_acquisition(spec, row) for row in participants(spec)}
+    assert all(one.moved_mm == () for name, one in scans.items() if name.startswith("V"))
+    spread_mm = [np.std(one.moved_mm) for name, one in scans.items() if name.startswith("P")]
+    assert np.median(spread_mm) == pytest.approx(1.5, rel=0.1)
