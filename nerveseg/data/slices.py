@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,39 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.faults import copied_images
+from nerveseg.data.fingerprints import sha256_of
 from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.stored_subjects import StoredSubject, consensus_file, image_file, label_file, store_subjects
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes import Geometry, read_mask, write_mask
+from nerveseg.data.volumes import Geometry, read_mask
 from nerveseg.errors import RunError, StudyError
-from nerveseg.runs import file_sha256
-from nerveseg.types import Mask, SpacingMm
+from nerveseg.types import Mask
 
 FORMAT_VERSION: Literal[1] = 1
 Progress = Callable[[int, int], None]
-
-
-class StoredSubject(BaseModel):
-    """What the store knows of one subject.
-
-    Attributes:
-        id: The participant without `sub-`.
-        sha256: Hash of every input file, by channel and by `rater-<name>`.
-        slices: Number of slices.
-        spacing_mm: Voxel spacing in RAS order.
-        nerve_voxels: Size of the consensus in the whole volume.
-        nerve_voxels_cropped_away: How many of these lie outside the crop, where no network can find them.
-        pixels: Slices x crop, for the share of nerve among all training pixels.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    sha256: dict[str, str]
-    slices: int
-    spacing_mm: tuple[float, float, float]
-    nerve_voxels: int
-    nerve_voxels_cropped_away: int
-    pixels: int
 
 
 class StoreIndex(BaseModel):
@@ -100,19 +77,23 @@ class SliceStore:
 
     def subject(self, subject_id: str) -> StoredSubject:
         """What is known of a subject of the store."""
-        return next(subject for subject in self.index.subjects if subject.id == subject_id)
+        return self._by_id[subject_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, StoredSubject]:
+        return {subject.id: subject for subject in self.index.subjects}
 
     def images(self, subject_id: str) -> NDArray[Any]:
         """Memory-mapped preprocessed slices, float32 (slice, channel, x, y)."""
-        return _memory_map(self.folder / f"sub-{subject_id}_image.npy")
+        return _memory_map(image_file(self.folder, subject_id))
 
     def labels(self, subject_id: str) -> NDArray[Any]:
         """Memory-mapped consensus slices, uint8 (slice, x, y)."""
-        return _memory_map(self.folder / f"sub-{subject_id}_label.npy")
+        return _memory_map(label_file(self.folder, subject_id))
 
     def consensus(self, subject_id: str) -> Mask:
         """The consensus over the whole volume, in RAS order."""
-        return read_mask(_consensus_path(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
+        return read_mask(consensus_file(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
 
     def foreground_share(self, subject_ids: list[str]) -> float:
         """Share of nerve among all pixels of these subjects' slices.
@@ -133,7 +114,7 @@ class SliceStore:
 
 
 def prepare_slices(
-    study: Study, preprocessing: Preprocessing, root: Path, progress: Progress | None = None
+    study: Study, preprocessing: Preprocessing, root: Path, progress: Progress | None = None, workers: int = 1
 ) -> SliceStore:
     """The store of a study, made where it does not exist yet.
 
@@ -142,19 +123,20 @@ def prepare_slices(
         preprocessing: What is done to the images.
         root: Folder that holds all stores.
         progress: Called with (subjects done, subjects in all) while a store is built.
+        workers: Processes at most (see `store_subjects`), and files that are hashed at once.
 
     Raises:
         VolumeError: A file of the study cannot be read.
         GeometryError: A mask or channel does not lie on its image's grid.
     """
-    hashes = {subject.id: _hash_files(subject) for subject in study.subjects}
+    hashes = _hash_files(study, root, workers)
     channel = next(iter(study.description.images))
     copies = copied_images(study.subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
     if copies:
         raise copies[0]
     folder = root / _key(study.description, preprocessing, hashes)
     if not folder.is_dir():
-        _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None))
+        _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None), workers)
     return open_slices(folder)
 
 
@@ -182,23 +164,36 @@ def _key(description: StudyDescription, preprocessing: Preprocessing, hashes: di
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 
-def _hash_files(subject: Subject) -> dict[str, str]:
-    files = dict(subject.images) | {f"rater-{rater}": path for rater, path in subject.raters.items()}
-    return {name: file_sha256(path) for name, path in files.items()}
+def _hash_files(study: Study, root: Path, workers: int) -> dict[str, dict[str, str]]:
+    """Hash of every file of every subject, remembered in a file beside the stores."""
+    files = {subject.id: _files(subject) for subject in study.subjects}
+    paths = [path for named in files.values() for path in named.values()]
+    place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
+    hashes = iter(sha256_of(paths, root / f"hashes-{place[:16]}.json", workers))
+    return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}
+
+
+def _files(subject: Subject) -> dict[str, Path]:
+    return dict(subject.images) | {f"rater-{rater}": path for rater, path in subject.raters.items()}
 
 
 def _build(
-    study: Study, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]], folder: Path, progress: Progress
+    study: Study,
+    preprocessing: Preprocessing,
+    hashes: dict[str, dict[str, str]],
+    folder: Path,
+    progress: Progress,
+    workers: int,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     aside.chmod(0o755)
     try:
-        stored = []
-        for done, subject in enumerate(study.subjects):
-            progress(done, len(study.subjects))
-            stored.append(_store_subject(study, subject, preprocessing, hashes[subject.id], aside))
-        progress(len(study.subjects), len(study.subjects))
+        stored: list[StoredSubject] = []
+        progress(0, len(study.subjects))
+        for subject in store_subjects(study, preprocessing, hashes, aside, workers):
+            stored.append(subject)
+            progress(len(stored), len(study.subjects))
         index = StoreIndex(
             study=study.description.name,
             channels=list(study.description.images),
@@ -218,38 +213,6 @@ def _rename_unless_another_was_faster(aside: Path, folder: Path) -> None:
     except OSError:
         if not (folder / "index.json").is_file():
             raise
-
-
-def _store_subject(
-    study: Study, subject: Subject, preprocessing: Preprocessing, sha256: dict[str, str], folder: Path
-) -> StoredSubject:
-    channels, grid = study.read_channels(subject)
-    consensus = study.read_masks(subject, grid).consensus
-    images, crop = preprocessing.apply(channels)
-    labels = crop.apply(consensus)
-    np.save(folder / f"sub-{subject.id}_image.npy", np.ascontiguousarray(images.transpose(3, 0, 1, 2)))
-    np.save(folder / f"sub-{subject.id}_label.npy", np.ascontiguousarray(labels.transpose(2, 0, 1).astype(np.uint8)))
-    write_mask(_consensus_path(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
-    nerve = int(consensus.sum())
-    return StoredSubject(
-        id=subject.id,
-        sha256=sha256,
-        slices=labels.shape[2],
-        spacing_mm=_rounded(grid.ras_spacing_mm),
-        nerve_voxels=nerve,
-        nerve_voxels_cropped_away=nerve - int(labels.sum()),
-        pixels=labels.size,
-    )
-
-
-def _consensus_path(folder: Path, subject_id: str) -> Path:
-    return folder / f"sub-{subject_id}_label-nerve_desc-consensus_mask.nii.gz"
-
-
-def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
-    """Spacing to a nanometre: oblique affines give 1.0000000149."""
-    x, y, z = (round(value, 6) for value in spacing_mm)
-    return x, y, z
 
 
 @lru_cache(maxsize=128)

@@ -48,7 +48,8 @@ def run_command(
         arguments = rewrite(verb, typed)
         jobs = _Jobs(job)
         if asks_only(arguments):
-            _run_hydra(verb, jobs, arguments)
+            with _listing_without_copies():
+                _run_hydra(verb, jobs, arguments)
         elif around:
             _check_first_job(verb, arguments)
             around(arguments, lambda: _run_hydra(verb, jobs, arguments))
@@ -114,8 +115,7 @@ def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
     try:
-        with _listing_without_copies():
-            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise configuration_error(error) from error
     finally:
@@ -128,23 +128,17 @@ def _listing_without_copies() -> Iterator[None]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.object_type import ObjectType
 
-    def listed(
-        loader: ConfigLoaderImpl,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
-        if config_name or overrides:
-            return list(copying(loader, group_name, results_filter, config_name, overrides))
-        return list(loader.repository.get_group_options(group_name, results_filter))
+    def listed(loader: Any, group_name: str, results_filter: Any = ObjectType.CONFIG, **composed: Any) -> Any:
+        if composed:
+            return copying(loader, group_name, results_filter, **composed)
+        return loader.repository.get_group_options(group_name, results_filter)
 
-    copying = ConfigLoaderImpl.get_group_options
-    ConfigLoaderImpl.get_group_options = listed
+    loaders: Any = ConfigLoaderImpl
+    copying, loaders.get_group_options = loaders.get_group_options, listed
     try:
         yield
     finally:
-        ConfigLoaderImpl.get_group_options = copying
+        loaders.get_group_options = copying
 
 
 def _settle_libraries() -> None:

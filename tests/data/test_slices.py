@@ -1,11 +1,12 @@
 import multiprocessing
 import shutil
+from concurrent.futures.process import BrokenProcessPool
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from nerveseg.data import slices
+from nerveseg.data import fingerprints, slices, stored_subjects
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import open_slices, prepare_slices
 from nerveseg.data.study import open_study
@@ -16,6 +17,11 @@ CROP = Preprocessing(size=(8, 12))
 
 def store_of(disk, root, preprocessing=CROP, progress=None):
     return prepare_slices(open_study(disk.description), preprocessing, root, progress)
+
+
+def stores_in(root):
+    """The stores below a folder, whole or half built; remembered hashes lie beside them."""
+    return [path.name for path in root.iterdir() if path.is_dir()]
 
 
 def reoriented(path, codes, nifti):
@@ -93,7 +99,7 @@ def test_a_second_call_uses_the_store_that_is_there(study_on_disk, tmp_path, mon
     assert seen == [(0, 2), (1, 2), (2, 2)]
     monkeypatch.setattr(slices, "_build", lambda *_: pytest.fail("built twice"))
     assert store_of(disk, tmp_path / "slices") == first == open_slices(first.folder)
-    assert [path.name for path in (tmp_path / "slices").iterdir()] == [first.key]
+    assert stores_in(tmp_path / "slices") == [first.key]
 
 
 def test_the_key_follows_the_content_and_not_the_place(study_on_disk, nifti, tmp_path):
@@ -133,13 +139,13 @@ def test_a_build_that_dies_half_way_leaves_nothing(error, study_on_disk, tmp_pat
         disk.mask("V01", "OS").write_bytes(b"")
 
     def die(done, _total):
-        assert len(list((tmp_path / "slices").iterdir())) == 1
+        assert len(stores_in(tmp_path / "slices")) == 1
         if done == 1 and error is not VolumeError:
             raise error
 
     with pytest.raises(error):
         store_of(disk, tmp_path / "slices", progress=die)
-    assert list((tmp_path / "slices").iterdir()) == []
+    assert stores_in(tmp_path / "slices") == []
 
 
 def test_what_a_killed_build_left_is_not_taken_for_a_store(study_on_disk, tmp_path, monkeypatch):
@@ -183,7 +189,7 @@ def test_two_processes_that_build_at_once_share_one_store(study_on_disk, tmp_pat
         worker.join(timeout=60)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert found[0] == found[1]
-    assert [path.name for path in (tmp_path / "slices").iterdir()] == [found[0][0]]
+    assert stores_in(tmp_path / "slices") == [found[0][0]]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b"\xff\xfe", b'{"format_version": 2}'])
@@ -218,6 +224,76 @@ def test_a_damaged_array_is_named(kind, keep, study_on_disk, tmp_path):
     read = store.images if kind == "image" else store.labels
     with pytest.raises(RunError, match=rf"complete; found: .+; path: .*sub-V01_{kind}\.npy; remedy: delete"):
         read("V01")
+
+
+@pytest.fixture
+def processes_always_pay(monkeypatch):
+    monkeypatch.setattr(stored_subjects, "POOL_START_S", 0.0)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_several_processes_write_what_one_writes(study_on_disk, tmp_path, processes_always_pay, monkeypatch):
+    study = open_study(study_on_disk(ids=("V01", "P01", "P02", "P03")).description)
+    one = prepare_slices(study, CROP, tmp_path / "one")
+    monkeypatch.setattr(stored_subjects.np, "save", fails_after(2, np.save))  # the first subject's, which is timed here
+    seen = []
+    several = prepare_slices(study, CROP, tmp_path / "several", lambda done, total: seen.append((done, total)), 2)
+    assert several.key == one.key
+    assert contents(several.folder) == contents(one.folder)
+    assert seen == [(done, 4) for done in range(5)]
+
+
+def fails_after(calls, function):
+    left = iter(range(calls))
+
+    def counted(*arguments):
+        if next(left, None) is None:
+            pytest.fail("written in the first process")
+        return function(*arguments)
+
+    return counted
+
+
+def test_a_fault_that_another_process_finds_is_told_as_ever(study_on_disk, tmp_path, processes_always_pay):
+    disk = study_on_disk(ids=("P01", "P02", "V01"))
+    disk.mask("V01", "BW").write_bytes(b"no mask")
+    faults = []
+    for workers in (1, 2):
+        with pytest.raises(VolumeError) as caught:
+            prepare_slices(open_study(disk.description), CROP, tmp_path / "slices", workers=workers)
+        faults.append(str(caught.value))
+    assert faults[0] == faults[1]
+    assert "subject: V01" in faults[0]
+    assert stores_in(tmp_path / "slices") == []
+
+
+def test_a_process_that_was_killed_is_named(study_on_disk, tmp_path, processes_always_pay, monkeypatch):
+    def killed(*_):
+        raise BrokenProcessPool("terminated abruptly")
+
+    monkeypatch.setattr(stored_subjects.ProcessPoolExecutor, "map", killed)
+    with pytest.raises(RunError, match=r"found: one was killed; .*remedy: free memory"):
+        prepare_slices(open_study(study_on_disk(ids=("P01", "P02", "V01")).description), CROP, tmp_path, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "seconds_each", "workers", "processes"),
+    [(51, 1.0, 8, 8), (51, 1.0, 1, 1), (15, 0.05, 8, 1), (3, 20.0, 8, 3), (1, 60.0, 8, 1), (0, 60.0, 8, 1)],
+)
+def test_processes_are_started_where_they_save_more_than_their_start(subjects, seconds_each, workers, processes):
+    assert stored_subjects._processes_that_pay(subjects, seconds_each, workers) == processes
+
+
+def test_a_prepared_study_is_not_read_again(study_on_disk, tmp_path, monkeypatch):
+    disk = study_on_disk()
+    monkeypatch.setattr(fingerprints, "QUIET_NS", 0)
+    first = store_of(disk, tmp_path / "slices")
+    monkeypatch.setattr(fingerprints, "_hash", lambda path: pytest.fail(f"read {path}"))
+    assert store_of(disk, tmp_path / "slices") == first
+    assert [path.suffix for path in (tmp_path / "slices").iterdir() if path.is_file()] == [".json"]
 
 
 def contradict(path):

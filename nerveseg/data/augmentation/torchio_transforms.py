@@ -1,0 +1,76 @@
+"""Slices moved by TorchIO, which thinks in volumes: this module makes it fit slices.
+
+A slice is a volume one voxel deep, and nothing may leave its plane. TorchIO resamples once per step, so a slice that is
+shifted and then deformed is interpolated twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torchio as tio
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from nerveseg.data.augmentation.options import LOCKED_POINTS, MIN_CONTROL_POINTS, AugmentationOptions
+
+
+@dataclass(frozen=True)
+class TorchioAugmentation(AugmentationOptions):
+    """Random flip, translation and elastic deformation of a slice, by TorchIO; the deformation is by far the slowest.
+
+    The options are those of `AugmentationOptions`.
+    """
+
+    @cached_property
+    def _transform(self) -> tio.Compose:
+        shift, bend = (-self.translation_mm, self.translation_mm), self.elastic_displacement_mm
+        points = self.elastic_control_points
+        return tio.Compose(
+            [
+                tio.RandomFlip(axes=tuple(self.flip_axes), flip_probability=self.flip_probability),
+                tio.RandomAffine(
+                    scales=0,
+                    degrees=0,
+                    translation=(*shift, *shift, 0, 0),
+                    default_pad_value="minimum",
+                    p=self.translation_probability,
+                ),
+                tio.RandomElasticDeformation(
+                    num_control_points=(points, points, MIN_CONTROL_POINTS),
+                    max_displacement=(bend, bend, 0),
+                    locked_borders=LOCKED_POINTS,
+                    p=self.elastic_probability,
+                ),
+            ]
+        )
+
+    def __call__(
+        self,
+        image: Float32[Tensor, "channel x y"],
+        label: UInt8[Tensor, "x y"],
+        spacing_mm: tuple[float, float],
+        seed: int,
+    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        """Augment one slice.
+
+        Args:
+            image: Preprocessed slice.
+            label: Its label, 0 and 1.
+            spacing_mm: In-plane spacing; displacements are in mm.
+            seed: Fixes every random parameter.
+        """
+        affine = np.diag([*spacing_mm, 1.0, 1.0])
+        subject = tio.Subject(
+            image=tio.ScalarImage(tensor=image.unsqueeze(-1), affine=affine),
+            label=tio.LabelMap(tensor=label[None, ..., None], affine=affine),
+        )
+        subject.check_consistent_space()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's dropout too
+            moved: Any = self._transform(subject)
+        return moved["image"].data[..., 0], moved["label"].data[0, ..., 0].to(torch.uint8)
