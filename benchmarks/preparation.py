@@ -26,6 +26,7 @@ from statistics import median
 import nibabel as nib
 import numpy as np
 
+from nerveseg.data import stored_subjects
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import prepare_slices
@@ -41,7 +42,7 @@ PREPROCESSING = Preprocessing()
 def main() -> None:
     """Measure, print a line for each row, and write them as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subjects", type=int, default=12)
+    parser.add_argument("--subjects", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--prepare", nargs=3, metavar=("STUDY", "OUTPUT", "WORKERS"), help="used by the benchmark")
@@ -49,6 +50,7 @@ def main() -> None:
     if options.prepare:
         prepare(*options.prepare)
         return
+    print(f"{available_cores()} CPUs, load {os.getloadavg()[0]:.1f}: processes gain only where cores are free")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for number in range(options.subjects):
@@ -94,7 +96,8 @@ def times(root: Path, rounds: int) -> list[dict[str, float | str]]:
                 prepare_slices(study, PREPROCESSING, output, workers=1 if name == "one process" else cores)
             taken.append(time.perf_counter() - started)
             shutil.rmtree(output)
-    return [ratio_row(name, seconds["baseline"], taken, len(study.subjects)) for name, taken in seconds.items()][1:]
+    baseline_s = seconds.pop("baseline")
+    return [ratio_row(name, baseline_s, taken, len(study.subjects)) for name, taken in seconds.items()]
 
 
 def ratio_row(name: str, baseline_s: list[float], ours_s: list[float], subjects: int) -> dict[str, float | str]:
@@ -144,7 +147,8 @@ def memory(root: Path, subjects: int) -> dict[str, float | str]:
 
 
 def prepare(study: str, output: str, workers: str) -> None:
-    """Prepare a study and print the memory of the largest worker in MiB."""
+    """Prepare a study, however small, in processes, and print the memory of the largest one in MiB."""
+    stored_subjects.POOL_START_S = 0.0
     prepare_slices(opened(Path(study)), PREPROCESSING, Path(output), workers=int(workers))
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 

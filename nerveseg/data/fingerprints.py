@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +47,7 @@ class _Memory(BaseModel):
 
 
 def sha256_of(paths: Collection[Path], memory: Path, threads: int = 1) -> list[str]:
-    """The hash of each file's content, computed where it is not remembered.
+    """The hash of each file's content, computed where it is not remembered, and remembered from now on.
 
     Args:
         paths: Files.
@@ -57,16 +57,28 @@ def sha256_of(paths: Collection[Path], memory: Path, threads: int = 1) -> list[s
     Raises:
         VolumeError: A file is gone or may not be read.
     """
+    hashes, remember = look_up(paths, memory, threads)
+    remember()
+    return hashes
+
+
+def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
+    """As `sha256_of`; what is new is only remembered when the function returned is called.
+
+    Raises:
+        VolumeError: A file is gone or may not be read.
+    """
     known = _read(memory)
     names = [_name(path) for path in paths]
     hashes = [_recalled(known.get(name), path) for name, path in zip(names, paths, strict=True)]
     unknown = {name: path for name, path, sha256 in zip(names, paths, hashes, strict=True) if sha256 is None}
     if not unknown:
-        return [sha256 for sha256 in hashes if sha256]
+        return [sha256 for sha256 in hashes if sha256], lambda: None
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         found = dict(zip(unknown, pool.map(_hash, unknown.values()), strict=True))
-    _write(memory, known, {name: f"{stamp} {sha256}" for name, (sha256, stamp) in found.items() if stamp})
-    return [sha256 or found[name][0] for name, sha256 in zip(names, hashes, strict=True)]
+    new = {name: f"{stamp} {sha256}" for name, (sha256, stamp) in found.items() if stamp}
+    complete = [sha256 or found[name][0] for name, sha256 in zip(names, hashes, strict=True)]
+    return complete, lambda: _write(memory, known, new)
 
 
 def _recalled(remembered: str | None, path: Path) -> str | None:

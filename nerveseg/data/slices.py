@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.faults import copied_images
-from nerveseg.data.fingerprints import sha256_of
+from nerveseg.data.fingerprints import look_up
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.stored_subjects import StoredSubject, consensus_file, image_file, label_file, store_subjects
 from nerveseg.data.study import Study, Subject
@@ -129,7 +129,7 @@ def prepare_slices(
         VolumeError: A file of the study cannot be read.
         GeometryError: A mask or channel does not lie on its image's grid.
     """
-    hashes = _hash_files(study, root, workers)
+    hashes, remember = _hash_files(study, root, workers)
     channel = next(iter(study.description.images))
     copies = copied_images(study.subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
     if copies:
@@ -137,7 +137,9 @@ def prepare_slices(
     folder = root / _key(study.description, preprocessing, hashes)
     if not folder.is_dir():
         _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None), workers)
-    return open_slices(folder)
+    store = open_slices(folder)
+    remember()  # a study that cannot be prepared leaves nothing behind
+    return store
 
 
 def open_slices(folder: Path) -> SliceStore:
@@ -164,13 +166,14 @@ def _key(description: StudyDescription, preprocessing: Preprocessing, hashes: di
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 
-def _hash_files(study: Study, root: Path, workers: int) -> dict[str, dict[str, str]]:
-    """Hash of every file of every subject, remembered in a file beside the stores."""
+def _hash_files(study: Study, root: Path, workers: int) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
+    """Hash of every file of every subject, and what remembers them in a file beside the stores."""
     files = {subject.id: _files(subject) for subject in study.subjects}
     paths = [path for named in files.values() for path in named.values()]
     place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
-    hashes = iter(sha256_of(paths, root / f"hashes-{place[:16]}.json", workers))
-    return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}
+    found, remember = look_up(paths, root / f"hashes-{place[:16]}.json", workers)
+    hashes = iter(found)
+    return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}, remember
 
 
 def _files(subject: Subject) -> dict[str, Path]:

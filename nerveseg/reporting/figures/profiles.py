@@ -166,7 +166,7 @@ def _draw_area(axes: Axes, profile: pd.DataFrame, largest: float) -> None:
             va="bottom",
             fontsize=6.5,
         )
-    axes.set_xlim(0, 1.08 * largest)
+    axes.set_xlim(0, max(1.08 * largest, 1.0))
 
 
 def _draw_share(axes: Axes, profile: pd.DataFrame) -> None:
