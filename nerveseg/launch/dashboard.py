@@ -24,7 +24,9 @@ def log_evaluation(cross_validation: Path, config: dict[str, Any]) -> None:
         cross_validation: Folder of the folds and their `evaluation/`.
         config: Of the folds.
     """
-    settings = config["logger"]["wandb"]
+    settings = config.get("logger", {}).get("wandb")
+    if not settings:
+        return
     root, place = Path(config["output_root"]).resolve(), cross_validation.resolve()
     group = place.relative_to(root).as_posix() if place.is_relative_to(root) else place.name
     folder = cross_validation / "evaluation"

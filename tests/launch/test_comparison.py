@@ -80,7 +80,7 @@ def run(tmp_path):
 
 
 def shown(screen, reference=None, **margins):
-    return presentation({"reference_table": reference, "margins": margins}, screen)
+    return presentation({"reference_table": reference, "margins": margins, "report": False}, screen)
 
 
 def compared(run, reference=None, **margins):
@@ -181,7 +181,7 @@ def test_a_subject_tested_twice_is_not_one_cross_validation(run):
 
 def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
     for fold in (0, 1):
-        own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper"}
+        own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper", "report": False}
         (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     as_configured = run_presentation(run.folder, {}, console())
     assert as_configured.margins.dice == 0.2
