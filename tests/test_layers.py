@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nerveseg"
 
-BASE = ["types", "errors", "runs"]
+BASE = ["types", "errors", "notices", "runs"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": ["data.study", "scans.segmentation"],
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "runs": ["types", "errors"],
     "types": [],
     "errors": [],
+    "notices": [],
 }
 """Each part of nerveseg, and the other parts (or single modules) it may import."""
 

@@ -11,7 +11,6 @@ these values are silenced, since they quote them.
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +24,12 @@ from numpy.typing import NDArray
 
 from nerveseg import __version__
 from nerveseg.errors import ConfigurationError, GeometryError, VolumeError
+from nerveseg.notices import SYNTHETIC
 from nerveseg.runs import replaced
 
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 """Nerve in a series as the scanner stored it, not in RAS order."""
 
-SYNTHETIC = "SYNTHETIC TRAINING DATA"
 """Stands in the descriptions of what a model trained on the phantom makes."""
 
 NEEDED = (
@@ -212,11 +211,8 @@ def _numbers(source: Any, name: str) -> NDArray[Any]:
 
 
 def _save(segmentation: Any, path: Path) -> None:
-    """Write aside, force it to the disk, and only then take the place of `path`."""
     with replaced(path) as aside, aside.open("wb") as file:
         segmentation.save_as(file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _library(name: str) -> Any:

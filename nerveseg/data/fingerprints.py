@@ -46,24 +46,16 @@ class _Memory(BaseModel):
     files: dict[str, str] = {}
 
 
-def sha256_of(paths: Collection[Path], memory: Path, threads: int = 1) -> list[str]:
-    """The hash of each file's content, computed where it is not remembered, and remembered from now on.
+def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
+    """The hash of each file's content, computed where it is not remembered.
 
     Args:
         paths: Files.
         memory: Where hashes are remembered; written in one piece, and only when there is something new.
         threads: How many files are hashed at once.
 
-    Raises:
-        VolumeError: A file is gone or may not be read.
-    """
-    hashes, remember = look_up(paths, memory, threads)
-    remember()
-    return hashes
-
-
-def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
-    """As `sha256_of`; what is new is only remembered when the function returned is called.
+    Returns:
+        The hashes, and a function that remembers what is new among them.
 
     Raises:
         VolumeError: A file is gone or may not be read.

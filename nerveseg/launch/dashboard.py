@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER
+from nerveseg.evaluation.comparisons import RATER_RATER
+from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
 from nerveseg.training.loggers import start_wandb_run
 
 TABLES = ("table1", "tests", "scores", "agreement", "locations")
@@ -44,7 +45,7 @@ def log_evaluation(cross_validation: Path, config: dict[str, Any]) -> None:
         | {path.stem: wandb.Html(path.read_text(encoding="utf-8")) for path in folder.glob("report.html")}
     )
     for row in tables["table1"].to_dict("records"):
-        if row["comparison"] in (f"{AUTOMATIC}-{CONSENSUS}", RATER_RATER):
+        if row["comparison"] in (AUTOMATIC_CONSENSUS, RATER_RATER):
             run.summary[f"{row['comparison']}/dice/{row['cohort']}"] = row["dice_mean"]
     run.finish()
 

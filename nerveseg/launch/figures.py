@@ -9,6 +9,7 @@ import pandas as pd
 
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.launch.scoring import automatic_dice
 from nerveseg.reporting.figures import NamedFigure, study_figures, tables_of
 from nerveseg.reporting.figures.case import Case
 from nerveseg.reporting.figures.cases import cases_figure, chosen_cases
@@ -98,8 +99,7 @@ def _example(view: SubjectView, kind: str) -> ProfileExample:
 
 def _told_apart(analysis: Analysis) -> list[tuple[str, str]]:
     """Subjects of Figure 5, and what they stand for: of every cohort the median case by Dice."""
-    scores = analysis.measurements.scores
-    rows = scores[(scores["comparison"] == f"{AUTOMATIC}-{CONSENSUS}") & (scores["metric"] == "dice")]
+    rows = automatic_dice(analysis.measurements.scores)
     found = []
     for cohort, group in rows.dropna(subset=["value"]).groupby("cohort", sort=False):
         ordered = group.sort_values("value", kind="stable")

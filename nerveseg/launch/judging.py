@@ -18,6 +18,7 @@ from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
+from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.runs import write_text
 from nerveseg.training.devices import Device
@@ -70,12 +71,11 @@ def judge_fold(
 def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device, console: Console) -> None:
     """Write the mask of every test subject, made by the fold's bundle, and how long each took."""
     bundle = load_bundle(job.folder.model)
-    synthetic = "SYNTHETIC TRAINING DATA, " if bundle.description.training.synthetic else ""
     scans = [
         Scan(subject.id, subject.images, job.folder.prediction(subject.id), study.description.geometry)
         for subject in fold.test
     ]
-    writer = MaskWriter(f"{synthetic}nerveseg, not a medical device")
+    writer = MaskWriter(header_notice(bundle.description.training.synthetic))
     trainer = pl.Trainer(
         accelerator=device.accelerator,
         devices=1,

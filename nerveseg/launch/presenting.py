@@ -102,8 +102,7 @@ def present(judged: JudgedStudy, output: Path, shown: Presentation) -> None:
     analysis = analyse(
         measure_subjects(judged.study, judged.predictions, shown.console, judged.consensus), shown.margins
     )
-    description = judged.study.description
-    title = f"Table 1, {'SYNTHETIC study' if description.synthetic else 'study'} {description.name}"
+    title = f"Table 1, {judged.title}"
     write_analysis(analysis, output, title)
     _print(analysis, title, shown.reference, shown.console)
     page = Console(file=io.StringIO(), width=PAGE_WIDTH)

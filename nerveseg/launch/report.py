@@ -25,6 +25,7 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import Volume, read_image
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, SubjectMasks
+from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
 from nerveseg.launch.figures import write_figures
 from nerveseg.launch.scoring import Prediction, load_masks
 from nerveseg.reporting.figures import read_training
@@ -58,6 +59,12 @@ class JudgedStudy:
     folds: tuple[FoldFolder, ...] = ()
 
     @property
+    def title(self) -> str:
+        """The study's name, and that it is simulated where that is so."""
+        kind = "SYNTHETIC study" if self.study.description.synthetic else "study"
+        return f"{kind} {self.study.description.name}"
+
+    @property
     def warning(self) -> str:
         """In capitals, where the study is simulated."""
         return SYNTHETIC if self.study.description.synthetic else ""
@@ -80,12 +87,16 @@ def write_report(
         GeometryError: A mask does not lie on its image's grid.
     """
     study = judged.study
-    title = f"{'SYNTHETIC study' if study.description.synthetic else 'study'} {study.description.name}"
     subjects = track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal)
     exhibits = {subject.id: _write_subject(folder, judged, subject, analysis) for subject in subjects}
     console.print("drawing the figures", highlight=False)
     figures = write_figures(
-        folder, lambda name: _view(judged, study.subject(name), analysis), analysis, title, reference, _training(judged)
+        folder,
+        lambda name: _view(judged, study.subject(name), analysis),
+        analysis,
+        judged.title,
+        reference,
+        _training(judged),
     )
     view = study_view(
         analysis,
@@ -184,5 +195,5 @@ def _measured(
 def _scores(analysis: Analysis, subject: str) -> dict[str, float] | None:
     """Of the automatic mask against the consensus."""
     scores = analysis.measurements.scores
-    rows = scores[(scores["subject"] == subject) & (scores["comparison"] == f"{AUTOMATIC}-{CONSENSUS}")]
+    rows = scores[(scores["subject"] == subject) & (scores["comparison"] == AUTOMATIC_CONSENSUS)]
     return dict(zip(rows["metric"].astype(str), rows["value"].astype(float), strict=True)) or None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from nerveseg.notices import NOTICE
 from nerveseg.reporting.metric_words import BY_KEY, number_in_words
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
@@ -19,7 +20,6 @@ from nerveseg.reporting.subject_view import LESION, SubjectView
 from nerveseg.runs import write_text
 
 LESION_COLOUR = (255, 82, 82)
-NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 Assets = Literal["inline", "folder"]
 

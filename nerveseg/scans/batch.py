@@ -18,10 +18,11 @@ from rich.table import Table
 from nerveseg import __version__
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.inference.models import Model
+from nerveseg.notices import SYNTHETIC
 from nerveseg.runs import file_sha256, write_text
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
-from nerveseg.scans.results import SYNTHETIC, Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
+from nerveseg.scans.results import Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
 from nerveseg.scans.segmentation import segment_files
 from nerveseg.scans.writing import check_writable, write_segmentation
 
@@ -95,17 +96,18 @@ def _segment_one(
     progress: Callable[[int, int], None],
 ) -> Outcome:
     started = time.perf_counter()
+    sha256 = input_sha256(scan)
     identity = Identity(
-        inputs=input_sha256(scan) | ({"norms": file_sha256(options.norms)} if options.norms else {}),
+        inputs=sha256 | ({"norms": file_sha256(options.norms)} if options.norms else {}),
         model=_fingerprint(model),
         options=options_sha256(options, scan.person, written),
         version=__version__,
     )
-    check_writable((scan.image.is_dir() and (scan.image,)) or (), scan, written)
+    check_writable(scan, written)
     earlier = check_free(folder, identity)
     if earlier:
         return Outcome(scan.name, "done before", earlier)
-    segmentation = segment_files(scan, model, options, progress)
+    segmentation = segment_files(scan, model, options, progress, sha256)
     summary = write_segmentation(folder, segmentation, identity, written, started)
     return Outcome(scan.name, "done", summary, seconds=summary.seconds)
 

@@ -38,7 +38,6 @@ class LoadedScan:
         muscle: Mask of a muscle that the nerve does not supply.
         registrations: How each registered channel was moved.
         sources: Files of the DICOM series, by position; empty for other formats.
-        sha256: Hash of each input by what it is.
     """
 
     image: Volume
@@ -47,7 +46,6 @@ class LoadedScan:
     muscle: Mask | None
     registrations: dict[str, Registration]
     sources: tuple[Path, ...]
-    sha256: dict[str, str]
 
     @property
     def grid(self) -> Grid:
@@ -77,7 +75,7 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
         VolumeError: A file is no readable image of at least two slices.
         GeometryError: The muscle's mask lies on another grid, or a channel or map nowhere near the image.
     """
-    sources = series_files(files.image, files.series) if files.image.is_dir() else ()
+    sources = series_files(files.image, files.series) if files.is_dicom else ()
     image = read_image(files.image, geometry=geometry, series=files.series)
     check_is_scan(image, files.image)
     channels: dict[str, Image] = {}
@@ -94,7 +92,7 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
         _check_overlap(channels[name], path, f"the channel {name}")
     maps = {name: _map(path, image.grid, geometry, name) for name, path in files.maps.items()}
     muscle = read_mask(files.muscle, image.grid, geometry=geometry) if files.muscle else None
-    return LoadedScan(image, channels, maps, muscle, registrations, sources, input_sha256(files))
+    return LoadedScan(image, channels, maps, muscle, registrations, sources)
 
 
 def input_sha256(files: ScanFiles) -> dict[str, str]:

@@ -56,6 +56,11 @@ class ScanFiles:
     person: Person = field(default_factory=Person)
 
     @property
+    def is_dicom(self) -> bool:
+        """Whether the image is a folder of a DICOM series."""
+        return self.image.is_dir()
+
+    @property
     def paths(self) -> dict[str, Path]:
         """Every file or folder by what it is."""
         named = {f"images.{name}": path for name, path in self.channels.items()}

@@ -24,15 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
+from nerveseg.notices import NOTICE
 from nerveseg.runs import write_text
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY)
 """Patterns of the names of what is written."""
-
-SYNTHETIC = "SYNTHETIC TRAINING DATA"
-NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 
 class ResultOptions(BaseModel):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from nerveseg.data.volumes import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
+from nerveseg.notices import SYNTHETIC, header_notice
 from nerveseg.reporting.check_sheet import write_check_sheet
 from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.reporting.subject_page import write_subject_page
@@ -16,7 +16,6 @@ from nerveseg.runs import package_versions, write_text
 from nerveseg.scans.page import scan_view
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import (
-    SYNTHETIC,
     FlagRecord,
     Identity,
     ModelRecord,
@@ -45,13 +44,10 @@ def write_segmentation(
 
     Raises:
         VolumeError: The mask cannot be written.
-        ConfigurationError: DICOM-SEG is wanted of an input that is no DICOM series.
     """
-    check_writable(segmentation.scan.sources, segmentation.files, options)
     begin(folder)
     scan = segmentation.scan
-    said = f"{SYNTHETIC}, " if segmentation.synthetic else ""
-    description = f"{said}nerveseg, not a medical device"
+    description = header_notice(segmentation.synthetic)
     suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
     write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
     if options.write_probability:
@@ -65,9 +61,9 @@ def write_segmentation(
     return summary
 
 
-def check_writable(sources: Sequence[Path], files: ScanFiles, options: ResultOptions) -> None:
+def check_writable(files: ScanFiles, options: ResultOptions) -> None:
     """Raise `ConfigurationError` where DICOM-SEG is wanted of an input that is no DICOM series."""
-    if options.dicom_seg is True and not sources:
+    if options.dicom_seg is True and not files.is_dicom:
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
             found=files.image.name,

@@ -322,7 +322,7 @@ def test_a_failure_leaves_what_was_there(series, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nerveseg.data.dicom_seg.os.fsync", full)
+    monkeypatch.setattr("nerveseg.runs.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write(path, drawn(), series.files)
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("seg.dcm", b"earlier")]

@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.data import fingerprints
-from nerveseg.data.fingerprints import sha256_of
+from nerveseg.data.fingerprints import look_up
 from nerveseg.errors import VolumeError
 
 LATER_NS = 60_000_000_000
+
+
+def sha256_of(paths, memory, threads=1):
+    hashes, remember = look_up(paths, memory, threads)
+    remember()
+    return hashes
 
 
 @pytest.fixture
