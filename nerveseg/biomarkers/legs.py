@@ -85,6 +85,19 @@ def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
     return Leg("left", slice(0, first_right)), Leg("right", slice(first_right, width))
 
 
+def legs_of(image: Image, spacing_mm: SpacingMm, side: str | None) -> tuple[Leg, ...]:
+    """As `find_legs`; a single leg is of the side that somebody named, where that is left or right.
+
+    Args:
+        image: As in `find_legs`.
+        spacing_mm: Distance between voxel centres.
+        side: What is known of a single leg.
+    """
+    legs = find_legs(image, spacing_mm)
+    known: dict[str | None, Side] = {"left": "left", "right": "right"}
+    return (Leg(known[side], legs[0].columns),) if len(legs) == 1 and side in known else legs
+
+
 def _blocks(spacing_mm: SpacingMm) -> tuple[int, int]:
     """Pixels that are averaged to one, along x and y."""
     return max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))

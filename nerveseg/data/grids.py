@@ -114,6 +114,11 @@ class Grid:
         flipped = self.orientation[axis, 1] < 0
         return self.shape[axis] - 1 - ras_slice if flipped else ras_slice
 
+    @property
+    def slice_numbers(self) -> list[int]:
+        """The file's own number of every slice of the RAS array."""
+        return [self.slice_number(index) for index in range(self.ras_shape[2])]
+
     def corner_distance_mm(self, other: Grid) -> float:
         """Largest distance between the corresponding corners of two grids of one shape, in RAS order."""
         return corner_distance_mm(self.ras_affine, other.ras_affine, self.ras_shape)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg, Side, find_legs
+from nerveseg.biomarkers.legs import Leg, legs_of
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
@@ -138,8 +138,8 @@ def subject_view(
 ) -> SubjectView:
     """A study's subject as its page shows it."""
     shown = _shown_masks(masks)
-    numbers = [volume.grid.slice_number(index) for index in range(volume.array.shape[2])]
-    legs = _legs(volume, subject)
+    numbers = volume.grid.slice_numbers
+    legs = legs_of(volume.array, volume.grid.ras_spacing_mm, subject.side)
     profiles, nerves = {}, {}
     for name in (AUTOMATIC, CONSENSUS):
         if name in shown:
@@ -174,14 +174,6 @@ def _shown_masks(masks: SubjectMasks) -> dict[str, Mask]:
     raters = {name: mask for name, mask in named.items() if name not in (AUTOMATIC, CONSENSUS)}
     first = {name: named[name] for name in (AUTOMATIC, CONSENSUS) if name in named}
     return first | (raters if len(raters) > 1 else {})
-
-
-def _legs(volume: Volume, subject: Subject) -> tuple[Leg, ...]:
-    legs = find_legs(volume.array, volume.grid.ras_spacing_mm)
-    known: dict[str, Side] = {"left": "left", "right": "right"}
-    if len(legs) == 1 and subject.side in known:
-        return (Leg(known[subject.side], legs[0].columns),)
-    return legs
 
 
 def _measured(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
-from nerveseg.biomarkers.legs import Leg, find_legs
+from nerveseg.biomarkers.legs import legs_of
 from nerveseg.biomarkers.lesion import LesionResult, LesionRule, find_lesion
 from nerveseg.biomarkers.norms import Person as Known
 from nerveseg.biomarkers.norms import read_norms, z_scores
@@ -70,7 +70,9 @@ def measure_scan(
     Raises:
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
     """
-    courses = follow_nerves(mask, scan.grid.ras_affine, legs_of(scan, person))
+    courses = follow_nerves(
+        mask, scan.grid.ras_affine, legs_of(scan.image.array, scan.grid.ras_spacing_mm, person.side)
+    )
     channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
     images = {description.channels[0]: scan.image.array} | scan.channels
     lesion = _lesion(scan, images, courses, description, options.lesion)
@@ -81,7 +83,7 @@ def measure_scan(
         lesion=None if lesion is None else lesion.mask,
         lesion_known=None if lesion is None else lesion.known,
     )
-    numbers = scan.slice_numbers
+    numbers = scan.grid.slice_numbers
     profile = nerve_profile(courses, numbers, signals)
     exploratory = None if lesion is None else lesion.exploratory
     nerves = [summarise(profile, course, channels, exploratory) for course in courses]
@@ -95,14 +97,6 @@ def measure_scan(
     flags = (*flags, *_header_flags(scan), *_registration_flags(scan), *_ratio_flags(scan, images, options))
     notes = [note for nerve in nerves for note in nerve.notes] + _signal_notes(scan, lesion, options)
     return Measured(courses, profile, tuple(nerves), signals.lesion, flags, (*notes, *_norm_notes(nerves, options)))
-
-
-def legs_of(scan: LoadedScan, person: Person) -> Sequence[Leg]:
-    """The legs in the image; of a single one the side is known only where somebody said it."""
-    legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm)
-    if len(legs) == 1 and person.side:
-        return (Leg(person.side, legs[0].columns),)
-    return legs
 
 
 def _lesion(

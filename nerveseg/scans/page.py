@@ -27,7 +27,7 @@ def scan_view(segmentation: Segmentation, warning: str, registrations: Mapping[s
         warning=warning,
         image=scan.image.array,
         spacing_mm=scan.grid.ras_spacing_mm,
-        slice_numbers=scan.slice_numbers,
+        slice_numbers=scan.grid.slice_numbers,
         masks=masks,
         profiles={AUTOMATIC: segmentation.profile},
         facts=facts_of(segmentation.nerves),

@@ -52,11 +52,6 @@ class LoadedScan:
         """The grid of the image, in which the mask is written."""
         return self.image.grid
 
-    @property
-    def slice_numbers(self) -> list[int]:
-        """The input file's number of every slice of the RAS array."""
-        return [self.grid.slice_number(index) for index in range(self.image.array.shape[2])]
-
     def network_channels(self, names: Sequence[str]) -> Channels:
         """Channels as a network takes them, (channel, x, y, z); outside its field of view one is as dark as it gets.
 

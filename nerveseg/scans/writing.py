@@ -98,7 +98,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         segmentation.profile,
         title=segmentation.files.name,
         warning=SYNTHETIC if segmentation.synthetic else None,
-        slice_numbers=scan.slice_numbers,
+        slice_numbers=scan.grid.slice_numbers,
         flags=[flag.message for flag in segmentation.flags],
         spacing_mm=scan.grid.ras_spacing_mm,
         sides={course.side: course.leg.columns for course in segmentation.courses},

@@ -19,6 +19,7 @@ from nerveseg.reporting.figures.distance import cuts_of, distance_figure, painte
 from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
 from nerveseg.reporting.figures.solid import FRONT_DEG, SIDE_DEG, Painted, draw_solids
 from nerveseg.reporting.overlay import overlay
+from nerveseg.reporting.style import save_figure
 from nerveseg.reporting.surfaces import surface_of
 
 SPACING_MM = (1.0, 1.0, 5.0)
@@ -250,8 +251,26 @@ def test_figure_5_shows_area_and_burden_level_with_the_nerve():
     assert focal.get_xdata() == pytest.approx([0] * 4 + [100] * 3 + [0] * 5)
 
 
-def test_a_nerve_whose_lesion_was_not_judged_says_so():
-    assert "not judged" in texts(profiles_figure([example("unknown", None)]))
+def test_a_nerve_whose_lesion_was_not_judged_says_so_beside_one_that_was():
+    assert "not judged" in texts(profiles_figure([example("healthy", tube() & False), example("unknown", None)]))
+
+
+def test_without_any_judged_lesion_there_is_no_axis_for_it():
+    shown = texts(profiles_figure([example("unknown", None)]))
+    assert not any("lesion" in words or "not judged" in words for words in shown)
+
+
+def test_figure_5_of_an_empty_mask_shows_every_slice(tmp_path):
+    empty = np.zeros((48, 40, 40), dtype=bool)
+    courses = follow_nerves(empty, np.diag([*SPACING_MM, 1.0]), [Leg("unknown", slice(None))])
+    profile = nerve_profile(courses, range(1, 41), Signals({}))
+    figure = profiles_figure([ProfileExample("P01", "empty", empty, None, SPACING_MM, profile)])
+    save_figure(tmp_path, "profiles", figure)
+    front, area = figure.findobj(lambda artist: hasattr(artist, "get_xticklabels"))
+    low, high = area.get_ylim()
+    assert low <= profile["z_mm"].min()
+    assert profile["z_mm"].max() <= high
+    assert front.get_ylim() == (low, high)
 
 
 def test_what_does_not_belong_together_is_named():

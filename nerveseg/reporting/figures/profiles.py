@@ -98,7 +98,7 @@ def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figu
         _NOTE_WITH_LESION if judged else _NOTE,
     )
     solids = [_painted(example) for example in examples]
-    limits = [_limits(shown) for shown in solids]
+    limits = [_limits(shown, example.profile) for shown, example in zip(solids, examples, strict=True)]
     width = max(float(np.ptp(across) / np.ptp(along)) for across, along in limits) * _ROW_INCHES * _SHARE_OF_ROW
     curves = 2 if judged else 1
     rest = (WIDTH_INCHES - width - _LABELS_INCHES) / curves
@@ -125,9 +125,13 @@ def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figu
     return figure
 
 
-def _limits(shown: Sequence[Painted]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Horizontal and vertical limits in mm of a view that fills its row's height, so that the curves stand level."""
+def _limits(shown: Sequence[Painted], profile: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Horizontal and vertical limits in mm of a view that fills its row's height, so that the curves stand level.
+
+    The profile's slices count too: they may lie far from an empty or a partial mask.
+    """
     across, (low, high) = extent_mm(shown)
+    low, high = min(low, float(profile["z_mm"].min())), max(high, float(profile["z_mm"].max()))
     more = max(0.0, (across[1] - across[0]) / _WIDEST - (high - low)) / 2
     return across, (low - more, high + more)
 
