@@ -5,7 +5,9 @@ are counted in three dimensions with 26-connectivity, and the largest is never t
 also far from everything large. A single slice in which a nerve was missed may be bridged by shape-based interpolation:
 the mean of the signed distance maps of the sections above and below, both moved to the middle between them.
 
-Cleaning a clean mask changes nothing. What is bridged joins two components, so it is never small and far by itself.
+Cleaning a clean mask changes nothing. What is bridged may be the first component that is large, and then others are
+small beside it: so both steps are repeated until neither changes anything. That ends, because a component that is
+removed takes voxels of the given mask with it.
 
 References:
     Raya SP, Udupa JK. Shape-based interpolation of multidimensional objects. IEEE Trans Med Imaging 1990; 9:32-42.
@@ -58,11 +60,14 @@ def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
         rule: What is cleaned.
     """
     cleaned = mask.copy()
-    if rule.remove_specks:
-        cleaned = _without_specks(cleaned, spacing_mm, rule)
-    if rule.bridge_single_slices:
-        cleaned = _bridged(cleaned, spacing_mm)
-    return cleaned
+    while True:
+        before = cleaned
+        if rule.remove_specks:
+            cleaned = _without_specks(cleaned, spacing_mm, rule)
+        if rule.bridge_single_slices:
+            cleaned = _bridged(cleaned, spacing_mm)
+        if np.array_equal(cleaned, before):
+            return cleaned
 
 
 def _without_specks(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -29,6 +29,13 @@ def ellipse(shape, centre, radii):
     return ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
 
 
+def two_specks_that_are_bridged_and_one_that_is_not():
+    mask = np.zeros((3, 5, 4), dtype=bool)
+    mask[0, 0, 0] = mask[2, 2, 0] = mask[2, 2, 2] = True
+    return mask
+
+
+@example(two_specks_that_are_bridged_and_one_that_is_not(), EVERYTHING, 2.0, 0.0)
 @given(MASKS, st.sampled_from([SPECKS, BRIDGES, EVERYTHING]), st.floats(0, 15), st.floats(0, 8))
 def test_a_clean_mask_stays_as_it_is(mask, rule, volume_mm3, distance_mm):
     rule = rule.model_copy(update={"speck_volume_mm3": volume_mm3, "speck_distance_mm": distance_mm})
