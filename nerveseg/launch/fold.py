@@ -21,6 +21,7 @@ import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
+from torch.utils import deterministic
 
 from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.folds import Fold, select_fold, split_folds
@@ -39,6 +40,7 @@ from nerveseg.launch.studies import open_configured_study, prepared_slices, stud
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import Provenance, package_versions, write_text
 from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
 from nerveseg.training.loggers import MetricsFile, wandb_logger
 from nerveseg.training.progress import FoldProgress
@@ -83,7 +85,9 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
     loaded = load_fold(job, console)
     network = build_network(job.config, len(loaded.study.description.images))
-    segmenter = build_segmenter(job.config, network)
+    segmenter = build_segmenter(
+        job.config, network, wants_compiling(job.config["trainer"]["compile"], device.accelerator)
+    )
     share = loaded.store.foreground_share(loaded.training_ids)
     if job.config["optimization"]["class_prior_bias"]:
         start_at_class_prior(network, share)
@@ -150,7 +154,7 @@ def build_network(config: dict[str, Any], channels: int) -> FCDenseNet:
     return network
 
 
-def build_segmenter(config: dict[str, Any], network: FCDenseNet) -> Segmenter:
+def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool = False) -> Segmenter:
     """The network with its loss, optimizer and schedule.
 
     Raises:
@@ -159,7 +163,7 @@ def build_segmenter(config: dict[str, Any], network: FCDenseNet) -> Segmenter:
     optimization = config["optimization"]
     optimizer = build(optimization["optimizer"], "optimization.optimizer")
     schedule = build(optimization["schedule"], "optimization.schedule")
-    return Segmenter(network, optimizer, schedule, config["seed"])
+    return Segmenter(network, optimizer, schedule, config["seed"], compiled)
 
 
 def build_datamodule(config: dict[str, Any], loaded: FoldInput) -> SliceDataModule:
@@ -206,6 +210,7 @@ def _train(
         enable_model_summary=False,
         default_root_dir=job.folder.path,
     )
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
     _fit(trainer, segmenter, build_datamodule(job.config, loaded), resumed)
     provenance = read_provenance(job.folder)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from nerveseg.training.compilation import Compile
 from nerveseg.training.devices import Accelerator, Precision
 from nerveseg.training.loggers import WandbMode
 
@@ -22,6 +23,7 @@ class TrainerOptions(_Options):
 
     accelerator: Accelerator
     precision: Precision
+    compile: Compile
     workers: NonNegativeInt
     checkpoint_every_n_epochs: PositiveInt
     slices_per_batch: PositiveInt

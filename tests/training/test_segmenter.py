@@ -16,6 +16,7 @@ from nerveseg.training.segmenter import Segmenter, segmentation_loss, start_at_c
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:Checkpoint directory .* not empty"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available.*"),
 ]
 
 
