@@ -90,6 +90,8 @@ def damage(path: Path) -> str:
         body, comment = content[: -2 - _COMMENT_BYTES], content[-_COMMENT_BYTES:]
         if comment.startswith(_LABEL):
             return "" if hashlib.sha256(body).hexdigest().encode() == comment[len(_LABEL) :] else "its SHA-256 differs"
+        if content[-22:-18] != _END_OF_ARCHIVE or content[-2:] != b"\x00\x00":
+            return "its end is missing or altered"
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return "its CRC-32 differs" if archive.testzip() else ""
     except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:

@@ -27,7 +27,7 @@ class CommittedAtCheckpoints(Logger):
         self.logger = logger
         self._logged_steps = logged_steps
         self._logged: set[int] | None = None
-        self._pending: dict[int, dict[str, float]] = {}
+        self._pending: dict[int, dict[str, float | int]] = {}
 
     @property
     def name(self) -> str | None:
@@ -54,12 +54,12 @@ class CommittedAtCheckpoints(Logger):
         self.logger.log_hyperparams(params, *args, **kwargs)
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
         """Hold back."""
         self._pending.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
-    def resume(self, rows: Iterable[Mapping[str, float]]) -> None:
+    def resume(self, rows: Iterable[Mapping[str, float | int]]) -> None:
         """Commit what a checkpoint says was logged before it.
 
         Args:
