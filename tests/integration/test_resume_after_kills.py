@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_killed_terminated_and_interrupted_it_ends_the_same(runs, straight):
     assert "stopped by SIGTERM; the same command continues" in results[1]["output"]
     assert ["goes on from its last checkpoint" in result["output"] for result in results] == [False, *[True] * 4]
     assert_same(fold, straight[0])
+
+
+def test_with_a_damaged_last_checkpoint_it_goes_on_from_the_one_before_and_ends_the_same(runs, straight):
+    original = straight[0]
+    root = next(parent for parent in original.parents if parent.name == "straight")
+    (fold,) = shutil.copytree(root, runs.folder / "damaged", symlinks=True).rglob("fold-2")
+    (fold / "scores.csv").unlink()
+    last = fold / "checkpoints/last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    fold, (result,) = runs("damaged")
+    words = " ".join(result["output"].split())
+    assert f"warning: {last} is damaged" in words
+    assert f"{last.with_name('previous.ckpt')}, the one before it, is used" in words
+    assert_same(fold, original)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from nerveseg.errors import RunError
 from nerveseg.launch.command import run_command
-from nerveseg.launch.interruption import full_disk_is_told, stopped_by_signals
+from nerveseg.launch.interruption import cluster, full_disk_is_told, stopped_by_signals
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
@@ -39,3 +39,13 @@ def test_a_full_disk_is_an_error_of_the_run(tmp_path):
 def test_another_fault_of_the_system_stays_what_it_is(tmp_path):
     with pytest.raises(PermissionError), full_disk_is_told(tmp_path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_lightning_leaves_requeueing_to_slurm(monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cluster() == []
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    (plugin,) = cluster()
+    assert not plugin.auto_requeue
