@@ -28,7 +28,7 @@ from nerveseg.inference.training_intensity import IntensityRange, intensity_perc
 from nerveseg.launch.configuration import build, section
 from nerveseg.launch.dashboard import without_roots
 from nerveseg.launch.folder import add_training_time, begin_folder
-from nerveseg.launch.interruption import cluster, fit
+from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
@@ -205,7 +205,7 @@ def _train(
             LearningRateMonitor(logging_interval="step"),
             FoldProgress(console, job.title),
         ],
-        plugins=[VerifiedCheckpoints(), *cluster()],
+        plugins=[VerifiedCheckpoints(), single_process()],
         log_every_n_steps=1,
         enable_model_summary=False,
         default_root_dir=job.folder.path,
