@@ -13,9 +13,12 @@ def train(config: Any) -> None:
     """One Hydra job: one fold."""
     from nerveseg.launch.configuration import job_overrides, plain
     from nerveseg.launch.fold import run_fold
+    from nerveseg.launch.interruption import full_disk_is_told
     from nerveseg.launch.settings import training_job
 
-    run_fold(training_job(plain(config), job_overrides()), console)
+    fold = training_job(plain(config), job_overrides())
+    with full_disk_is_told(fold.folder.path):
+        run_fold(fold, console)
 
 
 def _around(arguments: list[str], run_jobs: Callable[[], None]) -> None:

@@ -1,12 +1,14 @@
 """Running an entry point: arguments rewritten, Hydra started, errors turned into one line and an exit code.
 
-Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted (143 by
+SIGTERM, 138 by SIGUSR1).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from rich.console import Console
 
 from nerveseg.errors import NervesegError
 from nerveseg.launch.arguments import asks_only, rewrite
+from nerveseg.launch.interruption import Stopped, stopped_by_signals
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
@@ -45,24 +48,32 @@ def run_command(
     typed = list(sys.argv[1:] if argv is None else argv)
     _settle_libraries()
     try:
-        arguments = rewrite(verb, typed)
-        jobs = _Jobs(job)
-        if asks_only(arguments):
-            with _listing_without_copies():
-                _run_hydra(verb, jobs, arguments)
-        elif around:
-            _check_first_job(verb, arguments)
-            around(arguments, lambda: _run_hydra(verb, jobs, arguments))
-        else:
-            _check_composes(verb, arguments)
-            _run_hydra(verb, jobs, arguments)
-        return INPUT_MISTAKE if jobs.failed else 0
+        with stopped_by_signals():
+            return _run(verb, job, typed, around)
     except NervesegError as error:
         report(error)
         return INPUT_MISTAKE
+    except Stopped as stop:
+        console.print(f"stopped by {signal.Signals(stop.number).name}; the same command continues", highlight=False)
+        return INTERRUPTED - signal.SIGINT + stop.number
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues")
         return INTERRUPTED
+
+
+def _run(verb: str, job: Job, typed: list[str], around: Callable[[list[str], Callable[[], None]], None] | None) -> int:
+    arguments = rewrite(verb, typed)
+    jobs = _Jobs(job)
+    if asks_only(arguments):
+        with _listing_without_copies():
+            _run_hydra(verb, jobs, arguments)
+    elif around:
+        _check_first_job(verb, arguments)
+        around(arguments, lambda: _run_hydra(verb, jobs, arguments))
+    else:
+        _check_composes(verb, arguments)
+        _run_hydra(verb, jobs, arguments)
+    return INPUT_MISTAKE if jobs.failed else 0
 
 
 def report(error: NervesegError) -> None:

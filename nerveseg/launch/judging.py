@@ -16,6 +16,7 @@ from nerveseg.data.volumes import read_image, read_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write_scores
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
+from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.notices import header_notice
@@ -82,6 +83,7 @@ def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device,
         precision=device.precision,
         logger=False,
         callbacks=[writer, FoldProgress(console, job.title)],
+        plugins=[single_process()],
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=job.folder.path,

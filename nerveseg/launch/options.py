@@ -73,6 +73,7 @@ class TrainOptions(_Options):
     seed: NonNegativeInt
     reference_table: Reference
     report: bool
+    resume: Literal["auto", "force"]
     trainer: TrainerOptions
     optimization: OptimizationOptions
     folds: FoldsOptions

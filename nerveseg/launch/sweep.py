@@ -16,8 +16,9 @@ from nerveseg.launch.arguments import is_multirun, search_path
 from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
 from nerveseg.launch.fold import check_configuration, load_fold
+from nerveseg.launch.interruption import full_disk_is_told
 from nerveseg.launch.presenting import presentation, show_again
-from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
+from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, is_finished, moved, training_job
 from nerveseg.runs import find_folds
 
 
@@ -36,8 +37,8 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     jobs = planned_jobs(arguments)
     for job in jobs:
         check_unchanged(job)
-    _prepare([job for job in jobs if not job.folder.is_complete or moved(job)], console)
-    before = {job.folder.path for job in jobs if job.folder.is_complete}
+    _prepare([job for job in jobs if not is_finished(job) or moved(job)], console)
+    before = {job.folder.path for job in jobs if is_finished(job)}
     crash = _crash_of(run_jobs)
     for folder in dict.fromkeys(job.cross_validation for job in jobs):
         own = [job for job in jobs if job.cross_validation == folder]
@@ -74,7 +75,8 @@ def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
     for job in jobs:
         shared = repr([job.config[key] for key in ("study", "preprocessing", "folds", "output_root")])
         if shared not in keys:
-            keys[shared] = load_fold(job, console).store.key
+            with full_disk_is_told(Path(job.config["output_root"])):
+                keys[shared] = load_fold(job, console).store.key
         if job.folder.provenance.is_file():
             check_data(job.folder, keys[shared])
 

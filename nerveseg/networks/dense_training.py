@@ -53,7 +53,7 @@ def dense_block(parts: Sequence[Tensor], layers: Iterable[nn.Module]) -> tuple[T
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {parts[0].shape}")
     steps = [_Step.of(layer) for layer in layers]
     parameters = [parameter for step in steps for parameter in step.parameters]
-    features, mean, variance = _DenseBlock.apply(len(parts), steps[0].norm.eps, steps[0].dropout, *parts, *parameters)
+    features, mean, variance = _DenseBlock.apply(len(parts), steps[0].norm.eps, steps[0].dropout, *parts, *parameters)  # type: ignore[no-untyped-call]
     statistics = Statistics(mean, variance)
     for step in steps:
         _move(step.norm, statistics, features)
@@ -63,7 +63,7 @@ def dense_block(parts: Sequence[Tensor], layers: Iterable[nn.Module]) -> tuple[T
 def norm_relu_convolution(x: Tensor, statistics: Statistics, layers: nn.Sequential) -> Tensor:
     """Normalisation, ReLU, convolution and dropout of a transition down, for maps whose statistics are known."""
     step = _Step.of(layers)
-    maps: Tensor = _Transition.apply(
+    maps: Tensor = _Transition.apply(  # type: ignore[no-untyped-call]
         step.norm.eps, step.dropout, statistics.mean, statistics.variance, x, *step.parameters
     )
     _move(step.norm, statistics, x)

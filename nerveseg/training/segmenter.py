@@ -45,7 +45,7 @@ class Segmenter(pl.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = optimizer
         self._schedule = schedule
         self._seed = seed

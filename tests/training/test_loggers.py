@@ -1,10 +1,12 @@
 import csv
+from pathlib import Path
 
 import pytest
-from pytorch_lightning.callbacks import ModelCheckpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.training.loggers import MetricsFile, read_metrics, wandb_logger
+from nerveseg.training.loggers import MetricsFile, parse_metrics, read_metrics, wandb_logger
 
 
 @pytest.fixture
@@ -39,14 +41,14 @@ def test_nothing_is_written_before_a_checkpoint(path):
     logger = MetricsFile(path)
     log(logger, 0, 4)
     assert not path.exists()
-    logger.after_save_checkpoint(ModelCheckpoint())
+    logger.commit()
     assert steps(path) == [0, 1, 2, 3]
 
 
 def test_a_run_that_failed_leaves_what_its_last_checkpoint_had(path):
     logger = MetricsFile(path)
     log(logger, 0, 4)
-    logger.after_save_checkpoint(ModelCheckpoint())
+    logger.commit()
     log(logger, 4, 6)
     logger.finalize("failed")
     assert steps(path) == [0, 1, 2, 3]
@@ -55,12 +57,15 @@ def test_a_run_that_failed_leaves_what_its_last_checkpoint_had(path):
 
 
 def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
-    """Ten steps, the last checkpoint before step 6; the run that goes on starts at step 6."""
+    """Ten steps, the last checkpoint before step 6, its commit lost; the run that goes on starts at step 6."""
     first = MetricsFile(path)
-    log(first, 0, 6)
-    first.after_save_checkpoint(ModelCheckpoint())
+    log(first, 0, 3)
+    first.commit()
+    log(first, 3, 6)
+    checkpoint = first.text()
     log(first, 6, 10)
     second = MetricsFile(path)
+    second.resume(checkpoint, 6)
     log(second, 6, 12, value=0.25)
     second.finalize("success")
     assert steps(path) == list(range(12))
@@ -69,43 +74,47 @@ def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
 
 def test_a_file_that_is_ahead_of_the_checkpoint_is_cut_back(path):
     first = MetricsFile(path)
+    log(first, 0, 6)
+    checkpoint = first.text()
+    log(first, 6, 10)
+    first.commit()
+    MetricsFile(path).resume(checkpoint, 6)
+    assert steps(path) == list(range(6))
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_history_of_its_own(path):
+    first = MetricsFile(path)
     log(first, 0, 10)
     first.commit()
     second = MetricsFile(path)
+    second.resume(None, 6)
     log(second, 6, 8, value=0.25)
     second.commit()
     assert steps(path) == list(range(8))
 
 
-def test_a_resumed_file_is_that_of_an_undisturbed_run(path, tmp_path):
-    straight = MetricsFile(tmp_path / "straight.csv")
-    log(straight, 0, 9, value=1 / 3)
-    straight.finalize("success")
-    first = MetricsFile(path)
-    log(first, 0, 6, value=1 / 3)
-    first.after_save_checkpoint(ModelCheckpoint())
-    second = MetricsFile(path)
-    log(second, 6, 9, value=1 / 3)
-    second.finalize("success")
-    assert path.read_bytes() == (tmp_path / "straight.csv").read_bytes()
+@given(st.lists(st.floats(allow_nan=False), min_size=1), st.integers(0, 10))
+def test_a_resumed_file_is_that_of_an_undisturbed_run_to_the_last_bit(values, cut):
+    straight, first, second = (MetricsFile(Path("metrics.csv")) for _ in range(3))
+    for step, value in enumerate(values):
+        straight.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    for step, value in enumerate(values[:cut]):
+        first.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    second.rows = parse_metrics(first.text())
+    for step, value in enumerate(values[cut:], start=cut):
+        second.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    assert second.text() == straight.text()
 
 
-def test_a_second_resume_that_logs_nothing_leaves_the_file(path):
+def test_a_resume_that_logs_nothing_leaves_the_file(path):
     first = MetricsFile(path)
     log(first, 0, 3)
     first.finalize("success")
     before = path.read_bytes()
     idle = MetricsFile(path)
+    idle.resume(first.text(), 3)
     idle.finalize("success")
     assert path.read_bytes() == before
-
-
-def test_saving_a_resumed_run_before_its_first_value_keeps_what_was_there(path):
-    first = MetricsFile(path)
-    log(first, 0, 3)
-    first.finalize("success")
-    MetricsFile(path).after_save_checkpoint(ModelCheckpoint())
-    assert steps(path) == [0, 1, 2]
 
 
 def test_what_is_written_is_read_back(path):
@@ -113,7 +122,7 @@ def test_what_is_written_is_read_back(path):
     logger.log_metrics({"a": 0.1}, 0)
     logger.log_metrics({"b, c": 2.5}, 4)
     logger.commit()
-    assert read_metrics(path) == [{"step": 0, "a": "0.1"}, {"step": 4, "b, c": "2.5"}]
+    assert read_metrics(path) == [{"step": 0, "a": 0.1}, {"step": 4, "b, c": 2.5}]
 
 
 def test_it_is_a_logger_of_one_version(path):

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.progress import FoldProgress
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and folders.
@@ -79,10 +79,10 @@ def test_a_terminal_has_one_bar_for_all_epochs(tmp_path, screen):
 
 
 def test_a_resumed_run_begins_its_bar_where_it_goes_on(tmp_path, screen):
-    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     trainer(tmp_path, screen, terminal=True, epochs=2, callbacks=saving).fit(Constant(), batches())
     screen.truncate(0)
-    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     resumed = trainer(tmp_path, screen, terminal=True, epochs=4, callbacks=saving)
     started = []
     resumed.callbacks[0]._begin = lambda *values: started.append(values)
