@@ -42,7 +42,8 @@ def run_command(
         verb: Names the configuration, `conf/<verb>.yaml`.
         job: Called with the configuration of each job.
         argv: What was typed after the verb; by default that of this process.
-        around: Gets the rewritten arguments and a function that runs Hydra; does what comes before and after the jobs.
+        around: Gets the rewritten arguments, to which it may add, and a function that runs Hydra; does what comes
+            before and after the jobs.
 
     Returns:
         The exit code.
@@ -200,5 +201,6 @@ def _settle_libraries() -> None:
         ".*Couldn't infer the batch indices.*",
         ".*LeafSpec.*",
         "Checkpoint directory .* exists and is not empty.*",
+        "The `srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -99,10 +99,12 @@ def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
     rows = json.loads(ranking.table.to_json(orient="records"))
     said = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
     write_text(folder / RECORD, json.dumps(said, indent=1) + "\n")
-    shown = Table(title=f"Settings of {folder.name}, best first")
+    shown = Table(title=f"Settings of {folder.name}, best first, by mean Dice")
     numbers = ["folds", VALIDATION, *(column for column in map(str, ranking.table) if column.startswith(TEST))]
-    for column in [*ranking.options, *numbers]:
-        shown.add_column(column.replace("_", " ") if column in numbers else column, justify="right")
+    for column in ranking.options:
+        shown.add_column(column, justify="right", overflow="fold")
+    for column in numbers:
+        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
     for row in ranking.table.to_dict("records"):
         missing = f" ({row['missing']} missing)" if row["missing"] else ""
         shown.add_row(
