@@ -3,6 +3,7 @@
     outputs/<name>/[<settings>/]fold-<k>/     checkpoints/ model/ predictions/ scores.csv metrics.csv config.yaml
                                               provenance.json
     outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and what was printed of them
+    outputs/<name>/settings.csv               of a sweep over settings: each cross-validation, best first
 
 A fold is complete when its `scores.csv` is there: it is written last, and in one piece.
 """
@@ -57,6 +58,11 @@ class FoldFolder:
         return self.path / "predictions"
 
     @property
+    def validation_scores(self) -> Path:
+        """Scores of the validation subjects; to choose settings by."""
+        return self.path / "validation.csv"
+
+    @property
     def scores(self) -> Path:
         """Scores of the test subjects; written last."""
         return self.path / "scores.csv"
@@ -88,6 +94,10 @@ class FoldFolder:
     def prediction(self, subject_id: str) -> Path:
         """Mask that the model made of a subject."""
         return self.predictions / f"sub-{subject_id}_label-nerve_mask.nii.gz"
+
+    def validation_mask(self, subject_id: str) -> Path:
+        """Mask that the model made of a validation subject."""
+        return self.path / "validation" / f"sub-{subject_id}_label-nerve_mask.nii.gz"
 
     def overlay(self, subject_id: str) -> Path:
         """Picture of a subject's mask on its image."""

@@ -20,6 +20,7 @@ from torch.utils import deterministic
 
 from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.folds import Fold, select_fold, split_folds
+from nerveseg.data.inner_split import hold_out
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore
 from nerveseg.data.study import Study
@@ -31,7 +32,7 @@ from nerveseg.launch.dashboard import without_roots
 from nerveseg.launch.folder import add_training_time, begin_folder
 from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
-from nerveseg.launch.options import TrainOptions
+from nerveseg.launch.options import FoldsOptions, TrainOptions
 from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.networks.fc_densenet import FCDenseNet
@@ -139,8 +140,9 @@ def load_fold(job: TrainingJob, console: Console) -> FoldInput:
     config = job.config
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
     study = open_configured_study(config["study"], console)
-    folds = split_folds(study.subjects, **config["folds"])
-    fold = select_fold(folds, config["fold"])
+    options = section(FoldsOptions, config["folds"], "folds")
+    folds = split_folds(study.subjects, options.count, options.seed, options.minimum_per_cohort)
+    fold = hold_out(select_fold(folds, config["fold"]), options.validation_fraction, options.seed)
     store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
     return FoldInput(study, fold, store, preprocessing)
 

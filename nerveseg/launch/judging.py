@@ -1,8 +1,13 @@
-"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each."""
+"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each.
+
+Validation subjects, if the fold has any, are predicted and scored in the same way, apart from the test.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -40,22 +45,14 @@ def judge_fold(
         wandb_run: Gets the scores and pictures; None where W&B is disabled.
         console: Told the result.
     """
-    predict_subjects(job, study, fold, device, console)
-    scores = pd.concat(
-        [
-            compare(
-                load_masks(
-                    study,
-                    subject,
-                    store.consensus(subject.id),
-                    Prediction(job.folder.prediction(subject.id), fold.number),
-                ),
-                list(study.description.raters),
-            )
-            for subject in fold.test
-        ],
-        ignore_index=True,
-    )
+    if fold.validation:
+        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device, console)
+        write_scores(
+            job.folder.validation_scores, _scores(study, fold, fold.validation, store, job.folder.validation_mask)
+        )
+    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device, console)
+    write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
+    scores = _scores(study, fold, fold.test, store, job.folder.prediction)
     for subject in fold.test:
         draw_overlay(job, study, subject, store)
     add_scores(job.folder.model, bundle_scores(scores))
@@ -69,13 +66,29 @@ def judge_fold(
     )
 
 
-def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device, console: Console) -> None:
-    """Write the mask of every test subject, made by the fold's bundle, and how long each took."""
+def predict_subjects(
+    job: TrainingJob,
+    study: Study,
+    subjects: Sequence[Subject],
+    mask_of: Callable[[str], Path],
+    device: Device,
+    console: Console,
+) -> dict[str, float]:
+    """Write the masks that the fold's bundle makes of subjects that it was not trained on.
+
+    Args:
+        job: The fold's job.
+        study: Its study.
+        subjects: Of the study.
+        mask_of: Where the mask of a subject's id goes.
+        device: What to compute on.
+        console: Shows the progress.
+
+    Returns:
+        Seconds by subject's id.
+    """
     bundle = load_bundle(job.folder.model)
-    scans = [
-        Scan(subject.id, subject.images, job.folder.prediction(subject.id), study.description.geometry)
-        for subject in fold.test
-    ]
+    scans = [Scan(subject.id, subject.images, mask_of(subject.id), study.description.geometry) for subject in subjects]
     writer = MaskWriter(header_notice(bundle.description.training.synthetic))
     trainer = pl.Trainer(
         accelerator=device.accelerator,
@@ -89,7 +102,22 @@ def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device,
         default_root_dir=job.folder.path,
     )
     predict_scans(bundle, scans, trainer, job.config["trainer"]["slices_per_batch"])
-    write_text(job.folder.seconds, json.dumps(writer.seconds, indent=1) + "\n")
+    return writer.seconds
+
+
+def _scores(
+    study: Study, fold: Fold, subjects: Sequence[Subject], store: SliceStore, mask_of: Callable[[str], Path]
+) -> pd.DataFrame:
+    raters = list(study.description.raters)
+    return pd.concat(
+        [
+            compare(
+                load_masks(study, each, store.consensus(each.id), Prediction(mask_of(each.id), fold.number)), raters
+            )
+            for each in subjects
+        ],
+        ignore_index=True,
+    )
 
 
 def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:

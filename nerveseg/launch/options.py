@@ -45,6 +45,7 @@ class FoldsOptions(_Options):
     count: int = Field(ge=2)
     seed: NonNegativeInt
     minimum_per_cohort: dict[str, NonNegativeInt]
+    validation_fraction: float = Field(ge=0, lt=1)
 
 
 class WandbOptions(_Options):

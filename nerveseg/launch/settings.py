@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,8 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         raise RunError(
             "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
         )
+    if isinstance(config.get("folds"), dict):
+        config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
     return config
 
 
@@ -244,6 +246,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
         elif old != new:
             changes.append(f"{prefix}{key}: {old} -> {new}")
     return changes
+
+
+def telling_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that change the result, flat: `network.growth_rate`; lists as they are."""
+    return dict(_flat(_telling(config)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _telling(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
