@@ -28,7 +28,7 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.launch.configuration import build, section
-from nerveseg.launch.dashboard import without_roots
+from nerveseg.launch.dashboard import open_dashboards
 from nerveseg.launch.folder import add_training_time, begin_folder
 from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
@@ -39,13 +39,12 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import package_versions
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.checkpoints import EpochCheckpoint
-from nerveseg.training.committing import CommittedAtCheckpoints
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
-from nerveseg.training.loggers import MetricsFile, wandb_logger
+from nerveseg.training.loggers import MetricsFile
 from nerveseg.training.progress import FoldProgress
 from nerveseg.training.segmenter import Segmenter, start_at_class_prior
-from nerveseg.training.wandb_files import logged_steps
+from nerveseg.training.throughput import Throughput
 
 CLASSES = 2
 """Background and nerve."""
@@ -100,13 +99,11 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     console.print(
         f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
     )
-    loggers = _loggers(job)
-    _train(job, loaded, segmenter, device, loggers, resumption, console)
-    save_bundle(job.folder.model, network, _describe(job, loaded, network))
-    wandb_run = next((logger.experiment for logger in loggers if isinstance(logger, CommittedAtCheckpoints)), None)
-    judge_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
-    if wandb_run is not None:
-        wandb_run.finish()
+    with open_dashboards(job.config, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
+        loggers = [MetricsFile(job.folder.path / "metrics.csv"), *dashboards.loggers]
+        _train(job, loaded, segmenter, device, loggers, resumption, console)
+        save_bundle(job.folder.model, network, _describe(job, loaded, network))
+        judge_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards, console)
 
 
 def check_configuration(config: dict[str, Any]) -> None:
@@ -209,6 +206,7 @@ def _train(
         callbacks=[
             EpochCheckpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"], optimization),
             LearningRateMonitor(logging_interval="step"),
+            Throughput(),
             FoldProgress(console, job.title),
         ],
         plugins=[VerifiedCheckpoints(), single_process()],
@@ -220,17 +218,6 @@ def _train(
     started = time.monotonic()
     fit(trainer, segmenter, build_datamodule(job.config, loaded), resumption.checkpoint if resumption else None)
     add_training_time(job, time.monotonic() - started)
-
-
-def _loggers(job: TrainingJob) -> list[Logger]:
-    settings = job.config["logger"]["wandb"]
-    group = job.cross_validation.relative_to(job.config["output_root"]).as_posix()
-    name = f"{group}/{job.folder.path.name}"
-    wandb = wandb_logger(settings["mode"], settings["project"], group, name, job.folder.path, without_roots(job.config))
-    metrics = MetricsFile(job.folder.path / "metrics.csv")
-    if wandb is None:
-        return [metrics]
-    return [metrics, CommittedAtCheckpoints(wandb, lambda: logged_steps(job.folder.path))]
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -21,18 +20,26 @@ from nerveseg.data.volumes import read_image, read_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write_scores
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
+from nerveseg.launch.dashboard import log_test
 from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.runs import write_text
+from nerveseg.training.dashboards import Dashboards
 from nerveseg.training.devices import Device
 from nerveseg.training.progress import FoldProgress
 
 
 def judge_fold(
-    job: TrainingJob, study: Study, fold: Fold, store: SliceStore, device: Device, wandb_run: Any, console: Console
+    job: TrainingJob,
+    study: Study,
+    fold: Fold,
+    store: SliceStore,
+    device: Device,
+    dashboards: Dashboards,
+    console: Console,
 ) -> None:
     """Predict and score the test subjects of a fold whose bundle is written.
 
@@ -42,7 +49,7 @@ def judge_fold(
         fold: Its subjects.
         store: Holds the consensus masks.
         device: What to compute on.
-        wandb_run: Gets the scores and pictures; None where W&B is disabled.
+        dashboards: Get the scores, pictures and the model.
         console: Told the result.
     """
     if fold.validation:
@@ -56,8 +63,7 @@ def judge_fold(
     for subject in fold.test:
         draw_overlay(job, study, subject, store)
     add_scores(job.folder.model, bundle_scores(scores))
-    if wandb_run is not None:
-        _report_to_wandb(wandb_run, job, fold, scores)
+    log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     means = automatic_dice(scores).groupby("cohort")["value"].mean()
     console.print(
@@ -130,20 +136,3 @@ def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceS
     index = best_slice(consensus, automatic)
     contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
     save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))
-
-
-def _report_to_wandb(wandb_run: Any, job: TrainingJob, fold: Fold, scores: pd.DataFrame) -> None:
-    import wandb
-
-    wide = scores.pivot_table(
-        index=["subject", "cohort", "comparison"], columns="metric", values="value", sort=False, dropna=False
-    )
-    pictures = {
-        f"test/overlay/sub-{subject.id}": wandb.Image(
-            str(job.folder.overlay(subject.id)), caption="blue: consensus, green: automatic"
-        )
-        for subject in fold.test
-    }
-    wandb_run.log({"test/scores": wandb.Table(dataframe=wide.reset_index().dropna(how="all", axis=1)), **pictures})
-    for cohort, value in automatic_dice(scores).groupby("cohort")["value"].mean().items():
-        wandb_run.summary[f"test/dice/{cohort}"] = float(value)

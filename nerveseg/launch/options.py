@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from nerveseg.training.compilation import Compile
 from nerveseg.training.devices import Accelerator, Precision
-from nerveseg.training.loggers import WandbMode
+from nerveseg.training.disclosure import SubjectIds
+from nerveseg.training.wandb_dashboard import WandbMode
 
 Reference = Literal["paper"] | None
 """A published table to show beside ours."""
@@ -49,16 +50,32 @@ class FoldsOptions(_Options):
 
 
 class WandbOptions(_Options):
-    """W&B's part of `conf/logger/`."""
+    """`conf/logger/wandb.yaml`."""
 
     mode: WandbMode
     project: str = Field(min_length=1)
 
 
-class LoggerOptions(_Options):
-    """`conf/logger/`."""
+class TensorboardOptions(_Options):
+    """`conf/logger/tensorboard.yaml`."""
 
-    wandb: WandbOptions
+    enabled: bool
+
+
+class MlflowOptions(_Options):
+    """`conf/logger/mlflow.yaml`."""
+
+    uri: str | None
+    experiment: str = Field(min_length=1)
+
+
+class LoggerOptions(_Options):
+    """`conf/logger/`: the dashboards beside `metrics.csv`."""
+
+    subject_ids: SubjectIds = "plain"
+    wandb: WandbOptions | None = None
+    tensorboard: TensorboardOptions | None = None
+    mlflow: MlflowOptions | None = None
 
 
 class SimulateOptions(_Options):

@@ -1,8 +1,8 @@
 """An archive in shards: which scans fall to a job, what it leaves behind, and one table over all.
 
 The shard of a scan is the SHA-256 of its path, modulo their number (of a subject without a scan, that of its id). So it
-does not depend on the other scans: those that are added while jobs run, or before the next run, move none. Shards differ
-a little in size.
+does not depend on the other scans: those that are added while jobs run, or before the next run, move none. Shards
+differ a little in size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pandas as pd
 from rich.console import Console
@@ -142,5 +142,5 @@ def raise_failures(shards: list[Shard], root: Path, console: Console) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

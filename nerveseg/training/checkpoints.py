@@ -19,6 +19,7 @@ from nerveseg.errors import RunError
 from nerveseg.training.checkpoint_files import LAST
 from nerveseg.training.committing import CommittedAtCheckpoints
 from nerveseg.training.loggers import MetricsFile
+from nerveseg.training.throughput import THROUGHPUT
 
 METRICS = "nerveseg_metrics"
 OPTIMIZATION = "nerveseg_optimization"
@@ -69,7 +70,7 @@ class EpochCheckpoint(Checkpoint):
             history.resume(checkpoint.get(METRICS), checkpoint["global_step"])
             for logger in trainer.loggers:
                 if isinstance(logger, CommittedAtCheckpoints):
-                    logger.resume(history.rows)
+                    logger.resume([*history.rows, *checkpoint.get(THROUGHPUT, [])])
 
 
 def check_resumable(checkpoint: dict[str, Any], module: pl.LightningModule, epochs: int, path: Path) -> None:

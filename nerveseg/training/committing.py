@@ -63,11 +63,11 @@ class CommittedAtCheckpoints(Logger):
         """Commit what a checkpoint says was logged before it.
 
         Args:
-            rows: One per step, which is its `step`.
+            rows: Each of one step, which is its `step`; several may be of the same.
         """
-        self._pending = {
-            int(row["step"]): {name: value for name, value in row.items() if name != "step"} for row in rows
-        }
+        self._pending = {}
+        for row in rows:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
         self.commit()
 
     @rank_zero_only
@@ -79,6 +79,7 @@ class CommittedAtCheckpoints(Logger):
             self.logger.log_metrics(self._pending[step], step)
             self._logged.add(step)
         self._pending = {}
+        self.logger.save()
 
     @rank_zero_only
     def save(self) -> None:

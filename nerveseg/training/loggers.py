@@ -1,27 +1,21 @@
-"""What a run logs, and where: a CSV file always, W&B offline unless told otherwise (no account, no network, no prompt).
+"""The history that every run has: a CSV file, written with each checkpoint, so that no step is doubled or lost.
 
-One W&B run per fold, grouped by sweep. Values are committed when a checkpoint is written (`committing`), so that a
-resumed run neither doubles nor loses a step. The CSV file is the history that every other one is brought up to.
+Every dashboard is brought up to it (`committing`). What is the same for two runs of one seed stands here; times and
+memory, which are not, go to dashboards alone (`throughput`).
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from nerveseg.errors import ConfigurationError
 from nerveseg.runs import write_text
-
-WandbMode = Literal["offline", "online", "disabled"]
-
 
 Row = dict[str, float | int]
 
@@ -116,66 +110,3 @@ def _number(text: str) -> float | int:
         return int(text)
     except ValueError:
         return float(text)
-
-
-def wandb_logger(
-    mode: str, project: str, group: str, name: str, folder: Path, config: dict[str, Any]
-) -> WandbLogger | None:
-    """A W&B run of job type `train` for Lightning; None where it is disabled.
-
-    Args:
-        mode: A `WandbMode`; offline writes files that `wandb sync` uploads later.
-        project: W&B project.
-        group: The sweep.
-        name: The fold.
-        folder: Where W&B keeps its files.
-        config: The resolved configuration in plain types.
-
-    Raises:
-        ConfigurationError: The mode is unknown.
-    """
-    run = start_wandb_run(mode, project, group, name, folder, config, "train")
-    if run is None:
-        return None
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(experiment=run)
-
-
-def start_wandb_run(
-    mode: str, project: str, group: str, name: str, folder: Path, config: dict[str, Any], job_type: str
-) -> Any:
-    """A W&B run; None where it is disabled. The same folder is the same run.
-
-    Args:
-        mode: A `WandbMode`; offline writes files that `wandb sync` uploads later.
-        project: W&B project.
-        group: The sweep.
-        name: Of the run.
-        folder: Where W&B keeps its files.
-        config: The resolved configuration in plain types.
-        job_type: train or evaluate.
-
-    Raises:
-        ConfigurationError: The mode is unknown.
-    """
-    if mode not in ("offline", "online", "disabled"):
-        raise ConfigurationError("logger.wandb.mode is offline, online or disabled", found=mode, remedy="mode=offline")
-    if mode == "disabled":
-        return None
-    import wandb
-
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True)
-    return wandb.init(
-        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12],
-        project=project,
-        group=group,
-        name=name,
-        job_type=job_type,
-        dir=folder,
-        mode="offline" if mode == "offline" else "online",
-        config=config,
-        settings=settings,
-        reinit="finish_previous",
-    )

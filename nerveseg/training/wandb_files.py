@@ -38,6 +38,11 @@ def run_files(folder: Path) -> list[Path]:
     return sorted(path for run in runs for path in run.glob("*.wandb"))
 
 
+def was_synced(path: Path) -> bool:
+    """Whether `wandb sync` has uploaded a run's file, or has begun to."""
+    return any(path.with_name(path.name + ending).exists() for ending in (".synced", ".syncstate"))
+
+
 def history(path: Path) -> list[dict[str, Any]]:
     """The rows that a run's file holds, as they were logged."""
     messages: Any = import_module("wandb.proto.wandb_internal_pb2")

@@ -1,8 +1,6 @@
 from pytorch_lightning.loggers.logger import Logger
 
 from nerveseg.training.committing import CommittedAtCheckpoints
-from nerveseg.training.loggers import wandb_logger
-from nerveseg.training.wandb_files import STEP, history, logged_steps, run_files
 
 
 class Backend(Logger):
@@ -98,24 +96,8 @@ def test_the_rest_is_the_loggers_own():
     assert logger.experiment is None
 
 
-def test_wandbs_own_file_says_what_it_has_also_when_its_end_is_torn(tmp_path):
-    logger = wandb_logger("offline", "nerveseg", "t", "t/fold-0", tmp_path, {})
-    for step in range(700):
-        logger.log_metrics({"train/loss": step / 8, "rate": 0.1}, step)
-    logger.experiment.finish()
-    (path,) = run_files(tmp_path)
-    rows = history(path)
-    assert [row[STEP] for row in rows] == list(range(700))
-    assert [row["train/loss"] for row in rows] == [step / 8 for step in range(700)]
-    content = path.read_bytes()
-    assert len(content) > 3 * 32768, "records are split at the borders of blocks"
-    for length in (40_000, 70_000, 5, 0):
-        path.write_bytes(content[:length])
-        assert logged_steps(tmp_path) == set(range(len(logged_steps(tmp_path))))
-        assert len(logged_steps(tmp_path)) < 700
-    path.write_bytes(content[:50_000] + bytes([content[50_000] ^ 1]) + content[50_001:])
-    assert 0 < len(logged_steps(tmp_path)) < 700
-
-
-def test_a_folder_without_runs_has_no_steps(tmp_path):
-    assert logged_steps(tmp_path) == set()
+def test_rows_of_one_step_are_one_call():
+    backend = Backend()
+    logger = CommittedAtCheckpoints(backend)
+    logger.resume([*rows(2), {"step": 1, "slices_per_s": 9.0}])
+    assert backend.sent == [(0, {"rate": 0.1, "loss": 0.0}), (1, {"rate": 0.1, "loss": 0.125, "slices_per_s": 9.0})]

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.errors import ConfigurationError
-from nerveseg.training.loggers import MetricsFile, parse_metrics, read_metrics, wandb_logger
+from nerveseg.training.loggers import MetricsFile, parse_metrics, read_metrics
 
 
 @pytest.fixture
@@ -129,38 +128,3 @@ def test_it_is_a_logger_of_one_version(path):
     logger = MetricsFile(path)
     logger.log_hyperparams({"anything": object()})
     assert (logger.name, logger.version) == ("metrics", "")
-
-
-def test_disabled_logging_is_none_and_touches_nothing(tmp_path):
-    assert wandb_logger("disabled", "nerveseg", "t", "t/fold-0", tmp_path / "fold-0", {}) is None
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", ["dryrun", "", "Offline"])
-def test_an_unknown_mode_is_refused(mode, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"logger\.wandb\.mode"):
-        wandb_logger(mode, "nerveseg", "t", "t/fold-0", tmp_path, {})
-
-
-def test_offline_runs_need_no_account_no_network_and_no_answer(tmp_path, monkeypatch):
-    """Two folds in one process are two runs; the machine's own settings and keys are out of reach."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks"))
-    ids = []
-    for fold in (0, 1):
-        config = {"fold": fold, "network": {"growth_rate": 12}}
-        logger = wandb_logger("offline", "nerveseg", "t", f"t/fold-{fold}", tmp_path / f"fold-{fold}", config)
-        assert logger is not None
-        run = logger.experiment
-        assert (run.group, run.job_type, run.name) == ("t", "train", f"t/fold-{fold}")
-        assert run.config["fold"] == fold
-        assert run.offline
-        logger.log_metrics({"train/loss": 0.5}, 1)
-        ids.append(run.id)
-        run.finish()
-        (file,) = (tmp_path / f"fold-{fold}").glob("wandb/offline-run-*/*.wandb")
-        assert file.stat().st_size > 0
-    assert ids[0] != ids[1]

@@ -1,0 +1,142 @@
+"""A run on W&B: offline unless told otherwise, with no account, no network and no question asked.
+
+An offline file cannot be rewound. A process that goes on offline begins a new file with the whole history, which the
+checkpoint has, in place of the earlier one, so that a run is one folder. Where `wandb sync` has been at an earlier
+file, it stays, and the new one has what is missing: `wandb sync` appends it. Online, the server's run is gone on with.
+
+Of the machine nothing is recorded: see the settings below, and `disclosure` for the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from nerveseg.training.dashboards import Dashboard, RunLabel
+from nerveseg.training.wandb_files import STEP, logged_steps, run_files, was_synced
+
+WandbMode = Literal["offline", "online", "disabled"]
+
+LONGEST_TAG = 64
+"""W&B refuses longer ones."""
+
+PROGRAM = "nerveseg"
+"""In place of the path of the script that ran."""
+
+
+class WandbDashboard(Dashboard):
+    """A run on W&B.
+
+    Args:
+        label: How the run is found.
+        folder: The run's own; W&B's files lie below `wandb/`.
+        mode: offline writes files that `wandb sync` uploads later.
+    """
+
+    def __init__(self, label: RunLabel, folder: Path, mode: Literal["offline", "online"]) -> None:
+        super().__init__(label, folder)
+        self.mode = mode
+        self._wandb: Any = import_module("wandb")
+        for earlier in run_files(folder):
+            if earlier.parent.name.startswith("offline-run-") and not was_synced(earlier):
+                shutil.rmtree(earlier.parent)
+        os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb")
+        self._run = self._wandb.init(
+            id=self.id,
+            project=label.project,
+            group=label.group,
+            name=label.name,
+            job_type=label.job_type,
+            tags=[tag[:LONGEST_TAG] for tag in label.tags],
+            dir=folder,
+            mode=mode,
+            config=label.config,
+            settings=self._settings(),
+            resume="allow",
+            reinit="finish_previous",
+        )
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP, step_sync=True)
+
+    def _settings(self) -> Any:
+        return self._wandb.Settings(
+            console="off",
+            silent=True,
+            disable_git=True,
+            save_code=False,
+            disable_job_creation=True,
+            host="",
+            program=PROGRAM,
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+        )
+
+    @property
+    def experiment(self) -> Any:
+        """W&B's own object."""
+        return self._run
+
+    def logged_steps(self) -> set[int]:
+        """What the files of earlier processes hold that are on the server, or have been begun to be sent."""
+        return logged_steps(self.folder)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Values of one step, a line of the run's history."""
+        self._run.log({**metrics, STEP: step or 0})
+
+    def log_table(self, name: str, table: pd.DataFrame) -> None:
+        """A table of W&B's."""
+        self._run.log({name: self._wandb.Table(dataframe=table)})
+
+    def log_picture(self, name: str, path: Path, caption: str = "") -> None:
+        """A picture with its caption."""
+        self._run.log({name: self._wandb.Image(str(path), caption=caption or None)})
+
+    def log_page(self, name: str, html: str) -> None:
+        """A page."""
+        self._run.log({name: self._wandb.Html(html, inject=False)})
+
+    def log_model(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """The bundle as an artifact beside one that stands for the data: the same fingerprint is the same version.
+
+        The data's artifact holds its fingerprint and nothing of the data. Online it is the input of the run; offline
+        W&B knows no inputs, and the run logs it too.
+        """
+        data = self._wandb.Artifact(_slug(f"data-{self.label.study}"), "dataset", metadata={"sha256": self.label.data})
+        with tempfile.TemporaryDirectory() as place:
+            text = Path(place) / "fingerprint.txt"
+            text.write_text(f"{self.label.data}\n", encoding="utf-8")
+            data.add_file(str(text), skip_cache=True)
+        if self.mode == "online":
+            self._run.use_artifact(data)
+        else:
+            self._run.log_artifact(data)
+        model = self._wandb.Artifact(
+            _slug(f"model-{self.label.name}"), "model", metadata={**facts, "data": self.label.data}
+        )
+        for path in sorted(folder.iterdir()):
+            model.add_file(str(path), skip_cache=True)
+        self._run.log_artifact(model)
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Columns of the runs' table."""
+        self._run.summary.update(dict(values))
+
+    def finish(self, failed: bool) -> None:
+        """End the run; a failed one is shown as such."""
+        self._run.finish(exit_code=int(failed))
+
+
+def _slug(name: str) -> str:
+    """A name for an artifact."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:128]
