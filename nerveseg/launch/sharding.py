@@ -1,8 +1,8 @@
 """An archive in shards: which scans fall to a job, what it leaves behind, and one table over all.
 
 The shard of a scan is the SHA-256 of its path, modulo their number (of a subject without a scan, that of its id). So it
-does not depend on the other scans: those that are added while jobs run, or before the next run, move none. Shards differ
-a little in size.
+does not depend on the other scans: those that are added while jobs run, or before the next run, move none. The sizes of
+shards differ a little.
 """
 
 from __future__ import annotations
