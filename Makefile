@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet install $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser slow bench bench-gpu lint type format clean
+.PHONY: help install demo test browser slow slurm bench bench-gpu lint type format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ browser: install  ## The tests that open the pages in Chromium, which has to be 
 
 slow: install  ## The tests that take minutes: trainings killed at random moments
 	@$(RUN) -m pytest --quiet -m slow
+
+slurm: install  ## Folds on a real Slurm, which the tests start: as root, with slurm-wlm and munge installed
+	@$(RUN) -m pytest --quiet -m slurm
 
 bench: install  ## Measure what a CPU can run against its baseline, and print the table (at most 10 minutes on 2 quiet cores)
 	@$(PIP) --no-deps dynamic-network-architectures
