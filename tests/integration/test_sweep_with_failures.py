@@ -1,4 +1,4 @@
-"""Jobs side by side, of which one fails or is killed: the others are compared, and only what is missing is done again."""
+"""A sweep of which jobs fail: the others are done, the comparison is made of them, the rerun does what is missing."""
 
 import json
 import os
