@@ -31,7 +31,7 @@ from nerveseg.types import Size2d
 
 ANCHOR_EVERY = 25
 
-HALOS = (24, 32, 48, 64, 96)
+HALOS = (16, 24, 32, 48, 64, 96)
 """Pixels around a piece that are segmented with it."""
 
 SLACK = 6
