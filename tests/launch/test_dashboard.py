@@ -3,25 +3,33 @@
 import hashlib
 import json
 import re
-from types import SimpleNamespace
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from wandb_server import rows
 
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slices import SliceStore, StoreIndex
+from nerveseg.data.stored_subjects import StoredSubject
 from nerveseg.errors import ConfigurationError
 from nerveseg.evaluation.comparisons import RATER_RATER
 from nerveseg.launch.dashboard import in_one_piece, log_evaluation, mean_dice, open_dashboards, shortened
 from nerveseg.training.dashboards import Dashboards
 from nerveseg.training.disclosure import subject_names, without_places
-from nerveseg.training.wandb_files import history, run_files
+from nerveseg.training.wandb_files import run_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
-STORE = SimpleNamespace(
-    key="2b0f251ace0d4f25",
-    index=SimpleNamespace(study="thighs", subjects=[SimpleNamespace(id="007", sha256={"T2": "1" * 64})]),
+SUBJECT = StoredSubject(
+    id="007", sha256={"T2": "1" * 64}, slices=1, spacing_mm=(1.0, 1.0, 4.0), nerve_voxels=9,
+    nerve_voxels_cropped_away=0, pixels=100,
+)  # fmt: skip
+STORE = SliceStore(
+    Path("2b0f251ace0d4f25"),
+    StoreIndex(study="thighs", channels=["T2"], preprocessing=Preprocessing(size=(8, 8)), subjects=[SUBJECT]),
 )
 
 
@@ -53,8 +61,8 @@ def config(folder, mode="offline", subject_ids="plain"):
 def shown(cross_validation):
     """Names of what the run shows, and the text of its files."""
     (path,) = run_files(cross_validation / "evaluation")
-    rows = {key.split("/_type")[0]: value for row in history(path) for key, value in row.items()}
-    return rows, {file.name: file.read_bytes() for file in (path.parent / "files").rglob("*") if file.is_file()}
+    names = {key.removesuffix("._type") for row in rows(path) for key in row}
+    return names, {file.name: file.read_bytes() for file in (path.parent / "files").rglob("*") if file.is_file()}
 
 
 def table(files, name):
@@ -64,8 +72,8 @@ def table(files, name):
 
 def test_tables_figures_and_the_page_are_in_the_offline_run(cross_validation):
     log_evaluation(cross_validation, config(cross_validation), STORE)
-    rows, files = shown(cross_validation)
-    assert {"evaluation/table1", "evaluation/scores", "figures/comparison", "figures/cases", "report"} <= set(rows)
+    names, files = shown(cross_validation)
+    assert {"evaluation/table1", "evaluation/scores", "figures/comparison", "figures/cases", "report"} <= names
     assert table(files, "table1") == [["all", "R-R", 0.75], ["all", "Auto-GT", 0.5]]
     assert table(files, "scores") == [["007", "all", "dice", 0.5]]
     (page,) = [content for name, content in files.items() if name.endswith(".html")]
@@ -80,9 +88,9 @@ def test_of_an_evaluation_done_again_there_is_one_run(cross_validation):
 
 def test_hashed_ids_are_the_only_ones_shown_and_no_figure_or_page_that_has_ids(cross_validation):
     log_evaluation(cross_validation, config(cross_validation, subject_ids="hashed"), STORE)
-    rows, files = shown(cross_validation)
-    assert {"evaluation/scores", "figures/comparison"} <= set(rows)
-    assert not {"figures/cases", "report"} & set(rows)
+    names, files = shown(cross_validation)
+    assert {"evaluation/scores", "figures/comparison"} <= names
+    assert not {"figures/cases", "report"} & names
     ((subject, *_),) = table(files, "scores")
     assert re.fullmatch("[0-9a-f]{12}", subject)
     (path,) = run_files(cross_validation / "evaluation")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from wandb_server import inspected, sync, wandb_server
+from wandb_server import inspected, rows, sync, wandb_server
 
 from nerveseg.reporting.overlay import save_png
 from nerveseg.training.committing import CommittedAtCheckpoints
@@ -52,6 +52,12 @@ def trained(folder, first, last, *, failed=False, known=()):
     return dashboard if failed is None else dashboard.finish(failed)
 
 
+def sync_all(server, folder):
+    for path in run_files(folder):
+        inspected(path)
+    sync(server, *(path.parent for path in run_files(folder)))
+
+
 def of_kind(records, kind):
     return [record[kind] for record in records if record["type"] == kind]
 
@@ -88,8 +94,7 @@ def test_values_tables_pictures_the_model_and_the_summary_are_read_back(tmp_path
         dashboards.summarize({"Auto-GT/dice/patient": 0.5, "R-R/dice/patient": 0.75})
     (path,) = run_files(tmp_path / "fold-0")
     records = inspected(path)
-    rows = [record["item"] for record in of_kind(records, "history")]
-    assert {"train/loss": 0.5, STEP: 0}.items() <= rows[0].items()
+    assert {"train/loss": 0.5, STEP: 0}.items() <= of_kind(records, "history")[0]["item"].items()
     summary = {key: value for record in of_kind(records, "summary") for key, value in record["update"].items()}
     assert (summary["Auto-GT/dice/patient"], summary["R-R/dice/patient"]) == (0.5, 0.75)
     named = {artifact["name"]: artifact for artifact in of_kind(records, "artifact")}
@@ -119,7 +124,7 @@ def test_a_run_that_goes_on_is_one_file_with_every_step_once(tmp_path):
     trained(tmp_path, 0, 6, failed=True)
     trained(tmp_path, 4, 10, known=range(4))
     (path,) = run_files(tmp_path)
-    assert [row[STEP] for row in history(path)] == list(range(10))
+    assert [row[STEP] for row in rows(path)] == list(range(10))
 
 
 def test_synced_whole_before_or_after_it_went_on_it_is_one_complete_run(tmp_path):
@@ -129,16 +134,16 @@ def test_synced_whole_before_or_after_it_went_on_it_is_one_complete_run(tmp_path
         for folder, between in ((tmp_path / "once", False), (tmp_path / "twice", True)):
             trained(folder, 0, 6, failed=True)
             if between:
-                sync(server, *(path.parent for path in run_files(folder)))
+                sync_all(server, folder)
             trained(folder, 4, 10, known=range(4))
-            sync(server, *(path.parent for path in run_files(folder)))
+            sync_all(server, folder)
             assert len(run_files(folder)) == 1 + between
             names.append((folder / "dashboard-id").read_text().strip())
         for name, exits in zip(names, ([0], [1, 0]), strict=True):
-            rows = server.history(name)
-            assert [row[STEP] for row in rows] == list(range(10))
-            assert [row["train/loss"] for row in rows] == [step / 8 for step in range(10)]
-            assert [row["_step"] for row in rows] == list(range(10))
+            lines = server.history(name)
+            assert [line[STEP] for line in lines] == list(range(10))
+            assert [line["train/loss"] for line in lines] == [step / 8 for step in range(10)]
+            assert [line["_step"] for line in lines] == list(range(10))
             assert server.states[name] == exits
 
 
@@ -180,7 +185,9 @@ def test_nothing_of_the_machine_is_uploaded_of_an_offline_run(tmp_path, monkeypa
     monkeypatch.setenv("NERVESEG_SECRET", SECRET)
     all_kinds(tmp_path, "offline")
     with wandb_server() as server:
-        sync(server, *(path.parent for path in run_files(tmp_path / "fold-0")))
+        (path,) = run_files(tmp_path / "fold-0")
+        inspected(path)
+        sync(server, path.parent)
     assert_uploaded_without(of_this_machine(tmp_path), server)
 
 
@@ -191,7 +198,7 @@ def test_nothing_of_the_machine_is_uploaded_online_where_the_data_is_the_runs_in
     with wandb_server() as server:
         settings = {
             "WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40, "NERVESEG_SECRET": SECRET,
-            "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[2]))),
+            "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parent, *Path(__file__).parents[1:3]])),
         }  # fmt: skip
         command = [sys.executable, "-c", code]
         subprocess.run(command, env=inherited | settings, capture_output=True, timeout=120, check=True)
@@ -203,10 +210,10 @@ def test_nothing_of_the_machine_is_in_the_offline_file(tmp_path, monkeypatch):
     monkeypatch.setenv("NERVESEG_SECRET", SECRET)
     all_kinds(tmp_path, "offline")
     (path,) = run_files(tmp_path / "fold-0")
+    kinds = {record["type"] for record in inspected(path)}
     content = path.read_bytes()
     assert b"paper/fold-0" in content
     assert [word for word in of_this_machine(tmp_path) if word.encode() in content] == []
-    kinds = {record["type"] for record in inspected(path)}
     assert not {"environment", "output", "output_raw", "stats"} & kinds
 
 
@@ -216,9 +223,10 @@ def test_wandbs_own_file_says_what_it_has_also_when_its_end_is_torn(tmp_path):
         dashboard.log_metrics({"train/loss": step / 8, "rate": 0.1}, step)
     dashboard.finish(failed=False)
     (path,) = run_files(tmp_path)
-    rows = history(path)
-    assert [row[STEP] for row in rows] == list(range(700))
-    assert [row["train/loss"] for row in rows] == [step / 8 for step in range(700)]
+    written = rows(path)
+    assert history(path) == written
+    assert [row[STEP] for row in written] == list(range(700))
+    assert [row["train/loss"] for row in written] == [step / 8 for step in range(700)]
     content = path.read_bytes()
     assert len(content) > 3 * 32768, "records are split at the borders of blocks"
     for length in (40_000, 70_000, 5, 0):

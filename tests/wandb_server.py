@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -174,8 +175,19 @@ def sync(runs, *folders):
     return done.stderr
 
 
-def inspected(path):
-    """The records of an offline file, by W&B's own reader."""
+def inspected(path, deadline_s=30.0):
+    """The records of the offline file of a run that has ended, by W&B's own reader, once written."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    begun = time.monotonic()
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        if any(record["type"] == "exit" for record in records):
+            return records
+        assert time.monotonic() - begun < deadline_s, done.stderr or records
+        time.sleep(0.1)
+
+
+def rows(path):
+    """Its history."""
+    return [record["history"]["item"] for record in inspected(path) if record["type"] == "history"]
