@@ -66,7 +66,12 @@ def open_dashboards(
         group=shortened(group.as_posix()),
         name=shortened(f"{group.as_posix()}/{folder.name}"),
         job_type=job_type,
-        tags=(config["name"], store.index.study, *(["synthetic"] if config["study"].get("synthetic") else []), *tags),
+        tags=(
+            *([config["name"]] if config.get("name") else []),
+            store.index.study,
+            *(["synthetic"] if config["study"].get("synthetic") else []),
+            *tags,
+        ),
         config=without_places(config),
         data=store.key,
         study=store.index.study,

@@ -1,10 +1,11 @@
 """A run on W&B: offline unless told otherwise, with no account, no network and no question asked.
 
 An offline file cannot be rewound. A process that goes on offline begins a new file with the whole history, which the
-checkpoint has, in place of the earlier one, so that a run is one folder. Where `wandb sync` has been at an earlier
-file, it stays, and the new one has what is missing: `wandb sync` appends it. Online, the server's run is gone on with.
+checkpoint has, in place of the earlier one, so that a run is one folder. An earlier file that `wandb sync` has been at
+stays, and the new one has what is missing: `wandb sync` appends it. Online, the server's run is gone on with.
 
-Of the machine nothing is recorded: see the settings below, and `disclosure` for the configuration.
+Of the machine nothing is recorded: see the settings below, and `disclosure` for the configuration. W&B uploads where
+files of artifacts lay on this machine, so our artifacts hold none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -44,11 +44,11 @@ class WandbDashboard(Dashboard):
     def __init__(self, label: RunLabel, folder: Path, mode: Literal["offline", "online"]) -> None:
         super().__init__(label, folder)
         self.mode = mode
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._wandb: Any = import_module("wandb")
         for earlier in run_files(folder):
             if earlier.parent.name.startswith("offline-run-") and not was_synced(earlier):
                 shutil.rmtree(earlier.parent)
-        os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb")
         self._run = self._wandb.init(
             id=self.id,
             project=label.project,
@@ -95,8 +95,13 @@ class WandbDashboard(Dashboard):
         self._run.log({**metrics, STEP: step or 0})
 
     def log_table(self, name: str, table: pd.DataFrame) -> None:
-        """A table of W&B's."""
-        self._run.log({name: self._wandb.Table(dataframe=table)})
+        """A table of W&B's, as a file of the run.
+
+        `run.log` of the table itself would make an artifact too, with the place of its copy on this machine.
+        """
+        shown = self._wandb.Table(dataframe=table)
+        shown.bind_to_run(self._run, name, self._run.step)
+        self._run.log({name: shown.to_json(self._run)})
 
     def log_picture(self, name: str, path: Path, caption: str = "") -> None:
         """A picture with its caption."""
@@ -107,26 +112,27 @@ class WandbDashboard(Dashboard):
         self._run.log({name: self._wandb.Html(html, inject=False)})
 
     def log_model(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """The bundle as an artifact beside one that stands for the data: the same fingerprint is the same version.
+        """The bundle's files, and an artifact that stands for it beside one that stands for the data.
 
-        The data's artifact holds its fingerprint and nothing of the data. Online it is the input of the run; offline
-        W&B knows no inputs, and the run logs it too.
+        Artifacts refer to hashes and hold no file, since W&B uploads where each of an artifact's files lay on this
+        machine. Online the data's is the input of the run; offline W&B knows no inputs, and the run logs it too.
         """
-        data = self._wandb.Artifact(_slug(f"data-{self.label.study}"), "dataset", metadata={"sha256": self.label.data})
-        with tempfile.TemporaryDirectory() as place:
-            text = Path(place) / "fingerprint.txt"
-            text.write_text(f"{self.label.data}\n", encoding="utf-8")
-            data.add_file(str(text), skip_cache=True)
+        place = Path(self._run.dir)
+        shutil.copytree(folder, place / "model", dirs_exist_ok=True)
+        self._run.save(str(place / "model" / "*"), base_path=str(place), policy="now")
+        data = self._artifact("dataset", self.label.study, self.label.data, {})
         if self.mode == "online":
             self._run.use_artifact(data)
         else:
             self._run.log_artifact(data)
-        model = self._wandb.Artifact(
-            _slug(f"model-{self.label.name}"), "model", metadata={**facts, "data": self.label.data}
-        )
-        for path in sorted(folder.iterdir()):
-            model.add_file(str(path), skip_cache=True)
-        self._run.log_artifact(model)
+        self._run.log_artifact(self._artifact("model", self.label.name, str(facts["weights_sha256"]), facts))
+
+    def _artifact(self, kind: str, name: str, sha256: str, facts: Mapping[str, Any]) -> Any:
+        """What is known of a thing by its hash: the same hash is the same version."""
+        metadata = {**facts, "data": self.label.data}
+        artifact = self._wandb.Artifact(_slug(f"{kind}-{name}"), kind, metadata=metadata)
+        artifact.add_reference(f"nerveseg:{kind}/{sha256}", name="sha256", checksum=False)
+        return artifact
 
     def summarize(self, values: Mapping[str, float]) -> None:
         """Columns of the runs' table."""

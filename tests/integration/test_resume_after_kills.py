@@ -90,9 +90,12 @@ def same(one, other):
 
 
 def dashboard(fold):
-    """What the W&B files of a run hold of its training, in the order of writing, over all processes."""
-    rows = [row for path in run_files(fold) for row in history(path)]
-    rows = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
+    """What the W&B file of a run holds of its training, but for times and memory."""
+    (path,) = run_files(fold)
+    rows = [
+        {key: value for key, value in row.items() if not key.startswith(("_", "speed/", "memory/"))}
+        for row in history(path)
+    ]
     return [row for row in rows if not any(key.startswith("test/") for key in row)]
 
 

@@ -2,13 +2,14 @@
 
 import getpass
 import os
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from wandb_server import inspected, sync, wandb_server
+from wandb_server import inspected, rows, sync, wandb_server
 
 from nerveseg.reporting.overlay import save_png
 from nerveseg.training.committing import CommittedAtCheckpoints
@@ -51,6 +52,12 @@ def trained(folder, first, last, *, failed=False, known=()):
     return dashboard if failed is None else dashboard.finish(failed)
 
 
+def sync_all(server, folder):
+    for path in run_files(folder):
+        inspected(path)
+    sync(server, *(path.parent for path in run_files(folder)))
+
+
 def of_kind(records, kind):
     return [record[kind] for record in records if record["type"] == kind]
 
@@ -83,22 +90,24 @@ def test_values_tables_pictures_the_model_and_the_summary_are_read_back(tmp_path
         dashboards.log_table("test/scores", pd.DataFrame({"subject": ["V01"], "dice": [0.75]}))
         dashboards.log_picture("test/overlay/sub-V01", picture, "blue: consensus")
         dashboards.log_page("report", "<p>report</p>")
-        dashboards.log_model(tmp_path / "model", {"fold": 0})
+        dashboards.log_model(tmp_path / "model", {"weights_sha256": "5eed" * 16})
         dashboards.summarize({"Auto-GT/dice/patient": 0.5, "R-R/dice/patient": 0.75})
     (path,) = run_files(tmp_path / "fold-0")
     records = inspected(path)
-    rows = [record["item"] for record in of_kind(records, "history")]
-    assert {"train/loss": 0.5, STEP: 0}.items() <= rows[0].items()
+    assert {"train/loss": 0.5, STEP: 0}.items() <= of_kind(records, "history")[0]["item"].items()
     summary = {key: value for record in of_kind(records, "summary") for key, value in record["update"].items()}
     assert (summary["Auto-GT/dice/patient"], summary["R-R/dice/patient"]) == (0.5, 0.75)
     named = {artifact["name"]: artifact for artifact in of_kind(records, "artifact")}
-    model, data = named["model-paper-fold-0"], named["data-phantom-demo"]
+    model, data = named["model-paper-fold-0"], named["dataset-phantom-demo"]
     assert (model["type"], data["type"]) == ("model", "dataset")
     assert "2b0f251ace0d4f25" in str(model["metadata"])
     assert "2b0f251ace0d4f25" in str(data["metadata"])
-    assert [entry["path"] for entry in model["manifest"]["contents"]] == ["weights.safetensors"]
-    files = {file.name.split("_")[0] for file in path.parent.rglob("files/media/**/*") if file.is_file()}
-    assert files == {"scores", "sub-V01", "report"}
+    assert (path.parent / "files" / "model" / "weights.safetensors").read_bytes() == b"w" * 100
+    named = {file["path"].split("_")[0] for record in of_kind(records, "files") for file in record["files"]}
+    assert named == {
+        "media/table/test/scores", "media/images/test/overlay/sub-V01", "media/html/report",
+        "model/weights.safetensors",
+    }  # fmt: skip
     (exit_record,) = of_kind(records, "exit")
     assert exit_record.get("exit_code", 0) == 0
 
@@ -115,7 +124,7 @@ def test_a_run_that_goes_on_is_one_file_with_every_step_once(tmp_path):
     trained(tmp_path, 0, 6, failed=True)
     trained(tmp_path, 4, 10, known=range(4))
     (path,) = run_files(tmp_path)
-    assert [row[STEP] for row in history(path)] == list(range(10))
+    assert [row[STEP] for row in rows(path)] == list(range(10))
 
 
 def test_synced_whole_before_or_after_it_went_on_it_is_one_complete_run(tmp_path):
@@ -125,46 +134,87 @@ def test_synced_whole_before_or_after_it_went_on_it_is_one_complete_run(tmp_path
         for folder, between in ((tmp_path / "once", False), (tmp_path / "twice", True)):
             trained(folder, 0, 6, failed=True)
             if between:
-                sync(server, *(path.parent for path in run_files(folder)))
+                sync_all(server, folder)
             trained(folder, 4, 10, known=range(4))
-            sync(server, *(path.parent for path in run_files(folder)))
+            sync_all(server, folder)
             assert len(run_files(folder)) == 1 + between
             names.append((folder / "dashboard-id").read_text().strip())
         for name, exits in zip(names, ([0], [1, 0]), strict=True):
-            rows = server.history(name)
-            assert [row[STEP] for row in rows] == list(range(10))
-            assert [row["train/loss"] for row in rows] == [step / 8 for step in range(10)]
-            assert [row["_step"] for row in rows] == list(range(10))
+            lines = server.history(name)
+            assert [line[STEP] for line in lines] == list(range(10))
+            assert [line["train/loss"] for line in lines] == [step / 8 for step in range(10)]
+            assert [line["_step"] for line in lines] == list(range(10))
             assert server.states[name] == exits
 
 
-def test_nothing_of_the_machine_is_uploaded_nor_in_the_offline_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("NERVESEG_SECRET", "k3y-0f-s0me-service")
+SECRET = "k3y-0f-s0me-service"
+
+
+def of_this_machine(tmp_path):
+    """What would tell whose machine it is, and where on it the study lies."""
+    return [
+        os.uname().nodename + '"', os.uname().release, getpass.getuser() + '"', str(tmp_path), str(Path.cwd()),
+        str(Path.home()), SECRET, "NERVESEG_SECRET", "printed to the console", "pytest", "site-packages",
+    ]  # fmt: skip
+
+
+def all_kinds(tmp_path, mode):
+    """A run that logs everything there is, with its words in the environment and on the console."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.safetensors").write_bytes(b"w" * 100)
-    host = "host-of-a-hospital"
-    monkeypatch.setattr(socket, "gethostname", lambda: host)
-    with Dashboards([WandbDashboard(label(), tmp_path / "fold-0", "offline")]) as dashboards:
+    save_png(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
+    with Dashboards([WandbDashboard(label(), tmp_path / "fold-0", mode)]) as dashboards:
         print("printed to the console")
+        dashboards.loggers[0].log_metrics({"train/loss": 0.5}, 0)
         dashboards.log_table("test/scores", pd.DataFrame({"subject": ["V01"], "dice": [0.75]}))
-        dashboards.log_model(tmp_path / "model", {})
-    with wandb_server() as server:
-        (path,) = run_files(tmp_path / "fold-0")
-        sync(server, path.parent)
-    words = [
-        host, os.uname().nodename + '"', str(tmp_path), str(Path.cwd()), str(Path.home()), getpass.getuser() + '"',
-        "k3y-0f", "NERVESEG_SECRET", "github.com", "printed to the console", "pytest", "site-packages", "sys.argv",
-        os.uname().release,
-    ]  # fmt: skip
+        dashboards.log_picture("test/overlay/sub-V01", tmp_path / "picture.png")
+        dashboards.log_page("report", "<p>report</p>")
+        dashboards.log_model(tmp_path / "model", {"weights_sha256": "5eed" * 16})
+        dashboards.summarize({"Auto-GT/dice/patient": 0.5})
+
+
+def assert_uploaded_without(words, server):
     uploaded = b"\n".join(server.bodies)
     assert b"paper/fold-0" in uploaded
+    assert b"w" * 100 in uploaded
+    assert {artifact["artifactTypeName"] for artifact in server.artifacts} == {"model", "dataset"}
     assert [word for word in words if word.encode() in uploaded] == []
-    staged = str(tmp_path / "fold-0" / "wandb" / "artifacts" / "staging").encode()
-    local = path.read_bytes()
-    assert staged in local, "W&B has to know where the artifact's files wait; that is not uploaded"
-    rest = local.replace(staged, b"")
-    assert [word for word in words if word.encode() in rest] == []
-    assert not {"environment", "output", "output_raw", "stats"} & {record["type"] for record in inspected(path)}
+
+
+def test_nothing_of_the_machine_is_uploaded_of_an_offline_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("NERVESEG_SECRET", SECRET)
+    all_kinds(tmp_path, "offline")
+    with wandb_server() as server:
+        (path,) = run_files(tmp_path / "fold-0")
+        inspected(path)
+        sync(server, path.parent)
+    assert_uploaded_without(of_this_machine(tmp_path), server)
+
+
+def test_nothing_of_the_machine_is_uploaded_online_where_the_data_is_the_runs_input(tmp_path):
+    """In a process of its own: W&B asks for the server's address once."""
+    code = f"import test_wandb_dashboard as t; t.all_kinds(t.Path({str(tmp_path)!r}), 'online')"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    with wandb_server() as server:
+        settings = {
+            "WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40, "NERVESEG_SECRET": SECRET,
+            "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parent, *Path(__file__).parents[1:3]])),
+        }  # fmt: skip
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, env=inherited | settings, capture_output=True, timeout=120, check=True)
+    assert_uploaded_without(of_this_machine(tmp_path), server)
+    assert len(server.used) == 1
+
+
+def test_nothing_of_the_machine_is_in_the_offline_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("NERVESEG_SECRET", SECRET)
+    all_kinds(tmp_path, "offline")
+    (path,) = run_files(tmp_path / "fold-0")
+    kinds = {record["type"] for record in inspected(path)}
+    content = path.read_bytes()
+    assert b"paper/fold-0" in content
+    assert [word for word in of_this_machine(tmp_path) if word.encode() in content] == []
+    assert not {"environment", "output", "output_raw", "stats"} & kinds
 
 
 def test_wandbs_own_file_says_what_it_has_also_when_its_end_is_torn(tmp_path):
@@ -173,9 +223,10 @@ def test_wandbs_own_file_says_what_it_has_also_when_its_end_is_torn(tmp_path):
         dashboard.log_metrics({"train/loss": step / 8, "rate": 0.1}, step)
     dashboard.finish(failed=False)
     (path,) = run_files(tmp_path)
-    rows = history(path)
-    assert [row[STEP] for row in rows] == list(range(700))
-    assert [row["train/loss"] for row in rows] == [step / 8 for step in range(700)]
+    written = rows(path)
+    assert history(path) == written
+    assert [row[STEP] for row in written] == list(range(700))
+    assert [row["train/loss"] for row in written] == [step / 8 for step in range(700)]
     content = path.read_bytes()
     assert len(content) > 3 * 32768, "records are split at the borders of blocks"
     for length in (40_000, 70_000, 5, 0):
