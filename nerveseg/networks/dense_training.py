@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nerveseg.networks.concurrency import share_out
 from nerveseg.networks.dropping import Dropping
-from nerveseg.networks.strips import Norm, Statistics, convolve, convolve_backward, statistics_of, strips
+from nerveseg.networks.strips import Norm, Statistics, Strip, convolve, convolve_backward, statistics_of, strips
 
 PER_LAYER = 4
 """Scale and shift of the normalisation, weight and bias of the convolution."""
@@ -180,9 +181,13 @@ class _FollowingTerms:
         """Complete the gradient of some channels, once every layer that reads them is done."""
         mean = self.statistics.mean[first:last]
         constant, slope = (term[first:last].to(mean.dtype) for term in (self.constant, self.slope))
-        for strip in strips(into, last - first):
-            terms = (strip.pixels(self.maps)[:, first:last] - mean).mul_(slope).add_(constant)
-            strip.pixels(into)[:, first:last] -= terms
+
+        def part(some: Sequence[Strip]) -> None:
+            for strip in some:
+                terms = (strip.pixels(self.maps)[:, first:last] - mean).mul_(slope).add_(constant)
+                strip.pixels(into)[:, first:last] -= terms
+
+        share_out(part, list(strips(into, last - first)))
 
 
 def _grouped(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:

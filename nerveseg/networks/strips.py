@@ -22,12 +22,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from nerveseg.networks.concurrency import share_out
 
 STRIP_VALUES = 400_000
 """Values of the maps in one strip: 1.6 MB in single precision, of which a few fit the caches of a core."""
@@ -121,14 +124,17 @@ def strips(maps: Tensor, channels: int) -> Iterator[Strip]:
 def statistics_of(maps: Tensor) -> Statistics:
     """Statistics of maps (batch, x, y, channel), put together from those of strips (Chan et al. 1979)."""
     channels = maps.shape[-1]
-    count = 0
-    mean = torch.zeros(channels, dtype=torch.float64)
-    squares = torch.zeros(channels, dtype=torch.float64)
-    for strip in strips(maps, channels):
-        part = maps[strip.images, strip.rows].flatten(0, 2)
-        here = len(part)
-        middle = column_sums(part) / here
-        spread = column_sums((part - middle.to(part.dtype)).square_())
+
+    def part(some: Sequence[Strip]) -> list[tuple[int, Tensor, Tensor]]:
+        found = []
+        for strip in some:
+            pixels = maps[strip.images, strip.rows].flatten(0, 2)
+            mean = column_sums(pixels) / len(pixels)
+            found.append((len(pixels), mean, column_sums((pixels - mean.to(pixels.dtype)).square_())))
+        return found
+
+    count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
+    for here, middle, spread in chain(*share_out(part, list(strips(maps, channels)))):
         distance = middle - mean
         count += here
         squares += spread + distance.square() * (count - here) * here / count
@@ -143,25 +149,34 @@ def column_sums(matrix: Tensor) -> Tensor:
 
 def convolve(maps: Tensor, norm: Norm, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution of the normalised, rectified first channels of maps (batch, x, y, channel): (batch, x, y, out)."""
-    channels, padding = weight.shape[1], weight.shape[2] // 2
-    batch, x, y, _ = maps.shape
-    result = maps.new_empty(batch, x, y, len(weight))
-    if padding == 0:
-        matrix = weight.flatten(1).t()
-        for strip in strips(maps, channels):
-            product = norm.activations(strip.pixels(maps)[:, :channels]) @ matrix
-            strip.pixels(result).copy_(product if bias is None else product.add_(bias))
-        return result
-    for strip in strips(maps, channels):
-        first, last = strip.rows.start, strip.rows.stop
-        above, below = min(padding, first), min(padding, x - last)
-        wider = Strip(strip.images, slice(first - above, last + below))
-        active = norm.activations(wider.pixels(maps)[:, :channels]).view(-1, last + below - first + above, y, channels)
-        if above < padding or below < padding:
-            active = functional.pad(active, (0, 0, 0, 0, padding - above, padding - below))
-        out = functional.conv2d(active.permute(0, 3, 1, 2), weight, bias, padding=(0, padding))
-        result[strip.images, strip.rows] = out.permute(0, 2, 3, 1)
+    out, channels, kernel, _ = weight.shape
+    result = maps.new_empty(*maps.shape[:-1], out)
+    matrix = weight.flatten(1).t()
+
+    def part(some: Sequence[Strip]) -> None:
+        for strip in some:
+            if kernel == 1:
+                product = norm.activations(strip.pixels(maps)[:, :channels]) @ matrix
+                strip.pixels(result).copy_(product if bias is None else product.add_(bias))
+            else:
+                active = _with_margin(maps, norm, strip, channels, kernel // 2).permute(0, 3, 1, 2)
+                new = functional.conv2d(active, weight, bias, padding=(0, kernel // 2))
+                result[strip.images, strip.rows] = new.permute(0, 2, 3, 1)
+
+    share_out(part, list(strips(maps, channels)))
     return result
+
+
+def _with_margin(maps: Tensor, norm: Norm, strip: Strip, channels: int, margin: int) -> Tensor:
+    """Activations of a strip and of the lines around it (batch, x, y, channel), zero beyond the image."""
+    _, x, y, _ = maps.shape
+    first, last = strip.rows.start, strip.rows.stop
+    above, below = min(margin, first), min(margin, x - last)
+    wider = Strip(strip.images, slice(first - above, last + below))
+    active = norm.activations(wider.pixels(maps)[:, :channels]).view(-1, last + below - first + above, y, channels)
+    if above == below == margin:
+        return active
+    return functional.pad(active, (0, 0, 0, 0, margin - above, margin - below))
 
 
 def convolve_backward(maps: Tensor, norm: Norm, weight: Tensor, gradient: Tensor, into: Tensor) -> ConvolutionGradient:
@@ -176,21 +191,27 @@ def convolve_backward(maps: Tensor, norm: Norm, weight: Tensor, gradient: Tensor
     """
     out, channels, kernel, _ = weight.shape
     backwards = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, channels)
-    weight_gradient = torch.zeros_like(backwards)
-    total, product = (torch.zeros(channels, dtype=torch.float64) for _ in range(2))
     small = bool((norm.weight.abs() < SMALL_WEIGHT).any())
     windows = _windows(gradient, kernel)
-    for strip in strips(maps, max(channels, kernel**2 * out)):
-        pixels = strip.pixels(maps)[:, :channels]
-        window = windows[strip.images, strip.rows].reshape(len(pixels), -1)
-        active = norm.activations(pixels)
-        weight_gradient.addmm_(window.t(), active)
-        d = window @ backwards
-        torch.ops.aten.threshold_backward.grad_input(d, active, 0, grad_input=d)
-        total += column_sums(d)
-        strip.pixels(into)[:, :channels].addcmul_(d, norm.scale)
-        if small:
-            product += column_sums((pixels - norm.mean).mul_(norm.inverse_std).mul_(d))
+
+    def part(some: Sequence[Strip]) -> tuple[Tensor, Tensor, Tensor]:
+        weight_gradient = torch.zeros_like(backwards)
+        total, product = (torch.zeros(channels, dtype=torch.float64) for _ in range(2))
+        for strip in some:
+            pixels = strip.pixels(maps)[:, :channels]
+            window = windows[strip.images, strip.rows].reshape(len(pixels), -1)
+            active = norm.activations(pixels)
+            weight_gradient.addmm_(window.t(), active)
+            d = window @ backwards
+            torch.ops.aten.threshold_backward.grad_input(d, active, 0, grad_input=d)
+            total += column_sums(d)
+            strip.pixels(into)[:, :channels].addcmul_(d, norm.scale)
+            if small:
+                product += column_sums((pixels - norm.mean).mul_(norm.inverse_std).mul_(d))
+        return weight_gradient, total, product
+
+    parts = share_out(part, list(strips(maps, max(channels, kernel**2 * out))))
+    weight_gradient, total, product = (torch.stack(terms).sum(dim=0) for terms in zip(*parts, strict=True))
     if not small:
         activity = (weight_gradient.double() * backwards).sum(dim=0)
         product = (activity - norm.bias * total) / norm.weight
