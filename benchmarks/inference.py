@@ -126,16 +126,12 @@ def measure(case: Case, baseline_slices: int, rounds: int) -> list[Row]:
         compared("CPU inference, accuracy=fast", seconds["fast"], seconds["plain"], 30.0, fast_note),
         compared("CPU inference, accuracy=exact", seconds["exact"], seconds["plain"], 3.0, exact_note),
     ]
+    row = "CPU inference, nnU-Net's network"
     if nnunet is None:
-        missing = "unmeasured: pip install dynamic-network-architectures"
-        return [*rows, Row("CPU inference, nnU-Net's network", missing, "", None, 0.0, 0.0, 10.0)]
+        return [*rows, Row(row, "unmeasured: pip install dynamic-network-architectures", "", None, 0.0, 0.0, 10.0)]
     parameters = sum(values.numel() for values in nnunet.parameters()) / 1e6
     note = f"accuracy=fast against PlainConvUNet, {parameters:.1f} M parameters, one pass"
-    return [
-        rows[0],
-        compared("CPU inference, nnU-Net's network", seconds["fast"], seconds["nnunet"], 10.0, note),
-        rows[1],
-    ]
+    return [*rows, compared(row, seconds["fast"], seconds["nnunet"], 10.0, note)]
 
 
 def ours(case: Case, accuracy: Any) -> NDArray[np.bool_]:

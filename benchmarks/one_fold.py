@@ -37,7 +37,7 @@ from nerveseg.data.slices import SliceStore
 from nerveseg.data.store_index import PackedSubject, StoreIndex
 from nerveseg.data.stored_subjects import StoredSubject, image_file, label_file
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import choose_device
 from nerveseg.training.segmenter import Segmenter
@@ -159,7 +159,7 @@ def trained(store: SliceStore, fold: Fold, options: argparse.Namespace) -> Row:
         store,
         fold,
         options,
-        [clock, part, last_epoch_checkpoint(checkpoint.parent, 1)],
+        [clock, part, EpochCheckpoint(checkpoint.parent, 1, {})],
         {"max_epochs": fold.epochs},
         checkpoint if checkpoint.is_file() else None,
     )

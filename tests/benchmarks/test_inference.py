@@ -27,6 +27,6 @@ def test_three_rows_come_out_and_the_exact_mask_is_the_plain_ones(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "inference.json").read_text())["rows"]
-    assert [row["target"] for row in rows] == [30.0, 10.0, 3.0]
-    assert "; 0 voxels of 2 slices differ" in rows[2]["note"]
+    assert [row["target"] for row in rows] == [30.0, 3.0, 10.0]
+    assert "; 0 voxels of 2 slices differ" in rows[1]["note"]
     assert (tmp_path / "network-tiny-0.05-minutes.safetensors").is_file()
