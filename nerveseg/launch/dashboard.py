@@ -25,6 +25,8 @@ from nerveseg.launch.options import LoggerOptions
 from nerveseg.runs import FoldFolder
 from nerveseg.training.dashboards import Dashboard, Dashboards, JobType, RunLabel
 from nerveseg.training.disclosure import subject_names, without_places
+from nerveseg.training.mlflow_dashboard import MlflowDashboard
+from nerveseg.training.tensorboard_dashboard import TensorboardDashboard
 from nerveseg.training.wandb_dashboard import WandbDashboard
 
 TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")
@@ -71,7 +73,7 @@ def open_dashboards(
         data=store.key,
         study=store.index.study,
     )
-    return Dashboards(_opened(options, label, folder), names)
+    return Dashboards(_opened(options, label, folder, root), names)
 
 
 def shortened(name: str) -> str:
@@ -83,10 +85,14 @@ def shortened(name: str) -> str:
     return name[: LONGEST_NAME - len(middle) - len(end)] + middle + end
 
 
-def _opened(options: LoggerOptions, label: RunLabel, folder: Path) -> list[Dashboard]:
+def _opened(options: LoggerOptions, label: RunLabel, folder: Path, output_root: Path) -> list[Dashboard]:
     opened: list[Dashboard] = []
     if options.wandb and options.wandb.mode != "disabled":
         opened.append(WandbDashboard(label, folder, options.wandb.mode))
+    if options.tensorboard and options.tensorboard.enabled:
+        opened.append(TensorboardDashboard(label, folder))
+    if options.mlflow:
+        opened.append(MlflowDashboard(label, folder, options.mlflow.uri, options.mlflow.experiment, output_root))
     return opened
 
 
