@@ -63,13 +63,14 @@ def open_dashboards(
         return Dashboards((), names)
     root, place = Path(config["output_root"]).resolve(), folder.resolve()
     group = (place.relative_to(root) if place.is_relative_to(root) else Path(place.parent.name, place.name)).parent
+    synthetic = ["synthetic"] if config["study"].get("synthetic") else []
     label = RunLabel(
         project=options.wandb.project if options.wandb else "nerveseg",
         group=shortened(group.as_posix()),
         name=shortened(f"{group.as_posix()}/{folder.name}"),
         job_type=job_type,
-        tags=(config["name"], store.index.study, *(["synthetic"] if config["study"].get("synthetic") else []), *tags),
-        config=without_places(config),
+        tags=(config.get("name", group.name), store.index.study, *synthetic, *tags),
+        config=without_places(config if job_type == "train" else config | {"fold": None}),
         data=store.key,
         study=store.index.study,
     )
