@@ -28,7 +28,7 @@ from nerveseg.inference.training_intensity import IntensityRange, intensity_perc
 from nerveseg.launch.configuration import build, section
 from nerveseg.launch.dashboard import open_dashboards
 from nerveseg.launch.folder import add_training_time, begin_folder
-from nerveseg.launch.interruption import cluster, fit
+from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import TrainOptions
 from nerveseg.launch.remaining import jobs_after_this
@@ -204,7 +204,7 @@ def _train(
             Throughput(),
             FoldProgress(console, job.title, jobs_after_this()),
         ],
-        plugins=[VerifiedCheckpoints(), *cluster()],
+        plugins=[VerifiedCheckpoints(), single_process()],
         log_every_n_steps=1,
         enable_model_summary=False,
         default_root_dir=job.folder.path,

@@ -74,11 +74,14 @@ def full_disk_is_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def cluster() -> list[Any]:
-    """Lightning's plugin for Slurm without its own requeueing, which resumes in the middle of an epoch."""
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+def single_process() -> Any:
+    """Lightning's plugin for a process that trains alone, also inside a Slurm job.
 
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    Its plugin for Slurm would answer SIGUSR1 with a checkpoint from the middle of an epoch, and go on from that one.
+    """
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    return LightningEnvironment()
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:

@@ -16,7 +16,7 @@ from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
 from nerveseg.launch.dashboard import log_test
-from nerveseg.launch.interruption import cluster
+from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.notices import header_notice
@@ -89,7 +89,7 @@ def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device,
         precision=device.precision,
         logger=False,
         callbacks=[writer, FoldProgress(console, job.title)],
-        plugins=cluster(),
+        plugins=[single_process()],
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=job.folder.path,

@@ -45,7 +45,7 @@ class EpochCheckpoint(Checkpoint):
         _log_epoch_values(trainer)
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        trainer.save_checkpoint(self.folder / LAST, False)  # the whole state, not the weights alone
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile | CommittedAtCheckpoints):
                 logger.commit()

@@ -3,10 +3,12 @@ import os
 import signal
 
 import pytest
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from nerveseg.errors import RunError
 from nerveseg.launch.command import run_command
-from nerveseg.launch.interruption import cluster, full_disk_is_told, stopped_by_signals
+from nerveseg.launch.interruption import full_disk_is_told, single_process, stopped_by_signals
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
@@ -41,11 +43,11 @@ def test_another_fault_of_the_system_stays_what_it_is(tmp_path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def test_lightning_leaves_requeueing_to_slurm(monkeypatch):
-    for name in ("SLURM_NTASKS", "SLURM_JOB_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    assert cluster() == []
+def test_inside_a_slurm_job_lightning_neither_requeues_nor_ignores_signals(monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    (plugin,) = cluster()
-    assert not plugin.auto_requeue
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, plugins=[single_process()], logger=False, default_root_dir=tmp_path
+    )
+    assert not isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
+    assert trainer.world_size == 1
