@@ -25,6 +25,8 @@ from nerveseg.launch.options import LoggerOptions
 from nerveseg.runs import FoldFolder
 from nerveseg.training.dashboards import Dashboard, Dashboards, JobType, RunLabel
 from nerveseg.training.disclosure import subject_names, without_places
+from nerveseg.training.mlflow_dashboard import MlflowDashboard
+from nerveseg.training.tensorboard_dashboard import TensorboardDashboard
 from nerveseg.training.wandb_dashboard import WandbDashboard
 
 TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")
@@ -61,22 +63,18 @@ def open_dashboards(
         return Dashboards((), names)
     root, place = Path(config["output_root"]).resolve(), folder.resolve()
     group = (place.relative_to(root) if place.is_relative_to(root) else Path(place.parent.name, place.name)).parent
+    synthetic = ["synthetic"] if config["study"].get("synthetic") else []
     label = RunLabel(
         project=options.wandb.project if options.wandb else "nerveseg",
         group=shortened(group.as_posix()),
         name=shortened(f"{group.as_posix()}/{folder.name}"),
         job_type=job_type,
-        tags=(
-            *([config["name"]] if config.get("name") else []),
-            store.index.study,
-            *(["synthetic"] if config["study"].get("synthetic") else []),
-            *tags,
-        ),
-        config=without_places(config),
+        tags=(config.get("name", group.name), store.index.study, *synthetic, *tags),
+        config=without_places(config if job_type == "train" else config | {"fold": None}),
         data=store.key,
         study=store.index.study,
     )
-    return Dashboards(_opened(options, label, folder), names)
+    return Dashboards(_opened(options, label, folder, root), names)
 
 
 def shortened(name: str) -> str:
@@ -88,10 +86,14 @@ def shortened(name: str) -> str:
     return name[: LONGEST_NAME - len(middle) - len(end)] + middle + end
 
 
-def _opened(options: LoggerOptions, label: RunLabel, folder: Path) -> list[Dashboard]:
+def _opened(options: LoggerOptions, label: RunLabel, folder: Path, output_root: Path) -> list[Dashboard]:
     opened: list[Dashboard] = []
     if options.wandb and options.wandb.mode != "disabled":
         opened.append(WandbDashboard(label, folder, options.wandb.mode))
+    if options.tensorboard and options.tensorboard.enabled:
+        opened.append(TensorboardDashboard(label, folder))
+    if options.mlflow:
+        opened.append(MlflowDashboard(label, folder, options.mlflow.uri, options.mlflow.experiment, output_root))
     return opened
 
 

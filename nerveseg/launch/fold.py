@@ -33,6 +33,7 @@ from nerveseg.launch.folder import add_training_time, begin_folder
 from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.options import FoldsOptions, TrainOptions
+from nerveseg.launch.remaining import jobs_after_this
 from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.networks.fc_densenet import FCDenseNet
@@ -207,7 +208,7 @@ def _train(
             EpochCheckpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"], optimization),
             LearningRateMonitor(logging_interval="step"),
             Throughput(),
-            FoldProgress(console, job.title),
+            FoldProgress(console, job.title, jobs_after_this()),
         ],
         plugins=[VerifiedCheckpoints(), single_process()],
         log_every_n_steps=1,

@@ -29,6 +29,7 @@ PLACE_KEYS = (
     "resume",
     "margins",
     "trainer.accelerator",
+    "trainer.compile",
     "trainer.workers",
     "trainer.checkpoint_every_n_epochs",
     "trainer.slices_per_batch",

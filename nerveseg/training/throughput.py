@@ -22,7 +22,10 @@ _KIBIBYTE = 1 << 10
 
 
 class Throughput(Callback):
-    """Slices per second, the share of time spent waiting for data, and the peak of memory so far."""
+    """Slices per second, the share of time spent waiting for data, and the peak of memory so far.
+
+    Lightning fetches the first batch of an epoch before the epoch begins; that wait is not counted.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float | int]] = []

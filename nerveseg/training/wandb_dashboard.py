@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from nerveseg.errors import ConfigurationError
 from nerveseg.training.dashboards import Dashboard, RunLabel
 from nerveseg.training.wandb_files import STEP, logged_steps, run_files, was_synced
 
@@ -39,6 +40,9 @@ class WandbDashboard(Dashboard):
         label: How the run is found.
         folder: The run's own; W&B's files lie below `wandb/`.
         mode: offline writes files that `wandb sync` uploads later.
+
+    Raises:
+        ConfigurationError: Online, there is no key, or the server does not answer.
     """
 
     def __init__(self, label: RunLabel, folder: Path, mode: Literal["offline", "online"]) -> None:
@@ -49,22 +53,32 @@ class WandbDashboard(Dashboard):
         for earlier in run_files(folder):
             if earlier.parent.name.startswith("offline-run-") and not was_synced(earlier):
                 shutil.rmtree(earlier.parent)
-        self._run = self._wandb.init(
+        try:
+            self._run = self._started(label, mode)
+        except self._wandb.errors.Error as error:
+            raise ConfigurationError(
+                "logger.wandb.mode=online needs W&B's server and a key for it",
+                found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                remedy="wandb login, or logger.wandb.mode=offline and wandb sync later",
+            ) from error
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP, step_sync=True)
+
+    def _started(self, label: RunLabel, mode: str) -> Any:
+        return self._wandb.init(
             id=self.id,
             project=label.project,
             group=label.group,
             name=label.name,
             job_type=label.job_type,
             tags=[tag[:LONGEST_TAG] for tag in label.tags],
-            dir=folder,
+            dir=self.folder,
             mode=mode,
             config=label.config,
             settings=self._settings(),
             resume="allow",
             reinit="finish_previous",
         )
-        self._run.define_metric(STEP)
-        self._run.define_metric("*", step_metric=STEP, step_sync=True)
 
     def _settings(self) -> Any:
         return self._wandb.Settings(

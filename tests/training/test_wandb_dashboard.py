@@ -233,7 +233,7 @@ def test_wandbs_own_file_says_what_it_has_also_when_its_end_is_torn(tmp_path):
         path.write_bytes(content[:length])
         assert logged_steps(tmp_path) == set(range(len(logged_steps(tmp_path))))
         assert len(logged_steps(tmp_path)) < 700
-    path.write_bytes(content[:50_000] + b"\x00" + content[50_001:])
+    path.write_bytes(content[:50_000] + bytes([content[50_000] ^ 1]) + content[50_001:])
     assert 0 < len(logged_steps(tmp_path)) < 700
 
 
