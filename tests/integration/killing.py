@@ -44,9 +44,12 @@ def started(arguments, job):
 
 
 def checkpoints(root):
-    """The checkpoint files of a folder; a new one is another file."""
+    """The checkpoint files of the folds of one sweep; a new one is another file.
+
+    Only these places are looked at: what else lies in a fold comes and goes while it is listed.
+    """
     found = set()
-    for path in root.rglob("last.ckpt"):
+    for path in root.glob("*/*/fold-*/checkpoints/last.ckpt"):
         try:
             found.add((str(path), path.stat().st_ino))
         except FileNotFoundError:
