@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -77,13 +78,18 @@ _COMPILED: WeakKeyDictionary[FCDenseNet, Any] = WeakKeyDictionary()
 
 def _compiled(network: FCDenseNet) -> Any:
     if network not in _COMPILED:
-        import openvino
-
         from nerveseg.inference.openvino_graph import nerve_probability_graph
 
-        graph = nerve_probability_graph(network)
-        _COMPILED[network] = openvino.Core().compile_model(graph, "CPU", SINGLE_PRECISION)
+        _COMPILED[network] = _core().compile_model(nerve_probability_graph(network), "CPU", SINGLE_PRECISION)
     return _COMPILED[network]
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's runtime; without one that stays, the CPU's library would be unloaded with the last network."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _mean(probabilities: Sequence[Tensor]) -> Tensor:
