@@ -25,13 +25,11 @@ class Fold:
         number: From 0 up.
         train: Subjects to learn from, in the study's order.
         test: Subjects held out, in the study's order.
-        validation: Held out of the training subjects, to choose settings by; in the study's order.
     """
 
     number: int
     train: tuple[Subject, ...]
     test: tuple[Subject, ...]
-    validation: tuple[Subject, ...] = ()
 
 
 def split_folds(
@@ -53,7 +51,7 @@ def split_folds(
     if count < 2:
         raise ConfigurationError("folds.count is a number from 2 up", found=count)
     ordered = sorted(subjects, key=lambda subject: subject.id)
-    groups = subject_groups(ordered)
+    groups = _groups(ordered)
     if len(groups) < count:
         raise FoldError(
             f"{count} folds need at least {count} independent subjects",
@@ -92,8 +90,7 @@ def select_fold(folds: Sequence[Fold], number: int) -> Fold:
     return folds[number]
 
 
-def subject_groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Subjects that may not be divided between training and test, together."""
+def _groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
         groups.setdefault(subject.group, []).append(subject)
