@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 SYNTHETIC = "SYNTHETIC TRAINING DATA"
+"""Stands in the descriptions of what a model trained on the phantom makes."""
+
 NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 

@@ -30,8 +30,6 @@ from nerveseg.runs import replaced
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 """Nerve in a series as the scanner stored it, not in RAS order."""
 
-"""Stands in the descriptions of what a model trained on the phantom makes."""
-
 NEEDED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",

@@ -6,7 +6,7 @@ also far from everything large. A single slice in which a nerve was missed may b
 the mean of the signed distance maps of the sections above and below, both moved to the middle between them.
 
 Cleaning a clean mask changes nothing. What is bridged may be the first component that is large, and then others are
-small beside it: so both steps are repeated until neither changes anything. That ends, because a component that is
+small beside it: so both steps are repeated until nothing more is bridged. That ends, because a component that is
 removed takes voxels of the given mask with it.
 
 References:
@@ -61,13 +61,12 @@ def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
     """
     cleaned = mask.copy()
     while True:
-        before = cleaned
         if rule.remove_specks:
             cleaned = _without_specks(cleaned, spacing_mm, rule)
-        if rule.bridge_single_slices:
-            cleaned = _bridged(cleaned, spacing_mm)
-        if np.array_equal(cleaned, before):
+        bridged = _bridged(cleaned, spacing_mm) if rule.bridge_single_slices else cleaned
+        if np.array_equal(bridged, cleaned):
             return cleaned
+        cleaned = bridged
 
 
 def _without_specks(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
