@@ -19,7 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC_CONSENSUS,
+    RATER_RATER,
+    cohorts_in_order,
+    write_scores,
+)
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
 from nerveseg.evaluation.like_for_like import like_for_like
 from nerveseg.evaluation.quantities import VOLUME
@@ -29,7 +34,7 @@ from nerveseg.evaluation.tables.table1 import table1, table1_markdown
 from nerveseg.evaluation.tables.times import time_summary
 from nerveseg.runs import write_text
 
-LOCATION_COMPARISONS = (RATER_RATER, f"{AUTOMATIC}-{CONSENSUS}")
+LOCATION_COMPARISONS = (RATER_RATER, AUTOMATIC_CONSENSUS)
 NAMED = 10
 """Subjects that a sentence names at most."""
 

@@ -22,6 +22,7 @@ from nerveseg.types import SpacingMm
 
 CONSENSUS = "GT"
 AUTOMATIC = "Auto"
+AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 RATER_RATER = "R-R"
 """All pairs of raters, pooled or averaged."""
 

@@ -22,7 +22,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    AUTOMATIC_CONSENSUS,
+    RATER_RATER,
+    cohorts_in_order,
+    rater_pairs,
+)
 from nerveseg.evaluation.like_for_like import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics import contrast, holm, mann_whitney, share_above, williams_index
 
@@ -99,7 +105,7 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
 def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
     for metric in PAPER_METRICS:
         values = scores[scores["metric"] == metric]
-        automatic = values[values["comparison"] == f"{AUTOMATIC}-{CONSENSUS}"]["value"]
+        automatic = values[values["comparison"] == AUTOMATIC_CONSENSUS]["value"]
         pairs = values[values["comparison"].isin(rater_pairs(raters))]["value"]
         undefined = int(automatic.isna().sum() + pairs.isna().sum())
         result = mann_whitney(automatic.dropna().to_numpy(np.float64), pairs.dropna().to_numpy(np.float64))

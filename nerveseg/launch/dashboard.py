@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import RATER_RATER
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
 from nerveseg.training.loggers import start_wandb_run
 
 TABLES = ("table1", "tests", "scores", "agreement", "locations")

@@ -24,8 +24,7 @@ from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes import Volume, read_image
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, SubjectMasks
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
 from nerveseg.launch.figures import write_figures
 from nerveseg.launch.scoring import Prediction, load_masks
 from nerveseg.reporting.figures import read_training

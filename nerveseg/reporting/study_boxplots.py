@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, RATER_RATER, cohorts_in_order, rater_pairs
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.reporting.metric_words import METRICS, MetricWords
 
 AUTOMATIC_RATER = f"{AUTOMATIC}-R"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nerveseg.evaluation.comparisons import RATER_RATER
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS, HEADINGS, mean_sd
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
+from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd
 from nerveseg.reporting.findings import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
 from nerveseg.reporting.metric_words import BY_KEY, number_in_words
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly

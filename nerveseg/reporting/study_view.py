@@ -17,11 +17,11 @@ from rich.console import Console
 from nerveseg.biomarkers.flags import Flag
 from nerveseg.errors import RunError
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import RATER_RATER, rater_pairs
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
 from nerveseg.evaluation.like_for_like import like_for_like
 from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.tables.summaries import summaries
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS, notes
+from nerveseg.evaluation.tables.table1 import notes
 from nerveseg.reporting.findings import Question, questions
 from nerveseg.reporting.thumbnails import Thumbnail
 

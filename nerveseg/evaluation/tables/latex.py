@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, RATER_RATER
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
 from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd, notes
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -38,7 +38,7 @@ def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ())
     for cohort, rows in table.groupby("cohort", sort=False):
         lines.append(r"\midrule")
         for index, row in enumerate(rows.to_dict("records")):
-            bold = row["comparison"] in (RATER_RATER, f"{AUTOMATIC}-{CONSENSUS}")
+            bold = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
             cells = [row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
             lines.append(_line([str(cohort) if index == 0 else "", *cells], bold))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

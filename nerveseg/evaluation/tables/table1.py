@@ -20,8 +20,7 @@ from rich.text import Text
 
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import (
-    AUTOMATIC,
-    CONSENSUS,
+    AUTOMATIC_CONSENSUS,
     RATER_RATER,
     cohorts_in_order,
     comparison_names,
@@ -30,7 +29,6 @@ from nerveseg.evaluation.comparisons import (
 )
 from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
 
-AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
 _PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 

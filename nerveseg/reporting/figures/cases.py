@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS
 from nerveseg.evaluation.like_for_like import with_failures
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
 from nerveseg.reporting.figures.case import Case, outline_entries, show_cut
 from nerveseg.reporting.figures.causes import explain
 from nerveseg.reporting.figures.solid import Painted, draw_solids

@@ -12,8 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from nerveseg.evaluation.comparisons import AUTOMATIC
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS
 from nerveseg.reporting.figures.boxes import Scale, draw_groups
 from nerveseg.reporting.figures.contrast import draw_contrasts, has_contrasts
 from nerveseg.reporting.figures.durations import draw_durations

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import RATER_RATER, rater_pairs
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
 from nerveseg.evaluation.like_for_like import with_failures
-from nerveseg.evaluation.tables.table1 import AUTOMATIC_CONSENSUS
 from nerveseg.reporting.figures.boxes import Group, Sample, p_in_words
 from nerveseg.reporting.figures.tables import StudyTables
 from nerveseg.reporting.style import Kind
