@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet install $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser lint type format clean
+.PHONY: help install demo test browser slow slurm bench bench-gpu lint type format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 picks the interpreter of a new .venv; PIP_ARGS=... is handed to pip (an index, a proxy)."
 
 install: $(INSTALLED)  ## Make .venv with everything in it
@@ -38,6 +38,21 @@ test: install lint type  ## Lint, types and tests
 
 browser: install  ## The tests that open the pages in Chromium, which has to be installed
 	@$(RUN) -m pytest --quiet -m browser
+
+slow: install  ## The tests that take minutes: trainings killed at random moments
+	@$(RUN) -m pytest --quiet -m slow
+
+slurm: install  ## Folds on a real Slurm, which the tests start: as root, with slurm-wlm and munge installed
+	@$(RUN) -m pytest --quiet -m slurm
+
+bench: install  ## Measure what a CPU can run against its baseline, and print the table (at most 10 minutes on 2 quiet cores)
+	@$(PIP) --no-deps dynamic-network-architectures
+	@$(RUN) benchmarks/table.py cpu
+
+DEVICE ?= cuda
+SIZE ?= paper
+bench-gpu: install  ## The same for the rows of a GPU; DEVICE=cpu SIZE=tiny tries the scripts without one
+	@$(RUN) benchmarks/table.py gpu --device $(DEVICE) --size $(SIZE)
 
 lint: install
 	@echo "Checking style"

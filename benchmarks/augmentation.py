@@ -1,10 +1,14 @@
 """Time of augmenting slices in plain torch, against TorchIO with the same options, in turn in one process.
 
-`python benchmarks/augmentation.py [--rounds N] [--json FILE]` prints the median ratio with the smallest and the largest
+`python benchmarks/augmentation.py [--rounds N] [--json FILE]` tells the median ratio with the smallest and the largest
 for one slice at a time, as a worker of the loader takes them, and for batches of eight; the target is 20. Slices are
 320 x 320 with two channels, the options those of conf/augmentation/paper.yaml, and everything runs on one core: torch
 and ITK are held to one thread. Times are processor seconds, which other work on the machine disturbs less than it does
-the clock. What a GPU makes of a batch is measured with `--device cuda`, by the clock and against nothing.
+the clock.
+
+`--device cuda` times a batch there instead, in turn with a training step of the paper's network on the same batch
+(bfloat16, channels last; `--compile` compiles it), and tells the share, which should be under 5 %. `--device cpu
+--size 32` does the same in a second, to see that it runs.
 """
 
 from __future__ import annotations
@@ -14,11 +18,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,66 +27,51 @@ from typing import Any
 import SimpleITK
 import torch
 import yaml
+from rows import RESULTS, Row, compared, this_machine, write_rows
 
 from nerveseg.data.augmentation import TensorAugmentation, TorchioAugmentation
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.training.segmenter import segmentation_loss
 
 CONF = Path(__file__).parents[1] / "conf" / "augmentation"
-SIZE = (320, 320)
+SIZE = 320
 CHANNELS = 2
 SPACING_MM = (200 / 384, 200 / 384)
 BATCH = 8
 TARGET = 20.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: seconds per slice of both, and their ratio over the rounds."""
-
-    row: str
-    baseline_s: float
-    ours_s: float
-    ratio: float
-    smallest: float
-    largest: float
-    target: float = TARGET
-
-    def __str__(self) -> str:
-        """The line that is printed."""
-        verdict = "reached" if self.ratio >= self.target else "MISSED"
-        return (
-            f"{self.row}: TorchIO {1e3 * self.baseline_s:.1f} ms, torch {1e3 * self.ours_s:.2f} ms a slice, "
-            f"ratio {self.ratio:.0f} (min {self.smallest:.0f}, max {self.largest:.0f}); "
-            f"target {self.target:g}: {verdict}"
-        )
+SHARE_TARGET = 0.05
+WARM_UP = 3
 
 
 def main() -> None:
-    """Measure on one core, or a batch on the device that was asked for."""
+    """Compare with TorchIO on one core, or with a training step on the device that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
-    parser.add_argument("--device", default="cpu", help="cpu compares with TorchIO; cuda times batches alone")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", type=torch.device, help="cuda: the share of a training step")
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels along each side of a slice")
+    parser.add_argument("--compile", action="store_true", help="the training step's network, with --device")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     options = yaml.safe_load((CONF / "paper.yaml").read_text(encoding="utf-8"))
     del options["_target_"]
-    if arguments.device != "cpu":
-        batch_s = batch_on(torch.device(arguments.device), TensorAugmentation(**options), arguments.rounds)
-        print(f"a batch of {BATCH} on {arguments.device}: {1e3 * batch_s:.2f} ms")
-        return
-    print(f"{SIZE[0]} x {SIZE[1]}, {CHANNELS} channels; {arguments.rounds} rounds in turn, one thread, ", end="")
-    print(f"{os.cpu_count()} CPUs, {platform.machine()}, load {os.getloadavg()[0]:.1f}")
-    rows = compare(options, arguments.rounds)
+    device, machine = arguments.device, this_machine()
+    if device is None:
+        torch.set_num_threads(1)
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        rows = compare(options, arguments.size, arguments.rounds)
+    else:
+        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else machine
+        rows = [share(TensorAugmentation(**options), device, arguments.size, arguments.rounds, arguments.compile)]
+    print(machine)
     for row in rows:
         print(row)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+    name = "augmentation.json" if device is None else f"augmentation_{device.type}.json"
+    write_rows(rows, arguments.json or RESULTS / name, machine)
 
 
-def compare(options: dict[str, Any], rounds: int) -> list[Row]:
+def compare(options: dict[str, Any], size: int, rounds: int) -> list[Row]:
     """Time both in turn, after one untimed round."""
-    images, labels = slices()
+    images, labels = slices(size)
     slow, fast = TorchioAugmentation(**options), TensorAugmentation(**options)
     spacings_mm = [SPACING_MM] * BATCH
 
@@ -105,33 +91,73 @@ def compare(options: dict[str, Any], rounds: int) -> list[Row]:
         for seed in range(rounds + 1)
     ][1:]
     baseline, alone, together = zip(*times, strict=True)
-    return [row("one at a time", baseline, alone), row(f"in batches of {BATCH}", baseline, together)]
+    note = "processor seconds of a slice; baseline: TorchIO"
+    return [
+        compared("augmentation on one core, a slice at a time", alone, baseline, TARGET, note),
+        compared(f"augmentation on one core, batches of {BATCH}", together, baseline, TARGET, note),
+    ]
 
 
-def row(title: str, baseline: tuple[float, ...], ours: tuple[float, ...]) -> Row:
-    """The medians of a comparison, and its spread."""
-    ratios = [slow / fast for slow, fast in zip(baseline, ours, strict=True)]
-    return Row(title, median(baseline), median(ours), median(ratios), min(ratios), max(ratios))
-
-
-def slices() -> tuple[torch.Tensor, torch.Tensor]:
+def slices(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise, and a disc as its label: neither side looks at the values."""
-    images = torch.randn(BATCH, CHANNELS, *SIZE, generator=torch.Generator().manual_seed(1))
-    x, y = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
-    disc = ((x - 170) ** 2 + (y - 140) ** 2 < 12**2).to(torch.uint8)
+    images = torch.randn(BATCH, CHANNELS, size, size, generator=torch.Generator().manual_seed(1))
+    x, y = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = ((x - 0.53 * size) ** 2 + (y - 0.44 * size) ** 2 < (0.04 * size) ** 2).to(torch.uint8)
     return images, disc.expand(BATCH, -1, -1).contiguous()
 
 
-def batch_on(device: torch.device, augment: TensorAugmentation, rounds: int) -> float:
-    """Wall-clock seconds of a batch that is on the device already; the drawing of its movements is in it."""
-    images, labels = (part.to(device) for part in slices())
-    times = []
-    for seed in range(rounds + 3):
-        start = time.perf_counter()
-        moved, _ = augment.augment_batch(images, labels, [SPACING_MM] * BATCH, range(seed, seed + BATCH))
-        float(moved.sum())  # waits for the device
-        times.append(time.perf_counter() - start)
-    return median(times[3:])
+def share(augment: TensorAugmentation, device: torch.device, size: int, rounds: int, compiled: bool) -> Row:
+    """Seconds of a batch that is on the device already, the drawing of its movements included, and of a step on it."""
+    images, labels = (part.to(device) for part in slices(size))
+    step = training_step(device, compiled)
+    augment_s, step_s = [], []
+    for seed in range(rounds + WARM_UP):
+        moved: list[torch.Tensor] = []
+        seeds = range(seed * BATCH, (seed + 1) * BATCH)
+
+        def move(seeds: range = seeds, moved: list[torch.Tensor] = moved) -> None:
+            moved.extend(augment.augment_batch(images, labels, [SPACING_MM] * BATCH, seeds))
+
+        augment_s.append(clock_seconds(move, device))
+        step_s.append(clock_seconds(lambda moved=moved: step(*moved), device))
+    shares = [ours / whole for ours, whole in zip(augment_s[WARM_UP:], step_s[WARM_UP:], strict=True)]
+    return Row(
+        f"augmentation on {device.type}, share of a training step",
+        f"{1e3 * median(augment_s[WARM_UP:]):.3g} ms a batch of {BATCH}",
+        f"{1e3 * median(step_s[WARM_UP:]):.3g} ms a step",
+        median(shares),
+        min(shares),
+        max(shares),
+        f"under {SHARE_TARGET:g}",
+        unit="of a step",
+        note=f"{size} x {size}" + (", compiled" if compiled else ""),
+        reached=median(shares) < SHARE_TARGET,
+    )
+
+
+def training_step(device: torch.device, compiled: bool) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Forward, backward and Adam on the paper's network."""
+    network = FCDenseNet(in_channels=CHANNELS, classes=2).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters())
+    forward = torch.compile(network) if compiled else network
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits = forward(images.contiguous(memory_format=torch.channels_last))
+        optimizer.zero_grad(set_to_none=True)
+        segmentation_loss(logits, labels.long()).backward()
+        optimizer.step()
+
+    return step
+
+
+def clock_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """By the clock, until the device has done it."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,9 +1,10 @@
 """Time of preparing the slice store on all cores, against nibabel and numpy in one process, in turn; and its memory.
 
 `python benchmarks/preparation.py [--subjects N] [--rounds N] [--json FILE]` writes a study of noise (384 x 330 x 60,
-three raters) into a temporary folder and prints the ratio of the clock's seconds, of one process's and of all cores'.
+three raters) into a temporary folder and tells the ratio of the clock's seconds, of one process's and of all cores'.
 The baseline loads, normalises, crops and saves, and no more; ours also checks every file to its end and writes the
-consensus. Then the largest memory of a worker, for a third of the subjects and for all of them.
+consensus. Processes take two seconds to start, so that few subjects gain less by them than many. Then the largest
+memory of a worker, for five of the subjects and for two thirds of them.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
-import json
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import nibabel as nib
 import numpy as np
+from rows import RESULTS, Row, compared, this_machine, write_rows
 
 from nerveseg.data import stored_subjects
 from nerveseg.data.description import StudyDescription
@@ -37,29 +38,33 @@ SHAPE = (384, 330, 60)
 SPACING_MM = (0.52, 0.52, 4.4)
 RATERS = ("OS", "BW", "LG")
 PREPROCESSING = Preprocessing()
+WORTH_A_CORE = 0.75
+"""Each core has to bring at least this part of what it would bring if nothing were shared."""
+MEMORY_TARGET = 1.1
+FEW = 5
+"""Subjects of which two processes each have more than one to store, after the first."""
 
 
 def main() -> None:
-    """Measure, print a line for each row, and write them as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subjects", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    """Measure, print a line for each row, and leave them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subjects", type=int, default=18, help="at least 6")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=RESULTS / "preparation.json")
     parser.add_argument("--prepare", nargs=3, metavar=("STUDY", "OUTPUT", "WORKERS"), help="used by the benchmark")
     options = parser.parse_args()
     if options.prepare:
         prepare(*options.prepare)
         return
-    print(f"{available_cores()} CPUs, load {os.getloadavg()[0]:.1f}: processes gain only where cores are free")
+    print(this_machine())
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for number in range(options.subjects):
             write_subject(root / "study", number)
-            if number < options.subjects // 3:
-                write_subject(root / "third", number)
-        rows = [*times(root, options.rounds), memory(root, options.subjects)]
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        rows = [*times(root, options.rounds), memory(root, FEW, max(2 * options.subjects // 3, FEW + 1))]
+    for row in rows:
+        print(row)
+    write_rows(rows, options.json)
 
 
 def write_subject(root: Path, number: int) -> None:
@@ -82,40 +87,27 @@ def opened(root: Path) -> Study:
     return open_study(StudyDescription(name="noise", root=root, images={"T2": "{id}/T2.nii.gz"}, raters=raters))
 
 
-def times(root: Path, rounds: int) -> list[dict[str, float | str]]:
+def times(root: Path, rounds: int) -> list[Row]:
     """Both ways and the baseline in turn; the store is removed in between."""
     study, cores = opened(root / "study"), available_cores()
-    seconds: dict[str, list[float]] = {"baseline": [], "one process": [], f"{cores} processes": []}
+    seconds: dict[int, list[float]] = {0: [], 1: [], cores: []}
     for _ in range(rounds):
-        for name, taken in seconds.items():
+        for processes, taken in seconds.items():
             output = root / "output"
             started = time.perf_counter()
-            if name == "baseline":
-                baseline(study, output)
+            if processes:
+                prepare_slices(study, PREPROCESSING, output, workers=processes)
             else:
-                prepare_slices(study, PREPROCESSING, output, workers=1 if name == "one process" else cores)
+                baseline(study, output)
             taken.append(time.perf_counter() - started)
             shutil.rmtree(output)
-    baseline_s = seconds.pop("baseline")
-    return [ratio_row(name, baseline_s, taken, len(study.subjects)) for name, taken in seconds.items()]
-
-
-def ratio_row(name: str, baseline_s: list[float], ours_s: list[float], subjects: int) -> dict[str, float | str]:
-    """Print and return one comparison."""
-    ratios = [theirs / ours for theirs, ours in zip(baseline_s, ours_s, strict=True)]
-    print(
-        f"preparing, {name}: nibabel + numpy {median(baseline_s) / subjects:.2f} s, ours "
-        f"{median(ours_s) / subjects:.2f} s a subject, ratio {median(ratios):.2f} "
-        f"(min {min(ratios):.2f}, max {max(ratios):.2f})"
-    )
-    return {
-        "row": f"preparing the slice store, {name}",
-        "baseline_s": median(baseline_s) / subjects,
-        "ours_s": median(ours_s) / subjects,
-        "ratio": median(ratios),
-        "smallest": min(ratios),
-        "largest": max(ratios),
-    }
+    subjects = len(study.subjects)
+    each = {processes: [second / subjects for second in taken] for processes, taken in seconds.items()}
+    one = compared("preparing a subject, one process", each[1], each[0], "-", "baseline: nibabel and numpy")
+    every = compared(f"preparing a subject, {cores} processes", each[cores], each[0], f"{cores} cores' worth")
+    worth = (one.ratio or 0.0) * cores * WORTH_A_CORE
+    note = f"{subjects} subjects, the start of processes included"
+    return [one, replace(every, note=note, reached=(every.ratio or 0.0) >= worth)]
 
 
 def baseline(study: Study, output: Path) -> None:
@@ -133,17 +125,26 @@ def baseline(study: Study, output: Path) -> None:
             np.save(output / f"{subject.id}_{name}.npy", np.ascontiguousarray(crop.transpose(2, 0, 1)))
 
 
-def memory(root: Path, subjects: int) -> dict[str, float | str]:
-    """Peak memory of the largest worker for a third of the subjects, and for all."""
+def memory(root: Path, few: int, many: int) -> Row:
+    """Peak memory of the largest worker for few of the subjects, and for more."""
     peaks = []
-    for name in ("third", "study"):
-        command = [sys.executable, __file__, "--prepare", str(root / name), str(root / "output"), "2"]
+    for count in (few, many):
+        part = root / f"first-{count}"
+        for number in range(count):
+            shutil.copytree(root / "study" / f"S{number:02d}", part / f"S{number:02d}", copy_function=os.link)
+        command = [sys.executable, __file__, "--prepare", str(part), str(root / "output"), "2"]
         peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    print(
-        f"memory of a worker at its peak: {peaks[0]:.0f} MiB with {subjects // 3} subjects, {peaks[1]:.0f} MiB "
-        f"with {subjects}; ratio {peaks[1] / peaks[0]:.2f}, target at most 1.1"
+    ratio = peaks[1] / peaks[0]
+    return Row(
+        "memory of a preparing worker at its peak",
+        f"{peaks[1]:.0f} MiB ({many} subjects)",
+        f"{peaks[0]:.0f} MiB ({few})",
+        ratio,
+        ratio,
+        ratio,
+        f"at most {MEMORY_TARGET:g}",
+        reached=ratio <= MEMORY_TARGET,
     )
-    return {"row": "memory of a worker", "few_mib": peaks[0], "all_mib": peaks[1], "ratio": peaks[1] / peaks[0]}
 
 
 def prepare(study: str, output: str, workers: str) -> None:

@@ -22,6 +22,7 @@ def evaluate(config: Any) -> None:
     )
     from nerveseg.launch.configuration import job_overrides, plain, section
     from nerveseg.launch.presenting import presentation
+    from nerveseg.launch.ranking import show_settings
     from nerveseg.launch.studies import open_configured_study
     from nerveseg.runs import find_cross_validations
 
@@ -41,9 +42,12 @@ def evaluate(config: Any) -> None:
     if options["run"] is not None:
         named = [override.lstrip("+") for override in job_overrides()]
         keys = [key for key in ("margins", "reference_table", "report") if any(name.startswith(key) for name in named)]
-        for folder in find_cross_validations(Path(options["run"])):
+        folders = find_cross_validations(Path(options["run"]))
+        for folder in folders:
             shown = run_presentation(folder, {key: options[key] for key in keys}, console)
             compare_cross_validation(folder, shown)
+        if len(folders) > 1:
+            show_settings(Path(options["run"]), console)
         return
     shown = presentation(options, console)
     masks = None

@@ -3,6 +3,7 @@
     outputs/<name>/[<settings>/]fold-<k>/     checkpoints/ model/ predictions/ scores.csv metrics.csv config.yaml
                                               provenance.json
     outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and what was printed of them
+    outputs/<name>/settings.csv               of a sweep over settings: each cross-validation, best first
 
 A fold is complete when its `scores.csv` is there: it is written last, and in one piece.
 """
@@ -15,7 +16,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -47,11 +48,6 @@ class FoldFolder:
         return self.path / "checkpoints"
 
     @property
-    def last_checkpoint(self) -> Path:
-        """What a resumed run continues from."""
-        return self.checkpoints / "last.ckpt"
-
-    @property
     def model(self) -> Path:
         """The model bundle."""
         return self.path / "model"
@@ -60,6 +56,11 @@ class FoldFolder:
     def predictions(self) -> Path:
         """Masks of the test subjects, and their pictures."""
         return self.path / "predictions"
+
+    @property
+    def validation_scores(self) -> Path:
+        """Scores of the validation subjects; to choose settings by."""
+        return self.path / "validation.csv"
 
     @property
     def scores(self) -> Path:
@@ -76,6 +77,10 @@ class FoldFolder:
         """Versions, data and times."""
         return self.path / "provenance.json"
 
+    def former_config(self, number: int) -> Path:
+        """A configuration that the run was begun with before `resume=force` changed it; numbered from 1."""
+        return self.path / f"config.before-{number}.yaml"
+
     @property
     def is_complete(self) -> bool:
         """Trained, predicted and scored."""
@@ -89,6 +94,10 @@ class FoldFolder:
     def prediction(self, subject_id: str) -> Path:
         """Mask that the model made of a subject."""
         return self.predictions / f"sub-{subject_id}_label-nerve_mask.nii.gz"
+
+    def validation_mask(self, subject_id: str) -> Path:
+        """Mask that the model made of a validation subject."""
+        return self.path / "validation" / f"sub-{subject_id}_label-nerve_mask.nii.gz"
 
     def overlay(self, subject_id: str) -> Path:
         """Picture of a subject's mask on its image."""
@@ -130,6 +139,24 @@ def find_cross_validations(run: Path) -> list[Path]:
     )
 
 
+class ConfigChange(BaseModel):
+    """A configuration that a run went on from, with `resume=force`.
+
+    Attributes:
+        changed: Local time, ISO 8601.
+        differences: `key: old -> new`.
+        former: Name of the file in the fold's folder that keeps the configuration of before.
+        command: The command line that changed it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    changed: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    differences: list[str]
+    former: str
+    command: list[str]
+
+
 class Provenance(BaseModel):
     """Where a fold's results come from.
 
@@ -141,7 +168,8 @@ class Provenance(BaseModel):
         config_sha256: Hash of the resolved configuration.
         device: What it ran on.
         started: Local time, ISO 8601.
-        training_seconds: Wall-clock time of the training that this process did.
+        training_seconds: Wall-clock time of the training, of the processes that came to its end.
+        config_changes: What `resume=force` changed, oldest first.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -154,6 +182,7 @@ class Provenance(BaseModel):
     device: str
     started: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     training_seconds: float | None = None
+    config_changes: list[ConfigChange] = Field(default_factory=list)
 
 
 def package_versions() -> dict[str, str]:
@@ -189,7 +218,8 @@ def file_sha256(path: Path) -> str:
 def replaced(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` when all went well and vanishes otherwise.
 
-    It takes that place once its content lies on the disk itself (fsync): a power cut leaves the old file or the new.
+    It takes that place once its content lies on the disk itself (fsync, of the folder too): a power cut leaves the old
+    file or the new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}.{path.name}")
@@ -198,8 +228,19 @@ def replaced(path: Path) -> Iterator[Path]:
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
+        _sync_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a folder's list of names on the disk; not every file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,27 +6,35 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nerveseg.launch.command import console, run_command
+from nerveseg.launch import command
 
 
 def train(config: Any) -> None:
-    """One Hydra job: one fold."""
+    """One Hydra job: one fold. A launcher may send this function to another process; a console does not travel."""
     from nerveseg.launch.configuration import job_overrides, plain
+    from nerveseg.launch.failures import FAILURE, failure_recorded
     from nerveseg.launch.fold import run_fold
+    from nerveseg.launch.interruption import full_disk_is_told
+    from nerveseg.launch.launching import is_cluster_job
     from nerveseg.launch.settings import training_job
+    from nerveseg.launch.sweep import compare_when_all_are_in
 
-    run_fold(training_job(plain(config), job_overrides()), console)
+    fold = training_job(plain(config), job_overrides())
+    with failure_recorded(fold.folder.path / FAILURE), full_disk_is_told(fold.folder.path):
+        run_fold(fold, command.console)
+    if is_cluster_job():
+        compare_when_all_are_in(fold, command.console)
 
 
 def _around(arguments: list[str], run_jobs: Callable[[], None]) -> None:
     from nerveseg.launch.sweep import train_and_compare
 
-    train_and_compare(arguments, run_jobs, console)
+    train_and_compare(arguments, run_jobs, command.console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run_command("train", train, argv, around=_around)
+    return command.run_command("train", train, argv, around=_around)
 
 
 if __name__ == "__main__":

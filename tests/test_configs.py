@@ -77,6 +77,22 @@ def test_an_experiment_composes_with_every_choice_and_bears_its_own_name(experim
             assert config["study"]["name"].startswith(chosen.replace("_", "-"))
 
 
+def test_the_paper_alone_moves_its_slices_with_torchio():
+    slow = [
+        experiment
+        for experiment in EXPERIMENTS
+        if "Torchio" in composed("train", f"experiment={experiment}")["augmentation"]["_target_"]
+    ]
+    assert slow == ["paper"]
+
+
+def test_the_fast_augmentation_differs_from_the_papers_in_who_does_it_alone():
+    paper, fast = (composed("train", f"augmentation={name}")["augmentation"] for name in ("paper", "fast"))
+    assert {key: value for key, value in paper.items() if key != "_target_"} == {
+        key: value for key, value in fast.items() if key != "_target_"
+    }
+
+
 def test_a_run_without_an_experiment_needs_a_name():
     with pytest.raises(ConfigurationError, match="name"):
         plain(compose_config("train", ["~experiment"]))

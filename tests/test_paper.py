@@ -156,7 +156,9 @@ def test_four_folds_of_thirteen_with_two_volunteers_each(config, seed):
     rows = participants(CohortSpec(**config["study"]["simulate"]))
     subjects = [Subject(id=row.id, images={}, raters={}, cohort=row.cohort, group=row.group) for row in rows]
     assert len(subjects) == 52
-    folds = split_folds(subjects, **(config["folds"] | ({} if seed is None else {"seed": seed})))
+    options = config["folds"] | ({} if seed is None else {"seed": seed})
+    assert options.pop("validation_fraction") == 0
+    folds = split_folds(subjects, **options)
     for fold in folds:
         assert (len(fold.test), len(fold.train)) == (13, 39)
         assert sum(subject.cohort == "volunteer" for subject in fold.test) >= 2

@@ -1,5 +1,6 @@
 import os
 import re
+import stat
 import subprocess
 
 import pytest
@@ -30,7 +31,8 @@ def test_a_fold_lies_where_the_design_says(tmp_path):
     there = tmp_path / "demo" / "network.growth_rate=16" / "fold-3"
     assert fold == FoldFolder(there)
     assert fold.number == 3
-    assert fold.last_checkpoint == there / "checkpoints" / "last.ckpt"
+    assert fold.checkpoints == there / "checkpoints"
+    assert fold.former_config(1) == there / "config.before-1.yaml"
     assert fold.model == there / "model"
     assert fold.scores == there / "scores.csv"
     assert (fold.config, fold.provenance) == (there / "config.yaml", there / "provenance.json")
@@ -116,7 +118,8 @@ def test_what_takes_the_place_lies_on_the_disk_before(tmp_path, monkeypatch):
     sync, rename = os.fsync, os.replace
 
     def synced(descriptor):
-        steps.append(("synced", os.fstat(descriptor).st_size))
+        found = os.fstat(descriptor)
+        steps.append(("folder synced", 0) if stat.S_ISDIR(found.st_mode) else ("synced", found.st_size))
         sync(descriptor)
 
     def renamed(aside, there):
@@ -126,7 +129,7 @@ def test_what_takes_the_place_lies_on_the_disk_before(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", renamed)
     write_text(path, "new")
-    assert steps == [("synced", 3), ("renamed", 3)]
+    assert steps == [("synced", 3), ("renamed", 3), ("folder synced", 0)]
     assert path.read_text() == "new"
 
 

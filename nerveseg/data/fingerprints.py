@@ -31,6 +31,9 @@ QUIET_NS = 2_000_000_000
 
 SHA256_DIGITS = 64
 
+FilePath = str | Path
+"""Text is enough: of 40,000 paths a `Path` each would take longer than their `stat`."""
+
 
 class _Memory(BaseModel):
     """The file that holds the hashes; files are named by the hash of their path, which may name a patient.
@@ -46,7 +49,7 @@ class _Memory(BaseModel):
     files: dict[str, str] = {}
 
 
-def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
+def look_up(paths: Collection[FilePath], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
     """The hash of each file's content, computed where it is not remembered.
 
     Args:
@@ -61,7 +64,8 @@ def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[li
         VolumeError: A file is gone or may not be read.
     """
     known = _read(memory)
-    names = [_name(path) for path in paths]
+    here = os.getcwd()
+    names = [_name(path, here) for path in paths]
     hashes = [_recalled(known.get(name), path) for name, path in zip(names, paths, strict=True)]
     unknown = {name: path for name, path, sha256 in zip(names, paths, hashes, strict=True) if sha256 is None}
     if not unknown:
@@ -73,7 +77,7 @@ def look_up(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[li
     return complete, lambda: _write(memory, known, new)
 
 
-def _recalled(remembered: str | None, path: Path) -> str | None:
+def _recalled(remembered: str | None, path: FilePath) -> str | None:
     """The hash that is remembered of a file, if it is still the same one."""
     if remembered is None:
         return None
@@ -84,10 +88,10 @@ def _recalled(remembered: str | None, path: Path) -> str | None:
         return None
 
 
-def _hash(path: Path) -> tuple[str, str | None]:
+def _hash(path: FilePath) -> tuple[str, str | None]:
     """Hash of a file, and the stamp to remember it by: none for a file that changed just now, or meanwhile."""
-    check_exists(path)
-    with path.open("rb") as file:
+    check_exists(Path(path))
+    with open(path, "rb") as file:
         before, now_ns = os.fstat(file.fileno()), time.time_ns()
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
@@ -99,8 +103,9 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _name(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
+def _name(path: FilePath, folder: str) -> str:
+    whole = os.path.normpath(os.path.join(folder, path))  # abspath would ask for the working folder every time
+    return hashlib.sha256(os.fsencode(whole)).hexdigest()[:32]
 
 
 def _read(memory: Path) -> dict[str, str]:

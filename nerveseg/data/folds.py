@@ -25,11 +25,13 @@ class Fold:
         number: From 0 up.
         train: Subjects to learn from, in the study's order.
         test: Subjects held out, in the study's order.
+        validation: Held out of the training subjects, to choose settings by; in the study's order.
     """
 
     number: int
     train: tuple[Subject, ...]
     test: tuple[Subject, ...]
+    validation: tuple[Subject, ...] = ()
 
 
 def split_folds(
@@ -51,7 +53,7 @@ def split_folds(
     if count < 2:
         raise ConfigurationError("folds.count is a number from 2 up", found=count)
     ordered = sorted(subjects, key=lambda subject: subject.id)
-    groups = _groups(ordered)
+    groups = subject_groups(ordered)
     if len(groups) < count:
         raise FoldError(
             f"{count} folds need at least {count} independent subjects",
@@ -90,7 +92,8 @@ def select_fold(folds: Sequence[Fold], number: int) -> Fold:
     return folds[number]
 
 
-def _groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
+def subject_groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
+    """Subjects that may not be divided between training and test, together."""
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
         groups.setdefault(subject.group, []).append(subject)

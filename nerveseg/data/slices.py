@@ -16,46 +16,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.faults import copied_images
 from nerveseg.data.fingerprints import look_up
 from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.store_index import FORMAT_VERSION, PackedSubject, StoreIndex
 from nerveseg.data.stored_subjects import StoredSubject, consensus_file, image_file, label_file, store_subjects
-from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes import Geometry, read_mask
+from nerveseg.data.study import Study
+from nerveseg.data.subject_files import path_texts
+from nerveseg.data.volumes import read_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask
 
-FORMAT_VERSION: Literal[1] = 1
 Progress = Callable[[int, int], None]
-
-
-class StoreIndex(BaseModel):
-    """`index.json` of a store.
-
-    Attributes:
-        format_version: Of this file and the arrays beside it.
-        study: The study's name.
-        channels: Names of the image channels, in their order.
-        preprocessing: What was done to the images.
-        geometry: Which of a header's two transforms was trusted.
-        subjects: In the study's order.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format_version: Literal[1] = FORMAT_VERSION
-    study: str
-    channels: list[str]
-    preprocessing: Preprocessing
-    geometry: Geometry = None
-    subjects: list[StoredSubject]
 
 
 @dataclass(frozen=True)
@@ -77,10 +56,10 @@ class SliceStore:
 
     def subject(self, subject_id: str) -> StoredSubject:
         """What is known of a subject of the store."""
-        return self._by_id[subject_id]
+        return self._by_id[subject_id].record()
 
     @cached_property
-    def _by_id(self) -> dict[str, StoredSubject]:
+    def _by_id(self) -> dict[str, PackedSubject]:
         return {subject.id: subject for subject in self.index.subjects}
 
     def images(self, subject_id: str) -> NDArray[Any]:
@@ -129,7 +108,7 @@ def prepare_slices(
         VolumeError: A file of the study cannot be read.
         GeometryError: A mask or channel does not lie on its image's grid.
     """
-    hashes, remember = _hash_files(study, root, workers)
+    hashes, remember = study_hashes(study, root, workers)
     channel = next(iter(study.description.images))
     copies = copied_images(study.subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
     if copies:
@@ -166,18 +145,31 @@ def _key(description: StudyDescription, preprocessing: Preprocessing, hashes: di
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 
-def _hash_files(study: Study, root: Path, workers: int) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
-    """Hash of every file of every subject, and what remembers them in a file beside the stores."""
-    files = {subject.id: _files(subject) for subject in study.subjects}
+def study_hashes(
+    study: Study, root: Path, workers: int, images_only: bool = False
+) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
+    """Hash of the files of every subject, remembered between runs in a file beside the stores.
+
+    Args:
+        study: An opened study.
+        root: Folder that holds all stores.
+        workers: Files that are hashed at once.
+        images_only: Whether the raters' masks are left out.
+
+    Returns:
+        By subject id the hash of each channel and of each `rater-<name>`; and a function that remembers what was new.
+
+    Raises:
+        VolumeError: A file is gone or may not be read.
+    """
+    files = {subject.id: path_texts(subject.images) for subject in study.subjects}
+    for subject in () if images_only else study.subjects:
+        files[subject.id].update({f"rater-{rater}": path for rater, path in path_texts(subject.raters).items()})
     paths = [path for named in files.values() for path in named.values()]
     place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
     found, remember = look_up(paths, root / f"hashes-{place[:16]}.json", workers)
     hashes = iter(found)
     return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}, remember
-
-
-def _files(subject: Subject) -> dict[str, Path]:
-    return dict(subject.images) | {f"rater-{rater}": path for rater, path in subject.raters.items()}
 
 
 def _build(
@@ -192,10 +184,10 @@ def _build(
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     aside.chmod(0o755)
     try:
-        stored: list[StoredSubject] = []
+        stored: list[PackedSubject] = []
         progress(0, len(study.subjects))
         for subject in store_subjects(study, preprocessing, hashes, aside, workers):
-            stored.append(subject)
+            stored.append(PackedSubject.of(subject))
             progress(len(stored), len(study.subjects))
         index = StoreIndex(
             study=study.description.name,

@@ -8,6 +8,7 @@ one, else from the files that match the first image template.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from nerveseg.data.consensus import consensus_of
 from nerveseg.data.description import StudyDescription
 from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.participants import participant_rows
+from nerveseg.data.subject_files import SubjectFiles, path_texts
 from nerveseg.data.volumes import Geometry, read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.types import Channels, Mask
@@ -30,7 +32,7 @@ _REMEDY = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Subject:
     """One participant with the files that belong to it.
 
@@ -204,13 +206,12 @@ def list_scans(description: StudyDescription) -> tuple[tuple[Subject, ...], list
 
 
 def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
-    subject_id = row["participant_id"]
-    raters = _paths(description.root, description.raters, subject_id)
-    present = {rater: path for rater, path in raters.items() if path.is_file()}
+    subject_id, root = row["participant_id"], str(description.root)
+    raters = SubjectFiles(root, description.raters, subject_id)
     return Subject(
         id=subject_id,
-        images=_paths(description.root, description.images, subject_id),
-        raters=present if present and description.missing_raters == "allow" else raters,
+        images=SubjectFiles(root, description.images, subject_id),
+        raters=(raters.present() or raters) if description.missing_raters == "allow" else raters,
         cohort=row.get("cohort", NO_COHORT),
         group=row.get("group", ""),
         side=row.get("side"),
@@ -220,13 +221,11 @@ def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
     )
 
 
-def _paths(root: Path, templates: Mapping[str, str], subject_id: str) -> dict[str, Path]:
-    return {name: root / template.replace("{id}", subject_id) for name, template in templates.items()}
-
-
 def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
-    minutes = {rater: pd.to_numeric(row.get(f"minutes_{rater}", ""), errors="coerce") for rater in raters}
-    return {rater: float(value) for rater, value in minutes.items() if value == value}
+    told = {
+        rater: pd.to_numeric(row[f"minutes_{rater}"], errors="coerce") for rater in raters if f"minutes_{rater}" in row
+    }
+    return {rater: float(value) for rater, value in told.items() if value == value}
 
 
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:
@@ -260,16 +259,15 @@ def _shared_files(description: StudyDescription) -> list[NervesegError]:
 
 
 def _missing_files(subject: Subject) -> list[NervesegError]:
-    wanted = [(f"image {name}", path) for name, path in subject.images.items()]
-    wanted += [(f"the mask of rater {name}", path) for name, path in subject.raters.items()]
     return [
         StudyError(
-            f"every subject has {what}",
+            f"every subject has {what} {name}",
             found="no such file",
             subject=subject.id,
-            path=path,
+            path=Path(path),
             remedy=_REMEDY,
         )
-        for what, path in wanted
-        if not path.is_file()
+        for what, files in (("image", subject.images), ("the mask of rater", subject.raters))
+        for name, path in path_texts(files).items()
+        if not os.path.isfile(path)
     ]

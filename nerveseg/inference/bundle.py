@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -192,6 +192,21 @@ def add_scores(folder: Path, scores: list[TestScore]) -> None:
     """Write the scores of the held-out subjects into a bundle's description and card."""
     description = _read_description(folder)
     _write_description(folder, description.model_copy(update={"scores": scores}))
+
+
+def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
+    """Copy a bundle whose training subjects go by other names, and without the hashes of their files.
+
+    Args:
+        folder: The bundle.
+        target: A new folder.
+        name: Gives each id another name.
+    """
+    description = _read_description(folder)
+    subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
+    training = description.training.model_copy(update={"subjects": subjects})
+    shutil.copytree(folder, target)
+    _write_description(target, description.model_copy(update={"training": training}))
 
 
 def load_bundle(folder: Path) -> Bundle:

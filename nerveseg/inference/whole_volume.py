@@ -4,6 +4,9 @@ A network without fully connected layers takes a slice of any size, so nothing o
 the whole slice goes in, padded to a multiple of what the transitions divide by, and to the training crop at least. The
 padding is the volume's minimum, as in training. Slices go through in batches that shrink as slices grow, and only the
 sum over the members is kept, so memory is bounded whatever the scan.
+
+`accuracy="exact"` does so with every slice. `accuracy="fast"` follows the nerve through the stack (`tracking`) and
+looks around it only, which takes a tenth of the time and gives the same mask but for single voxels (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -14,16 +17,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float32
 
 from nerveseg.data.preprocessing import Crop, normalise
 from nerveseg.errors import GeometryError
 from nerveseg.inference.bundle import Bundle
-from nerveseg.inference.probability import nerve_probability
+from nerveseg.inference.engines import Engine, Runtime, make_engine
 from nerveseg.inference.resampling import InPlaneResampling
+from nerveseg.inference.tracking import SliceStack, tracked_probability
 from nerveseg.types import Channels, Probability, Size2d, SpacingMm
 
 FieldOfView = Literal["whole", "crop"]
+
+Accuracy = Literal["auto", "fast", "exact"]
+"""auto: fast on a CPU; exact on a GPU, which has the whole slices done before the search would be over."""
 
 LARGEST_SLICE = 2048 * 2048
 """Pixels of a slice on the model's grid: over a metre at 0.52 mm, which no scanner sees; the network would need some
@@ -49,6 +56,8 @@ def segment_volume(
     spacing_mm: SpacingMm,
     *,
     field_of_view: FieldOfView = "whole",
+    accuracy: Accuracy = "exact",
+    runtime: Runtime = "auto",
     slices_per_batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
     device: str = "cpu",
@@ -60,6 +69,8 @@ def segment_volume(
         channels: As read, (channel, x, y, z) in RAS order, in the order the members take them.
         spacing_mm: Of the scan.
         field_of_view: The whole slice, or only the centre crop of the training; 0 outside it.
+        accuracy: Every slice whole, or the nerve followed.
+        runtime: What runs the networks.
         slices_per_batch: Slices of the training crop's size that go through a network at a time.
         progress: Told how many slices are done, of how many.
         device: What to compute on, in torch's words.
@@ -75,25 +86,13 @@ def segment_volume(
     description.check_channel_count(len(channels))
     grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, field_of_view)
     prepared = np.stack([normalise(channel) for channel in channels])
-    fills = [float(channel.min()) for channel in prepared]
-    result = np.zeros(channels.shape[1:], dtype=np.float32)
-    total = channels.shape[3]
+    scan = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid)
+    engine = make_engine(members, runtime, device)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
+    if accuracy == "fast" or (accuracy == "auto" and device == "cpu"):
+        return _followed(scan, engine, members[0].reduction, pixels, progress)
     at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
-    networks = [member.network.to(device) for member in members]
-    if progress:
-        progress(0, total)
-    try:
-        for part in _parts(total, at_a_time):
-            slices = _network_slices(prepared[..., part], fills, grid).to(device)
-            with torch.inference_mode():
-                result[..., part] = _on_scan(_mean_probability(networks, slices), grid)
-            if progress:
-                progress(part.stop, total)
-    finally:
-        for network in networks:
-            network.cpu()
-    return result
+    return _slice_by_slice(scan, engine, at_a_time, progress)
 
 
 def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, field_of_view: FieldOfView) -> NetworkGrid:
@@ -122,26 +121,59 @@ def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, field_of_
     return NetworkGrid(resampling, Crop(resampling.size, (x, y)))
 
 
+@dataclass(frozen=True)
+class _ScanSlices:
+    """A scan's slices as the network takes them, prepared when they are asked for."""
+
+    channels: Channels
+    fills: Sequence[float]
+    grid: NetworkGrid
+
+    def __len__(self) -> int:
+        return int(self.channels.shape[3])
+
+    def slices(self, part: slice) -> torch.Tensor:
+        """(slice, channel, x, y)."""
+        resampled = self.grid.resampling.apply(self.channels[..., part])
+        cropped = np.stack(
+            [self.grid.crop.apply(image, fill) for image, fill in zip(resampled, self.fills, strict=True)]
+        )
+        return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
+
+    def on_scan(self, probability: Float32[np.ndarray, "slice net_x net_y"]) -> Probability:
+        """What the network says of some slices, on the scan's pixels, (x, y, slice)."""
+        inside = self.grid.crop.undo(probability.transpose(1, 2, 0))
+        mapped: Probability = self.grid.resampling.undo(inside[None])[0]
+        return mapped
+
+
+def _slice_by_slice(
+    scan: _ScanSlices, engine: Engine, at_a_time: int, progress: Callable[[int, int], None] | None
+) -> Probability:
+    result = np.zeros(scan.channels.shape[1:], dtype=np.float32)
+    if progress:
+        progress(0, len(scan))
+    for part in _parts(len(scan), at_a_time):
+        result[..., part] = scan.on_scan(engine(scan.slices(part)).numpy())
+        if progress:
+            progress(part.stop, len(scan))
+    return result
+
+
+def _followed(
+    scan: _ScanSlices, engine: Engine, reduction: int, pixels: int, progress: Callable[[int, int], None] | None
+) -> Probability:
+    found = tracked_probability(
+        SliceStack(
+            slice_at=lambda number: scan.slices(slice(number, number + 1))[0],
+            slices=len(scan), size=scan.grid.crop.size, multiple=reduction, engine=engine, pixels_at_a_time=pixels,
+        ), progress,
+    )  # fmt: skip
+    result = np.zeros(scan.channels.shape[1:], dtype=np.float32)
+    for part in _parts(len(scan), 1):
+        result[..., part] = scan.on_scan(found[part])
+    return result
+
+
 def _parts(total: int, at_a_time: int) -> Iterator[slice]:
     return (slice(start, min(start + at_a_time, total)) for start in range(0, total, at_a_time))
-
-
-def _network_slices(channels: Channels, fills: Sequence[float], grid: NetworkGrid) -> torch.Tensor:
-    """Some slices as the network takes them, (slice, channel, x, y)."""
-    resampled = grid.resampling.apply(channels)
-    cropped = np.stack([grid.crop.apply(image, fill) for image, fill in zip(resampled, fills, strict=True)])
-    return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
-
-
-def _mean_probability(networks: Sequence[nn.Module], slices: torch.Tensor) -> torch.Tensor:
-    total = nerve_probability(networks[0], slices)
-    for network in networks[1:]:
-        total = total + nerve_probability(network, slices)
-    return total / len(networks)
-
-
-def _on_scan(probability: torch.Tensor, grid: NetworkGrid) -> Probability:
-    """What the network says of some slices, on the scan's pixels, (x, y, slice)."""
-    inside = grid.crop.undo(probability.numpy().transpose(1, 2, 0))
-    mapped: Probability = grid.resampling.undo(inside[None])[0]
-    return mapped

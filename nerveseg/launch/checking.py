@@ -1,7 +1,11 @@
-"""The `check` command: every fault of a study on the screen, and an exit code that says whether there was one."""
+"""The `check` command: every fault of a study on the screen, and an exit code that says whether there was one.
+
+The hashes of a sound study's images are remembered, as `train` remembers them; a study with faults leaves nothing.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,12 +13,13 @@ from rich.progress import track
 
 from nerveseg.data.faults import check_subject, copied_images
 from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slices import study_hashes
+from nerveseg.data.stored_subjects import available_cores
 from nerveseg.data.study import Study, list_subjects
 from nerveseg.errors import StudyError
 from nerveseg.launch.command import report
 from nerveseg.launch.configuration import required, section
-from nerveseg.launch.studies import study_description
-from nerveseg.runs import file_sha256
+from nerveseg.launch.studies import stores_folder, study_description
 
 
 def check_configured_study(config: dict[str, Any], console: Console) -> None:
@@ -26,10 +31,14 @@ def check_configured_study(config: dict[str, Any], console: Console) -> None:
     description = study_description(required(config, "study"))
     preprocessing = section(Preprocessing, required(config, "preprocessing"), "preprocessing")
     subjects, listed = list_subjects(description)
-    faults = listed + copied_images(subjects, {subject.id: file_sha256(subject.image) for subject in subjects})
+    study = Study(description, subjects)
+    root = stores_folder(Path(config["output_root"]))
+    hashes, remember = study_hashes(study, root, available_cores(), images_only=True)
+    channel = next(iter(description.images))
+    faults = listed + copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
     warnings: list[str] = []
     for subject in track(subjects, "checking", console=console, transient=True, disable=not console.is_terminal):
-        found = check_subject(Study(description, subjects), subject, preprocessing)
+        found = check_subject(study, subject, preprocessing)
         faults += found.faults
         warnings += [f"sub-{subject.id}: {warning}" for warning in found.warnings]
     for warning in warnings:
@@ -43,6 +52,7 @@ def check_configured_study(config: dict[str, Any], console: Console) -> None:
             path=description.root,
             remedy="mend them and run check again",
         )
+    remember()
     cohorts = sorted({subject.cohort for subject in subjects})
     console.print(
         f"{description.name}: {len(subjects)} subjects ({', '.join(cohorts)}) are fit to use", highlight=False

@@ -1,12 +1,15 @@
 """Running an entry point: arguments rewritten, Hydra started, errors turned into one line and an exit code.
 
-Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted (143 by
+SIGTERM, 138 by SIGUSR1).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +20,8 @@ from rich.console import Console
 
 from nerveseg.errors import NervesegError
 from nerveseg.launch.arguments import asks_only, rewrite
+from nerveseg.launch.interruption import Stopped, stopped_by_signals
+from nerveseg.launch.launching import with_launcher_settings
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
@@ -37,7 +42,8 @@ def run_command(
         verb: Names the configuration, `conf/<verb>.yaml`.
         job: Called with the configuration of each job.
         argv: What was typed after the verb; by default that of this process.
-        around: Gets the rewritten arguments and a function that runs Hydra; does what comes before and after the jobs.
+        around: Gets the rewritten arguments, to which it may add, and a function that runs Hydra; does what comes
+            before and after the jobs.
 
     Returns:
         The exit code.
@@ -45,24 +51,32 @@ def run_command(
     typed = list(sys.argv[1:] if argv is None else argv)
     _settle_libraries()
     try:
-        arguments = rewrite(verb, typed)
-        jobs = _Jobs(job)
-        if asks_only(arguments):
-            with _listing_without_copies():
-                _run_hydra(verb, jobs, arguments)
-        elif around:
-            _check_first_job(verb, arguments)
-            around(arguments, lambda: _run_hydra(verb, jobs, arguments))
-        else:
-            _check_composes(verb, arguments)
-            _run_hydra(verb, jobs, arguments)
-        return INPUT_MISTAKE if jobs.failed else 0
+        with stopped_by_signals():
+            return _run(verb, job, typed, around)
     except NervesegError as error:
         report(error)
         return INPUT_MISTAKE
+    except Stopped as stop:
+        console.print(f"stopped by {signal.Signals(stop.number).name}; the same command continues", highlight=False)
+        return INTERRUPTED - signal.SIGINT + stop.number
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues")
         return INTERRUPTED
+
+
+def _run(verb: str, job: Job, typed: list[str], around: Callable[[list[str], Callable[[], None]], None] | None) -> int:
+    arguments = with_launcher_settings(rewrite(verb, typed))
+    jobs = _Jobs(job, [f"nerveseg {verb}", *arguments])
+    if asks_only(arguments):
+        with _listing_without_copies():
+            _run_hydra(verb, jobs, arguments)
+    elif around:
+        _check_first_job(verb, arguments)
+        around(arguments, lambda: _run_hydra(verb, jobs, arguments))
+    else:
+        _check_composes(verb, arguments)
+        _run_hydra(verb, jobs, arguments)
+    return INPUT_MISTAKE if jobs.failed else 0
 
 
 def report(error: NervesegError) -> None:
@@ -71,18 +85,42 @@ def report(error: NervesegError) -> None:
 
 
 class _Jobs:
-    """A job for Hydra's launchers that keeps a user's mistake from becoming a traceback, and other jobs going."""
+    """A job for Hydra's launchers that keeps a user's mistake from becoming a traceback, and other jobs going.
 
-    def __init__(self, job: Job) -> None:
+    Launchers may call it in another process or on another machine, where it first settles what is settled here.
+
+    Args:
+        job: Called with the configuration of each job.
+        command: The command line, as Hydra sees it.
+    """
+
+    def __init__(self, job: Job, command: list[str]) -> None:
         self.job = job
+        self.command = command
         self.failed = 0
+        self.planned = 1
+        self.has_threads = "OMP_NUM_THREADS" in os.environ
+        self.home = (socket.gethostname(), os.getpid())
 
     def __call__(self, config: Any) -> None:
         try:
-            self.job(config)
+            if self.home == (socket.gethostname(), os.getpid()):
+                self.job(config)
+            else:
+                self._elsewhere(config)
         except NervesegError as error:
             self.failed += 1
             report(error)
+
+    def _elsewhere(self, config: Any) -> None:
+        from nerveseg.launch.launching import take_share_of_cores
+
+        sys.argv = self.command
+        _settle_libraries()
+        if not self.has_threads:
+            take_share_of_cores(self.planned)
+        with stopped_by_signals():
+            self.job(config)
 
 
 def _check_composes(verb: str, arguments: Sequence[str]) -> None:
@@ -107,15 +145,22 @@ def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nerveseg.launch.configuration import config_folder, configuration_error
+    from nerveseg.launch.arguments import is_multirun
+    from nerveseg.launch.configuration import config_folder, configuration_error, overrides_of_jobs
+    from nerveseg.launch.launching import every_job_awaited, launcher_of
 
     def task(config: Any) -> None:
         jobs(config)
 
+    launcher = launcher_of(arguments)
+    if is_multirun(arguments) and launcher != "basic":
+        jobs.planned = len(overrides_of_jobs(arguments))
+
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
+        with every_job_awaited(launcher):
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise configuration_error(error) from error
     finally:
@@ -156,5 +201,6 @@ def _settle_libraries() -> None:
         ".*Couldn't infer the batch indices.*",
         ".*LeafSpec.*",
         "Checkpoint directory .* exists and is not empty.*",
+        "The `srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)

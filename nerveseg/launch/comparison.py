@@ -80,7 +80,7 @@ def compare_cross_validation(folder: Path, shown: Presentation) -> None:
     tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
     present(JudgedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", shown)
-    log_evaluation(folder, config)
+    log_evaluation(folder, config, store)
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     if missing:
         numbers = ", ".join(map(str, missing))

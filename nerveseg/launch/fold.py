@@ -6,10 +6,6 @@ the last epoch's weights and through the bundle: what is judged is what is share
 
 from __future__ import annotations
 
-import hashlib
-import json
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import yaml
 from pytorch_lightning.callbacks import LearningRateMonitor
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
+from torch.utils import deterministic
 
 from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.folds import Fold, select_fold, split_folds
+from nerveseg.data.inner_split import hold_out
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore
 from nerveseg.data.study import Study
@@ -31,18 +28,24 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.launch.configuration import build, section
-from nerveseg.launch.dashboard import without_roots
+from nerveseg.launch.dashboard import open_dashboards
+from nerveseg.launch.folder import add_training_time, begin_folder
+from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
-from nerveseg.launch.options import TrainOptions
-from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, read_provenance
+from nerveseg.launch.options import FoldsOptions, TrainOptions
+from nerveseg.launch.remaining import jobs_after_this
+from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.runs import Provenance, package_versions, write_text
-from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.runs import package_versions
+from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
+from nerveseg.training.checkpoints import EpochCheckpoint
+from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
-from nerveseg.training.loggers import MetricsFile, wandb_logger
+from nerveseg.training.loggers import MetricsFile
 from nerveseg.training.progress import FoldProgress
 from nerveseg.training.segmenter import Segmenter, start_at_class_prior
+from nerveseg.training.throughput import Throughput
 
 CLASSES = 2
 """Background and nerve."""
@@ -77,28 +80,31 @@ def run_fold(job: TrainingJob, console: Console) -> None:
         NervesegError: Anything about the configuration, the study or the folder that the user can mend.
     """
     check_unchanged(job)
-    if job.folder.is_complete:
+    if is_finished(job):
         console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
         return
     device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
     loaded = load_fold(job, console)
     network = build_network(job.config, len(loaded.study.description.images))
-    segmenter = build_segmenter(job.config, network)
+    segmenter = build_segmenter(
+        job.config, network, wants_compiling(job.config["trainer"]["compile"], device.accelerator)
+    )
     share = loaded.store.foreground_share(loaded.training_ids)
     if job.config["optimization"]["class_prior_bias"]:
         start_at_class_prior(network, share)
-    _begin_folder(job, loaded, device)
+    resumption = find_resumption(job.folder.checkpoints)
+    if resumption and resumption.warning:
+        console.print(f"warning: {resumption.warning}", highlight=False, soft_wrap=True)
+    begin_folder(job, loaded.store.key, device, segmenter, resumption, console)
     train, test = loaded.fold.train, loaded.fold.test
     console.print(
         f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
     )
-    loggers = _loggers(job)
-    _train(job, loaded, segmenter, device, loggers, console)
-    save_bundle(job.folder.model, network, _describe(job, loaded, network))
-    wandb_run = next((logger.experiment for logger in loggers if isinstance(logger, WandbLogger)), None)
-    judge_fold(job, loaded.study, loaded.fold, loaded.store, device, wandb_run, console)
-    if wandb_run is not None:
-        wandb_run.finish()
+    with open_dashboards(job.config, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
+        loggers = [MetricsFile(job.folder.path / "metrics.csv"), *dashboards.loggers]
+        _train(job, loaded, segmenter, device, loggers, resumption, console)
+        save_bundle(job.folder.model, network, _describe(job, loaded, network))
+        judge_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards, console)
 
 
 def check_configuration(config: dict[str, Any]) -> None:
@@ -132,8 +138,9 @@ def load_fold(job: TrainingJob, console: Console) -> FoldInput:
     config = job.config
     preprocessing = section(Preprocessing, config["preprocessing"], "preprocessing")
     study = open_configured_study(config["study"], console)
-    folds = split_folds(study.subjects, **config["folds"])
-    fold = select_fold(folds, config["fold"])
+    options = section(FoldsOptions, config["folds"], "folds")
+    folds = split_folds(study.subjects, options.count, options.seed, options.minimum_per_cohort)
+    fold = hold_out(select_fold(folds, config["fold"]), options.validation_fraction, options.seed)
     store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
     return FoldInput(study, fold, store, preprocessing)
 
@@ -150,7 +157,7 @@ def build_network(config: dict[str, Any], channels: int) -> FCDenseNet:
     return network
 
 
-def build_segmenter(config: dict[str, Any], network: FCDenseNet) -> Segmenter:
+def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool = False) -> Segmenter:
     """The network with its loss, optimizer and schedule.
 
     Raises:
@@ -159,7 +166,7 @@ def build_segmenter(config: dict[str, Any], network: FCDenseNet) -> Segmenter:
     optimization = config["optimization"]
     optimizer = build(optimization["optimizer"], "optimization.optimizer")
     schedule = build(optimization["schedule"], "optimization.schedule")
-    return Segmenter(network, optimizer, schedule, config["seed"])
+    return Segmenter(network, optimizer, schedule, config["seed"], compiled)
 
 
 def build_datamodule(config: dict[str, Any], loaded: FoldInput) -> SliceDataModule:
@@ -184,79 +191,34 @@ def _train(
     segmenter: Segmenter,
     device: Device,
     loggers: list[Logger],
+    resumption: Resumption | None,
     console: Console,
 ) -> None:
-    checkpoint = job.folder.last_checkpoint
-    resumed = checkpoint if checkpoint.is_file() else None
-    if resumed:
+    if resumption:
         console.print(f"{job.title} goes on from its last checkpoint", highlight=False)
+    optimization = job.config["optimization"]
     trainer = pl.Trainer(
         accelerator=device.accelerator,
         devices=1,
         precision=device.precision,
-        max_epochs=job.config["optimization"]["epochs"],
+        max_epochs=optimization["epochs"],
         deterministic="warn",
         logger=loggers,
         callbacks=[
-            last_epoch_checkpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"]),
+            EpochCheckpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"], optimization),
             LearningRateMonitor(logging_interval="step"),
-            FoldProgress(console, job.title),
+            Throughput(),
+            FoldProgress(console, job.title, jobs_after_this()),
         ],
+        plugins=[VerifiedCheckpoints(), single_process()],
         log_every_n_steps=1,
         enable_model_summary=False,
         default_root_dir=job.folder.path,
     )
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
-    _fit(trainer, segmenter, build_datamodule(job.config, loaded), resumed)
-    provenance = read_provenance(job.folder)
-    seconds = (provenance.training_seconds or 0) + time.monotonic() - started
-    _write_provenance(job, provenance.model_copy(update={"training_seconds": round(seconds, 1)}))
-
-
-def _fit(trainer: pl.Trainer, segmenter: Segmenter, slices: SliceDataModule, resumed: Path | None) -> None:
-    """Train; Ctrl-C, which Lightning answers with the end of the process and a deaf ear, stays a KeyboardInterrupt."""
-    try:
-        trainer.fit(segmenter, slices, ckpt_path=resumed, weights_only=True)
-    except SystemExit as end:
-        if not trainer.interrupted:
-            raise
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from end
-
-
-def _begin_folder(job: TrainingJob, loaded: FoldInput, device: Device) -> None:
-    """Say in the folder what it is, before anything is computed; what is there already has to say the same."""
-    if job.folder.provenance.is_file():
-        check_data(job.folder, loaded.store.key)
-        return
-    text = yaml.safe_dump(_with_absolute_roots(job.config), sort_keys=False, allow_unicode=True)
-    provenance = Provenance(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
-        data=loaded.store.key,
-        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
-        device=device.description,
-    )
-    write_text(job.folder.config, text)
-    _write_provenance(job, provenance)
-
-
-def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
-    """A run can be evaluated from any folder."""
-    study = config["study"] | {"root": str(Path(config["study"]["root"]).resolve())}
-    return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
-
-
-def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
-    write_text(job.folder.provenance, json.dumps(provenance.model_dump(), indent=1) + "\n")
-
-
-def _loggers(job: TrainingJob) -> list[Logger]:
-    settings = job.config["logger"]["wandb"]
-    group = job.cross_validation.relative_to(job.config["output_root"]).as_posix()
-    name = f"{group}/{job.folder.path.name}"
-    wandb = wandb_logger(settings["mode"], settings["project"], group, name, job.folder.path, without_roots(job.config))
-    return [MetricsFile(job.folder.path / "metrics.csv"), *([wandb] if wandb else [])]
+    fit(trainer, segmenter, build_datamodule(job.config, loaded), resumption.checkpoint if resumption else None)
+    add_training_time(job, time.monotonic() - started)
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:

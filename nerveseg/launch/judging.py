@@ -1,9 +1,13 @@
-"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each."""
+"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each.
+
+Validation subjects, if the fold has any, are predicted and scored in the same way, apart from the test.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -16,17 +20,26 @@ from nerveseg.data.volumes import read_image, read_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write_scores
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
+from nerveseg.launch.dashboard import log_test
+from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.runs import write_text
+from nerveseg.training.dashboards import Dashboards
 from nerveseg.training.devices import Device
 from nerveseg.training.progress import FoldProgress
 
 
 def judge_fold(
-    job: TrainingJob, study: Study, fold: Fold, store: SliceStore, device: Device, wandb_run: Any, console: Console
+    job: TrainingJob,
+    study: Study,
+    fold: Fold,
+    store: SliceStore,
+    device: Device,
+    dashboards: Dashboards,
+    console: Console,
 ) -> None:
     """Predict and score the test subjects of a fold whose bundle is written.
 
@@ -36,30 +49,21 @@ def judge_fold(
         fold: Its subjects.
         store: Holds the consensus masks.
         device: What to compute on.
-        wandb_run: Gets the scores and pictures; None where W&B is disabled.
+        dashboards: Get the scores, pictures and the model.
         console: Told the result.
     """
-    predict_subjects(job, study, fold, device, console)
-    scores = pd.concat(
-        [
-            compare(
-                load_masks(
-                    study,
-                    subject,
-                    store.consensus(subject.id),
-                    Prediction(job.folder.prediction(subject.id), fold.number),
-                ),
-                list(study.description.raters),
-            )
-            for subject in fold.test
-        ],
-        ignore_index=True,
-    )
+    if fold.validation:
+        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device, console)
+        write_scores(
+            job.folder.validation_scores, _scores(study, fold, fold.validation, store, job.folder.validation_mask)
+        )
+    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device, console)
+    write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
+    scores = _scores(study, fold, fold.test, store, job.folder.prediction)
     for subject in fold.test:
         draw_overlay(job, study, subject, store)
     add_scores(job.folder.model, bundle_scores(scores))
-    if wandb_run is not None:
-        _report_to_wandb(wandb_run, job, fold, scores)
+    log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     means = automatic_dice(scores).groupby("cohort")["value"].mean()
     console.print(
@@ -68,13 +72,29 @@ def judge_fold(
     )
 
 
-def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device, console: Console) -> None:
-    """Write the mask of every test subject, made by the fold's bundle, and how long each took."""
+def predict_subjects(
+    job: TrainingJob,
+    study: Study,
+    subjects: Sequence[Subject],
+    mask_of: Callable[[str], Path],
+    device: Device,
+    console: Console,
+) -> dict[str, float]:
+    """Write the masks that the fold's bundle makes of subjects that it was not trained on.
+
+    Args:
+        job: The fold's job.
+        study: Its study.
+        subjects: Of the study.
+        mask_of: Where the mask of a subject's id goes.
+        device: What to compute on.
+        console: Shows the progress.
+
+    Returns:
+        Seconds by subject's id.
+    """
     bundle = load_bundle(job.folder.model)
-    scans = [
-        Scan(subject.id, subject.images, job.folder.prediction(subject.id), study.description.geometry)
-        for subject in fold.test
-    ]
+    scans = [Scan(subject.id, subject.images, mask_of(subject.id), study.description.geometry) for subject in subjects]
     writer = MaskWriter(header_notice(bundle.description.training.synthetic))
     trainer = pl.Trainer(
         accelerator=device.accelerator,
@@ -82,12 +102,28 @@ def predict_subjects(job: TrainingJob, study: Study, fold: Fold, device: Device,
         precision=device.precision,
         logger=False,
         callbacks=[writer, FoldProgress(console, job.title)],
+        plugins=[single_process()],
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=job.folder.path,
     )
     predict_scans(bundle, scans, trainer, job.config["trainer"]["slices_per_batch"])
-    write_text(job.folder.seconds, json.dumps(writer.seconds, indent=1) + "\n")
+    return writer.seconds
+
+
+def _scores(
+    study: Study, fold: Fold, subjects: Sequence[Subject], store: SliceStore, mask_of: Callable[[str], Path]
+) -> pd.DataFrame:
+    raters = list(study.description.raters)
+    return pd.concat(
+        [
+            compare(
+                load_masks(study, each, store.consensus(each.id), Prediction(mask_of(each.id), fold.number)), raters
+            )
+            for each in subjects
+        ],
+        ignore_index=True,
+    )
 
 
 def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
@@ -100,20 +136,3 @@ def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceS
     index = best_slice(consensus, automatic)
     contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
     save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))
-
-
-def _report_to_wandb(wandb_run: Any, job: TrainingJob, fold: Fold, scores: pd.DataFrame) -> None:
-    import wandb
-
-    wide = scores.pivot_table(
-        index=["subject", "cohort", "comparison"], columns="metric", values="value", sort=False, dropna=False
-    )
-    pictures = {
-        f"test/overlay/sub-{subject.id}": wandb.Image(
-            str(job.folder.overlay(subject.id)), caption="blue: consensus, green: automatic"
-        )
-        for subject in fold.test
-    }
-    wandb_run.log({"test/scores": wandb.Table(dataframe=wide.reset_index().dropna(how="all", axis=1)), **pictures})
-    for cohort, value in automatic_dice(scores).groupby("cohort")["value"].mean().items():
-        wandb_run.summary[f"test/dice/{cohort}"] = float(value)

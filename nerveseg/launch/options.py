@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from nerveseg.training.compilation import Compile
 from nerveseg.training.devices import Accelerator, Precision
-from nerveseg.training.loggers import WandbMode
+from nerveseg.training.disclosure import SubjectIds
+from nerveseg.training.wandb_dashboard import WandbMode
 
 Reference = Literal["paper"] | None
 """A published table to show beside ours."""
@@ -22,6 +24,7 @@ class TrainerOptions(_Options):
 
     accelerator: Accelerator
     precision: Precision
+    compile: Compile
     workers: NonNegativeInt
     checkpoint_every_n_epochs: PositiveInt
     slices_per_batch: PositiveInt
@@ -43,19 +46,36 @@ class FoldsOptions(_Options):
     count: int = Field(ge=2)
     seed: NonNegativeInt
     minimum_per_cohort: dict[str, NonNegativeInt]
+    validation_fraction: float = Field(ge=0, lt=1)
 
 
 class WandbOptions(_Options):
-    """W&B's part of `conf/logger/`."""
+    """`conf/logger/wandb.yaml`."""
 
     mode: WandbMode
     project: str = Field(min_length=1)
 
 
-class LoggerOptions(_Options):
-    """`conf/logger/`."""
+class TensorboardOptions(_Options):
+    """`conf/logger/tensorboard.yaml`."""
 
-    wandb: WandbOptions
+    enabled: bool
+
+
+class MlflowOptions(_Options):
+    """`conf/logger/mlflow.yaml`."""
+
+    uri: str | None
+    experiment: str = Field(min_length=1)
+
+
+class LoggerOptions(_Options):
+    """`conf/logger/`: the dashboards beside `metrics.csv`."""
+
+    subject_ids: SubjectIds = "plain"
+    wandb: WandbOptions | None = None
+    tensorboard: TensorboardOptions | None = None
+    mlflow: MlflowOptions | None = None
 
 
 class SimulateOptions(_Options):
@@ -71,6 +91,7 @@ class TrainOptions(_Options):
     seed: NonNegativeInt
     reference_table: Reference
     report: bool
+    resume: Literal["auto", "force"]
     trainer: TrainerOptions
     optimization: OptimizationOptions
     folds: FoldsOptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, StudyError
 from nerveseg.inference.models import Model, no_model_error, open_model
 from nerveseg.launch.configuration import section
+from nerveseg.launch.sharding import chosen_shard, results_root
 from nerveseg.launch.studies import study_description
-from nerveseg.scans.batch import Outcome, segment_all, write_table
+from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions, is_result
 
@@ -52,11 +54,52 @@ class ScanTemplates(BaseModel):
         )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a job of `segment` does.
+
+    Attributes:
+        model: What is applied.
+        scans: What it is applied to.
+        folders: Where the results of each scan go, by its name.
+        missing: Why subjects of a study cannot be segmented.
+        table: One row per scan; None for a single scan.
+        options: How scans are segmented.
+        written: Which files.
+    """
+
+    model: Model
+    scans: list[ScanFiles]
+    folders: dict[str, Path]
+    missing: list[NervesegError]
+    table: Path | None
+    options: SegmentOptions
+    written: ResultOptions
+
+
 def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
     """Segment what the configuration names, one scan after the other.
 
     Raises:
         NervesegError: A mistake that concerns all scans, or the number of those that failed.
+    """
+    plan = planned(config)
+    for line in plan.model.lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    outcomes = segment_all(plan.scans, plan.folders, plan.model, plan.options, plan.written, console)
+    for fault in plan.missing:
+        console.print(f"{fault.subject}: failed; {fault}", highlight=False, soft_wrap=True, markup=False)
+        outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
+    if plan.table:
+        write_table(plan.table, outcomes, plan.model, console)
+    _raise_failures(outcomes)
+
+
+def planned(config: dict[str, Any]) -> Plan:
+    """What the configuration asks for, checked as far as that is possible before anything is computed.
+
+    Raises:
+        NervesegError: A mistake that concerns all scans.
     """
     if (config["input"] is None) == (config.get("study") is None):
         raise ConfigurationError(
@@ -66,6 +109,7 @@ def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
         )
     if config["output"] == "":
         raise ConfigurationError("output names a folder", found="nothing", remedy="output=out")
+    shard = chosen_shard(config)
     if config["model"] is None:
         raise no_model_error(Path(config["output_root"]))
     options = section(SegmentOptions, {key: config[key] for key in SegmentOptions.model_fields}, "")
@@ -75,18 +119,16 @@ def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
     model = open_model(Path(config["model"]))
     scans, missing = _scans(config, model)
     _check_names(scans, config)
-    folders = _folders(scans, config)
+    alone = len(scans) == 1 and config["input"] is not None and shard is None
+    folders = _folders(scans, config, alone)
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
         _check_output(folder)
-    for line in model.lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    outcomes = segment_all(scans, folders, model, options, written, console)
-    for fault in missing:
-        console.print(f"{fault.subject}: failed; {fault}", highlight=False, soft_wrap=True, markup=False)
-        outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
-    if len(outcomes) > 1:
-        write_table(folders[scans[0].name].parent, outcomes, model, console)
-    _raise_failures(outcomes)
+    table = results_root(config) / TABLE if len(scans) + len(missing) > 1 else None
+    if shard:
+        scans = [scan for scan in scans if shard.holds(scan.image.as_posix())]
+        missing = [fault for fault in missing if shard.holds(str(fault.subject))]
+        table = shard.table(results_root(config))
+    return Plan(model, scans, folders, missing, table, options, written)
 
 
 def _scans(config: Mapping[str, Any], model: Model) -> tuple[list[ScanFiles], list[NervesegError]]:
@@ -144,12 +186,11 @@ def _check_names(scans: list[ScanFiles], config: Mapping[str, Any]) -> None:
                 )
 
 
-def _folders(scans: list[ScanFiles], config: Mapping[str, Any]) -> dict[str, Path]:
+def _folders(scans: list[ScanFiles], config: Mapping[str, Any], alone: bool) -> dict[str, Path]:
     """Where each scan's results go: one scan into output itself, several into folders below it."""
-    if config["output"] is not None and len(scans) == 1 and config["input"] is not None:
+    if config["output"] is not None and alone:
         return {scans[0].name: Path(config["output"])}
-    root = Path(config["output"] or Path(config["output_root"]) / "segmentations")
-    return {scan.name: root / scan.name for scan in scans}
+    return {scan.name: results_root(config) / scan.name for scan in scans}
 
 
 def _check_output(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ PLACE_KEYS = (
     "output_root",
     "reference_table",
     "report",
+    "resume",
     "margins",
     "trainer.accelerator",
+    "trainer.compile",
     "trainer.workers",
     "trainer.checkpoint_every_n_epochs",
     "trainer.slices_per_batch",
@@ -36,6 +38,9 @@ PLACE_KEYS = (
     "study.root",
 )
 """Keys that do not change what a fold computes (with what lies below them)."""
+
+UNFORCED_KEYS = ("study", "preprocessing", "folds")
+"""Not even `resume=force` goes on where these differ: test subjects would be tested on weights that have seen them."""
 
 LONGEST_FOLDER_NAME = 200
 """In bytes; file systems end at 255. A longer name is cut and gets a hash of the whole."""
@@ -54,6 +59,11 @@ class TrainingJob:
     config: dict[str, Any]
     cross_validation: Path
     folder: FoldFolder
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether the run may go on under a changed configuration."""
+        return bool(self.config["resume"] == "force")
 
     @property
     def title(self) -> str:
@@ -100,22 +110,46 @@ def settings_name(overrides: Sequence[str]) -> str:
 
 
 def check_unchanged(job: TrainingJob) -> None:
-    """Refuse to continue, or to skip, a fold that was begun with another configuration.
+    """Refuse to continue, or to skip, a fold that was begun with another configuration, unless `resume=force`.
 
     Raises:
         RunError: The configuration differs from the folder's own in something that changes the result, or that one is
             damaged.
     """
-    if not job.folder.config.is_file():
+    changes = changes_of(job)
+    fixed = [change for change in changes if change.split(":")[0].split(".")[0] in UNFORCED_KEYS]
+    if not changes or (job.is_forced and not fixed):
         return
-    changes = differences(_telling(read_run_config(job.folder)), _telling(job.config))
-    if changes:
+    if job.is_forced:
         raise RunError(
-            "a run is continued with the configuration it was begun with",
-            found="; ".join(changes),
+            f"resume=force goes on with the run's own {', '.join(UNFORCED_KEYS)}: a test subject is never trained on",
+            found="; ".join(fixed),
             path=job.folder.path,
-            remedy="name=<another> for a new run, or delete the folder",
+            remedy="name=<another> begins a new run",
         )
+    force = "" if fixed else "resume=force goes on under the new one; "
+    raise RunError(
+        "a run is continued with the configuration it was begun with",
+        found="; ".join(changes),
+        path=job.folder.path,
+        remedy=f"{force}name=<another> begins a new run",
+    )
+
+
+def changes_of(job: TrainingJob) -> list[str]:
+    """What a job changes of the configuration that its folder was begun with, as `key: old -> new`.
+
+    Raises:
+        RunError: That configuration is damaged.
+    """
+    if not job.folder.config.is_file():
+        return []
+    return differences(_telling(read_run_config(job.folder)), _telling(job.config))
+
+
+def is_finished(job: TrainingJob) -> bool:
+    """Whether nothing is left to do: trained and scored under this very configuration."""
+    return job.folder.is_complete and not changes_of(job)
 
 
 def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
@@ -161,6 +195,8 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         raise RunError(
             "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
         )
+    if isinstance(config.get("folds"), dict):
+        config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
     return config
 
 
@@ -211,6 +247,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
         elif old != new:
             changes.append(f"{prefix}{key}: {old} -> {new}")
     return changes
+
+
+def telling_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that change the result, flat: `network.growth_rate`; lists as they are."""
+    return dict(_flat(_telling(config)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _telling(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

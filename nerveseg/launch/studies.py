@@ -91,6 +91,11 @@ def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Conso
     console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
 
 
+def stores_folder(output_root: Path) -> Path:
+    """Where slice stores lie, and beside them what is remembered of the hashes of a study's files."""
+    return output_root / "slices"
+
+
 def prepared_slices(
     study: Study, preprocessing: Preprocessing, output_root: Path, console: Console, workers: int | None = None
 ) -> SliceStore:
@@ -113,7 +118,7 @@ def prepared_slices(
         return prepare_slices(
             study,
             preprocessing,
-            output_root / "slices",
+            stores_folder(output_root),
             lambda done, total: progress.update(task, completed=done),
             workers,
         )

@@ -15,10 +15,18 @@ from nerveseg.errors import RunError
 from nerveseg.launch.arguments import is_multirun, search_path
 from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
+from nerveseg.launch.failures import FAILURE, forget_failure, recorded_failure
 from nerveseg.launch.fold import check_configuration, load_fold
+from nerveseg.launch.interruption import full_disk_is_told
+from nerveseg.launch.launching import is_lost_job
+from nerveseg.launch.locking import locked
 from nerveseg.launch.presenting import presentation, show_again
-from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, moved, training_job
+from nerveseg.launch.ranking import show_settings
+from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, is_finished, moved, training_job
 from nerveseg.runs import find_folds
+
+LOCK = ".comparing"
+"""In the folder of a cross-validation."""
 
 
 def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], console: Console) -> None:
@@ -36,20 +44,22 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     jobs = planned_jobs(arguments)
     for job in jobs:
         check_unchanged(job)
-    _prepare([job for job in jobs if not job.folder.is_complete or moved(job)], console)
-    before = {job.folder.path for job in jobs if job.folder.is_complete}
+    _prepare([job for job in jobs if not is_finished(job) or moved(job)], console)
+    for job in jobs:
+        forget_failure(job.folder.path / FAILURE)
     crash = _crash_of(run_jobs)
-    for folder in dict.fromkeys(job.cross_validation for job in jobs):
-        own = [job for job in jobs if job.cross_validation == folder]
-        _compare_if_complete(folder, own, before.issuperset(job.folder.path for job in own), console)
-    if crash is not None:
+    compare_all(jobs, console)
+    failed = [job for job in jobs if not job.folder.is_complete] if is_multirun(arguments) else []
+    for job in failed:
+        why = recorded_failure(job.folder.path / FAILURE)
+        console.print(f"failed: {job.folder.path}: {why}", highlight=False, soft_wrap=True, markup=False)
+    if crash is not None and not (failed and is_lost_job(crash)):
         raise crash
-    failed = [job for job in jobs if not job.folder.is_complete]
-    if failed and is_multirun(arguments):
+    if failed:
         names = ", ".join(str(job.folder.path) for job in failed)
         raise RunError(
             "every job of a sweep ends well",
-            found=f"not complete: {names}",
+            found=f"{len(failed)} of {len(jobs)} not complete: {names}",
             remedy="mend what the lines above say; the same command does only what is missing",
         )
 
@@ -66,6 +76,28 @@ def planned_jobs(arguments: Sequence[str]) -> list[TrainingJob]:
     ]
 
 
+def compare_all(jobs: Sequence[TrainingJob], console: Console) -> None:
+    """Compare the folds of each cross-validation that jobs belong to, then the settings of each run."""
+    folders = list(dict.fromkeys(job.cross_validation for job in jobs))
+    for folder in folders:
+        own = [job for job in jobs if job.cross_validation == folder]
+        _compare_if_complete(folder, own, console)
+    for run in dict.fromkeys(_run(job) for job in jobs):
+        if sum(folder.is_relative_to(run) for folder in folders) > 1:
+            show_settings(run, console)
+
+
+def compare_when_all_are_in(job: TrainingJob, console: Console) -> None:
+    """What a job of a cluster does at its end, since nobody may be left to wait for all: the last one compares.
+
+    Args:
+        job: Which has just ended.
+        console: Told the result.
+    """
+    if _compare_if_complete(job.cross_validation, [job], console):
+        show_settings(_run(job), console)
+
+
 def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
     """Check every job, the cheap things first, and make the studies and slices that they share."""
     for job in jobs:
@@ -74,7 +106,8 @@ def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
     for job in jobs:
         shared = repr([job.config[key] for key in ("study", "preprocessing", "folds", "output_root")])
         if shared not in keys:
-            keys[shared] = load_fold(job, console).store.key
+            with full_disk_is_told(Path(job.config["output_root"])):
+                keys[shared] = load_fold(job, console).store.key
         if job.folder.provenance.is_file():
             check_data(job.folder, keys[shared])
 
@@ -88,13 +121,26 @@ def _crash_of(run_jobs: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _compare_if_complete(folder: Path, jobs: list[TrainingJob], nothing_new: bool, console: Console) -> None:
+def _compare_if_complete(folder: Path, jobs: list[TrainingJob], console: Console) -> bool:
+    """Compare once, if it is time: who comes later, or at the same time from another job, shows what was printed."""
     config = jobs[0].config
-    complete = {fold.number for fold in find_folds(folder) if fold.is_complete}
+    complete = _complete(folder)
     missing = sorted(set(range(config["folds"]["count"])) - complete)
     if missing and (len(jobs) == 1 or not complete):
         console.print(f"the comparison follows when fold {', '.join(map(str, missing))} is done too", highlight=False)
-        return
+        return False
     shown = presentation(config, console)
-    if not (nothing_new and show_again(folder, shown)):
-        compare_cross_validation(folder, shown)
+    with locked(folder / LOCK):
+        compared = complete if show_again(folder, shown) else None
+        while compared != (there := _complete(folder)):  # and again where another process has ended a fold meanwhile
+            compare_cross_validation(folder, shown)
+            compared = there
+    return True
+
+
+def _run(job: TrainingJob) -> Path:
+    return Path(job.config["output_root"]) / str(job.config["name"])
+
+
+def _complete(folder: Path) -> set[int]:
+    return {fold.number for fold in find_folds(folder) if fold.is_complete}

@@ -18,6 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nerveseg.errors import ConfigurationError
+from nerveseg.networks.dense_training import can_train_leanly, dense_block, norm_relu_convolution
+
+LEAN_WIDTH, LEAN_VALUES = 128, 2_500_000
+"""Feature maps at full resolution, and their values in a batch, from which on `dense_training` is faster (measured)."""
 
 
 class Layer(nn.Sequential):
@@ -74,8 +78,14 @@ class TransitionUp(nn.Module):
         self, x: Float[Tensor, "batch in x y"], skip: Float[Tensor, "batch skip x2 y2"]
     ) -> Float[Tensor, "batch out x2 y2"]:
         """Upsampled features followed by the skip connection's, along the channels."""
-        up = self.convolution(x, output_size=list(skip.shape[-2:]))
-        return torch.cat([up, skip], dim=1)
+        return torch.cat([self.upsample(x, skip), skip], dim=1)
+
+    def upsample(
+        self, x: Float[Tensor, "batch in x y"], skip: Float[Tensor, "batch skip x2 y2"]
+    ) -> Float[Tensor, "batch in x2 y2"]:
+        """The features at the size of the skip connection."""
+        up: Tensor = self.convolution(x, output_size=list(skip.shape[-2:]))
+        return up
 
 
 class FCDenseNet(nn.Module):
@@ -93,6 +103,9 @@ class FCDenseNet(nn.Module):
     Raises:
         ConfigurationError: A value is out of range, or `layers_per_block` does not name `2 * transitions + 1` blocks.
     """
+
+    lean_training: bool | None = None
+    """Whether training on a CPU goes the way of `dense_training`, to the same numbers; None: where that pays."""
 
     def __init__(
         self,
@@ -146,7 +159,15 @@ class FCDenseNet(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
-        """Logits of every pixel; any in-plane size."""
+        """Logits of every pixel; any in-plane size.
+
+        Training on a CPU takes another way to the same numbers: `dense_training`.
+        """
+        pays = (
+            self.classifier.in_channels >= LEAN_WIDTH and x[:, 0].numel() * self.classifier.in_channels >= LEAN_VALUES
+        )
+        if (self.lean_training or (pays and self.lean_training is None)) and can_train_leanly(self, x):
+            return self._forward_leanly(x)
         x = self.first(x)
         skips: list[Tensor] = []
         for block, transition in zip(self.down_blocks, self.transitions_down, strict=True):
@@ -158,6 +179,26 @@ class FCDenseNet(nn.Module):
             x = transition(new, skips.pop())
             new = block(x)
         logits: Tensor = self.classifier(torch.cat([x, new], dim=1) if self.up_blocks else new)
+        return logits
+
+    def _forward_leanly(self, x: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
+        x = self.first(x)
+        skips: list[Tensor] = []
+        for block, down in zip(self.down_blocks, self.transitions_down, strict=True):
+            assert isinstance(block, DenseBlock)
+            assert isinstance(down, TransitionDown)
+            maps, statistics = dense_block([x], block.layers)
+            skips.append(maps)
+            x = down[-1](norm_relu_convolution(maps, statistics, down))
+        maps, _ = dense_block([x], self.bottleneck.layers)
+        new = maps[:, -self.bottleneck.new_channels :]
+        for block, up in zip(self.up_blocks, self.transitions_up, strict=True):
+            assert isinstance(block, DenseBlock)
+            assert isinstance(up, TransitionUp)
+            skip = skips.pop()
+            maps, _ = dense_block([up.upsample(new, skip), skip], block.layers)
+            new = maps[:, -block.new_channels :]
+        logits: Tensor = self.classifier(maps if self.up_blocks else new)
         return logits
 
 

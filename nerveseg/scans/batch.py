@@ -27,6 +27,9 @@ from nerveseg.scans.segmentation import segment_files
 from nerveseg.scans.writing import check_writable, write_segmentation
 
 TABLE = "segmentations.csv"
+COLUMNS = (
+    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "flags", "error", "warning",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,11 @@ def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: C
         console.print(f"  {outcome.summary.warning}. Not a medical device.", style="bold", highlight=False)
 
 
-def write_table(folder: Path, outcomes: Sequence[Outcome], model: Model, console: Console) -> None:
+def write_table(path: Path, outcomes: Sequence[Outcome], model: Model, console: Console) -> None:
     """Write and print one row per scan: what became of it, the nerve's volume and areas, how many flags."""
     rows = [row for outcome in outcomes for row in _rows(outcome, model)]
-    table = pd.DataFrame(rows)
-    write_text(folder / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
     shown = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
     for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
         shown.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")
@@ -167,7 +170,7 @@ def write_table(folder: Path, outcomes: Sequence[Outcome], model: Model, console
             str(row["error"]).split(";")[0],
         )  # fmt: skip
     console.print(shown)
-    console.print(f"table: {folder / TABLE}", highlight=False, soft_wrap=True)
+    console.print(f"table: {path}", highlight=False, soft_wrap=True)
 
 
 def _rows(outcome: Outcome, model: Model) -> list[dict[str, object]]:
@@ -185,8 +188,7 @@ def _rows(outcome: Outcome, model: Model) -> list[dict[str, object]]:
 
 
 def _row(outcome: Outcome, side: str, *values: object) -> dict[str, object]:
-    columns = ("volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "flags", "error", "warning")
-    return {"scan": outcome.name, "status": outcome.status, "side": side} | dict(zip(columns, values, strict=True))
+    return dict(zip(COLUMNS, (outcome.name, outcome.status, side, *values), strict=True))
 
 
 def _number(value: object) -> str:

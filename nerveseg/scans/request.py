@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from nerveseg.biomarkers.flags import QualityLimits
 from nerveseg.biomarkers.lesion import LesionRule
 from nerveseg.data.volumes import Geometry
+from nerveseg.inference.engines import Runtime
 from nerveseg.inference.postprocessing import Postprocessing
+from nerveseg.inference.whole_volume import Accuracy, FieldOfView
 
 
 class Person(BaseModel):
@@ -78,6 +80,8 @@ class SegmentOptions(BaseModel):
         postprocessing: Clean-up of the mask.
         quality: Limits beyond which a flag is raised.
         field_of_view: The whole slice, or the centre crop of the training.
+        accuracy: Every slice whole (exact), or the nerve followed through the stack (fast).
+        runtime: What runs the networks.
         norms: Table of normal values.
         slices_per_batch: Slices that go through the network at a time.
         accelerator: What to compute on.
@@ -90,7 +94,9 @@ class SegmentOptions(BaseModel):
     lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))
     postprocessing: Postprocessing = Field(default_factory=Postprocessing)
     quality: QualityLimits = Field(default_factory=QualityLimits)
-    field_of_view: Literal["whole", "crop"] = "whole"
+    field_of_view: FieldOfView = "whole"
+    accuracy: Accuracy = "auto"
+    runtime: Runtime = "auto"
     norms: Path | None = None
     slices_per_batch: PositiveInt = 8
     accelerator: Literal["auto", "gpu", "cpu"] = "auto"

@@ -148,6 +148,8 @@ def segment_files(
         scan.network_channels(model.description.channels),
         scan.grid.ras_spacing_mm,
         field_of_view=options.field_of_view,
+        accuracy=options.accuracy,
+        runtime=options.runtime,
         slices_per_batch=options.slices_per_batch,
         progress=progress,
         device="cuda" if device.accelerator == "gpu" else "cpu",

@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int64
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.training.compilation import compile_or_explain
 
 NERVE_CLASS = 1
 QUIET_WEIGHTS = 0.01
@@ -31,6 +33,7 @@ class Segmenter(pl.LightningModule):
         optimizer: Makes the optimizer from parameters.
         schedule: Makes the learning-rate schedule from the optimizer; stepped once per epoch.
         seed: Dropout of an epoch depends on it and the epoch's number alone.
+        compiled: Whether to train through `torch.compile`, where that works.
     """
 
     def __init__(
@@ -39,17 +42,23 @@ class Segmenter(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler],
         seed: int = 0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = optimizer
         self._schedule = schedule
         self._seed = seed
+        self._compiled = compiled
+        self._forward: Callable[[Tensor], Tensor] | None = None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Float[Tensor, ""]:
         """Cross entropy of one batch, logged at every step."""
         image = batch["image"].contiguous(memory_format=torch.channels_last)
-        loss = segmentation_loss(self.network(image), batch["label"])
+        if self._forward is None:
+            network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
+            self._forward = network.__call__  # a module here would be saved with every checkpoint
+        loss = segmentation_loss(self._forward(image), batch["label"])
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(image))
         return loss
 

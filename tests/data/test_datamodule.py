@@ -4,8 +4,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from nerveseg.data.augmentation import NoAugmentation, TorchioAugmentation
-from nerveseg.data.datamodule import EpochSampler, SliceDataModule, TrainingSlices
+from nerveseg.data.augmentation import (
+    BatchAugmentation,
+    NoAugmentation,
+    TensorAugmentation,
+    TorchioAugmentation,
+    slice_seed,
+)
+from nerveseg.data.datamodule import EpochSampler, PlainSlices, SliceDataModule, TrainingSlices
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import prepare_slices
 from nerveseg.data.study import open_study
@@ -24,8 +30,14 @@ def augmentation():
     return TorchioAugmentation(translation_mm=1.0, elastic_displacement_mm=0.0, elastic_probability=0.0)
 
 
-def module(store, augment=None, batch_size=5, seed=1, workers=0):
-    return SliceDataModule(store, SUBJECTS, augment or augmentation(), batch_size, seed, workers)
+def module(store, augment=None, batch_size=5, seed=1, workers=0, augment_batches=None):
+    return SliceDataModule(store, SUBJECTS, augment or augmentation(), batch_size, seed, workers, augment_batches)
+
+
+def bending(**options):
+    """Moves everything, and some slices more than others, so that a batch holds all cases."""
+    options = {"translation_mm": 1.5, "elastic_displacement_mm": 1.0, "elastic_control_points": 5} | options
+    return TensorAugmentation(**options)
 
 
 def epoch_of(data, number):
@@ -94,7 +106,7 @@ def test_order_and_augmentation_are_functions_of_seed_and_epoch(store):
 
 
 def test_a_slice_is_augmented_differently_in_every_epoch(store):
-    slices = TrainingSlices(store, SUBJECTS, augmentation(), seed=1)
+    slices = TrainingSlices(PlainSlices(store, SUBJECTS, seed=1), augmentation())
     versions = [slices[epoch, 3]["image"].numpy().tobytes() for epoch in range(8)]
     assert len(set(versions)) == 8
     assert slices[4, 3]["image"].numpy().tobytes() == versions[4]
@@ -107,8 +119,67 @@ def test_the_augmentation_is_told_the_spacing_of_the_subject(store):
         told.append(spacing_mm)
         return image, label
 
-    TrainingSlices(store, SUBJECTS, augment, seed=1)[0, 0]
+    TrainingSlices(PlainSlices(store, SUBJECTS, seed=1), augment)[0, 0]
     assert told == [(0.52, 0.52)]
+
+
+def test_every_number_is_one_slice_and_the_next_is_none(store):
+    slices = PlainSlices(store, ["P02", "V01"], seed=1)
+    assert len(slices) == 8
+    for number, (subject, index) in enumerate((subject, index) for subject in ("P02", "V01") for index in range(4)):
+        one = slices[3, number]
+        np.testing.assert_array_equal(one["image"], store.images(subject)[index])
+        np.testing.assert_array_equal(one["label"], store.labels(subject)[index])
+        assert (one["spacing_mm"], one["seed"]) == ((0.52, 0.52), slice_seed(1, 3, number))
+    for number in (-1, 8):
+        with pytest.raises(IndexError):
+            slices[0, number]
+    assert len(PlainSlices(store, [], seed=1)) == 0
+
+
+def test_a_subject_without_slices_takes_no_number(store):
+    slices = PlainSlices(store, ["V01", "X01", "P01"], seed=1)
+    slices.ends = np.array([4, 4, 8])
+    np.testing.assert_array_equal(slices[0, 3]["label"], store.labels("V01")[3])
+    np.testing.assert_array_equal(slices[0, 4]["label"], store.labels("P01")[0])
+
+
+def test_only_what_takes_batches_is_asked_to(store):
+    assert isinstance(bending(), BatchAugmentation)
+    assert isinstance(NoAugmentation(), BatchAugmentation)
+    assert not isinstance(augmentation(), BatchAugmentation)
+    alone, together = module(store), module(store, augment_batches=True)
+    for ours, theirs in zip(epoch_of(alone, 1), epoch_of(together, 1), strict=True):
+        assert list(theirs) == ["image", "label"]
+        assert torch.equal(ours["image"], theirs["image"])
+
+
+def test_a_batch_that_waits_for_its_augmentation_is_small_and_sends_no_numbers(store):
+    """Seeds and spacings are used on the host: from a device they would have to be fetched."""
+    batch = epoch_of(module(store, bending(), augment_batches=True), 0)[0]
+    assert {name for name, value in batch.items() if isinstance(value, torch.Tensor)} == {"image", "label"}
+    assert batch["label"].dtype == torch.uint8
+    assert len(batch["seed"]) == len(batch["spacing_mm"]) == 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"translation_probability": 0.5, "elastic_probability": 0.02}])
+def test_batches_augmented_whole_are_those_of_the_workers_bit_for_bit(workers, options, store):
+    slice_by_slice = module(store, bending(**options))
+    whole = module(store, bending(**options), workers=workers, augment_batches=True)
+    for epoch in (0, 3):
+        for loaded, expected in zip(epoch_of(whole, epoch), epoch_of(slice_by_slice, epoch), strict=True):
+            batch = whole.on_after_batch_transfer(loaded, 0)
+            assert batch.keys() == expected.keys()
+            for name in batch:
+                assert batch[name].dtype == expected[name].dtype
+                assert torch.equal(batch[name], expected[name])
+
+
+def test_a_batch_that_is_ready_is_left_alone(store):
+    data = module(store)
+    [batch, *_] = epoch_of(data, 0)
+    assert data.on_after_batch_transfer(batch, 0) is batch
 
 
 def test_batches_are_no_windows_on_the_store(store):
@@ -163,8 +234,9 @@ class Listener(pl.LightningModule):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*:FutureWarning")
+@pytest.mark.parametrize("augment_batches", [None, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_lightning_sets_the_epoch(workers, store, tmp_path):
+def test_lightning_sets_the_epoch_and_hands_over_augmented_batches(workers, augment_batches, store, tmp_path):
     listener = Listener()
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -175,10 +247,10 @@ def test_lightning_sets_the_epoch(workers, store, tmp_path):
         enable_model_summary=False,
         default_root_dir=tmp_path,
     )
-    trainer.fit(listener, module(store, workers=workers))
+    trainer.fit(listener, module(store, bending(), workers=workers, augment_batches=augment_batches))
     assert sorted(listener.heard) == [0, 1, 2]
     for epoch, heard in listener.heard.items():
-        expected = epoch_of(module(store), epoch)
+        expected = epoch_of(module(store, bending()), epoch)
         assert len(heard) == len(expected)
         for one, other in zip(heard, expected, strict=True):
             assert torch.equal(one, other["image"])

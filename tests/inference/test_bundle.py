@@ -19,6 +19,7 @@ from nerveseg.inference.bundle import (
     TrainingRecord,
     add_scores,
     load_bundle,
+    renamed_bundle,
     save_bundle,
 )
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
@@ -136,6 +137,15 @@ def test_the_hash_is_that_of_the_file(folder):
 def test_a_moved_bundle_loads(folder, tmp_path):
     shutil.move(folder, tmp_path / "Größe, [1] =#")
     assert load_bundle(tmp_path / "Größe, [1] =#").description.channels == ["T2"]
+
+
+def test_a_renamed_bundle_is_the_same_network_with_other_names_and_no_hashes_of_files(folder, tmp_path):
+    renamed_bundle(folder, tmp_path / "shown", lambda subject: f"x{subject}"[::-1])
+    one, other = load_bundle(folder), load_bundle(tmp_path / "shown")
+    before, after = one.description.training.subjects, other.description.training.subjects
+    assert after == {f"x{subject}"[::-1]: {} for subject in before}
+    assert one.description.weights_sha256 == other.description.weights_sha256
+    assert load_bundle(folder).description == one.description
 
 
 def test_saving_again_replaces_the_old_bundle(folder):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -5,11 +7,12 @@ import pytorch_lightning as pl
 import torch
 
 from nerveseg.errors import BundleError, GeometryError
-from nerveseg.inference import whole_volume
+from nerveseg.inference import engines, whole_volume
 from nerveseg.inference.predictor import Predictor, Scan, predict_scans, probability_volume
-from nerveseg.inference.whole_volume import network_grid, segment_volume
+from nerveseg.inference.whole_volume import network_grid
 
 SPACING_MM = (1.0, 1.0, 4.4)
+segment_volume = partial(whole_volume.segment_volume, runtime="torch")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
@@ -110,7 +113,7 @@ def test_a_slice_is_padded_to_the_crop_and_to_what_the_transitions_divide_by(sha
 def test_the_padding_is_the_volumes_minimum(random_bundle, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        whole_volume, "nerve_probability", lambda network, slices: seen.append(slices) or slices[:, 0].clone()
+        engines, "nerve_probability", lambda network, slices: seen.append(slices) or slices[:, 0].clone()
     )
     channels = scan((13, 9, 3), channels=2)
     segment_volume([random_bundle(size=(8, 6), channels=("T2", "FS"), transitions=2)], channels, SPACING_MM)
@@ -156,7 +159,7 @@ def test_batches_shrink_as_slices_grow_and_progress_is_told(random_bundle):
 @pytest.mark.parametrize("spacing", [(0.7, 0.8, 4.4), (1.6, 0.9, 3.0), (0.5, 2.0, 4.4), (1.004, 0.996, 4.4)])
 def test_at_another_spacing_every_pixel_gets_what_was_said_of_its_place(spacing, random_bundle, monkeypatch):
     """Were the network's answer the image itself, a slanting plane would come back as it went in."""
-    monkeypatch.setattr(whole_volume, "nerve_probability", lambda network, slices: slices[:, 0].clone())
+    monkeypatch.setattr(engines, "nerve_probability", lambda network, slices: slices[:, 0].clone())
     x, y, z = np.ogrid[:40, :36, :3]
     plane = (0.3 * x * spacing[0] - 0.2 * y * spacing[1] + 5 * z).astype(np.float32)
     found = segment_volume([random_bundle(size=(16, 12))], plane[None], spacing)

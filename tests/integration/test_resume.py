@@ -1,14 +1,22 @@
 """A run that was interrupted goes on as if nothing had happened, or says why it must not."""
 
+import hashlib
+import json
+import math
+import re
 import shutil
 import signal
 
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from main_job import in_process, weights
 
+from nerveseg.launch.configuration import config_folder
+from nerveseg.launch.failures import FAILURE
 from nerveseg.train import main as train
+from nerveseg.training.loggers import read_metrics
 
 pytestmark = pytest.mark.integration
 
@@ -69,3 +77,72 @@ def test_a_run_is_not_continued_on_other_data(tiny_overrides, tiny_study, tmp_pa
     assert train(arguments) == 2
     assert "the data it was trained on" in capsys.readouterr().err
     assert not (fold / "scores.csv").exists()
+
+
+@pytest.fixture
+def changed(tiny_overrides, tiny_study, tmp_path, capsys):
+    """A finished fold of an experiment file of the user's, and a function that edits the file and trains again."""
+    folder = tmp_path / "conf/experiment"
+    folder.mkdir(parents=True)
+    demo = (config_folder() / "experiment/demo.yaml").read_text(encoding="utf-8").replace("name: demo", "name: mine")
+    overrides = [word for word in tiny_overrides if not word.startswith(("optimization.epochs", "network.growth_rate"))]
+    arguments = [
+        "experiment=mine", "fold=0", f"output_root={tmp_path / 'out'}", f"study.root={tiny_study}", *overrides,
+        f"hydra.searchpath=['file://{folder.parent}']",
+    ]  # fmt: skip
+
+    def again(lines, *extra, growth_rate=2):
+        text = re.sub("  epochs: .*\n", lines, demo) + f"network:\n  growth_rate: {growth_rate}\n"
+        (folder / "mine.yaml").write_text(text, encoding="utf-8")
+        code = train([*arguments, *extra])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    assert again("  epochs: 2\n")[0] == 0
+    (fold,) = (tmp_path / "out").rglob("fold-0")
+    return fold, again
+
+
+def test_a_changed_configuration_goes_on_only_by_force_and_is_recorded(changed):
+    fold, again = changed
+    before = weights(fold)
+    new = "  epochs: 4\n  optimizer:\n    lr: 0.001\n"
+    code, _, err = again(new)
+    assert code == 2
+    for words in ("optimization.epochs: 2 -> 4", "optimization.optimizer.lr: 0.003 -> 0.001", "resume=force", "name="):
+        assert words in err
+    code, out, _ = again(new, "resume=force")
+    assert code == 0
+    assert "goes on under a changed configuration" in out
+    rows = read_metrics(fold / "metrics.csv")
+    rates = {row["epoch"]: row["learning_rate"] for row in rows}
+    cosine = [0.003, 0.0015, *(0.001 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in (2, 3))]
+    assert list(rates.values()) == pytest.approx(cosine), "the epochs that follow have the new rates"
+    assert [row["step"] for row in rows] == list(range(len(rows)))
+    assert any(not torch.equal(before[name], tensor) for name, tensor in weights(fold).items())
+    config, former = (
+        yaml.safe_load((fold / name).read_text(encoding="utf-8")) for name in ("config.yaml", "config.before-1.yaml")
+    )
+    assert (config["optimization"]["epochs"], former["optimization"]["epochs"]) == (4, 2)
+    provenance = json.loads((fold / "provenance.json").read_text(encoding="utf-8"))
+    (change,) = provenance["config_changes"]
+    assert change["former"] == "config.before-1.yaml"
+    assert "optimization.epochs: 2 -> 4" in change["differences"]
+    assert provenance["config_sha256"] == hashlib.sha256((fold / "config.yaml").read_bytes()).hexdigest()
+    code, out, _ = again(new)
+    assert code == 0
+    assert f"fold 0 is complete: {fold}" in out
+
+
+def test_not_everything_goes_by_force(changed):
+    fold, again = changed
+    kept = {path: path.read_bytes() for path in fold.glob("*.*")}
+    for lines, growth_rate, words in (
+        ("  epochs: 2\n", 3, "a run goes on with the network it was begun with"),
+        ("  epochs: 1\n", 2, "found: 1, trained 2"),
+        ("  epochs: 2\nfolds:\n  seed: 7\n", 2, "a test subject is never trained on"),
+    ):
+        code, _, err = again(lines, "resume=force", growth_rate=growth_rate)
+        assert code == 2
+        assert words in err
+        assert {path: path.read_bytes() for path in fold.glob("*.*") if path.name != FAILURE} == kept

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.launch.configuration import compose_config, plain
-from nerveseg.launch.settings import check_unchanged, differences, settings_name, training_job
+from nerveseg.launch.settings import changes_of, check_unchanged, differences, is_finished, settings_name, training_job
 
 
 def job(tmp_path, *overrides):
@@ -41,7 +41,7 @@ def test_overrides_other_than_the_fold_have_a_folder_between(tmp_path):
     [
         "fold=1", "name=other", "experiment=paper", "output_root=elsewhere", "study.root=elsewhere", "trainer=cpu",
         "trainer.workers=0", "trainer.accelerator=cpu", "logger.wandb.mode=disabled", "+logger.wandb.tags=[a]",
-        "hydra.verbose=true", "hydra/launcher=basic", "reference_table=null",
+        "hydra.verbose=true", "hydra/launcher=basic", "reference_table=null", "resume=force",
     ],
 )  # fmt: skip
 def test_where_and_on_what_to_compute_does_not_name_the_folder(override):
@@ -128,6 +128,47 @@ def test_another_experiment_under_the_same_name_is_refused(tmp_path):
     begun(tmp_path, "name=x", "experiment=paper")
     with pytest.raises(RunError, match=r"network\.dropout: 0\.2 -> 0\.1"):
         check_unchanged(job(tmp_path, "name=x", "experiment=demo"))
+
+
+def altered(folder, **sections):
+    """The folder's own configuration, changed since it was begun."""
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    for name, values in sections.items():
+        config[name] = {**config[name], **values} if isinstance(values, dict) else values
+    folder.config.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def test_a_changed_configuration_goes_on_when_it_is_forced_to(tmp_path):
+    altered(begun(tmp_path, "name=x").folder, network={"dropout": 0.5}, seed=9)
+    with pytest.raises(RunError) as caught:
+        check_unchanged(job(tmp_path, "name=x"))
+    assert "resume=force" in caught.value.remedy
+    forced = job(tmp_path, "name=x", "resume=force")
+    check_unchanged(forced)
+    assert changes_of(forced) == ["network.dropout: 0.5 -> 0.1", "seed: 9 -> 1"]
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"folds": {"seed": 9}}, {"study": {"foreground": [3]}}, {"preprocessing": {"size": [1, 1]}, "seed": 9}],
+)
+def test_subjects_and_their_split_cannot_be_changed_by_force(tmp_path, sections):
+    altered(begun(tmp_path, "name=x").folder, **sections)
+    with pytest.raises(RunError) as caught:
+        check_unchanged(job(tmp_path, "name=x"))
+    assert "resume=force" not in caught.value.remedy
+    with pytest.raises(RunError, match="never trained on") as caught:
+        check_unchanged(job(tmp_path, "name=x", "resume=force"))
+    assert "seed: 9" not in caught.value.found.replace("folds.seed: 9", "")
+
+
+def test_a_fold_is_finished_when_it_has_scores_of_this_configuration(tmp_path):
+    folder = begun(tmp_path, "name=x").folder
+    assert not is_finished(job(tmp_path, "name=x"))
+    folder.scores.touch()
+    assert is_finished(job(tmp_path, "name=x", "resume=force"))
+    altered(folder, seed=9)
+    assert not is_finished(job(tmp_path, "name=x", "resume=force"))
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "\x00"])

@@ -1,10 +1,11 @@
 import csv
+from pathlib import Path
 
 import pytest
-from pytorch_lightning.callbacks import ModelCheckpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nerveseg.errors import ConfigurationError
-from nerveseg.training.loggers import MetricsFile, read_metrics, wandb_logger
+from nerveseg.training.loggers import MetricsFile, parse_metrics, read_metrics
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_nothing_is_written_before_a_checkpoint(path):
     logger = MetricsFile(path)
     log(logger, 0, 4)
     assert not path.exists()
-    logger.after_save_checkpoint(ModelCheckpoint())
+    logger.commit()
     assert steps(path) == [0, 1, 2, 3]
 
 
 def test_a_run_that_failed_leaves_what_its_last_checkpoint_had(path):
     logger = MetricsFile(path)
     log(logger, 0, 4)
-    logger.after_save_checkpoint(ModelCheckpoint())
+    logger.commit()
     log(logger, 4, 6)
     logger.finalize("failed")
     assert steps(path) == [0, 1, 2, 3]
@@ -55,12 +56,15 @@ def test_a_run_that_failed_leaves_what_its_last_checkpoint_had(path):
 
 
 def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
-    """Ten steps, the last checkpoint before step 6; the run that goes on starts at step 6."""
+    """Ten steps, the last checkpoint before step 6, its commit lost; the run that goes on starts at step 6."""
     first = MetricsFile(path)
-    log(first, 0, 6)
-    first.after_save_checkpoint(ModelCheckpoint())
+    log(first, 0, 3)
+    first.commit()
+    log(first, 3, 6)
+    checkpoint = first.text()
     log(first, 6, 10)
     second = MetricsFile(path)
+    second.resume(checkpoint, 6)
     log(second, 6, 12, value=0.25)
     second.finalize("success")
     assert steps(path) == list(range(12))
@@ -69,43 +73,47 @@ def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
 
 def test_a_file_that_is_ahead_of_the_checkpoint_is_cut_back(path):
     first = MetricsFile(path)
+    log(first, 0, 6)
+    checkpoint = first.text()
+    log(first, 6, 10)
+    first.commit()
+    MetricsFile(path).resume(checkpoint, 6)
+    assert steps(path) == list(range(6))
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_history_of_its_own(path):
+    first = MetricsFile(path)
     log(first, 0, 10)
     first.commit()
     second = MetricsFile(path)
+    second.resume(None, 6)
     log(second, 6, 8, value=0.25)
     second.commit()
     assert steps(path) == list(range(8))
 
 
-def test_a_resumed_file_is_that_of_an_undisturbed_run(path, tmp_path):
-    straight = MetricsFile(tmp_path / "straight.csv")
-    log(straight, 0, 9, value=1 / 3)
-    straight.finalize("success")
-    first = MetricsFile(path)
-    log(first, 0, 6, value=1 / 3)
-    first.after_save_checkpoint(ModelCheckpoint())
-    second = MetricsFile(path)
-    log(second, 6, 9, value=1 / 3)
-    second.finalize("success")
-    assert path.read_bytes() == (tmp_path / "straight.csv").read_bytes()
+@given(st.lists(st.floats(allow_nan=False), min_size=1), st.integers(0, 10))
+def test_a_resumed_file_is_that_of_an_undisturbed_run_to_the_last_bit(values, cut):
+    straight, first, second = (MetricsFile(Path("metrics.csv")) for _ in range(3))
+    for step, value in enumerate(values):
+        straight.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    for step, value in enumerate(values[:cut]):
+        first.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    second.rows = parse_metrics(first.text())
+    for step, value in enumerate(values[cut:], start=cut):
+        second.log_metrics({"train/loss": value, "epoch": step // 2}, step)
+    assert second.text() == straight.text()
 
 
-def test_a_second_resume_that_logs_nothing_leaves_the_file(path):
+def test_a_resume_that_logs_nothing_leaves_the_file(path):
     first = MetricsFile(path)
     log(first, 0, 3)
     first.finalize("success")
     before = path.read_bytes()
     idle = MetricsFile(path)
+    idle.resume(first.text(), 3)
     idle.finalize("success")
     assert path.read_bytes() == before
-
-
-def test_saving_a_resumed_run_before_its_first_value_keeps_what_was_there(path):
-    first = MetricsFile(path)
-    log(first, 0, 3)
-    first.finalize("success")
-    MetricsFile(path).after_save_checkpoint(ModelCheckpoint())
-    assert steps(path) == [0, 1, 2]
 
 
 def test_what_is_written_is_read_back(path):
@@ -113,45 +121,10 @@ def test_what_is_written_is_read_back(path):
     logger.log_metrics({"a": 0.1}, 0)
     logger.log_metrics({"b, c": 2.5}, 4)
     logger.commit()
-    assert read_metrics(path) == [{"step": 0, "a": "0.1"}, {"step": 4, "b, c": "2.5"}]
+    assert read_metrics(path) == [{"step": 0, "a": 0.1}, {"step": 4, "b, c": 2.5}]
 
 
 def test_it_is_a_logger_of_one_version(path):
     logger = MetricsFile(path)
     logger.log_hyperparams({"anything": object()})
     assert (logger.name, logger.version) == ("metrics", "")
-
-
-def test_disabled_logging_is_none_and_touches_nothing(tmp_path):
-    assert wandb_logger("disabled", "nerveseg", "t", "t/fold-0", tmp_path / "fold-0", {}) is None
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", ["dryrun", "", "Offline"])
-def test_an_unknown_mode_is_refused(mode, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"logger\.wandb\.mode"):
-        wandb_logger(mode, "nerveseg", "t", "t/fold-0", tmp_path, {})
-
-
-def test_offline_runs_need_no_account_no_network_and_no_answer(tmp_path, monkeypatch):
-    """Two folds in one process are two runs; the machine's own settings and keys are out of reach."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks"))
-    ids = []
-    for fold in (0, 1):
-        config = {"fold": fold, "network": {"growth_rate": 12}}
-        logger = wandb_logger("offline", "nerveseg", "t", f"t/fold-{fold}", tmp_path / f"fold-{fold}", config)
-        assert logger is not None
-        run = logger.experiment
-        assert (run.group, run.job_type, run.name) == ("t", "train", f"t/fold-{fold}")
-        assert run.config["fold"] == fold
-        assert run.offline
-        logger.log_metrics({"train/loss": 0.5}, 1)
-        ids.append(run.id)
-        run.finish()
-        (file,) = (tmp_path / f"fold-{fold}").glob("wandb/offline-run-*/*.wandb")
-        assert file.stat().st_size > 0
-    assert ids[0] != ids[1]

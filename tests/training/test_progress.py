@@ -1,4 +1,5 @@
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from nerveseg.training.checkpoints import last_epoch_checkpoint
-from nerveseg.training.progress import FoldProgress
+from nerveseg.training.checkpoints import EpochCheckpoint
+from nerveseg.training.progress import FoldProgress, Pace, duration
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and folders.
 pytestmark = [
@@ -66,7 +67,7 @@ def test_a_log_file_has_a_line_every_tenth_of_the_way(tmp_path, screen, epochs, 
     trainer(tmp_path, screen, terminal=False, epochs=epochs).fit(Constant(), batches())
     written = screen.getvalue().splitlines()
     assert len(written) == lines
-    assert written[-1] == f"fold 2: epoch {epochs}/{epochs}, loss 0.2500"
+    assert re.fullmatch(rf"fold 2: epoch {epochs}/{epochs}, loss 0.2500, [0-9.e+]+ slices/s, 0:00 left", written[-1])
 
 
 def test_a_terminal_has_one_bar_for_all_epochs(tmp_path, screen):
@@ -75,14 +76,15 @@ def test_a_terminal_has_one_bar_for_all_epochs(tmp_path, screen):
     assert "fold 2, training" in shown
     assert "100 %" in shown
     assert "epoch 4/4, loss 0.2500" in shown
+    assert "slices/s" in shown
     assert shown.count("\n") == 1, "one line stays on the screen"
 
 
 def test_a_resumed_run_begins_its_bar_where_it_goes_on(tmp_path, screen):
-    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     trainer(tmp_path, screen, terminal=True, epochs=2, callbacks=saving).fit(Constant(), batches())
     screen.truncate(0)
-    saving = [last_epoch_checkpoint(tmp_path / "checkpoints", 1)]
+    saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     resumed = trainer(tmp_path, screen, terminal=True, epochs=4, callbacks=saving)
     started = []
     resumed.callbacks[0]._begin = lambda *values: started.append(values)
@@ -98,6 +100,21 @@ def test_the_test_subjects_are_counted(tmp_path, screen):
     assert "fold 2, test subjects" in shown
     assert "sub-P02" in shown
     assert "100 %" in shown
+
+
+def test_speed_and_time_left_count_this_process_and_all_folds_to_come():
+    """Resumed at step 20 of 100: 10 steps of 8 slices in 5 s leave 70 steps, or 35 s, and 50 s for each fold after."""
+    pace = Pace(first=20, total=100, folds_after=2, begun_s=1000.0, steps=30, slices=80)
+    assert pace.words(1005.0) == "16 slices/s, 0:35 left, all folds 2:15"
+    pace.folds_after = 0
+    assert pace.words(1005.0) == "16 slices/s, 0:35 left"
+    pace.steps = 20
+    assert pace.words(1005.0) == ""
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00")])
+def test_a_duration_reads_as_a_clock(seconds, shown):
+    assert duration(float(seconds)) == shown
 
 
 def test_a_failure_gives_the_terminal_back(tmp_path, screen):

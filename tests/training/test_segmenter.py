@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.training.checkpoints import last_epoch_checkpoint
+from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.segmenter import Segmenter, segmentation_loss, start_at_class_prior
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and loggers.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:Checkpoint directory .* not empty"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available.*"),
 ]
 
 
@@ -45,7 +46,7 @@ def fit(model, folder, epochs=1, callbacks=(), checkpoint=None):
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, callbacks=list(callbacks), enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder,
-        enable_checkpointing=any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks),
     )  # fmt: skip
     trainer.fit(model, DataLoader(batches(), batch_size=1), ckpt_path=checkpoint, weights_only=True)
     return trainer
@@ -130,10 +131,10 @@ def test_a_run_resumed_from_its_checkpoint_ends_with_the_same_weights(tmp_path):
     straight = segmenter(0.5)
     fit(straight, tmp_path, epochs=4)
     first = segmenter(0.5)
-    fit(first, tmp_path, epochs=2, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 1)])
+    fit(first, tmp_path, epochs=2, callbacks=[EpochCheckpoint(tmp_path / "checkpoints", 1, {})])
     torch.manual_seed(12345)
     second = segmenter(0.5)
-    again = last_epoch_checkpoint(tmp_path / "checkpoints", 1)
+    again = EpochCheckpoint(tmp_path / "checkpoints", 1, {})
     fit(second, tmp_path, epochs=4, callbacks=[again], checkpoint=tmp_path / "checkpoints" / "last.ckpt")
     for (name, expected), resumed in zip(
         straight.network.state_dict().items(), second.network.state_dict().values(), strict=True
@@ -142,7 +143,7 @@ def test_a_run_resumed_from_its_checkpoint_ends_with_the_same_weights(tmp_path):
 
 
 def test_a_checkpoint_holds_plain_values_and_only_the_last_one_is_kept(tmp_path):
-    fit(segmenter(), tmp_path, epochs=3, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 1)])
+    fit(segmenter(), tmp_path, epochs=3, callbacks=[EpochCheckpoint(tmp_path / "checkpoints", 1, {})])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert "hyper_parameters" not in saved
@@ -150,7 +151,7 @@ def test_a_checkpoint_holds_plain_values_and_only_the_last_one_is_kept(tmp_path)
 
 
 def test_checkpoints_may_be_rarer_than_epochs(tmp_path):
-    fit(segmenter(), tmp_path, epochs=3, callbacks=[last_epoch_checkpoint(tmp_path / "checkpoints", 2)])
+    fit(segmenter(), tmp_path, epochs=3, callbacks=[EpochCheckpoint(tmp_path / "checkpoints", 2, {})])
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["epoch"] == 1
 

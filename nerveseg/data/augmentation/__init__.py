@@ -7,7 +7,7 @@ leaves the plane. The random parameters are a pure function of the seed that com
 of workers nor a resumed run changes them.
 """
 
-from nerveseg.data.augmentation.interface import Augmentation, NoAugmentation
+from nerveseg.data.augmentation.interface import Augmentation, BatchAugmentation, NoAugmentation
 from nerveseg.data.augmentation.options import MIN_CONTROL_POINTS, AugmentationOptions
 from nerveseg.data.augmentation.seeds import slice_seed
 from nerveseg.data.augmentation.tensor import TensorAugmentation
@@ -17,6 +17,7 @@ __all__ = [
     "MIN_CONTROL_POINTS",
     "Augmentation",
     "AugmentationOptions",
+    "BatchAugmentation",
     "NoAugmentation",
     "TensorAugmentation",
     "TorchioAugmentation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float32, UInt8
@@ -23,6 +24,21 @@ class Augmentation(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchAugmentation(Augmentation, Protocol):
+    """An augmentation that also takes whole batches, on any device, and moves each slice as it would alone."""
+
+    def augment_batch(
+        self,
+        images: Float32[Tensor, "slice channel x y"],
+        labels: UInt8[Tensor, "slice x y"],
+        spacings_mm: Sequence[tuple[float, float]],
+        seeds: Sequence[int],
+    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        """Augment a batch on the device it is on, with a seed and a spacing for each slice."""
+        ...
+
+
 class NoAugmentation:
     """Slices as they are."""
 
@@ -35,3 +51,13 @@ class NoAugmentation:
     ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
         """The pair unchanged."""
         return image, label
+
+    def augment_batch(
+        self,
+        images: Float32[Tensor, "slice channel x y"],
+        labels: UInt8[Tensor, "slice x y"],
+        spacings_mm: Sequence[tuple[float, float]],
+        seeds: Sequence[int],
+    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        """The batch unchanged."""
+        return images, labels

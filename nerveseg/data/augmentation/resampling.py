@@ -5,7 +5,8 @@ pixel centres are linear in the image and the nearest in the label; up to the ed
 constantly. What comes in from beyond is the smallest value of its channel (air), and background in the label. All of
 that is what ITK, and with it TorchIO, does.
 
-Coordinates are those of `grid_sample`: the edges of the image lie at -1 and 1 along each axis.
+Coordinates are those of `grid_sample`: the edges of the image lie at -1 and 1 along each axis. The movements are worked
+out on the host and sent without waiting, so that a GPU that is still busy with the last step holds nobody up.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def move_slices(
         labels[index] = labels[index].flip(axes)
     if resampled.any():
         some = [spacing for spacing, chosen in zip(spacings_mm, resampled.tolist(), strict=True) if chosen]
-        there = resampled.to(images.device)
+        there = (
+            resampled.nonzero().flatten().to(images.device, non_blocking=True)
+        )  # a mask would make the host wait for a GPU
         images[there], labels[there] = _resample(images[there], labels[there], some, movements.of(resampled))
     return images, labels
 
@@ -74,14 +77,13 @@ def _origins(
     lowest = (-1 - sign * shift).clamp(min=-1)
     highest = (1 - sign * shift).clamp(max=1)
     rows, columns = (
-        (sign[:, axis, None] * (_centres(shape[axis]) - shift[:, axis, None])).to(device, torch.float32)
-        for axis in (0, 1)
+        _sent((sign[:, axis, None] * (_centres(shape[axis]) - shift[:, axis, None])).float(), device) for axis in (0, 1)
     )
     places = _bends(shape, movements.bend_mm * (sign / half_mm)[..., None, None], device)
     places[:, 0] += columns[:, None, :]
     places[:, 1] += rows[:, :, None]
     middle, reach = (
-        limit.flip(1)[..., None, None].to(device, torch.float32)
+        _sent(limit.flip(1)[..., None, None].float(), device)
         for limit in ((lowest + highest) / 2, (highest - lowest) / 2)
     )
     inside = (places - middle).abs_() <= reach
@@ -93,9 +95,13 @@ def _bends(
 ) -> Float32[Tensor, "slice 2 x y"]:
     """Displacement at every pixel, along y and x: the control points between two matrices of spline weights."""
     along_x, along_y = (spline_weights(shape[axis], bend.shape[axis + 2]) for axis in (0, 1))
-    right = (bend.flip(1) @ along_y.T).to(device, torch.float32)
-    return along_x.to(device, torch.float32) @ right
+    return _sent(along_x.float(), device) @ _sent((bend.flip(1) @ along_y.T).float(), device)
 
 
 def _centres(pixels: int) -> Float64[Tensor, " pixel"]:
     return (2 * torch.arange(pixels, dtype=torch.float64) + 1) / pixels - 1
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """From the host to where the slices are; CUDA has taken what it is given when the call returns."""
+    return values.to(device, non_blocking=device.type == "cuda")

@@ -1,0 +1,127 @@
+"""FC-DenseNet as an OpenVINO graph: the same arithmetic in single precision, three times as fast on a CPU.
+
+OpenVINO fuses each normalisation with the convolution around it and keeps the feature maps in the order that its
+kernels want, where plain torch writes and reads every intermediate once more. The graph is put together from the
+network's weights directly, which takes milliseconds; a traced conversion would take seconds and longer than a scan.
+
+OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nerveseg.networks.fc_densenet import DenseBlock, FCDenseNet, Layer, TransitionDown, TransitionUp
+
+Node = Any
+"""OpenVINO's own type is not there where it is not installed."""
+
+SPATIAL_AXES = (2, 3)
+
+
+def nerve_probability_graph(network: FCDenseNet) -> Any:
+    """An `openvino.Model` from slices (slice, channel, x, y) of any size to the probability of nerve (slice, x, y).
+
+    Args:
+        network: In evaluation mode: dropout is left out, normalisation takes the running statistics.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    channels = int(network.arguments["in_channels"])  # type: ignore[arg-type]
+    slices = ops.parameter([-1, channels, -1, -1], np.float32, name="slices")
+    x = _convolution(slices, network.first)
+    skips: list[Node] = []
+    for block, down in zip(network.down_blocks, network.transitions_down, strict=True):
+        assert isinstance(block, DenseBlock)
+        assert isinstance(down, TransitionDown)
+        x = ops.concat([x, *_new_features(x, block)], 1)
+        skips.append(x)
+        x = _transition_down(x, down)
+    new = _new_features(x, network.bottleneck)
+    joined = [*new]
+    for block, up in zip(network.up_blocks, network.transitions_up, strict=True):
+        assert isinstance(block, DenseBlock)
+        assert isinstance(up, TransitionUp)
+        x = _transition_up(_joined(new), skips.pop(), up)
+        new = _new_features(x, block)
+        joined = [x, *new]
+    logits = _convolution(_joined(joined), network.classifier)
+    nerve = ops.gather(ops.softmax(logits, 1), np.int64(1), np.int64(1))
+    return openvino.Model([nerve], [slices], type(network).__name__)
+
+
+def _new_features(x: Node, block: DenseBlock) -> list[Node]:
+    features = [x]
+    for layer in block.layers:
+        assert isinstance(layer, Layer)
+        norm, _, convolution, _ = layer
+        features.append(_convolution(_norm_relu(_joined(features), norm), convolution))
+    return features[1:]
+
+
+def _transition_down(x: Node, transition: TransitionDown) -> Node:
+    from openvino import opset13 as ops
+
+    norm, _, convolution, _, _ = transition
+    x = _convolution(_norm_relu(x, norm), convolution)
+    pooled = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], rounding_type="ceil")
+    return pooled.output(0)
+
+
+def _transition_up(x: Node, skip: Node, transition: TransitionUp) -> Node:
+    """Twice the size, less the last row or column where the skip connection's size is odd."""
+    from openvino import opset13 as ops
+
+    convolution = transition.convolution
+    assert convolution.bias is not None
+    up = ops.convolution_backprop_data(
+        x, _constant(convolution.weight), [2, 2], pads_begin=[1, 1], pads_end=[1, 1], output_padding=[1, 1]
+    )
+    up = ops.add(up, _per_channel(convolution.bias))
+    size = ops.gather(ops.shape_of(skip), np.array(SPATIAL_AXES), np.int64(0))
+    up = ops.slice(up, np.array([0, 0]), size, np.array([1, 1]), np.array(SPATIAL_AXES))
+    return ops.concat([up, skip], 1)
+
+
+def _convolution(x: Node, convolution: nn.Module) -> Node:
+    from openvino import opset13 as ops
+
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    around = [size // 2 for size in convolution.kernel_size]
+    found = ops.convolution(x, _constant(convolution.weight), [1, 1], around, around, [1, 1])
+    return ops.add(found, _per_channel(convolution.bias))
+
+
+def _norm_relu(x: Node, norm: nn.Module) -> Node:
+    from openvino import opset13 as ops
+
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        shift = norm.bias.double() - norm.running_mean.double() * scale
+    return ops.relu(ops.add(ops.multiply(x, _per_channel(scale)), _per_channel(shift)))
+
+
+def _joined(features: Sequence[Node]) -> Node:
+    from openvino import opset13 as ops
+
+    return features[0] if len(features) == 1 else ops.concat(list(features), 1)
+
+
+def _per_channel(values: Tensor) -> Node:
+    return _constant(values.reshape(1, -1, 1, 1))
+
+
+def _constant(values: Tensor) -> Node:
+    from openvino import opset13 as ops
+
+    return ops.constant(np.ascontiguousarray(values.detach().cpu().float().numpy()))

@@ -1,0 +1,112 @@
+"""Rectangles of a slice: where a piece of nerve lies, and how much around it the network has to see.
+
+Regions begin and end on multiples of what the network's transitions divide by, or at the slice's border: pooling then
+falls on the same pixels as in the whole slice, and inside a region the network says the same up to what lies beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int16
+from numpy import ndarray
+from scipy import ndimage
+
+from nerveseg.types import Size2d
+
+MERGED_COST = 1.3
+"""Two regions become one where that is computed for at most so many times the pixels of both."""
+
+UNCUT = 2**15 - 1
+"""Depth of a pixel of a whole slice."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of pixels; ends are excluded."""
+
+    x_start: int
+    x_end: int
+    y_start: int
+    y_end: int
+
+    @property
+    def size(self) -> Size2d:
+        """Pixels along x and y."""
+        return self.x_end - self.x_start, self.y_end - self.y_start
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        """Into an array (x, y)."""
+        return slice(self.x_start, self.x_end), slice(self.y_start, self.y_end)
+
+    def contains(self, other: Region) -> bool:
+        """Whether all of another region lies in this one."""
+        return (
+            self.x_start <= other.x_start
+            and other.x_end <= self.x_end
+            and self.y_start <= other.y_start
+            and other.y_end <= self.y_end
+        )
+
+    def joined(self, other: Region) -> Region:
+        """The smallest region around both."""
+        return Region(
+            min(self.x_start, other.x_start),
+            max(self.x_end, other.x_end),
+            min(self.y_start, other.y_start),
+            max(self.y_end, other.y_end),
+        )
+
+    def widened(self, pixels: int, slice_size: Size2d, multiple: int = 1) -> Region:
+        """So many pixels more on each side at least, on multiples, within the slice."""
+        (x_start, x_end), (y_start, y_end) = (
+            (max(0, (start - pixels) // multiple * multiple), min(size, -(-(end + pixels) // multiple) * multiple))
+            for start, end, size in zip((self.x_start, self.y_start), (self.x_end, self.y_end), slice_size, strict=True)
+        )
+        return Region(x_start, x_end, y_start, y_end)
+
+    def depth(self, slice_size: Size2d) -> Int16[ndarray, "x y"]:
+        """How far each pixel lies from the nearest side that cuts the slice; the slice's own border cuts nothing."""
+        x, y = (
+            np.minimum(
+                np.arange(1, end - start + 1) if start > 0 else UNCUT,
+                np.arange(end - start, 0, -1) if end < size else UNCUT,
+            )
+            * np.ones(end - start, dtype=np.int64)
+            for start, end, size in zip((self.x_start, self.y_start), (self.x_end, self.y_end), slice_size, strict=True)
+        )
+        depth: Int16[ndarray, "x y"] = np.minimum.outer(x, y).astype(np.int16)
+        return depth
+
+
+def pieces(mask: Bool[ndarray, "x y"]) -> list[Region]:
+    """The bounding boxes of what hangs together, diagonal neighbours included."""
+    labels, _ = ndimage.label(mask, ndimage.generate_binary_structure(2, 2))
+    return [Region(x.start, x.stop, y.start, y.stop) for x, y in ndimage.find_objects(labels)]
+
+
+def merged(regions: Sequence[Region]) -> list[Region]:
+    """Regions of one slice, those that are cheaper together joined."""
+    kept: list[Region] = []
+    waiting = sorted(set(regions), key=lambda region: (region.x_start, region.y_start))
+    while waiting:
+        region = waiting.pop(0)
+        partner = next((other for other in [*waiting, *kept] if _cheaper_together(region, other)), None)
+        if partner is None:
+            kept.append(region)
+        else:
+            (waiting if partner in waiting else kept).remove(partner)
+            waiting.append(region.joined(partner))
+    return kept
+
+
+def _cheaper_together(one: Region, other: Region) -> bool:
+    return one.joined(other).pixels <= MERGED_COST * (one.pixels + other.pixels)

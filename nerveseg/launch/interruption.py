@@ -1,0 +1,98 @@
+"""Stopping on demand: Ctrl-C, the SIGTERM of a cluster or a shutdown, the SIGUSR1 that Slurm sends before a time limit.
+
+All of them end the process at once and in the same way, as a KeyboardInterrupt: what counts is on the disk already, and
+the same command goes on from the last checkpoint. The exit code tells them apart, as a shell has it: 128 + the number.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from nerveseg.errors import RunError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the process to end.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Raise `Stopped` on a signal that would end the process without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def full_disk_is_told(folder: Path) -> Iterator[None]:
+    """Say what a full disk means for a run.
+
+    Raises:
+        RunError: A file could not be written for want of room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise RunError(
+            "the disk has room for the run's files",
+            found=error.strerror,
+            path=error.filename or folder,
+            remedy="make room; the same command goes on from the last checkpoint",
+        ) from error
+
+
+def single_process() -> Any:
+    """Lightning's plugin for a process that trains alone, also inside a Slurm job.
+
+    Its plugin for Slurm would answer SIGUSR1 with a checkpoint from the middle of an epoch, and go on from that one.
+    """
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    return LightningEnvironment()
+
+
+def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:
+    """Train; a stop, which Lightning answers with the end of the process and a deaf ear, stays a KeyboardInterrupt."""
+    try:
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    except SystemExit as end:
+        if trainer.received_sigterm and not isinstance(end.__context__, KeyboardInterrupt):
+            raise Stopped(signal.SIGTERM) from end
+        if not trainer.interrupted:
+            raise
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise (end.__context__ if isinstance(end.__context__, Stopped) else KeyboardInterrupt) from end
