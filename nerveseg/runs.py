@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -222,7 +223,7 @@ def replaced(path: Path) -> Iterator[Path]:
     file or the new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = beside(path)
     try:
         yield aside
         with aside.open("rb+") as file:
@@ -231,6 +232,22 @@ def replaced(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """Where this process writes what is to take the place of a file or a folder."""
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes were writing `beside` others below a folder; nobody else may be writing there."""
+    for path in list(folder.rglob(".[0-9]*.*")):
+        if not path.name.split(".")[1].isdecimal():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,10 +11,12 @@ from nerveseg.errors import RunError
 from nerveseg.runs import (
     FoldFolder,
     Provenance,
+    beside,
     find_cross_validations,
     find_folds,
     fold_folder,
     package_versions,
+    remove_unfinished,
     settings_folder,
     source_commit,
     write_text,
@@ -201,3 +203,21 @@ def test_the_commit_is_that_of_the_source_and_says_dirty(tmp_path, monkeypatch):
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert source_commit() == ""
+
+
+def test_what_killed_processes_were_writing_is_removed_and_nothing_else(tmp_path):
+    kept = [tmp_path / name for name in (".training", "scores.csv", "deep/.5kept.csv", "deep/1.2.csv")]
+    left = [tmp_path / ".812.scores.csv", tmp_path / "deep/.9.last.ckpt", tmp_path / ".77.model/weights.safetensors"]
+    for path in [*kept, *left]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_unfinished(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert not (tmp_path / ".77.model").exists()
+
+
+def test_what_is_written_beside_is_what_is_removed(tmp_path):
+    beside(tmp_path / "last.ckpt").touch()
+    beside(tmp_path / "model").mkdir()
+    remove_unfinished(tmp_path)
+    assert not list(tmp_path.iterdir())

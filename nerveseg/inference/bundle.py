@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.runs import file_sha256, write_text
+from nerveseg.runs import beside, file_sha256, write_text
 
 ARCHITECTURES = {"FCDenseNet": FCDenseNet}
 
@@ -174,7 +173,7 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
         network: The trained network.
         description: Without the hash of the weights, which is added here.
     """
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside = beside(folder)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
@@ -183,7 +182,7 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
         hashed = description.model_copy(update={"weights_sha256": file_sha256(aside / "weights.safetensors")})
         _write_description(aside, hashed)
         shutil.rmtree(folder, ignore_errors=True)
-        os.rename(aside, folder)
+        aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

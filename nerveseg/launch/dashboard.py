@@ -17,11 +17,12 @@ import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 
 from nerveseg.data.slices import SliceStore
-from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs, read_scores
 from nerveseg.inference.bundle import load_bundle, renamed_bundle
 from nerveseg.launch.configuration import section
 from nerveseg.launch.options import LoggerOptions
-from nerveseg.runs import FoldFolder
+from nerveseg.launch.scoring import automatic_dice
+from nerveseg.runs import FoldFolder, find_folds
 from nerveseg.training.dashboards import Dashboard, Dashboards, JobType, RunLabel
 from nerveseg.training.disclosure import subject_names, without_places
 from nerveseg.training.mlflow_dashboard import MlflowDashboard
@@ -105,14 +106,34 @@ def log_test(dashboards: Dashboards, folder: FoldFolder, scores: pd.DataFrame, r
         scores: Tidy, of the test subjects.
         raters: Of the study.
     """
-    wide = scores.pivot_table(
-        index=["subject", "cohort", "comparison"], columns="metric", values="value", sort=False, dropna=False
-    )
-    dashboards.log_table("test/scores", wide.reset_index().dropna(how="all", axis=1))
+    dashboards.log_table("test/scores", _by_pair(scores))
     for subject in scores["subject"].unique():
         dashboards.log_picture(f"test/overlay/sub-{dashboards.names(subject)}", folder.overlay(subject), CAPTION)
     dashboards.summarize(mean_dice(scores, raters))
     _log_model(dashboards, folder.model)
+
+
+def log_validation(dashboards: Dashboards, scores: pd.DataFrame) -> None:
+    """Show the scores by which settings are chosen: of the subjects held out of the training sets.
+
+    Args:
+        dashboards: Where.
+        scores: Tidy, of the validation subjects.
+    """
+    dashboards.log_table("validation/scores", _by_pair(scores))
+    dice = automatic_dice(scores)
+    means = {f"/{cohort}": values.mean() for cohort, values in dice.groupby("cohort")["value"]}
+    dashboards.summarize(
+        {f"validation/dice{of}": float(mean) for of, mean in ({"": dice["value"].mean()} | means).items()}
+    )
+
+
+def _by_pair(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair of masks that was compared, a column for each metric that has a value."""
+    wide = scores.pivot_table(
+        index=["subject", "cohort", "comparison"], columns="metric", values="value", sort=False, dropna=False
+    )
+    return wide.reset_index().dropna(how="all", axis=1)
 
 
 def mean_dice(scores: pd.DataFrame, raters: Sequence[str]) -> dict[str, float]:
@@ -169,6 +190,10 @@ def log_evaluation(cross_validation: Path, config: dict[str, Any], store: SliceS
         report = folder / "report.html"
         if report.is_file() and not dashboards.names.are_hidden:
             dashboards.log_page("report", in_one_piece(report))
+        held_out = [fold.validation_scores for fold in find_folds(cross_validation) if fold.is_complete]
+        validated = [read_scores(file) for file in held_out if file.is_file()]
+        if validated:
+            log_validation(dashboards, pd.concat(validated, ignore_index=True))
         dashboards.summarize(
             {
                 f"{row['comparison']}/dice/{row['cohort']}": float(row["dice_mean"])

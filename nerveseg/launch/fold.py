@@ -32,12 +32,13 @@ from nerveseg.launch.dashboard import open_dashboards
 from nerveseg.launch.folder import add_training_time, begin_folder
 from nerveseg.launch.interruption import fit, single_process
 from nerveseg.launch.judging import judge_fold
+from nerveseg.launch.locking import only_process
 from nerveseg.launch.options import FoldsOptions, TrainOptions
 from nerveseg.launch.remaining import jobs_after_this
 from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.runs import package_versions
+from nerveseg.runs import package_versions, remove_unfinished
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.compilation import wants_compiling
@@ -49,6 +50,9 @@ from nerveseg.training.throughput import Throughput
 
 CLASSES = 2
 """Background and nerve."""
+
+LOCK = ".training"
+"""In the folder of a fold."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,19 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     """Train and test one fold, or continue it; a complete one is left alone.
 
     Raises:
-        NervesegError: Anything about the configuration, the study or the folder that the user can mend.
+        NervesegError: Anything about the configuration, the study or the folder that the user can mend; another process
+            trains this fold.
     """
     check_unchanged(job)
     if is_finished(job):
         console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
         return
+    with only_process(job.folder.path / LOCK, "a fold is trained by one process at a time"):
+        remove_unfinished(job.folder.path)
+        _run_alone(job, console)
+
+
+def _run_alone(job: TrainingJob, console: Console) -> None:
     device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
     loaded = load_fold(job, console)
     network = build_network(job.config, len(loaded.study.description.images))

@@ -20,7 +20,7 @@ from nerveseg.data.volumes import read_image, read_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write_scores
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
-from nerveseg.launch.dashboard import log_test
+from nerveseg.launch.dashboard import log_test, log_validation
 from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
@@ -54,9 +54,9 @@ def judge_fold(
     """
     if fold.validation:
         predict_subjects(job, study, fold.validation, job.folder.validation_mask, device, console)
-        write_scores(
-            job.folder.validation_scores, _scores(study, fold, fold.validation, store, job.folder.validation_mask)
-        )
+        validated = _scores(study, fold, fold.validation, store, job.folder.validation_mask)
+        log_validation(dashboards, validated)
+        write_scores(job.folder.validation_scores, validated)
     seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device, console)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(study, fold, fold.test, store, job.folder.prediction)

@@ -1,4 +1,4 @@
-"""One process at a time, also where the jobs of a sweep end on several machines that share a file system."""
+"""One process at a time, also where the jobs of a sweep run on several machines that share a file system."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from nerveseg.errors import RunError
 
 try:
     import fcntl
@@ -26,6 +28,41 @@ def locked(file: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is_at(file, stream.fileno()):
                 continue  # whoever had it has removed it: what lies there now, if anything, is another
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
+            return
+
+
+@contextmanager
+def only_process(file: Path, rule: str) -> Iterator[None]:
+    """Hold a file that no other process may hold at the same time, and that is there only that long.
+
+    The lock is the process's own, not its children's: processes that load data and outlive a killed one hold nothing.
+
+    Args:
+        file: Is made.
+        rule: Whose violation a second process is told.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with file.open("a") as stream:
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError) as error:
+                    raise RunError(
+                        rule,
+                        found="another process is at it",
+                        path=file.parent,
+                        remedy="wait for it or end it; the same command then goes on from there",
+                    ) from error
+            if not _is_at(file, stream.fileno()):
+                continue  # as above
             try:
                 yield
             finally:

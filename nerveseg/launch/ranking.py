@@ -23,9 +23,11 @@ from nerveseg.launch.settings import read_run_config, telling_options
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds, write_text
 
 TABLE = "settings.csv"
+OVER_SEEDS = "settings_over_seeds.csv"
 RECORD = "settings.json"
 VALIDATION = "validation_dice"
 TEST = "test_dice"
+SEED = "seed"
 BIASED = (
     "Sorted by the Dice of the test subjects (Auto-GT). Choosing by it is biased: the best of several looks better"
     " than it is. folds.validation_fraction=0.2 holds training subjects out to choose by."
@@ -87,8 +89,34 @@ def rank_settings(folders: Sequence[Path]) -> Ranking | None:
     )
 
 
+def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
+    """A row for each settings that were trained with several seeds, or None where the seed does not differ.
+
+    Returns:
+        Best first, those with missing folds last: the options without `seed`, how many `seeds` have all their folds,
+        how many are `incomplete` and do not count, and for `validation_dice`, `test_dice` and each cohort's the mean
+        over seeds, with the SD between seeds (of n - 1; NaN for a single one) as `<column>_seed_sd`.
+    """
+    if SEED not in ranking.options:
+        return None
+    options = [option for option in ranking.options if option != SEED]
+    columns = map(str, ranking.table)
+    dice = [column for column in columns if column.startswith((VALIDATION, TEST)) and column != f"{TEST}_sd"]
+    rows = []
+    for _, repeats in ranking.table.groupby(ranking.table[options].astype(str).agg(",".join, axis=1), sort=False):
+        whole = repeats[repeats["missing"] == ""]
+        row = {option: repeats[option].iloc[0] for option in options}
+        row |= {"seeds": len(whole), "incomplete": len(repeats) - len(whole)}
+        for column in dice:
+            row |= {column: whole[column].mean(), f"{column}_seed_sd": whole[column].std()}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    order = table.assign(whole=table["incomplete"] == 0).sort_values(["whole", ranking.chosen_by], ascending=False)
+    return table.loc[order.index].reset_index(drop=True)
+
+
 def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
-    """Write the table (CSV, and JSON with what it was chosen by) and print it.
+    """Write the table (CSV, and JSON with what it was chosen by) and print it, and what it comes to over seeds.
 
     Args:
         ranking: The table.
@@ -113,9 +141,38 @@ def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
             *("" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in numbers[1:]),
         )
     console.print(shown)
+    averaged = averaged_over_seeds(ranking)
+    if averaged is not None:
+        write_text(folder / OVER_SEEDS, averaged.to_csv(index=False, lineterminator="\n"))
+        console.print(_shown_over_seeds(averaged, folder.name))
     for note in ranking.notes:
         console.print(note, highlight=False, markup=False)
     console.print(f"settings: {folder / TABLE}", highlight=False, soft_wrap=True)
+
+
+def _shown_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
+    columns = list(map(str, averaged))
+    start = columns.index("seeds")
+    dice = [column for column in columns[start + 2 :] if not column.endswith("_seed_sd")]
+    shown = Table(title=f"Settings of {run} over seeds, best first, mean Dice (SD between seeds)")
+    for column in columns[:start]:
+        shown.add_column(column, justify="right", overflow="fold")
+    for column in ["seeds", *dice]:
+        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
+    for row in averaged.to_dict("records"):
+        incomplete = f" ({row['incomplete']} incomplete)" if row["incomplete"] else ""
+        shown.add_row(
+            *(str(row[key]) for key in columns[:start]),
+            f"{row['seeds']}{incomplete}",
+            *(_mean_and_sd(row[key], row[f"{key}_seed_sd"]) for key in dice),
+        )
+    return shown
+
+
+def _mean_and_sd(mean: float, sd: float) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.3f}" if pd.isna(sd) else f"{mean:.3f} ({sd:.3f})"
 
 
 def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

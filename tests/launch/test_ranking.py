@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from nerveseg.launch.ranking import BIASED, HONEST, rank_settings, show_settings
+from nerveseg.launch.ranking import BIASED, HONEST, averaged_over_seeds, rank_settings, show_settings
 from nerveseg.runs import find_folds
 
 COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
@@ -112,6 +112,36 @@ def test_the_table_is_written_and_printed(run, tmp_path):
     assert pd.read_csv(tmp_path / "settings.csv")["test_dice"].tolist() == pytest.approx([0.8, 0.7])
     record = json.loads((tmp_path / "settings.json").read_text())
     assert (record["chosen_by"], [row["seed"] for row in record["settings"]]) == ("test_dice", [2, 1])
+
+
+def test_seeds_are_averaged_and_incomplete_ones_do_not_count(run, tmp_path):
+    dice = {("a", 12, 1): 0.6, ("b", 12, 2): 0.8, ("c", 16, 1): 0.65, ("d", 16, 2): 0.66, ("e", 20, 1): 0.9}
+    for (settings, rate, seed), value in dice.items():
+        for number in (0, 1):
+            run.fold(settings, number, {"seed": seed} | growth(rate), {f"V{number}": value})
+    run.fold("f", 0, {"seed": 2} | growth(20), {"V0": 0.2})
+    table = averaged_over_seeds(run.rank())
+    assert table["network.growth_rate"].tolist() == [12, 16, 20], "the mean decides, and 20 is not all there"
+    assert table[["seeds", "incomplete"]].to_numpy().tolist() == [[2, 0], [2, 0], [1, 1]]
+    assert table["test_dice"].tolist() == pytest.approx([0.7, 0.655, 0.9])
+    assert table["test_dice_seed_sd"].tolist()[:2] == pytest.approx([0.2 / 2**0.5, 0.01 / 2**0.5])
+    screen = io.StringIO()
+    show_settings(tmp_path, Console(file=screen, width=120))
+    assert "0.700 (0.141)" in screen.getvalue()
+    assert "1 (1 incomplete)" in screen.getvalue()
+    assert pd.read_csv(tmp_path / "settings_over_seeds.csv")["test_dice"].tolist() == pytest.approx([0.7, 0.655, 0.9])
+
+
+def test_seeds_alone_are_one_row_and_equal_seeds_none(run):
+    for seed in (1, 2):
+        for number in (0, 1):
+            run.fold(f"seed={seed}", number, {"seed": seed}, {f"V{number}": seed / 10})
+    table = averaged_over_seeds(run.rank())
+    assert (len(table), table["test_dice"].item()) == (1, pytest.approx(0.15))
+    for number in (0, 1):
+        run.fold("z", number, growth(16), {f"V{number}": 0.5})
+    ranking = rank_settings([run.folder / "seed=1", run.folder / "z"])
+    assert averaged_over_seeds(ranking) is None
 
 
 def test_one_setting_needs_no_table(run, tmp_path):
