@@ -130,10 +130,10 @@ def log_validation(dashboards: Dashboards, scores: pd.DataFrame) -> None:
 
 def _by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair of masks that was compared, a column for each metric that has a value."""
-    wide = scores.pivot_table(
-        index=["subject", "cohort", "comparison"], columns="metric", values="value", sort=False, dropna=False
-    )
-    return wide.reset_index().dropna(how="all", axis=1)
+    pair = ["subject", "cohort", "comparison"]
+    wide = scores.pivot(index=pair, columns="metric", values="value")[scores["metric"].unique()]
+    in_order = pd.MultiIndex.from_frame(scores[pair].drop_duplicates())
+    return wide.reindex(in_order).reset_index().dropna(how="all", axis=1)
 
 
 def mean_dice(scores: pd.DataFrame, raters: Sequence[str]) -> dict[str, float]:

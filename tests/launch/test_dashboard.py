@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from wandb_server import rows
+from wandb_server import inspected, rows
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slices import SliceStore, StoreIndex
@@ -78,6 +78,32 @@ def test_tables_figures_and_the_page_are_in_the_offline_run(cross_validation):
     assert table(files, "scores") == [["007", "all", "dice", 0.5]]
     (page,) = [content for name, content in files.items() if name.endswith(".html")]
     assert b"report of 007" in page
+
+
+def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validation):
+    for number, (cohort, dice) in enumerate([("healthy", 0.9), ("ill", 0.6)]):
+        fold = cross_validation / f"fold-{number}"
+        fold.mkdir()
+        held_out = [
+            (f"H{number}{n}", cohort, "", "", number, "Auto-GT", "dice", dice + n / 10) for n in range(number + 1)
+        ]
+        columns = ["subject", "cohort", "location", "side", "fold", "comparison", "metric", "value"]
+        for name in ("validation", "scores"):
+            pd.DataFrame(held_out, columns=columns).to_csv(fold / f"{name}.csv", index=False)
+    log_evaluation(cross_validation, config(cross_validation), STORE)
+    names, files = shown(cross_validation)
+    assert "validation/scores" in names
+    (path,) = run_files(cross_validation / "evaluation")
+    summary = {
+        key: value
+        for record in inspected(path)
+        if record["type"] == "summary"
+        for key, value in record["summary"]["update"].items()
+    }
+    assert summary["validation/dice"] == pytest.approx((0.9 + 0.6 + 0.7) / 3)
+    assert (summary["validation/dice/healthy"], summary["validation/dice/ill"]) == pytest.approx((0.9, 0.65))
+    tables = [json.loads(content)["data"] for name, content in files.items() if name.startswith("scores_")]
+    assert ["H00", "H10", "H11"] in [[row[0] for row in rows] for rows in tables]
 
 
 def test_of_an_evaluation_done_again_there_is_one_run(cross_validation):
