@@ -29,14 +29,21 @@ Batch = dict[str, Any]
 class EpochSampler(Sampler[EpochSlice]):
     """Every slice once per epoch, in an order that depends on seed and epoch alone.
 
+    Several processes take turns in that order, so each batch of theirs is, taken together, a batch of one alone. What
+    is left when all have had as many is left out, other slices in each epoch.
+
     Args:
         slices: Number of slices.
         seed: Of the training.
+        rank: Of this process.
+        processes: How many train together.
     """
 
-    def __init__(self, slices: int, seed: int) -> None:
+    def __init__(self, slices: int, seed: int, rank: int = 0, processes: int = 1) -> None:
         self.slices = slices
         self.seed = seed
+        self.rank = rank
+        self.processes = processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -44,12 +51,13 @@ class EpochSampler(Sampler[EpochSlice]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.slices
+        return self.slices // self.processes
 
     def __iter__(self) -> Iterator[EpochSlice]:
         epoch = self.epoch
         order = np.random.default_rng([self.seed, epoch]).permutation(self.slices)
-        return ((epoch, int(index)) for index in order)
+        own = order[: len(self) * self.processes][self.rank :: self.processes]
+        return ((epoch, int(index)) for index in own)
 
 
 class PlainSlices(Dataset[Batch]):
@@ -119,11 +127,13 @@ class SliceDataModule(pl.LightningDataModule):
         store: The study's slices.
         subjects: Ids of the training subjects.
         augmentation: Applied to every slice.
-        batch_size: Slices per batch (paper: 8).
+        batch_size: Slices per batch (paper: 8), of all processes together.
         seed: Of order and augmentation.
         workers: Processes that read and augment; 0 does it in the main process. The batches do not depend on it.
         augment_batches: Whether batches are augmented whole where the training computes; by default on a GPU. Ignored
             where the augmentation takes single slices only.
+        rank: Of this process.
+        processes: How many train together; they share out each batch.
     """
 
     def __init__(
@@ -135,12 +145,14 @@ class SliceDataModule(pl.LightningDataModule):
         seed: int,
         workers: int = 0,
         augment_batches: bool | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         super().__init__()
         self.slices = PlainSlices(store, subjects, seed)
         self.augmentation = augmentation
-        self.sampler = EpochSampler(len(self.slices), seed)
-        self.batch_size = batch_size
+        self.sampler = EpochSampler(len(self.slices), seed, rank, processes)
+        self.batch_size = batch_size // processes
         self.workers = workers
         self.augment_batches = augment_batches
 

@@ -22,12 +22,13 @@ from nerveseg.errors import NervesegError
 from nerveseg.launch.arguments import asks_only, rewrite
 from nerveseg.launch.interruption import Stopped, stopped_by_signals
 from nerveseg.launch.launching import with_launcher_settings
+from nerveseg.training.distributed import training_processes
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
 
 Job = Callable[[Any], None]
-console = Console() if sys.stdout.isatty() else Console(width=100)
+console = Console(quiet=not training_processes().is_first, width=None if sys.stdout.isatty() else 100)
 
 
 def run_command(
@@ -194,7 +195,8 @@ def _settle_libraries() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("WANDB_SILENT", "true")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*number of training batches.*",

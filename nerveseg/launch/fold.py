@@ -7,7 +7,7 @@ the last epoch's weights and through the bundle: what is judged is what is share
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from nerveseg.inference.training_intensity import IntensityRange, intensity_perc
 from nerveseg.launch.configuration import build, section
 from nerveseg.launch.dashboard import open_dashboards
 from nerveseg.launch.folder import add_training_time, begin_folder
-from nerveseg.launch.interruption import fit, single_process
+from nerveseg.launch.interruption import fit
 from nerveseg.launch.judging import judge_fold
 from nerveseg.launch.locking import only_process
 from nerveseg.launch.options import FoldsOptions, TrainOptions
@@ -43,6 +43,7 @@ from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, 
 from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
+from nerveseg.training.distributed import ALONE, Processes, training_processes
 from nerveseg.training.loggers import MetricsFile
 from nerveseg.training.progress import FoldProgress
 from nerveseg.training.segmenter import Segmenter, start_at_class_prior
@@ -88,32 +89,42 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     if is_finished(job):
         console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
         return
-    with only_process(job.folder.path / LOCK, "a fold is trained by one process at a time"):
+    processes = training_processes()
+    if not processes.is_first:
+        _train_and_test(job, processes, console)
+        return
+    with only_process(job.folder.path / LOCK, "a fold is trained by one command at a time"):
         remove_unfinished(job.folder.path)
-        _run_alone(job, console)
+        _train_and_test(job, processes, console)
 
 
-def _run_alone(job: TrainingJob, console: Console) -> None:
+def _train_and_test(job: TrainingJob, processes: Processes, console: Console) -> None:
+    """Train; the first process writes all files, and tests."""
+    processes.check_batch(job.config["optimization"]["batch_size"])
     device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
+    device = replace(device, description=device.description + processes.description)
     loaded = load_fold(job, console)
     network = build_network(job.config, len(loaded.study.description.images))
-    segmenter = build_segmenter(
-        job.config, network, wants_compiling(job.config["trainer"]["compile"], device.accelerator)
-    )
+    alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
+    compiled = alone and wants_compiling(job.config["trainer"]["compile"], device.accelerator)
+    segmenter = build_segmenter(job.config, network, compiled)
     share = loaded.store.foreground_share(loaded.training_ids)
     if job.config["optimization"]["class_prior_bias"]:
         start_at_class_prior(network, share)
-    resumption = find_resumption(job.folder.checkpoints)
+    resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
         console.print(f"warning: {resumption.warning}", highlight=False, soft_wrap=True)
-    begin_folder(job, loaded.store.key, device, segmenter, resumption, console)
+    if processes.is_first:
+        begin_folder(job, loaded.store.key, device, segmenter, resumption, console)
     train, test = loaded.fold.train, loaded.fold.test
     console.print(
         f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
     )
     with open_dashboards(job.config, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
         loggers = [MetricsFile(job.folder.path / "metrics.csv"), *dashboards.loggers]
-        _train(job, loaded, segmenter, device, loggers, resumption, console)
+        _train(job, loaded, segmenter, device, processes, loggers, resumption, console)
+        if not processes.is_first:
+            return
         save_bundle(job.folder.model, network, _describe(job, loaded, network))
         judge_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards, console)
 
@@ -180,8 +191,8 @@ def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool 
     return Segmenter(network, optimizer, schedule, config["seed"], compiled)
 
 
-def build_datamodule(config: dict[str, Any], loaded: FoldInput) -> SliceDataModule:
-    """Augmented batches of the training subjects' slices.
+def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
+    """Augmented batches of the training subjects' slices, or this process's share of them.
 
     Raises:
         ConfigurationError: The augmentation does not take these options.
@@ -193,6 +204,8 @@ def build_datamodule(config: dict[str, Any], loaded: FoldInput) -> SliceDataModu
         batch_size=config["optimization"]["batch_size"],
         seed=config["seed"],
         workers=config["trainer"]["workers"],
+        rank=processes.rank,
+        processes=processes.count,
     )
 
 
@@ -201,6 +214,7 @@ def _train(
     loaded: FoldInput,
     segmenter: Segmenter,
     device: Device,
+    processes: Processes,
     loggers: list[Logger],
     resumption: Resumption | None,
     console: Console,
@@ -210,7 +224,6 @@ def _train(
     optimization = job.config["optimization"]
     trainer = pl.Trainer(
         accelerator=device.accelerator,
-        devices=1,
         precision=device.precision,
         max_epochs=optimization["epochs"],
         deterministic="warn",
@@ -221,15 +234,19 @@ def _train(
             Throughput(),
             FoldProgress(console, job.title, jobs_after_this()),
         ],
-        plugins=[VerifiedCheckpoints(), single_process()],
+        plugins=[VerifiedCheckpoints(), processes.environment()],
         log_every_n_steps=1,
         enable_model_summary=False,
         default_root_dir=job.folder.path,
+        **processes.trainer_options(device.accelerator),
     )
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
-    fit(trainer, segmenter, build_datamodule(job.config, loaded), resumption.checkpoint if resumption else None)
-    add_training_time(job, time.monotonic() - started)
+    data = build_datamodule(job.config, loaded, processes)
+    fit(trainer, segmenter, data, resumption.checkpoint if resumption else None)
+    processes.part()
+    if processes.is_first:
+        add_training_time(job, time.monotonic() - started)
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:

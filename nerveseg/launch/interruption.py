@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nerveseg.errors import RunError
 
@@ -72,16 +72,6 @@ def full_disk_is_told(folder: Path) -> Iterator[None]:
             path=error.filename or folder,
             remedy="make room; the same command goes on from the last checkpoint",
         ) from error
-
-
-def single_process() -> Any:
-    """Lightning's plugin for a process that trains alone, also inside a Slurm job.
-
-    Its plugin for Slurm would answer SIGUSR1 with a checkpoint from the middle of an epoch, and go on from that one.
-    """
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-
-    return LightningEnvironment()
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:

@@ -21,7 +21,6 @@ from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, compare, write
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
 from nerveseg.launch.dashboard import log_test, log_validation
-from nerveseg.launch.interruption import single_process
 from nerveseg.launch.scoring import Prediction, automatic_dice, bundle_scores, load_masks
 from nerveseg.launch.settings import TrainingJob
 from nerveseg.notices import header_notice
@@ -29,6 +28,7 @@ from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.runs import write_text
 from nerveseg.training.dashboards import Dashboards
 from nerveseg.training.devices import Device
+from nerveseg.training.distributed import ALONE
 from nerveseg.training.progress import FoldProgress
 
 
@@ -102,7 +102,7 @@ def predict_subjects(
         precision=device.precision,
         logger=False,
         callbacks=[writer, FoldProgress(console, job.title)],
-        plugins=[single_process()],
+        plugins=[ALONE.environment()],
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=job.folder.path,

@@ -17,8 +17,12 @@ from nerveseg.data.stored_subjects import available_cores
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import StudyError
 from nerveseg.launch.configuration import section
+from nerveseg.launch.locking import locked
 from nerveseg.launch.settings import differences
 from nerveseg.runs import write_text
+
+LOCK = ".preparing"
+"""In the folder of slice stores."""
 
 COHORT_FILE = "cohort.json"
 """Beside a synthetic study's participants.tsv: the options it was simulated with."""
@@ -51,11 +55,9 @@ def open_configured_study(values: Mapping[str, Any], console: Console) -> Study:
 
 def _simulate_unless_there(cohort: Mapping[str, Any], root: Path, console: Console) -> None:
     if not root.exists():
-        try:
-            simulate(cohort, root, workers=1, console=console)
-        except StudyError:
-            if not root.is_dir():  # else another process was faster
-                raise
+        with locked(root.with_name(f".{root.name}.simulating")):
+            if not root.exists():  # else another process was faster
+                simulate(cohort, root, workers=1, console=console)
     record = root / COHORT_FILE
     if record.is_file():
         changes = differences(json.loads(record.read_text(encoding="utf-8")), _plain_cohort(cohort))
@@ -99,7 +101,7 @@ def stores_folder(output_root: Path) -> Path:
 def prepared_slices(
     study: Study, preprocessing: Preprocessing, output_root: Path, console: Console, workers: int | None = None
 ) -> SliceStore:
-    """The study's slice store below the output folder, made where it does not exist.
+    """The study's slice store below the output folder, made where it does not exist; one process does it, others wait.
 
     Args:
         study: An opened study.
@@ -113,12 +115,14 @@ def prepared_slices(
         GeometryError: A mask does not lie on its image's grid.
     """
     workers = available_cores() if workers is None else workers
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    stores = stores_folder(output_root)
+    shown = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with locked(stores / LOCK), shown as progress:
         task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
         return prepare_slices(
             study,
             preprocessing,
-            stores_folder(output_root),
+            stores,
             lambda done, total: progress.update(task, completed=done),
             workers,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nerveseg.errors import RunError
+from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.launch.arguments import is_multirun, search_path
 from nerveseg.launch.comparison import compare_cross_validation
 from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
@@ -24,6 +24,7 @@ from nerveseg.launch.presenting import presentation, show_again
 from nerveseg.launch.ranking import show_settings
 from nerveseg.launch.settings import TrainingJob, check_data, check_unchanged, is_finished, moved, training_job
 from nerveseg.runs import find_folds
+from nerveseg.training.distributed import training_processes
 
 LOCK = ".comparing"
 """In the folder of a cross-validation."""
@@ -42,12 +43,21 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
         RunError: Jobs failed; the others are complete.
     """
     jobs = planned_jobs(arguments)
+    processes = training_processes()
+    if processes.count > 1 and len(jobs) > 1:
+        raise ConfigurationError(
+            "processes that train together train one fold", found=f"{len(jobs)} jobs", remedy="fold=0, then the next"
+        )
     for job in jobs:
         check_unchanged(job)
     _prepare([job for job in jobs if not is_finished(job) or moved(job)], console)
     for job in jobs:
         forget_failure(job.folder.path / FAILURE)
     crash = _crash_of(run_jobs)
+    if not processes.is_first:
+        if crash is not None:
+            raise crash
+        return
     compare_all(jobs, console)
     failed = [job for job in jobs if not job.folder.is_complete] if is_multirun(arguments) else []
     for job in failed:

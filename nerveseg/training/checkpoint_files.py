@@ -98,10 +98,14 @@ def damage(path: Path) -> str:
         return str(error)
 
 
-def find_resumption(folder: Path) -> Resumption | None:
+def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
     """The newest sound checkpoint of a folder; None where there is none at all.
 
     A damaged last one is set aside as `damaged.ckpt`: left in place, it would become the previous one.
+
+    Args:
+        folder: Of the checkpoints.
+        set_aside: Whether to do that here, or leave it to the first of several processes.
 
     Raises:
         RunError: There are checkpoints, but none is sound.
@@ -121,7 +125,8 @@ def find_resumption(folder: Path) -> Resumption | None:
         )
     if last not in faults:  # stopped between the two renames
         return Resumption(previous)
-    os.replace(last, folder / DAMAGED)
+    if set_aside:
+        os.replace(last, folder / DAMAGED)
     return Resumption(
         previous, f"{last} is damaged ({faults[last]}) and kept as {DAMAGED}; {previous}, the one before it, is used"
     )

@@ -73,6 +73,10 @@ class FoldProgress(ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
+    def disable(self) -> None:
+        """Stay silent, as Lightning asks of all but the first of several processes."""
+        self.console = Console(quiet=True)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the bar, at the epoch that a resumed run goes on with."""
         total, done = (trainer.max_epochs or 1) * int(trainer.num_training_batches), trainer.global_step
@@ -84,7 +88,7 @@ class FoldProgress(ProgressBar):
     ) -> None:
         """One step further."""
         self._pace.steps = trainer.global_step
-        self._pace.slices += len(batch["image"] if isinstance(batch, dict) else batch)
+        self._pace.slices += len(batch["image"] if isinstance(batch, dict) else batch) * trainer.world_size
         if self._progress:
             loss = float(outputs["loss"]) if outputs else float("nan")
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, loss {loss:.4f}"

@@ -59,7 +59,7 @@ class Segmenter(pl.LightningModule):
             network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
             self._forward = network.__call__  # a module here would be saved with every checkpoint
         loss = segmentation_loss(self._forward(image), batch["label"])
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(image))
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(image), sync_dist=True)
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -70,7 +70,8 @@ class Segmenter(pl.LightningModule):
         """
         if batch_idx > 0:
             return
-        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
+        own = [self.global_rank] if self.global_rank else []  # of several processes, each drops other features
+        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch, *own]).generate_state(1)[0]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule with one step per epoch."""

@@ -47,7 +47,7 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """The next one is waited for."""
-        self._slices += len(batch["image"])
+        self._slices += len(batch["image"]) * trainer.world_size
         self._waiting_since_s = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -199,6 +199,30 @@ def test_the_sampler_is_a_permutation(slices):
     assert list(sampler) == list(sampler)
 
 
+@pytest.mark.parametrize(("slices", "processes"), [(40, 2), (41, 2), (43, 4), (3, 4)])
+def test_the_batches_of_several_processes_are_together_those_of_one(slices, processes):
+    batch = 2 * processes
+    alone = list(EpochSampler(slices, seed=3))
+    shares = [list(EpochSampler(slices, 3, rank, processes)) for rank in range(processes)]
+    assert {len(share) for share in shares} == {slices // processes}, "as many steps for each"
+    for start in range(0, slices - slices % processes, batch):
+        together = [one for share in shares for one in share[start // processes : (start + batch) // processes]]
+        assert sorted(together) == sorted(alone[start : min(start + batch, slices - slices % processes)])
+
+
+def test_what_several_processes_leave_out_differs_by_epoch():
+    left_out = []
+    for epoch in range(20):
+        seen = set()
+        for rank in (0, 1):
+            sampler = EpochSampler(9, 3, rank, 2)
+            sampler.set_epoch(epoch)
+            seen |= {index for _, index in sampler}
+        left_out += set(range(9)) - seen
+    assert len(left_out) == 20
+    assert len(set(left_out)) > 5
+
+
 def test_an_epoch_that_was_begun_stays_that_epoch():
     sampler = EpochSampler(10, seed=3)
     begun = iter(sampler)

@@ -8,7 +8,8 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from nerveseg.errors import RunError
 from nerveseg.launch.command import run_command
-from nerveseg.launch.interruption import full_disk_is_told, single_process, stopped_by_signals
+from nerveseg.launch.interruption import full_disk_is_told, stopped_by_signals
+from nerveseg.training.distributed import ALONE
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
@@ -47,7 +48,7 @@ def test_inside_a_slurm_job_lightning_neither_requeues_nor_ignores_signals(monke
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, plugins=[single_process()], logger=False, default_root_dir=tmp_path
+        accelerator="cpu", devices=1, plugins=[ALONE.environment()], logger=False, default_root_dir=tmp_path
     )
     assert not isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
     assert trainer.world_size == 1

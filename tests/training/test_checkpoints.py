@@ -78,8 +78,11 @@ def test_a_file_of_an_earlier_version_is_checked_by_its_own_sums(folder):
 def test_a_damaged_last_one_gives_way_to_the_one_before_and_both_are_named(folder):
     save(folder, 0, 1)
     flip(folder / "last.ckpt")
+    assert epoch(find_resumption(folder, set_aside=False).checkpoint) == 0
+    assert (folder / "last.ckpt").is_file(), "set aside by the first of several processes"
     found = find_resumption(folder)
     assert epoch(found.checkpoint) == 0
+    assert not (folder / "last.ckpt").exists()
     assert str(folder / "last.ckpt") in found.warning
     assert str(folder / "previous.ckpt") in found.warning
     save(folder, 1)
