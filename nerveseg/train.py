@@ -14,13 +14,14 @@ def train(config: Any) -> None:
     from nerveseg.launch.configuration import job_overrides, plain
     from nerveseg.launch.failures import FAILURE, failure_recorded
     from nerveseg.launch.fold import run_fold
-    from nerveseg.launch.interruption import full_disk_is_told
+    from nerveseg.launch.interruption import full_disk_is_told, full_memory_is_told
     from nerveseg.launch.launching import is_cluster_job
     from nerveseg.launch.settings import training_job
     from nerveseg.launch.sweep import compare_when_all_are_in
 
     fold = training_job(plain(config), job_overrides())
-    with failure_recorded(fold.folder.path / FAILURE), full_disk_is_told(fold.folder.path):
+    place = fold.folder.path
+    with failure_recorded(place / FAILURE), full_disk_is_told(place), full_memory_is_told(place):
         run_fold(fold, command.console)
     if is_cluster_job():
         compare_when_all_are_in(fold, command.console)

@@ -74,6 +74,34 @@ def full_disk_is_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def full_memory_is_told(folder: Path) -> Iterator[None]:
+    """Say what it means for a run that memory does not suffice; where the system kills instead, nothing can be said.
+
+    Raises:
+        RunError: An allocation failed, on a GPU or in the machine's memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise RunError(
+            "the training fits into the memory",
+            found=" ".join(str(error).split())[:300] or type(error).__name__,
+            path=folder,
+            remedy="end other programs on this device, or take one with more; the same command goes on from the last"
+            " checkpoint. A smaller optimization.batch_size or network is another experiment",
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class for GPUs alone; of the CPU's allocator there are only words."""
+    from torch import OutOfMemoryError
+
+    return isinstance(error, MemoryError | OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None) -> None:
     """Train; a stop, which Lightning answers with the end of the process and a deaf ear, stays a KeyboardInterrupt."""
     try:

@@ -32,27 +32,47 @@ def straight(tiny_overrides, tiny_study, tmp_path):
     return arguments, folder
 
 
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
+def ask_for_a_pebibyte():
+    torch.empty(1 << 50, dtype=torch.uint8)
+
+
 class Interruption(pl.Callback):
-    """Ctrl-C while the second epoch is under way: after its third batch."""
+    """Something happens while the second epoch is under way: after its third batch."""
+
+    def __init__(self, what):
+        self.what = what
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.current_epoch == 1 and batch_idx == 2:
-            raise KeyboardInterrupt
+            self.what()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupted_run_goes_on_to_the_same_weights(straight, workers, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("workers", "what", "code", "told"),
+    [
+        (0, press_ctrl_c, 130, "the same command continues"),
+        (2, press_ctrl_c, 130, "the same command continues"),
+        (0, ask_for_a_pebibyte, 2, "the training fits into the memory; found:"),
+    ],
+)
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    straight, workers, what, code, told, tmp_path, monkeypatch, capsys
+):
     arguments, undisturbed = straight
     arguments = [*arguments, f"output_root={tmp_path / 'broken'}", f"trainer.workers={workers}"]
     trainer = pl.Trainer.__init__
 
     def with_interruption(self, *args, callbacks=(), **options):
-        trainer(self, *args, callbacks=[*callbacks, Interruption()], **options)
+        trainer(self, *args, callbacks=[*callbacks, Interruption(what)], **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(pl.Trainer, "__init__", with_interruption)
-        assert train(arguments) == 130
-    assert "the same command continues" in capsys.readouterr().out
+        assert train(arguments) == code
+    assert told in "".join(capsys.readouterr())
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "Ctrl-C still works"
     (folder,) = (tmp_path / "broken").rglob("fold-2")
     assert (folder / "checkpoints/last.ckpt").is_file()
