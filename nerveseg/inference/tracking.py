@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from nerveseg.inference.engines import Engine
@@ -30,6 +30,9 @@ from nerveseg.inference.regions import Region, merged, pieces
 from nerveseg.types import Size2d
 
 ANCHOR_EVERY = 25
+
+FEWEST_ANCHORS = 2
+"""One slice alone tells too little of how much the network has to see: docs/speed.md has an example."""
 
 HALOS = (16, 24, 32, 48, 64, 96)
 """Pixels around a piece that are segmented with it."""
@@ -48,6 +51,10 @@ FOLLOWED_ABOVE = 0.5
 
 AGREEMENT = 0.997
 """Dice of the anchors' masks, segmented around their pieces, against the same segmented whole."""
+
+BESIDE_THE_MASK = (0.2, 0.8)
+"""Probabilities at whose level the same has to hold where both were segmented. What leaves the mask of an anchor as it
+is may alter another slice's, and shows there first."""
 
 
 Wanted = Mapping[int, Sequence[Region]]
@@ -116,7 +123,7 @@ def tracked_probability(
 
 
 def sufficient_halo(stack: SliceStack, whole: Float32[np.ndarray, "slice x y"], anchors: Sequence[int]) -> int:
-    """The smallest of `HALOS` with which regions of the anchors give the mask that the whole slices gave.
+    """The smallest of `HALOS` with which regions of the anchors give what the whole slices gave.
 
     Args:
         stack: The slices.
@@ -126,21 +133,36 @@ def sufficient_halo(stack: SliceStack, whole: Float32[np.ndarray, "slice x y"], 
     Returns:
         `EVERYTHING` where no halo does, or none that saves work, or there is nothing to tell it by.
     """
-    masks = {number: whole[number] > FOLLOWED_ABOVE for number in anchors}
-    found = {number: pieces(mask) for number, mask in masks.items()}
+    found = {number: pieces(whole[number] > FOLLOWED_ABOVE) for number in anchors}
     for halo in HALOS if any(found.values()) else ():
         regions = {number: stack.around(boxes, halo) for number, boxes in found.items()}
         pixels = sum(region.pixels for boxes in regions.values() for region in boxes)
         if pixels > WORTHWHILE * len(anchors) * stack.whole.pixels:
             break
-        again = {number: np.zeros(stack.size, dtype=np.bool_) for number in anchors}
+        again = np.zeros_like(whole)
+        seen = np.zeros(whole.shape, dtype=np.bool_)
         for number, region, probability in stack.segment(regions):
-            again[number][region.index] |= probability > FOLLOWED_ABOVE
-        both = sum(int((masks[number] & again[number]).sum()) for number in anchors)
-        either = sum(int(masks[number].sum()) + int(again[number].sum()) for number in anchors)
-        if 2 * both >= AGREEMENT * either:
+            at = (number, *region.index)
+            again[at] = np.maximum(again[at], probability)
+            seen[at] = True
+        if _agree(whole[anchors], again[anchors], seen[anchors]):
             return halo
     return EVERYTHING
+
+
+def _agree(
+    whole: Float32[np.ndarray, "anchor x y"],
+    again: Float32[np.ndarray, "anchor x y"],
+    seen: Bool[np.ndarray, "anchor x y"],
+) -> bool:
+    """Whether anchors came out the same when part of them was seen: the mask everywhere, its surroundings there."""
+    if not _is_same(whole > FOLLOWED_ABOVE, again > FOLLOWED_ABOVE):
+        return False
+    return all(_is_same((whole > level) & seen, again > level) for level in BESIDE_THE_MASK)
+
+
+def _is_same(one: Bool[np.ndarray, "anchor x y"], other: Bool[np.ndarray, "anchor x y"]) -> bool:
+    return 2 * int((one & other).sum()) >= AGREEMENT * (int(one.sum()) + int(other.sum()))
 
 
 class _Search:
@@ -162,7 +184,7 @@ class _Search:
 
     def anchors(self) -> dict[int, list[Region]]:
         """The slices that are segmented whole to begin with, evenly spread."""
-        count = max(1, round(self._stack.slices / ANCHOR_EVERY))
+        count = min(self._stack.slices, max(FEWEST_ANCHORS, round(self._stack.slices / ANCHOR_EVERY)))
         middles = {int((2 * number + 1) * self._stack.slices / (2 * count)) for number in range(count)}
         return {number: [self._stack.whole] for number in sorted(middles)}
 

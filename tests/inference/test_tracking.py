@@ -24,7 +24,7 @@ class Engine:
 
     def __call__(self, slices):
         self.pixels += slices.shape[0] * slices.shape[2] * slices.shape[3]
-        self.shapes.append(tuple(slices.shape[2:]))
+        self.shapes += [tuple(slices.shape[2:])] * len(slices)
         probability = slices[:, 0].clone()
         for axis in (1, 2):
             if slices.shape[axis + 1] < SIZE[axis - 1] and self.context:
@@ -114,6 +114,25 @@ def test_the_halo_is_what_the_network_needs(context):
     )  # fmt: skip
     tracking_halos = [halo for halo in tracking.HALOS if halo >= context]
     assert sufficient_halo(stack, volume, [5, 20]) == tracking_halos[0]
+
+
+@pytest.mark.parametrize(("ring", "halo"), [(0.02, 16), (0.3, 32)])
+def test_what_alters_the_surroundings_of_a_mask_needs_a_larger_halo(ring, halo):
+    """A ring around the nerve that smaller regions cut off: no part of the mask, but it might be of another slice's."""
+    volume = nerve(lambda number: [(160, 128)], 2)
+    volume[:, disc(160, 128, 22) & ~disc(160, 128, 20)] = ring
+    stack = SliceStack(
+        slice_at=lambda number: torch.from_numpy(volume[number])[None],
+        slices=2, size=SIZE, multiple=1, engine=Engine(context=12), pixels_at_a_time=10**6,
+    )  # fmt: skip
+    assert sufficient_halo(stack, volume, [0, 1]) == halo
+
+
+@pytest.mark.parametrize("slices", [1, 2, 12, 30, 60])
+def test_more_than_one_slice_is_segmented_whole_to_begin_with(slices):
+    engine = Engine()
+    track(nerve(lambda number: [(160, 128)], slices), engine)
+    assert engine.shapes.count(SIZE) == min(2, slices)
 
 
 def test_a_network_that_needs_the_whole_slice_gets_it():
