@@ -110,7 +110,7 @@ def _segment_one(
     earlier = check_free(folder, identity)
     if earlier:
         return Outcome(scan.name, "done before", earlier)
-    segmentation = segment_files(scan, model, options, progress, sha256)
+    segmentation = segment_files(scan, model, options, progress, sha256["image"])
     summary = write_segmentation(folder, segmentation, identity, written, started)
     return Outcome(scan.name, "done", summary, seconds=summary.seconds)
 

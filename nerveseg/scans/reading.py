@@ -99,6 +99,15 @@ def input_sha256(files: ScanFiles) -> dict[str, str]:
     return {what: _sha256(path, files.series if what == "image" else None) for what, path in files.paths.items()}
 
 
+def image_sha256(files: ScanFiles) -> str:
+    """Hash of the image alone, as `input_sha256` has it: it tells whether a member of a model was trained on it.
+
+    Raises:
+        VolumeError: A folder holds no series, or several.
+    """
+    return _sha256(files.paths["image"], files.series)
+
+
 def _map(path: Path, grid: Grid, geometry: Geometry, name: str) -> Image:
     sampled = resample_onto(read_image(path, geometry=geometry, allow_nan=True), grid, missing=0.0)
     _check_overlap(sampled, path, f"the map {name}")

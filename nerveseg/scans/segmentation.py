@@ -19,7 +19,7 @@ from nerveseg.inference.postprocessing import clean
 from nerveseg.inference.probability import nerve_mask
 from nerveseg.inference.whole_volume import segment_volume
 from nerveseg.scans.measuring import measure_scan
-from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
+from nerveseg.scans.reading import LoadedScan, image_sha256, read_scan
 from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
 from nerveseg.training.devices import choose_device
 from nerveseg.types import Mask, Probability
@@ -124,7 +124,7 @@ def segment_files(
     model: Model,
     options: SegmentOptions,
     progress: Callable[[int, int], None] | None = None,
-    sha256: Mapping[str, str] | None = None,
+    sha256: str | None = None,
 ) -> Segmentation:
     """Segment one scan from its files.
 
@@ -133,7 +133,7 @@ def segment_files(
         model: What to apply.
         options: How.
         progress: Told how many slices are done, of how many.
-        sha256: Hashes of the files (`input_sha256`), where they are known already.
+        sha256: Hash of the image (`image_sha256`), where it is known already.
 
     Raises:
         NervesegError: A file cannot be read, or the model not be applied to it.
@@ -142,7 +142,7 @@ def segment_files(
     check_channels(model, [model.description.channels[0], *files.channels])
     device = choose_device(options.accelerator, "32-true")
     scan = read_scan(files, options.geometry, options.registration)
-    members, held_out = model.members_for((sha256 or input_sha256(files))["image"])
+    members, held_out = model.members_for(sha256 or image_sha256(files))
     probability = segment_volume(
         members,
         scan.network_channels(model.description.channels),
