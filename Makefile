@@ -32,9 +32,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install  ## Simulate a small study, train four folds, print Table 1, write the report (about 10 minutes on 2 cores)
 	@$(RUN) -m nerveseg.train fold=0..3
 
-test: install lint type  ## Lint, types and tests
+test: install lint type  ## Lint, types and tests, in a process for each core
 	@echo "Running the tests"
-	@$(RUN) -m pytest --quiet
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --quiet --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 browser: install  ## The tests that open the pages in Chromium, which has to be installed
 	@$(RUN) -m pytest --quiet -m browser

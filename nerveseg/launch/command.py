@@ -57,12 +57,17 @@ def run_command(
     except NervesegError as error:
         report(error)
         return INPUT_MISTAKE
-    except Stopped as stop:
+    except KeyboardInterrupt as stop:
+        return _told(stop)
+
+
+def _told(stop: KeyboardInterrupt) -> int:
+    """Say that a process was stopped; its exit code."""
+    if isinstance(stop, Stopped):
         console.print(f"stopped by {signal.Signals(stop.number).name}; the same command continues", highlight=False)
         return INTERRUPTED - signal.SIGINT + stop.number
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command continues")
-        return INTERRUPTED
+    console.print("interrupted; the same command continues")
+    return INTERRUPTED
 
 
 def _run(verb: str, job: Job, typed: list[str], around: Callable[[list[str], Callable[[], None]], None] | None) -> int:
@@ -114,14 +119,19 @@ class _Jobs:
             report(error)
 
     def _elsewhere(self, config: Any) -> None:
-        from nerveseg.launch.launching import take_share_of_cores
+        from nerveseg.launch.launching import is_cluster_job, take_share_of_cores
 
         sys.argv = self.command
         _settle_libraries()
         if not self.has_threads:
             take_share_of_cores(self.planned)
-        with stopped_by_signals():
-            self.job(config)
+        try:
+            with stopped_by_signals():
+                self.job(config)
+        except KeyboardInterrupt as stop:
+            if not is_cluster_job():
+                raise
+            sys.exit(_told(stop))  # requeued or cancelled: nobody waits for an answer
 
 
 def _check_composes(verb: str, arguments: Sequence[str]) -> None:

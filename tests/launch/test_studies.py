@@ -1,6 +1,7 @@
 """Opening the study that a configuration names."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -37,14 +38,17 @@ def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(tiny):
 
 
 def test_who_comes_second_uses_the_study_of_the_first(tiny, monkeypatch):
-    simulate = studies.simulate
+    simulate, begun = studies.simulate, []
 
-    def after_another(cohort, root, workers, console):
+    def counted(cohort, root, workers, console):
+        begun.append(root)
         simulate(cohort, root, workers, console)
-        simulate(cohort, root, workers, console)  # refused: it is there now
 
-    monkeypatch.setattr(studies, "simulate", after_another)
-    assert len(studies.open_configured_study(tiny, QUIET).subjects) == 8
+    monkeypatch.setattr(studies, "simulate", counted)
+    with ThreadPoolExecutor(2) as pool:
+        opened = list(pool.map(lambda _: studies.open_configured_study(tiny, QUIET), range(2)))
+    assert [len(study.subjects) for study in opened] == [8, 8]
+    assert len(begun) == 1
 
 
 def test_a_synthetic_study_says_so_under_any_description(tiny, tmp_path):

@@ -93,6 +93,7 @@ def test_a_requeued_fold_goes_on_and_the_comparison_comes_once(slurm, study, tmp
     assert "Restarts=1" in shown + slurm.ask("scontrol", "show", "job", task)
     logs = "\n".join(path.read_text() for path in (tmp_path / "submitted" / "t").rglob("*_log.out"))
     assert "fold 1 goes on from its last checkpoint" in logs
+    assert "Traceback" not in logs
     assert logs.count("tables and figures:") == 1, "the last job compares, once"
     assert "Table 1" in output
     assert training.tested() == 8
