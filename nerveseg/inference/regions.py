@@ -89,8 +89,15 @@ class Region:
 
 def pieces(mask: Bool[ndarray, "x y"]) -> list[Region]:
     """The bounding boxes of what hangs together, diagonal neighbours included."""
-    labels, _ = ndimage.label(mask, ndimage.generate_binary_structure(2, 2))
-    return [Region(x.start, x.stop, y.start, y.stop) for x, y in ndimage.find_objects(labels)]
+    across, along = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(across):
+        return []
+    x, y = int(across[0]), int(along[0])  # a nerve is a small part of its slice: only that part is looked through
+    labels, _ = ndimage.label(mask[x : across[-1] + 1, y : along[-1] + 1], ndimage.generate_binary_structure(2, 2))
+    return [
+        Region(x + rows.start, x + rows.stop, y + columns.start, y + columns.stop)
+        for rows, columns in ndimage.find_objects(labels)
+    ]
 
 
 def merged(regions: Sequence[Region]) -> list[Region]:
