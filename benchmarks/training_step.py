@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +29,7 @@ from rows import RESULTS, Row, compared, this_machine, write_rows
 from torch import nn
 
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.compilation import compile_or_explain, wants_compiling
 from nerveseg.training.devices import choose_device
 from nerveseg.training.segmenter import segmentation_loss
@@ -39,6 +42,7 @@ SIZES: dict[str, tuple[int, dict[str, int]]] = {
 
 CPU_TARGET, GPU_TARGET = 2.5, 8.0
 WARM_UP = 2
+WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Runner:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, setting, ours), daemon=True)
-        self.process.start()
+        with waiting_threads_asleep() if ours else nullcontext():  # as for a training; the plain step is slower so
+            self.process.start()
         theirs.close()
         self.pipe.recv()
 
@@ -129,9 +134,23 @@ class Runner:
         self.process.join(timeout=10)
 
 
+@contextmanager
+def waiting_threads_asleep() -> Iterator[None]:
+    """What `nerveseg.train` tells OpenMP, for processes that start meanwhile."""
+    before = os.environ.get(WAIT_POLICY)
+    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WAIT_POLICY]
+
+
 def serve(pipe: Connection, setting: Setting, ours: bool) -> None:
     """Steps on demand, until the other end is closed."""
     torch.set_num_threads(setting.threads)
+    if ours and setting.device == "cpu":
+        keep_freed_memory()  # as a training does
     device = torch.device(setting.device)
     step = made_step(setting, ours)
     for _ in range(WARM_UP):

@@ -39,6 +39,7 @@ from nerveseg.launch.settings import TrainingJob, check_unchanged, is_finished
 from nerveseg.launch.studies import open_configured_study, prepared_slices, study_description
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import package_versions, remove_unfinished
+from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.compilation import wants_compiling
@@ -240,6 +241,8 @@ def _train(
         default_root_dir=job.folder.path,
         **processes.trainer_options(device.accelerator),
     )
+    if device.accelerator == "cpu":
+        keep_freed_memory()
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
     data = build_datamodule(job.config, loaded, processes)

@@ -55,4 +55,5 @@ def _alone(work: Callable[[Sequence[Item]], T], part: Sequence[Item]) -> T:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="strips")
+    """Threads that compute alone: OpenMP counts for each thread apart, and would give every one of them a team."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="strips", initializer=torch.set_num_threads, initargs=(1,))

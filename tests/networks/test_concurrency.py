@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +61,28 @@ def test_an_error_of_any_part_comes_through(failing):
     with pytest.raises(MemoryError, match="no room"):
         share_out(work, [0, 1])
     assert torch.get_num_threads() == 2
+
+
+COUNTS = """
+import os, torch
+from nerveseg.networks.concurrency import share_out
+torch.set_num_threads(2)
+a = torch.rand(2000, 200)
+image = torch.rand(1, 64, 64, 64)
+weight = torch.rand(64, 64, 3, 3)
+def work(part):
+    for _ in part:
+        a @ a.t()
+        torch.nn.functional.conv2d(image, weight)
+        (a * 2).sum()
+work([0])
+threads = len(os.listdir("/proc/self/task"))
+share_out(work, [0, 1])
+print(len(os.listdir("/proc/self/task")) - threads)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts its threads in /proc")
+def test_a_thread_of_ours_starts_none_of_its_own():
+    done = subprocess.run([sys.executable, "-c", COUNTS], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"], "the one that takes the second part"
