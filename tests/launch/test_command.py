@@ -51,7 +51,7 @@ def test_an_interruption_says_how_to_go_on(capsys):
     assert "the same command continues" in capsys.readouterr().out
 
 
-def test_a_mistake_in_one_job_of_a_sweep_lets_the_others_run(capsys):
+def test_a_mistake_in_one_job_of_a_sweep_lets_the_others_run(tmp_path, capsys):
     seen = []
 
     def job(config):
@@ -59,7 +59,7 @@ def test_a_mistake_in_one_job_of_a_sweep_lets_the_others_run(capsys):
         if config.workers == 2:
             raise MISTAKE
 
-    assert run_command("simulate", job, ["-m", "workers=1,2,3", "hydra.sweep.dir=."]) == 2
+    assert run_command("simulate", job, ["-m", "workers=1,2,3", f"hydra.sweep.dir={tmp_path}"]) == 2
     assert seen == [1, 2, 3]
     assert capsys.readouterr().err.count("error: ") == 1
 
