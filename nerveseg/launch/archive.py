@@ -10,7 +10,7 @@ from rich.console import Console
 from nerveseg.errors import ConfigurationError
 from nerveseg.launch.arguments import is_multirun, search_path, without_flags
 from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
-from nerveseg.launch.launching import is_lost_job
+from nerveseg.launch.launching import crash_of, is_lost_job
 from nerveseg.launch.segmenting import planned
 from nerveseg.launch.sharding import chosen_shard, collect_if_complete, raise_failures, results_root
 
@@ -43,11 +43,7 @@ def segment_and_collect(arguments: list[str], run_jobs: Callable[[], None], cons
     for shard in shards:
         shard.table(root).unlink(missing_ok=True)
         shard.failure(root).unlink(missing_ok=True)
-    crash = None
-    try:
-        run_jobs()
-    except Exception as error:
-        crash = error
+    crash = crash_of(run_jobs)
     collect_if_complete(configs[0], console)
     if crash is not None and not is_lost_job(crash):
         raise crash

@@ -19,9 +19,15 @@ from typing import Any
 from rich.console import Console
 
 from nerveseg.errors import NervesegError
-from nerveseg.launch.arguments import asks_only, rewrite
+from nerveseg.launch.arguments import asks_only, is_multirun, rewrite, search_path, without_flags
 from nerveseg.launch.interruption import Stopped, stopped_by_signals
-from nerveseg.launch.launching import with_launcher_settings
+from nerveseg.launch.launching import (
+    every_job_awaited,
+    is_cluster_job,
+    launcher_of,
+    take_share_of_cores,
+    with_launcher_settings,
+)
 from nerveseg.training.distributed import training_processes
 
 INPUT_MISTAKE = 2
@@ -119,8 +125,6 @@ class _Jobs:
             report(error)
 
     def _elsewhere(self, config: Any) -> None:
-        from nerveseg.launch.launching import is_cluster_job, take_share_of_cores
-
         sys.argv = self.command
         _settle_libraries()
         if not self.has_threads:
@@ -136,7 +140,6 @@ class _Jobs:
 
 def _check_composes(verb: str, arguments: Sequence[str]) -> None:
     """Some slips Hydra's command line answers with a traceback; composing by ourselves names them."""
-    from nerveseg.launch.arguments import is_multirun, search_path, without_flags
     from nerveseg.launch.configuration import compose_config
 
     if not is_multirun(arguments):
@@ -145,7 +148,6 @@ def _check_composes(verb: str, arguments: Sequence[str]) -> None:
 
 def _check_first_job(verb: str, arguments: Sequence[str]) -> None:
     """What comes around the jobs takes seconds to import torch; a slip of the finger is told before that."""
-    from nerveseg.launch.arguments import search_path
     from nerveseg.launch.configuration import compose_config, overrides_of_jobs, plain
 
     plain(compose_config(verb, [*overrides_of_jobs(arguments)[0], *search_path(arguments)]))
@@ -156,9 +158,7 @@ def _run_hydra(verb: str, jobs: _Jobs, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nerveseg.launch.arguments import is_multirun
     from nerveseg.launch.configuration import config_folder, configuration_error, overrides_of_jobs
-    from nerveseg.launch.launching import every_job_awaited, launcher_of
 
     def task(config: Any) -> None:
         jobs(config)

@@ -7,7 +7,7 @@ the cores, since each job alone would take all of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -62,6 +62,15 @@ def with_launcher_settings(arguments: Sequence[str]) -> list[str]:
     said = {word.partition("=")[0].lstrip("+") for word in arguments}
     ours = {f"hydra.launcher.{key}": value for key, value in settings.items()}
     return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in said)]
+
+
+def crash_of(run_jobs: Callable[[], None]) -> Exception | None:
+    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' end."""
+    try:
+        run_jobs()
+    except Exception as crash:
+        return crash
+    return None
 
 
 def is_lost_job(error: Exception) -> bool:

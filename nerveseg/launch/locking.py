@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from nerveseg.errors import RunError
 
@@ -21,18 +22,8 @@ def locked(file: Path) -> Iterator[None]:
 
     The lock goes with the process, however that ends; a file that a killed one leaves is taken over by the next.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with file.open("a") as stream:
-            if fcntl is not None:
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            if not _is_at(file, stream.fileno()):
-                continue  # whoever had it has removed it: what lies there now, if anything, is another
-            try:
-                yield
-            finally:
-                file.unlink(missing_ok=True)
-            return
+    with _held(file, _await):
+        yield
 
 
 @contextmanager
@@ -48,26 +39,41 @@ def only_process(file: Path, rule: str) -> Iterator[None]:
     Raises:
         RunError: Another process holds it.
     """
+
+    def take(stream: TextIO) -> None:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise RunError(
+                rule,
+                found="another process is at it",
+                path=file.parent,
+                remedy="wait for it or end it; the same command then goes on from there",
+            ) from error
+
+    with _held(file, take):
+        yield
+
+
+@contextmanager
+def _held(file: Path, take: Callable[[TextIO], None]) -> Iterator[None]:
+    """Hold the file that lies at this place, with a lock of either kind."""
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with file.open("a") as stream:
             if fcntl is not None:
-                try:
-                    fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except (BlockingIOError, PermissionError) as error:
-                    raise RunError(
-                        rule,
-                        found="another process is at it",
-                        path=file.parent,
-                        remedy="wait for it or end it; the same command then goes on from there",
-                    ) from error
+                take(stream)
             if not _is_at(file, stream.fileno()):
-                continue  # as above
+                continue  # whoever had it has removed it: what lies there now, if anything, is another
             try:
                 yield
             finally:
                 file.unlink(missing_ok=True)
             return
+
+
+def _await(stream: TextIO) -> None:
+    fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def _is_at(file: Path, descriptor: int) -> bool:

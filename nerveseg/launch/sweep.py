@@ -18,7 +18,7 @@ from nerveseg.launch.configuration import compose_config, overrides_of_jobs, pla
 from nerveseg.launch.failures import FAILURE, forget_failure, recorded_failure
 from nerveseg.launch.fold import check_configuration, load_fold
 from nerveseg.launch.interruption import full_disk_is_told
-from nerveseg.launch.launching import is_lost_job
+from nerveseg.launch.launching import crash_of, is_lost_job
 from nerveseg.launch.locking import locked
 from nerveseg.launch.presenting import presentation, show_again
 from nerveseg.launch.ranking import show_settings
@@ -53,7 +53,7 @@ def train_and_compare(arguments: list[str], run_jobs: Callable[[], None], consol
     _prepare([job for job in jobs if not is_finished(job) or moved(job)], console)
     for job in jobs:
         forget_failure(job.folder.path / FAILURE)
-    crash = _crash_of(run_jobs)
+    crash = crash_of(run_jobs)
     if not processes.is_first:
         if crash is not None:
             raise crash
@@ -120,15 +120,6 @@ def _prepare(jobs: Sequence[TrainingJob], console: Console) -> None:
                 keys[shared] = load_fold(job, console).store.key
         if job.folder.provenance.is_file():
             check_data(job.folder, keys[shared])
-
-
-def _crash_of(run_jobs: Callable[[], None]) -> Exception | None:
-    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' comparison."""
-    try:
-        run_jobs()
-    except Exception as crash:
-        return crash
-    return None
 
 
 def _compare_if_complete(folder: Path, jobs: list[TrainingJob], console: Console) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from main_job import train, weights
+from main_job import processes_naming, train, weights
 
 from nerveseg.training.loggers import read_metrics
 
@@ -23,19 +23,6 @@ TRAIN = [*TORCHRUN, "-m", "nerveseg.train"]
 def arguments(tiny_overrides, tiny_study, tmp_path):
     plain = [word for word in tiny_overrides if not word.startswith("optimization.epochs")]
     return ["fold=0", f"study.root={tiny_study}", "optimization.epochs=3", *plain]
-
-
-def processes_of(folder):
-    """Those whose command names a folder: torchrun and what it started, which is not of its process group."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            named = str(folder).encode() in (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if named:
-            found.append(int(entry.name))
-    return sorted(found)
 
 
 def test_two_processes_take_the_steps_of_one(command, arguments, tmp_path):
@@ -64,7 +51,8 @@ def test_a_fold_of_two_processes_is_one_run_and_goes_on_after_a_kill(command, ar
             ) as started:  # fmt: skip
                 while not list((tmp_path / name).rglob("last.ckpt")) and started.poll() is None:
                     time.sleep(0.01)
-                for process in processes_of(tmp_path / name):
+                # torchrun and what it started, which is not of its process group
+                for process in processes_naming(tmp_path / name):
                     os.kill(process, signal.SIGKILL)
         done = command("train", *words, program=TRAIN)
         assert done.stdout.count("mean test Dice") == 1, "the first process alone speaks"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from main_job import processes_naming
 
 from nerveseg.launch.arguments import rewrite
 from nerveseg.launch.sweep import planned_jobs
@@ -60,19 +61,6 @@ def test_one_failed_job_of_a_grid(command, arguments, tmp_path):
     assert not list(tmp_path.rglob("failure.json"))
 
 
-def processes_of(folder):
-    """Processes that submitit started for jobs below this folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"submitit.core._submit" in words and any(str(folder).encode() in word for word in words):
-            found.append(int(entry.name))
-    return sorted(found)
-
-
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the job's process in /proc")
 def test_a_killed_job_is_awaited_by_nobody_and_the_others_by_all(arguments, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -86,7 +74,7 @@ def test_a_killed_job_is_awaited_by_nobody_and_the_others_by_all(arguments, tmp_
         try:
             while not list(tmp_path.rglob("last.ckpt")) and sweep.poll() is None:
                 time.sleep(0.1)
-            first = processes_of(tmp_path)[0]
+            first = processes_naming("submitit.core._submit", tmp_path)[0]
             os.kill(first, signal.SIGKILL)
             assert sweep.wait(200) == 2, (tmp_path / "printed").read_text()
         finally:

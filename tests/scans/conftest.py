@@ -8,6 +8,7 @@ from scan_models import write_model
 
 from nerveseg.launch.configuration import config_folder
 from nerveseg.phantom.cohort import CohortSpec, write_cohort
+from nerveseg.segment import main as segment
 
 FOLDS = 4
 
@@ -52,3 +53,17 @@ def sweep(tiny_study, tmp_path_factory):
         }
         write_model(root / f"fold-{fold}" / "model", 10 + fold, hashes, fold)
     return root
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """`segment` in this process and in a folder of its own; gives what was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments, code=0):
+        returned = segment([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert returned == code, f"{printed.out}\n{printed.err}"
+        return printed
+
+    return command

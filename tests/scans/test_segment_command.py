@@ -10,21 +10,6 @@ import pytest
 import SimpleITK
 from scan_models import write_model
 
-from nerveseg.segment import main as segment
-
-
-@pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments, code=0):
-        returned = segment([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert returned == code, f"{printed.out}\n{printed.err}"
-        return printed
-
-    return command
-
 
 def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
     printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")

@@ -14,19 +14,6 @@ from nerveseg.segment import main as segment
 
 
 @pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments, code=0):
-        returned = segment([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert returned == code, f"{printed.out}\n{printed.err}"
-        return printed
-
-    return command
-
-
-@pytest.fixture
 def archive(tmp_path, image_of):
     """Six scans in folders of their own, one of which is none."""
     for number in range(6):

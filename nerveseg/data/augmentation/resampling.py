@@ -41,9 +41,8 @@ def move_slices(
         labels[index] = labels[index].flip(axes)
     if resampled.any():
         some = [spacing for spacing, chosen in zip(spacings_mm, resampled.tolist(), strict=True) if chosen]
-        there = (
-            resampled.nonzero().flatten().to(images.device, non_blocking=True)
-        )  # a mask would make the host wait for a GPU
+        numbers = resampled.nonzero().flatten()  # a mask would make the host wait for a GPU
+        there = numbers.to(images.device, non_blocking=True)
         images[there], labels[there] = _resample(images[there], labels[there], some, movements.of(resampled))
     return images, labels
 
