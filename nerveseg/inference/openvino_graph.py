@@ -1,4 +1,4 @@
-"""FC-DenseNet as an OpenVINO graph: the same arithmetic in single precision, three times as fast on a CPU.
+"""FC-DenseNet as an OpenVINO graph: the same arithmetic in single precision, twice as fast on a CPU (docs/speed.md).
 
 OpenVINO fuses each normalisation with the convolution around it and keeps the feature maps in the order that its
 kernels want, where plain torch writes and reads every intermediate once more. The graph is put together from the

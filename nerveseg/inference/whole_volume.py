@@ -6,7 +6,7 @@ padding is the volume's minimum, as in training. Slices go through in batches th
 sum over the members is kept, so memory is bounded whatever the scan.
 
 `accuracy="exact"` does so with every slice. `accuracy="fast"` follows the nerve through the stack (`tracking`) and
-looks around it only, which takes a tenth of the time and gives the same mask but for single voxels (docs/speed.md).
+looks around it only, which takes a tenth of the time; what is lost are isolated pieces (docs/speed.md).
 """
 
 from __future__ import annotations
