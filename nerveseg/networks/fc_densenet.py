@@ -200,9 +200,8 @@ class FCDenseNet(nn.Module):
             maps, _ = dense_block([up.upsample(new, skip), skip], block.layers)
             new = maps[:, -block.new_channels :]
         seen = (maps if self.up_blocks else new).permute(0, 2, 3, 1)
-        weight = self.classifier.weight.flatten(
-            1
-        )  # a product of matrices: PyTorch's own way back takes a tenth of a step
+        # a product of matrices: measured faster than the way back of a convolution
+        weight = self.classifier.weight.flatten(1)
         return functional.linear(seen, weight, self.classifier.bias).permute(0, 3, 1, 2)
 
 
