@@ -24,7 +24,7 @@ from nerveseg.data.preprocessing import Crop, normalise
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.phantom.specification import CohortSpec, participants
 from nerveseg.phantom.subject import simulate_subject
-from nerveseg.training.segmenter import start_at_class_prior
+from nerveseg.training.segmenter import init_classifier_bias
 
 COHORT = Path(__file__).parents[1] / "conf" / "cohort" / "paper.yaml"
 BATCH = 4
@@ -84,7 +84,7 @@ def taught(
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     normal = normalise(image)
-    start_at_class_prior(network, 0.01)
+    init_classifier_bias(network, 0.01)
     network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     start, steps, loss = time.monotonic(), 0, math.nan

@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 from rows import RESULTS, Row, compared, write_rows
 
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
-from nerveseg.data.volumes import read_image
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.metrics import dice
 from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord, load_bundle
-from nerveseg.inference.engines import settled_runtime
-from nerveseg.inference.probability import THRESHOLD
-from nerveseg.inference.whole_volume import segment_volume
+from nerveseg.inference.predict import segment_volume
+from nerveseg.inference.runtimes import THRESHOLD, settled_runtime
 
 SPACING_MM = (0.520833, 0.520833, 4.4)
 NNUNET: dict[str, Any] = {

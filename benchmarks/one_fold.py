@@ -33,13 +33,13 @@ from torch.utils import deterministic
 from nerveseg.data.augmentation import TensorAugmentation
 from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slices import SliceStore
+from nerveseg.data.slice_store import SliceStore
+from nerveseg.data.slice_store_build import StoredSubject, image_file, label_file
 from nerveseg.data.store_index import PackedSubject, StoreIndex
-from nerveseg.data.stored_subjects import StoredSubject, image_file, label_file
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.training.checkpoints import EpochCheckpoint
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import choose_device
+from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.segmenter import Segmenter
 
 CONF = Path(__file__).parents[1] / "conf"

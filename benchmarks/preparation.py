@@ -27,12 +27,12 @@ import nibabel as nib
 import numpy as np
 from rows import RESULTS, Row, compared, this_machine, write_rows
 
-from nerveseg.data import stored_subjects
-from nerveseg.data.description import StudyDescription
+from nerveseg.data import slice_store_build
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slices import prepare_slices
-from nerveseg.data.stored_subjects import available_cores
+from nerveseg.data.slice_store import prepare_slices
+from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, open_study
+from nerveseg.data.study_layout import StudyLayout
 
 SHAPE = (384, 330, 60)
 SPACING_MM = (0.52, 0.52, 4.4)
@@ -84,7 +84,7 @@ def write_subject(root: Path, number: int) -> None:
 def opened(root: Path) -> Study:
     """The study in a folder."""
     raters = {rater: f"{{id}}/{rater}.nii.gz" for rater in RATERS}
-    return open_study(StudyDescription(name="noise", root=root, images={"T2": "{id}/T2.nii.gz"}, raters=raters))
+    return open_study(StudyLayout(name="noise", root=root, images={"T2": "{id}/T2.nii.gz"}, raters=raters))
 
 
 def times(root: Path, rounds: int) -> list[Row]:
@@ -149,7 +149,7 @@ def memory(root: Path, few: int, many: int) -> Row:
 
 def prepare(study: str, output: str, workers: str) -> None:
     """Prepare a study, however small, in processes, and print the memory of the largest one in MiB."""
-    stored_subjects.POOL_START_S = 0.0
+    slice_store_build.POOL_START_S = 0.0
     prepare_slices(opened(Path(study)), PREPROCESSING, Path(output), workers=int(workers))
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 

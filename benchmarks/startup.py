@@ -25,13 +25,13 @@ from statistics import median
 from rows import RESULTS, Row, this_machine, write_rows
 
 import nerveseg
-from nerveseg.data import fingerprints, slices
-from nerveseg.data.description import StudyDescription
+from nerveseg.data import hashing, slice_store
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slices import SliceStore, open_slices, prepare_slices, study_hashes
+from nerveseg.data.slice_store import SliceStore, open_slices, prepare_slices, study_hashes
+from nerveseg.data.slice_store_build import StoredSubject, available_cores
 from nerveseg.data.store_index import PackedSubject, StoreIndex
-from nerveseg.data.stored_subjects import StoredSubject, available_cores
 from nerveseg.data.study import Study, open_study
+from nerveseg.data.study_layout import StudyLayout
 
 QUESTIONS = (["--help"], ["--cfg", "job"], ["fold=0..3", "slip=1"])
 QUESTION_TARGET_S, STUDY_TARGET_S, MEMORY_TARGET = 1.5, 2.0, 1.1
@@ -126,7 +126,7 @@ def made(root: Path, subjects: int) -> SliceStore:
         write_files(root / "study", name, number, mask)
         rows.append(f"{name}\tpatient\t12.5")
     (root / "study" / "participants.tsv").write_text("\n".join(rows) + "\n")
-    time.sleep(fingerprints.QUIET_NS / 1e9)
+    time.sleep(hashing.QUIET_NS / 1e9)
     study = opened(root / "study")
     started_at = time.perf_counter()
     hashes, remember = study_hashes(study, root / "slices", available_cores())
@@ -151,12 +151,12 @@ def opened(root: Path) -> Study:
     """The study in a folder, which lies as BIDS has it."""
     raters = {r: f"derivatives/rater-{r}/sub-{{id}}/anat/sub-{{id}}_label-nerve_mask.nii.gz" for r in RATERS}
     images = {"T2": "sub-{id}/anat/sub-{id}_T2w.nii.gz"}
-    return open_study(StudyDescription(name="many", root=root, images=images, raters=raters))
+    return open_study(StudyLayout(name="many", root=root, images=images, raters=raters))
 
 
 def indexed(study: Study, root: Path, hashes: dict[str, dict[str, str]]) -> SliceStore:
     """The store of a study, with its index alone."""
-    folder = root / slices._key(study.description, Preprocessing(), hashes)
+    folder = root / slice_store._key(study.description, Preprocessing(), hashes)
     folder.mkdir(parents=True)
     stored = [
         PackedSubject.of(

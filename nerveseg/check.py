@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from nerveseg.launch.command import console, run_command
+from nerveseg.launch.main import console, run_command
 
 
 def check(config: Any) -> None:
     """Check the configured study."""
-    from nerveseg.launch.checking import check_configured_study
-    from nerveseg.launch.configuration import plain
+    from nerveseg.launch.compose import to_plain_dict
+    from nerveseg.workflows.check_study_files import check_configured_study
 
-    check_configured_study(plain(config), console)
+    check_configured_study(to_plain_dict(config), console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -87,3 +87,15 @@ class BundleError(NervesegError):
 
 class RunError(NervesegError):
     """A run's folder does not hold what the command needs, or holds another run."""
+
+
+class StoppedBySignal(KeyboardInterrupt):
+    """A signal that asks the process to end.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.command import console, run_command
+from nerveseg.launch.main import console, run_command
 
 
 def evaluate(config: Any) -> None:
     """Compare what the configuration names."""
-    from nerveseg.launch.comparison import (
+    from nerveseg.launch.compose import job_overrides, parse_section, to_plain_dict
+    from nerveseg.runs import find_cross_validations
+    from nerveseg.workflows.analyse_scores import parse_evaluation_options
+    from nerveseg.workflows.evaluate_masks import (
         PredictedMasks,
         compare_cross_validation,
         compare_predictions,
         compare_raters,
-        run_presentation,
+        options_of_run,
     )
-    from nerveseg.launch.configuration import job_overrides, plain, section
-    from nerveseg.launch.presenting import presentation
-    from nerveseg.launch.ranking import show_settings
-    from nerveseg.launch.studies import open_configured_study
-    from nerveseg.runs import find_cross_validations
+    from nerveseg.workflows.model_selection import show_settings
+    from nerveseg.workflows.prepare_study import open_configured_study
 
-    options = plain(config)
+    options = to_plain_dict(config)
     if (options["run"] is None) == (options.get("study") is None):
         raise ConfigurationError(
             "evaluate takes run= (a finished sweep) or study= (masks of any origin, or raters alone)",
@@ -44,15 +44,15 @@ def evaluate(config: Any) -> None:
         keys = [key for key in ("margins", "reference_table", "report") if any(name.startswith(key) for name in named)]
         folders = find_cross_validations(Path(options["run"]))
         for folder in folders:
-            shown = run_presentation(folder, {key: options[key] for key in keys}, console)
+            shown = options_of_run(folder, {key: options[key] for key in keys}, console)
             compare_cross_validation(folder, shown)
         if len(folders) > 1:
             show_settings(Path(options["run"]), console)
         return
-    shown = presentation(options, console)
+    shown = parse_evaluation_options(options, console)
     masks = None
     if options["prediction"] is not None:
-        masks = section(PredictedMasks, {key: options[key] for key in PredictedMasks.model_fields}, "")
+        masks = parse_section(PredictedMasks, {key: options[key] for key in PredictedMasks.model_fields}, "")
     study = open_configured_study(options["study"], console)
     what = "raters" if masks is None else "predictions"
     default = Path(options["output_root"]) / f"{what}-{study.description.name}" / "evaluation"

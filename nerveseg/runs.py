@@ -10,14 +10,9 @@ A fold is complete when its `scores.csv` is there: it is written last, and in on
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -207,60 +202,3 @@ def source_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when all went well and vanishes otherwise.
-
-    It takes that place once its content lies on the disk itself (fsync, of the folder too): a power cut leaves the old
-    file or the new.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = beside(path)
-    try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def beside(path: Path) -> Path:
-    """Where this process writes what is to take the place of a file or a folder."""
-    return path.with_name(f".{os.getpid()}.{path.name}")
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes were writing `beside` others below a folder; nobody else may be writing there."""
-    for path in list(folder.rglob(".[0-9]*.*")):
-        if not path.name.split(".")[1].isdecimal():
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk; not every file system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one piece."""
-    with replaced(path) as aside:
-        aside.write_text(text, encoding="utf-8")

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerveseg.launch.command import console, run_command
+from nerveseg.launch.main import console, run_command
 
 
 def simulate_study(config: Any) -> None:
     """Simulate the configured cohort."""
-    from nerveseg.launch.configuration import plain, required, section
-    from nerveseg.launch.options import SimulateOptions
-    from nerveseg.launch.studies import simulate
+    from nerveseg.launch.compose import parse_section, require_section, to_plain_dict
+    from nerveseg.workflows.config import SimulateOptions
+    from nerveseg.workflows.prepare_study import simulate
 
-    values = plain(config)
-    options = section(SimulateOptions, {key: values[key] for key in SimulateOptions.model_fields}, "")
-    simulate(required(values, "cohort"), Path(options.output), options.workers, console)
+    values = to_plain_dict(config)
+    options = parse_section(SimulateOptions, {key: values[key] for key in SimulateOptions.model_fields}, "")
+    simulate(require_section(values, "cohort"), Path(options.output), options.workers, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,36 +6,35 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nerveseg.launch import command
+from nerveseg.launch.main import console, run_command
 
 
 def train(config: Any) -> None:
     """One Hydra job: one fold. A launcher may send this function to another process; a console does not travel."""
-    from nerveseg.launch.configuration import job_overrides, plain
-    from nerveseg.launch.failures import FAILURE, failure_recorded
-    from nerveseg.launch.fold import run_fold
-    from nerveseg.launch.interruption import full_disk_is_told, full_memory_is_told
-    from nerveseg.launch.launching import is_cluster_job
-    from nerveseg.launch.settings import training_job
-    from nerveseg.launch.sweep import compare_when_all_are_in
+    from nerveseg.launch.compose import job_overrides, to_plain_dict
+    from nerveseg.launch.launchers import is_cluster_job
+    from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
+    from nerveseg.workflows.sweep import compare_when_all_are_in
+    from nerveseg.workflows.train_fold import run_fold
+    from nerveseg.workflows.training_job import training_job
 
-    fold = training_job(plain(config), job_overrides())
+    fold = training_job(to_plain_dict(config), job_overrides())
     place = fold.folder.path
-    with failure_recorded(place / FAILURE), full_disk_is_told(place), full_memory_is_told(place):
-        run_fold(fold, command.console)
+    with record_failure(place / FAILURE), explain_full_disk(place), explain_out_of_memory(place):
+        run_fold(fold, console)
     if is_cluster_job():
-        compare_when_all_are_in(fold, command.console)
+        compare_when_all_are_in(fold, console)
 
 
-def _around(arguments: list[str], run_jobs: Callable[[], None]) -> None:
-    from nerveseg.launch.sweep import train_and_compare
+def _wrap_jobs(arguments: list[str], run_jobs: Callable[[], None]) -> None:
+    from nerveseg.workflows.sweep import train_and_compare
 
-    train_and_compare(arguments, run_jobs, command.console)
+    train_and_compare(arguments, run_jobs, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return command.run_command("train", train, argv, around=_around)
+    return run_command("train", train, argv, wrap_jobs=_wrap_jobs)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.configuration import build, compose_config, config_folder, plain
+from nerveseg.launch.compose import compose_config, config_folder, instantiate_section, to_plain_dict
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def choices(verb):
 
 def composed(verb, *overrides):
     needed = [word for override in overrides for word in NEEDED.get(override, [])]
-    return plain(compose_config(verb, [*overrides, *needed]))
+    return to_plain_dict(compose_config(verb, [*overrides, *needed]))
 
 
 def test_every_file_belongs_to_a_command():
@@ -71,8 +71,8 @@ def test_an_experiment_composes_with_every_choice_and_bears_its_own_name(experim
         group, chosen = choice.split("=")
         config = composed("train", f"experiment={experiment}", choice)
         assert config["name"] == experiment
-        build(config["augmentation"], "augmentation")
-        build(config["optimization"]["schedule"], "optimization.schedule")
+        instantiate_section(config["augmentation"], "augmentation")
+        instantiate_section(config["optimization"]["schedule"], "optimization.schedule")
         if group == "study":
             assert config["study"]["name"].startswith(chosen.replace("_", "-"))
 
@@ -95,14 +95,14 @@ def test_the_fast_augmentation_differs_from_the_papers_in_who_does_it_alone():
 
 def test_a_run_without_an_experiment_needs_a_name():
     with pytest.raises(ConfigurationError, match="name"):
-        plain(compose_config("train", ["~experiment"]))
+        to_plain_dict(compose_config("train", ["~experiment"]))
     assert composed("train", "~experiment")["network"]["growth_rate"] == 12, "the groups' own defaults are the paper"
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "network").glob("*.yaml")), ids=name)
 def test_every_network_is_built(file):
     config = composed("train", f"network={file.stem}")
-    network = build(config["network"], "network", in_channels=3, classes=2)
+    network = instantiate_section(config["network"], "network", in_channels=3, classes=2)
     assert isinstance(network, FCDenseNet)
     assert network.arguments["in_channels"] == 3
     assert network.arguments["growth_rate"] == yaml.safe_load(file.read_text(encoding="utf-8"))["growth_rate"]
@@ -111,7 +111,7 @@ def test_every_network_is_built(file):
 @pytest.mark.parametrize("file", sorted((CONF / "augmentation").glob("*.yaml")), ids=name)
 def test_every_augmentation_keeps_shapes_and_the_label_a_label(file):
     config = composed("train", "~experiment", f"augmentation={file.stem}")
-    augment = build(config["augmentation"], "augmentation")
+    augment = instantiate_section(config["augmentation"], "augmentation")
     label = torch.zeros(96, 80, dtype=torch.uint8)
     label[40:56, 30:50] = 1
     image, moved = augment(torch.randn(2, 96, 80), label, (1.0, 1.0), 3)
@@ -125,8 +125,8 @@ def test_every_augmentation_keeps_shapes_and_the_label_a_label(file):
 def test_every_optimizer_and_schedule_lowers_the_rate_over_its_epochs(file):
     config = composed("train", "~experiment", f"optimization={file.stem}")["optimization"]
     layer = torch.nn.Linear(3, 1)
-    optimizer = build(config["optimizer"], "optimization.optimizer")(layer.parameters())
-    schedule = build(config["schedule"], "optimization.schedule")(optimizer)
+    optimizer = instantiate_section(config["optimizer"], "optimization.optimizer")(layer.parameters())
+    schedule = instantiate_section(config["schedule"], "optimization.schedule")(optimizer)
     rates = []
     for _ in range(config["epochs"]):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -166,7 +166,7 @@ def test_interpolations_use_no_resolver_but_the_environment():
         "torch.load",
         "torch.nn.Linear",
         "torch.optimum.anything",
-        "nerveseg.launch.cli.main",
+        "nerveseg.launch.main.run_verb",
         "nerveseg.networks",
         "",
         None,
@@ -184,7 +184,7 @@ def test_a_target_that_is_not_a_class_of_ours_or_an_optimizer_is_refused(target,
     called = []
     monkeypatch.setattr("os.system", lambda *arguments, **options: called.append(arguments))
     with pytest.raises(ConfigurationError, match="_target_"):
-        build({"_target_": target}, "network")
+        instantiate_section({"_target_": target}, "network")
     assert called == []
 
 
@@ -193,7 +193,11 @@ def test_a_target_hidden_among_the_options_is_not_called(monkeypatch):
     monkeypatch.setattr("os.system", lambda *arguments, **options: called.append(arguments))
     hidden = {"_target_": "os.system", "command": "true"}
     with pytest.raises(ConfigurationError):
-        build({"_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "first_filters": hidden}, "network")
+        instantiate_section(
+            {"_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "first_filters": hidden}, "network"
+        )
     with pytest.raises(ConfigurationError):
-        build({"_target_": "nerveseg.data.augmentation.TorchioAugmentation", "flip_axes": [hidden]}, "augmentation")
+        instantiate_section(
+            {"_target_": "nerveseg.data.augmentation.TorchioAugmentation", "flip_axes": [hidden]}, "augmentation"
+        )
     assert called == []

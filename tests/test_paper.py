@@ -10,16 +10,16 @@ from nerveseg.data.folds import split_folds
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Subject
 from nerveseg.inference.predictor import THRESHOLD
-from nerveseg.launch.configuration import build, compose_config, plain
-from nerveseg.launch.fold import build_network, build_segmenter
+from nerveseg.launch.compose import compose_config, instantiate_section, to_plain_dict
 from nerveseg.phantom.cohort import CohortSpec, participants
 from nerveseg.training.devices import choose_device
 from nerveseg.training.segmenter import segmentation_loss
+from nerveseg.workflows.train_fold import build_network, build_segmenter
 
 
 @pytest.fixture(scope="module")
 def config():
-    return plain(compose_config("train", ["experiment=paper", "fold=0"]))
+    return to_plain_dict(compose_config("train", ["experiment=paper", "fold=0"]))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_cohort_stands_in_for_ten_volunteers_and_forty_two_patients(config):
 
 
 def test_a_real_study_takes_the_synthetic_ones_place_and_nothing_else_changes(config):
-    real = plain(compose_config("train", ["experiment=paper", "study=bids", "study.root=/data"]))
+    real = to_plain_dict(compose_config("train", ["experiment=paper", "study=bids", "study.root=/data"]))
     assert (real["study"]["name"], real["study"]["root"], real["study"]["synthetic"]) == ("bids", "/data", False)
     assert {key: value for key, value in real.items() if key != "study"} == {
         key: value for key, value in config.items() if key != "study"
@@ -67,7 +67,7 @@ def test_a_real_study_takes_the_synthetic_ones_place_and_nothing_else_changes(co
 
 
 def test_the_augmentation_flips_translates_and_bends_nothing_else(config):
-    augmentation = build(config["augmentation"], "augmentation")
+    augmentation = instantiate_section(config["augmentation"], "augmentation")
     steps = augmentation._transform.transforms
     assert [type(step).__name__ for step in steps] == ["RandomFlip", "RandomAffine", "RandomElasticDeformation"]
     assert set(map(float, steps[1].scales)) == {1.0}

@@ -8,18 +8,16 @@ from pydantic import ValidationError
 
 from nerveseg import runs
 from nerveseg.errors import RunError
+from nerveseg.files import remove_unfinished, temporary_sibling, write_text
 from nerveseg.runs import (
     FoldFolder,
     Provenance,
-    beside,
     find_cross_validations,
     find_folds,
     fold_folder,
     package_versions,
-    remove_unfinished,
     settings_folder,
     source_commit,
-    write_text,
 )
 
 
@@ -217,7 +215,7 @@ def test_what_killed_processes_were_writing_is_removed_and_nothing_else(tmp_path
 
 
 def test_what_is_written_beside_is_what_is_removed(tmp_path):
-    beside(tmp_path / "last.ckpt").touch()
-    beside(tmp_path / "model").mkdir()
+    temporary_sibling(tmp_path / "last.ckpt").touch()
+    temporary_sibling(tmp_path / "model").mkdir()
     remove_unfinished(tmp_path)
     assert not list(tmp_path.iterdir())

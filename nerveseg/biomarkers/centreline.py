@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int
 from numpy.typing import NDArray
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches
-from nerveseg.biomarkers.strays import without_strays
+from nerveseg.biomarkers.outlying_components import without_strays
 from nerveseg.types import Affine
 
 HALF_WINDOW_MM = 13.5

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.biomarkers.strays import FAR_MM
+from nerveseg.biomarkers.outlying_components import FAR_MM
 
 Positive = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=1)]

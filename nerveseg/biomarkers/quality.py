@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from nerveseg.biomarkers.familiarity import Percentiles, TrainingScans, not_axial, unlike_training
 from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
-from nerveseg.biomarkers.strays import strays
+from nerveseg.biomarkers.outlying_components import strays
+from nerveseg.biomarkers.training_similarity import Percentiles, TrainingScans, not_axial, unlike_training
 from nerveseg.types import Mask, Probability, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]

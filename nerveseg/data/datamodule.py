@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nerveseg.data.augmentation import Augmentation, BatchAugmentation, slice_seed
-from nerveseg.data.slices import SliceStore
+from nerveseg.data.slice_store import SliceStore
 
 EpochSlice = tuple[int, int]
 Batch = dict[str, Any]

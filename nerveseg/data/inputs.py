@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerveseg.data.dicom_files import is_dicom
-from nerveseg.data.grids import Volume
-from nerveseg.data.volumes import VOLUME_SUFFIXES
+from nerveseg.data.volumes.dicom_files import is_dicom
+from nerveseg.data.volumes.grids import Volume
+from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.types import Image, SpacingMm
 
@@ -51,7 +51,7 @@ class ScanInput:
     path: Path
 
 
-def find_inputs(given: str) -> tuple[ScanInput, ...]:
+def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
     """The scans that a path or a pattern (`*`, `**`) means, by path.
 
     Raises:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.stored_subjects import StoredSubject
-from nerveseg.data.volumes import Geometry
+from nerveseg.data.slice_store_build import StoredSubject
+from nerveseg.data.volumes.volume import Geometry
 
 FORMAT_VERSION: Literal[1] = 1
 

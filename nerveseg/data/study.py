@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.data.consensus import consensus_of
-from nerveseg.data.description import StudyDescription
-from nerveseg.data.grids import Grid, check_same_grid
 from nerveseg.data.participants import participant_rows
+from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.subject_files import SubjectFiles, path_texts
-from nerveseg.data.volumes import Geometry, read_image, read_image_grid, read_mask
+from nerveseg.data.volumes.grids import Grid, check_same_grid
+from nerveseg.data.volumes.volume import Geometry, read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.types import Channels, Mask
 
@@ -85,7 +85,7 @@ class RaterMasks:
 class Study:
     """A study that was opened: every subject listed, every file known to exist."""
 
-    description: StudyDescription
+    description: StudyLayout
     subjects: tuple[Subject, ...]
 
     def subject(self, subject_id: str) -> Subject:
@@ -155,7 +155,7 @@ def read_channels(
     return np.stack([volume.array for volume in volumes]), volumes[0].grid
 
 
-def open_study(description: StudyDescription) -> Study:
+def open_study(description: StudyLayout) -> Study:
     """List a study's subjects and make sure that every file they need is there.
 
     Raises:
@@ -178,7 +178,7 @@ def says_synthetic(root: Path) -> bool:
     return isinstance(content, dict) and "SYNTHETIC" in str(content.get("Name", ""))
 
 
-def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], list[NervesegError]]:
+def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:
     """The subjects of a study whose files all exist, and every fault that keeps others out."""
     root = description.root
     if not root.is_dir():
@@ -200,12 +200,12 @@ def list_subjects(description: StudyDescription) -> tuple[tuple[Subject, ...], l
     return tuple(subjects), faults + _wrong_repeats(subjects, root / description.participants)
 
 
-def list_scans(description: StudyDescription) -> tuple[tuple[Subject, ...], list[NervesegError]]:
+def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:
     """As `list_subjects`, without masks of raters: what is to be segmented needs none."""
     return list_subjects(description.model_copy(update={"raters": {}}))
 
 
-def _subject(description: StudyDescription, row: Mapping[str, str]) -> Subject:
+def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
     subject_id, root = row["participant_id"], str(description.root)
     raters = SubjectFiles(root, description.raters, subject_id)
     return Subject(
@@ -244,7 +244,7 @@ def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegErr
     ]
 
 
-def _shared_files(description: StudyDescription) -> list[NervesegError]:
+def _shared_files(description: StudyLayout) -> list[NervesegError]:
     """Several subjects with one file would be trained and tested on the same voxels."""
     return [
         StudyError(

@@ -19,20 +19,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import (
-    AUTOMATIC_CONSENSUS,
-    RATER_RATER,
-    cohorts_in_order,
-    write_scores,
-)
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
-from nerveseg.evaluation.like_for_like import like_for_like
 from nerveseg.evaluation.quantities import VOLUME
-from nerveseg.evaluation.tables.agreement import agreement_table
+from nerveseg.evaluation.rater_agreement import like_for_like
+from nerveseg.evaluation.tables.agreement_table import agreement_table
 from nerveseg.evaluation.tables.latex import table1_latex
 from nerveseg.evaluation.tables.table1 import table1, table1_markdown
 from nerveseg.evaluation.tables.times import time_summary
-from nerveseg.runs import write_text
+from nerveseg.files import write_text
 
 LOCATION_COMPARISONS = (RATER_RATER, AUTOMATIC_CONSENSUS)
 NAMED = 10

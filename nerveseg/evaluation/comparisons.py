@@ -17,7 +17,7 @@ import pandas as pd
 
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
 from nerveseg.evaluation.metrics import AnyMask, score_pair
-from nerveseg.runs import replaced
+from nerveseg.files import atomic_write
 from nerveseg.types import SpacingMm
 
 CONSENSUS = "GT"
@@ -118,7 +118,7 @@ def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
     return [f"{first}-{second}" for first, second in _meetings(raters, automatic)]
 
 
-def compare(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
+def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
     """Score every comparison of one subject.
 
     Args:
@@ -141,7 +141,7 @@ def compare(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> p
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:
     """Write scores as CSV in full precision; nothing appears under `path` until the file is complete."""
-    with replaced(path) as aside:
+    with atomic_write(path) as aside:
         frame[list(SCORE_COLUMNS)].to_csv(aside, index=False, lineterminator="\n")
 
 

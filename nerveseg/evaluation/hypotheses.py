@@ -22,14 +22,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.evaluation.comparisons import (
-    AUTOMATIC,
-    AUTOMATIC_CONSENSUS,
-    RATER_RATER,
-    cohorts_in_order,
-    rater_pairs,
-)
-from nerveseg.evaluation.like_for_like import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics import contrast, holm, mann_whitney, share_above, williams_index
 
 TEST_COLUMNS = (

@@ -40,7 +40,7 @@ def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
     return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else 0.0
 
 
-def measure(masks: SubjectMasks) -> pd.DataFrame:
+def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
     """Volume and mean area of every mask of a subject.
 
     Returns:

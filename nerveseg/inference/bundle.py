@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save_file
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
+from nerveseg.files import file_sha256, temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.runs import beside, file_sha256, write_text
 
 ARCHITECTURES = {"FCDenseNet": FCDenseNet}
 
@@ -173,7 +173,7 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
         network: The trained network.
         description: Without the hash of the weights, which is added here.
     """
-    aside = beside(folder)
+    aside = temporary_sibling(folder)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:

@@ -21,14 +21,14 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from nerveseg.data.grids import Grid
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import read_channels
-from nerveseg.data.volumes import Geometry, write_mask
+from nerveseg.data.volumes.grids import Grid
+from nerveseg.data.volumes.volume import Geometry, write_mask
 from nerveseg.inference.bundle import Bundle
-from nerveseg.inference.probability import THRESHOLD as THRESHOLD
-from nerveseg.inference.probability import nerve_mask as nerve_mask
-from nerveseg.inference.probability import nerve_probability
+from nerveseg.inference.runtimes import THRESHOLD as THRESHOLD
+from nerveseg.inference.runtimes import nerve_mask as nerve_mask
+from nerveseg.inference.runtimes import nerve_probability
 from nerveseg.types import Mask, Probability
 
 

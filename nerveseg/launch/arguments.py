@@ -61,7 +61,7 @@ _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_STRINGS = re.compile(rf"{_QUOTED}(?:[ \t]*,[ \t]*{_QUOTED})*", re.DOTALL)
 
 
-def rewrite(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS) -> list[str]:
+def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS) -> list[str]:
     """Arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path named.
 
     Args:
@@ -77,7 +77,7 @@ def rewrite(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS
     named = _name_input(verb, words)
     overrides = [_override(word, path_keys) for word in named]
     swept = any(_is_range(word, path_keys) for word in named)
-    if swept and not is_multirun(flags) and not asks_only(flags):
+    if swept and not is_multirun(flags) and not is_info_request(flags):
         flags.insert(0, "--multirun")
     return flags + overrides
 
@@ -87,12 +87,12 @@ def is_multirun(argv: Sequence[str]) -> bool:
     return any(flag == "-m" or _abbreviates(flag, "--multirun") for flag in _separate(argv)[0])
 
 
-def without_flags(argv: Sequence[str]) -> list[str]:
+def overrides_only(argv: Sequence[str]) -> list[str]:
     """The overrides alone: no flags, and no values of flags (`--config-dir DIR`)."""
     return _separate(argv)[1]
 
 
-def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides that all jobs of a sweep share, and overrides that tell its jobs apart.
 
     Args:
@@ -106,7 +106,7 @@ def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
     parser = OverridesParser.create()
     last: dict[str, tuple[str, bool]] = {}
-    for word in without_flags(argv):
+    for word in overrides_only(argv):
         try:
             parsed = parser.parse_override(word)
         except HydraException as error:
@@ -119,7 +119,7 @@ def split_sweep(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
 
 
-def search_path(argv: Sequence[str]) -> list[str]:
+def config_dir_override(argv: Sequence[str]) -> list[str]:
     """The override that stands for `--config-dir`, for those who compose without Hydra's command line."""
     flags = _separate(argv)[0]
     for flag, value in zip_longest(flags, flags[1:], fillvalue=""):
@@ -183,7 +183,7 @@ def _takes(flag: str, value: str) -> bool:
     return flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
 
 
-def asks_only(argv: Sequence[str]) -> bool:
+def is_info_request(argv: Sequence[str]) -> bool:
     """Whether a flag asks Hydra for something else than to run, such as showing the configuration."""
     names = [flag.partition("=")[0] for flag in _separate(argv)[0]]
     return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from nerveseg.errors import StudyError
-from nerveseg.phantom.files import write_subject, write_tables
 from nerveseg.phantom.specification import CohortSpec, Participant, participants
+from nerveseg.phantom.study_files import write_subject, write_tables
 from nerveseg.phantom.subject import SimulatedSubject, simulate_subject
 
 __all__ = ["CohortSpec", "Participant", "SimulatedSubject", "participants", "simulate_subject", "write_cohort"]

@@ -20,7 +20,7 @@ from nerveseg.phantom.anatomy import cut, nerve_box, nerve_in
 from nerveseg.phantom.atlas import VESSELS, interpolate
 from nerveseg.phantom.fields import Plane
 from nerveseg.phantom.grid import Box, ScanGrid
-from nerveseg.phantom.population import Person
+from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.signal import render
 from nerveseg.phantom.thigh import Thigh
 from nerveseg.phantom.tissues import T2
@@ -93,7 +93,7 @@ class Outline:
         return self.peroneal & (np.arange(self.peroneal.shape[2]) < self.split_first)
 
 
-def outline_of(person: Person, grid: ScanGrid, scan: Acquisition) -> Outline:
+def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Outline:
     """Everything that decides what a rater draws."""
     box = _stack_box(person.thigh, grid)
     near = grid.crop(box)
@@ -119,7 +119,7 @@ def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
     return Box((min(s[0] for s in x), max(s[1] for s in x)), (min(s[0] for s in y), max(s[1] for s in y)))
 
 
-def _contrast_per_mm(person: Person, grid: ScanGrid, number: int) -> Plane:
+def _contrast_per_mm(person: SimulatedPerson, grid: ScanGrid, number: int) -> Plane:
     """Slope of the noise-free picture at the scale of a millimetre."""
     level_mm, axes_mm = float(grid.levels_mm[number]), grid.axes_mm(number)
     section = cut(person.thigh, *axes_mm, level_mm)

@@ -26,21 +26,21 @@ AREA_MM2 = (44.0, 11.5)
 
 
 @dataclass(frozen=True)
-class Person:
+class SimulatedPerson:
     """A thigh with its nerve, and what its tissues look like."""
 
     thigh: Thigh
     look: Appearance
 
 
-def draw_person(spec: CohortSpec, participant: Participant) -> Person:
+def draw_person(spec: CohortSpec, participant: Participant) -> SimulatedPerson:
     """The same for both scans of a person."""
     rng = subject_generator(spec, participant.group, "person")
     patient = participant.cohort == "patient"
     middle_mm = spec.stack_centre_mm[participant.location]
     span_mm = (spec.slices - 1) * spec.spacing_mm[2]
     nerve = _draw_nerve(rng, participant, middle_mm - span_mm / 2, span_mm)
-    return Person(_draw_thigh(rng, nerve), draw_appearance(rng, spec, patient))
+    return SimulatedPerson(_draw_thigh(rng, nerve), draw_appearance(rng, spec, patient))
 
 
 def draw_grid(spec: CohortSpec, participant: Participant) -> ScanGrid:

@@ -13,7 +13,7 @@ from nerveseg.phantom.fat_suppressed import FatSuppressed, fat_suppressed
 from nerveseg.phantom.grid import ScanGrid
 from nerveseg.phantom.outline import outline_of, vein_mask
 from nerveseg.phantom.perineural import Perineural, draw_perineural
-from nerveseg.phantom.population import Person, draw_affine, draw_grid, draw_person
+from nerveseg.phantom.population import SimulatedPerson, draw_affine, draw_grid, draw_person
 from nerveseg.phantom.raters import RATERS, draw_difficulty, rate
 from nerveseg.phantom.signal import render
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
@@ -110,7 +110,12 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
 
 
 def _images(
-    spec: CohortSpec, participant: Participant, person: Person, grid: ScanGrid, scan: Acquisition, affine: Affine
+    spec: CohortSpec,
+    participant: Participant,
+    person: SimulatedPerson,
+    grid: ScanGrid,
+    scan: Acquisition,
+    affine: Affine,
 ) -> Images:
     perineural = draw_perineural(spec, participant)
     pictures, vastus = _pictures(person, grid, perineural, second=spec.fat_suppressed_mm is not None)
@@ -120,7 +125,9 @@ def _images(
     return Images(t2, second, vastus)
 
 
-def _pictures(person: Person, grid: ScanGrid, perineural: Perineural | None, second: bool) -> tuple[Channels, Mask]:
+def _pictures(
+    person: SimulatedPerson, grid: ScanGrid, perineural: Perineural | None, second: bool
+) -> tuple[Channels, Mask]:
     """Noise-free pictures, averaged through each slice's thickness, and the vastus muscles in its last plane."""
     sequences = [T2, TIRM] if second else [T2]
     thigh, voxel_mm = person.thigh, grid.spacing_mm[0]

@@ -33,7 +33,7 @@ def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFig
     return page, page.add_subfigure(rows[1])
 
 
-def painted(page: Figure) -> Rgb:
+def render_pixels(page: Figure) -> Rgb:
     """The page's pixels."""
     canvas: Any = page.canvas
     canvas.draw()

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from nerveseg.evaluation.comparisons import AUTOMATIC
-from nerveseg.reporting.canvas import RED, new_page, painted, show_picture
+from nerveseg.reporting.canvas import RED, new_page, render_pixels, show_picture
 from nerveseg.reporting.overlay import Rgb, overlay, save_png
 from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.types import Image, Mask, SpacingMm
@@ -99,7 +99,7 @@ def check_sheet(
     left, right = below.subfigures(1, 2, width_ratios=(1.7, 1.0))
     _draw_profile(left, profile_rows if mask.any() else None)
     _write_flags(right, flags, bool(mask.any()))
-    return painted(page)
+    return render_pixels(page)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion
 
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
-from nerveseg.runs import replaced
+from nerveseg.files import atomic_write
 from nerveseg.types import Mask
 
 Slice: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
@@ -86,7 +86,7 @@ def best_slice(reference: Mask, prediction: Mask) -> int:
 
 def save_png(path: Path, rgb: Rgb) -> None:
     """Write a picture; nothing appears under `path` until it is complete."""
-    with replaced(path) as aside:
+    with atomic_write(path) as aside:
         imsave(aside, rgb, format="png")
 
 

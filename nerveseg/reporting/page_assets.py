@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image as Picture
 
-from nerveseg.runs import replaced
+from nerveseg.files import atomic_write
 
 Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]
 """Grey, or with a third axis of three colours."""
@@ -94,7 +94,7 @@ def write_plotly(folder: Path) -> Path:
     """Put Plotly below a folder, unless the same version lies there."""
     path, library = folder / PLOTLY, _plotly().encode()
     if not path.is_file() or path.read_bytes() != library:
-        with replaced(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes(library)
     return path
 

@@ -14,7 +14,7 @@ from scipy.ndimage import binary_erosion
 from skimage.feature import canny
 
 from nerveseg.data.registration import Registration
-from nerveseg.reporting.canvas import new_page, painted, show_picture
+from nerveseg.reporting.canvas import new_page, render_pixels, show_picture
 from nerveseg.reporting.overlay import OTHER_COLOURS, Rgb, overlay, save_png
 from nerveseg.types import Image
 
@@ -44,7 +44,7 @@ def registration_sheet(path: Path, fixed: Image, registration: Registration) -> 
             slice_number = registration.fixed_grid.slice_number(index)
             said = "by the headers alone" if when == "headers" else "as it was used"
             axes[row, column].set_title(f"slice {slice_number}, {said}", fontsize=9, pad=2)
-    save_png(path, painted(page))
+    save_png(path, render_pixels(page))
 
 
 def edges_on(fixed: NDArray[Any], moving: NDArray[Any], pixel_mm: float) -> Rgb:

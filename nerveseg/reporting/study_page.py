@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
 from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd
-from nerveseg.reporting.findings import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
-from nerveseg.reporting.metric_words import BY_KEY, number_in_words
+from nerveseg.files import write_text
+from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
+from nerveseg.reporting.metric_catalog import BY_KEY, number_in_words
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
 from nerveseg.reporting.study_boxplots import boxplots, shown_metrics
 from nerveseg.reporting.study_view import StudyView, SubjectRow
-from nerveseg.runs import write_text
 
 VERDICTS = {
     NO_WORSE: "no worse than a rater",

@@ -18,18 +18,18 @@ from nerveseg.biomarkers.flags import Flag
 from nerveseg.errors import RunError
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
-from nerveseg.evaluation.like_for_like import like_for_like
 from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY
+from nerveseg.evaluation.rater_agreement import like_for_like
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import notes
-from nerveseg.reporting.findings import Question, questions
+from nerveseg.reporting.conclusions import Question, questions
 from nerveseg.reporting.thumbnails import Thumbnail
 
 _SUMMARY_WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class SubjectCard:
     """What the page shows of a subject beside its scores.
 
     Attributes:
@@ -72,11 +72,11 @@ class SubjectRow:
     scores: Mapping[str, float]
     raters_dice: float
     failed: bool
-    exhibit: Exhibit
+    exhibit: SubjectCard
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureEntry:
     """A picture in a file beside the page.
 
     Attributes:
@@ -129,7 +129,7 @@ class StudyView:
     numbers: str
     scores: pd.DataFrame
     subjects: Sequence[SubjectRow]
-    figures: Sequence[Figure] = ()
+    figures: Sequence[FigureEntry] = ()
     provenance: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
@@ -140,8 +140,8 @@ def study_view(
     title: str,
     warning: str = "",
     reference: pd.DataFrame | None = None,
-    exhibits: Mapping[str, Exhibit] | None = None,
-    figures: Sequence[Figure] = (),
+    exhibits: Mapping[str, SubjectCard] | None = None,
+    figures: Sequence[FigureEntry] = (),
     provenance: Sequence[tuple[str, str]] = (),
 ) -> StudyView:
     """Gather what an evaluation gave.
@@ -177,7 +177,7 @@ def study_view(
     )
 
 
-def _rows(analysis: Analysis, automatic: bool, exhibits: Mapping[str, Exhibit]) -> Iterator[SubjectRow]:
+def _rows(analysis: Analysis, automatic: bool, exhibits: Mapping[str, SubjectCard]) -> Iterator[SubjectRow]:
     scores, raters = analysis.measurements.scores, analysis.measurements.raters
     among_raters = like_for_like(scores, raters)[RATER_RATER]
     compared = scores["comparison"].isin([AUTOMATIC_CONSENSUS] if automatic else rater_pairs(raters))
@@ -193,7 +193,7 @@ def _rows(analysis: Analysis, automatic: bool, exhibits: Mapping[str, Exhibit]) 
             scores={str(metric): float(value) for metric, value in rows.groupby("metric")["value"].mean().items()},
             raters_dice=float(among_raters.get((cohort, subject, "dice"), float("nan"))),
             failed=bool(undefined),
-            exhibit=exhibits.get(str(subject), Exhibit()),
+            exhibit=exhibits.get(str(subject), SubjectCard()),
         )
 
 

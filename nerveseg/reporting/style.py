@@ -19,8 +19,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.files import atomic_write
 from nerveseg.reporting.overlay import COLOURS, Colour
-from nerveseg.runs import replaced
 
 Kind: TypeAlias = Literal["manual", "automatic"]
 
@@ -118,9 +118,9 @@ def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
     """
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
     with rc_context(RC):
-        with replaced(png) as aside:
+        with atomic_write(png) as aside:
             figure.savefig(aside, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        with replaced(pdf) as aside:
+        with atomic_write(pdf) as aside:
             figure.savefig(
                 aside,
                 format="pdf",

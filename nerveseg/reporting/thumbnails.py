@@ -58,7 +58,7 @@ def thumbnail(
             "an image, its masks and its slice numbers belong together",
             found=f"image {image.shape}, masks {found or 'of that shape'}, {len(slice_numbers)} slice numbers",
         )
-    index = telling_slice(list(masks.values()))
+    index = most_informative_slice(list(masks.values()))
     plane = image[..., index]
     outlines = {name: mask[..., index] for name, mask in masks.items()}
     box = _square(np.any(list(outlines.values()), axis=0), min(spacing_mm[:2]))
@@ -69,7 +69,7 @@ def thumbnail(
     return Thumbnail(jpeg_data_uri(rgb, _JPEG_QUALITY), int(slice_numbers[index]))
 
 
-def telling_slice(masks: Sequence[Mask]) -> int:
+def most_informative_slice(masks: Sequence[Mask]) -> int:
     """Index of the slice where the first two masks differ most; else of most nerve; else the middle one."""
     nerve = np.sum([mask.sum(axis=(0, 1)) for mask in masks], axis=0)
     differing = (masks[0] ^ masks[1]).sum(axis=(0, 1)) if len(masks) > 1 else np.zeros_like(nerve)

@@ -17,9 +17,9 @@ from rich.table import Table
 
 from nerveseg import __version__
 from nerveseg.errors import NervesegError, RunError
-from nerveseg.inference.models import Model
+from nerveseg.files import file_sha256, write_text
+from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
-from nerveseg.runs import file_sha256, write_text
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
@@ -54,7 +54,7 @@ class Outcome:
 def segment_all(
     scans: Sequence[ScanFiles],
     folders: Mapping[str, Path],
-    model: Model,
+    model: Ensemble,
     options: SegmentOptions,
     written: ResultOptions,
     console: Console,
@@ -93,7 +93,7 @@ def segment_all(
 def _segment_one(
     scan: ScanFiles,
     folder: Path,
-    model: Model,
+    model: Ensemble,
     options: SegmentOptions,
     written: ResultOptions,
     progress: Callable[[int, int], None],
@@ -132,7 +132,7 @@ def _named(error: Exception, folder: Path) -> NervesegError:
     return RunError("nerveseg copes with every readable scan", found=said, remedy="a fault of ours: please report it")
 
 
-def _fingerprint(model: Model) -> str:
+def _fingerprint(model: Ensemble) -> str:
     """Hash of everything the members say of themselves but their scores; the weights' hashes are part of it."""
     return hashlib.sha256("".join(sorted(bundle.description.sha256() for bundle in model.bundles)).encode()).hexdigest()
 
@@ -155,7 +155,7 @@ def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: C
         console.print(f"  {outcome.summary.warning}. Not a medical device.", style="bold", highlight=False)
 
 
-def write_table(path: Path, outcomes: Sequence[Outcome], model: Model, console: Console) -> None:
+def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble, console: Console) -> None:
     """Write and print one row per scan: what became of it, the nerve's volume and areas, how many flags."""
     rows = [row for outcome in outcomes for row in _rows(outcome, model)]
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -173,7 +173,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], model: Model, console: 
     console.print(f"table: {path}", highlight=False, soft_wrap=True)
 
 
-def _rows(outcome: Outcome, model: Model) -> list[dict[str, object]]:
+def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
     warning = SYNTHETIC if model.synthetic else ""
     if outcome.summary is None:
         return [_row(outcome, "", None, None, None, None, None, str(outcome.error), warning)]

@@ -18,13 +18,13 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import NerveSummary, summarise
-from nerveseg.data.grids import has_orientation
+from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.training_intensity import LesionReference
 from nerveseg.scans.flagging import flags_of
 from nerveseg.scans.reading import LoadedScan
-from nerveseg.scans.request import Person, SegmentOptions
+from nerveseg.scans.request import PatientInfo, SegmentOptions
 from nerveseg.types import Image, Mask, Probability
 
 
@@ -54,7 +54,7 @@ def measure_scan(
     mask: Mask,
     probability: Probability,
     description: ModelDescription,
-    person: Person,
+    person: PatientInfo,
     options: SegmentOptions,
 ) -> Measured:
     """Measure the nerves of a scan.

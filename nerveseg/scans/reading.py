@@ -15,14 +15,14 @@ from typing import Literal
 
 import numpy as np
 
-from nerveseg.data.dicom import series_files
-from nerveseg.data.grids import Grid
 from nerveseg.data.inputs import check_is_scan
 from nerveseg.data.registration import Registration, register_rigidly
-from nerveseg.data.sampling import resample_onto
-from nerveseg.data.volumes import Geometry, Volume, read_image, read_mask
+from nerveseg.data.resample_to_grid import resample_onto
+from nerveseg.data.volumes.dicom import series_files
+from nerveseg.data.volumes.grids import Grid
+from nerveseg.data.volumes.volume import Geometry, Volume, read_image, read_mask
 from nerveseg.errors import GeometryError
-from nerveseg.runs import file_sha256
+from nerveseg.files import file_sha256
 from nerveseg.scans.request import ScanFiles
 from nerveseg.types import Channels, Image, Mask
 

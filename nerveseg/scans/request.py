@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from nerveseg.biomarkers.flags import QualityLimits
 from nerveseg.biomarkers.lesion import LesionRule
-from nerveseg.data.volumes import Geometry
-from nerveseg.inference.engines import Runtime
+from nerveseg.data.volumes.volume import Geometry
 from nerveseg.inference.postprocessing import Postprocessing
-from nerveseg.inference.whole_volume import Accuracy, FieldOfView
+from nerveseg.inference.predict import Accuracy, FieldOfView
+from nerveseg.inference.runtimes import Runtime
 
 
-class Person(BaseModel):
+class PatientInfo(BaseModel):
     """What is known of the person; nothing of it can be read off a header.
 
     Attributes:
@@ -55,7 +55,7 @@ class ScanFiles:
     channels: Mapping[str, Path] = field(default_factory=dict)
     maps: Mapping[str, Path] = field(default_factory=dict)
     muscle: Path | None = None
-    person: Person = field(default_factory=Person)
+    person: PatientInfo = field(default_factory=PatientInfo)
 
     @property
     def is_dicom(self) -> bool:

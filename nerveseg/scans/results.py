@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
+from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
-from nerveseg.runs import write_text
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"

@@ -14,13 +14,13 @@ from nerveseg.biomarkers.course import NerveCourse
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import ConfigurationError
-from nerveseg.inference.models import Model, check_channels, open_model
+from nerveseg.inference.ensemble import Ensemble, check_channels, open_model
 from nerveseg.inference.postprocessing import clean
-from nerveseg.inference.probability import nerve_mask
-from nerveseg.inference.whole_volume import segment_volume
+from nerveseg.inference.predict import segment_volume
+from nerveseg.inference.runtimes import nerve_mask
 from nerveseg.scans.measuring import measure_scan
 from nerveseg.scans.reading import LoadedScan, image_sha256, read_scan
-from nerveseg.scans.request import Person, ScanFiles, SegmentOptions
+from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.training.devices import choose_device
 from nerveseg.types import Mask, Probability
 
@@ -46,7 +46,7 @@ class Segmentation:
 
     files: ScanFiles
     scan: LoadedScan
-    model: Model
+    model: Ensemble
     folds: tuple[int, ...]
     ras_mask: Mask
     ras_probability: Probability
@@ -80,13 +80,13 @@ class Segmentation:
 
 def segment_scan(
     path: str | Path,
-    model: str | Path | Model,
+    model: str | Path | Ensemble,
     *,
     series: str | None = None,
     images: Mapping[str, str | Path] | None = None,
     maps: Mapping[str, str | Path] | None = None,
     muscle: str | Path | None = None,
-    person: Person | None = None,
+    person: PatientInfo | None = None,
     options: SegmentOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
@@ -113,15 +113,15 @@ def segment_scan(
         channels={name: Path(file) for name, file in (images or {}).items()},
         maps={name: Path(file) for name, file in (maps or {}).items()},
         muscle=Path(muscle) if muscle else None,
-        person=person or Person(),
+        person=person or PatientInfo(),
     )
-    opened = model if isinstance(model, Model) else open_model(Path(model))
+    opened = model if isinstance(model, Ensemble) else open_model(Path(model))
     return segment_files(files, opened, options or SegmentOptions(), progress)
 
 
 def segment_files(
     files: ScanFiles,
-    model: Model,
+    model: Ensemble,
     options: SegmentOptions,
     progress: Callable[[int, int], None] | None = None,
     sha256: str | None = None,
@@ -172,7 +172,7 @@ def segment_files(
     )
 
 
-def check_names(files: ScanFiles, model: Model) -> None:
+def check_names(files: ScanFiles, model: Ensemble) -> None:
     """Raise `ConfigurationError` where two signals bear one name: the profile would hold only one of them."""
     names = [model.description.channels[0], *files.channels, *files.maps]
     twice = sorted({name for name in names if names.count(name) > 1})

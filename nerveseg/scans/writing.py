@@ -6,24 +6,17 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from nerveseg.data.volumes import write_mask, write_probability
+from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
+from nerveseg.files import write_text
 from nerveseg.notices import SYNTHETIC, header_notice
 from nerveseg.reporting.check_sheet import write_check_sheet
 from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.reporting.subject_page import write_subject_page
-from nerveseg.runs import package_versions, write_text
+from nerveseg.runs import package_versions
 from nerveseg.scans.page import scan_view
 from nerveseg.scans.request import ScanFiles
-from nerveseg.scans.results import (
-    FlagRecord,
-    Identity,
-    ModelRecord,
-    ResultOptions,
-    ScanSummary,
-    begin,
-    finish,
-)
+from nerveseg.scans.results import FlagRecord, Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
 
 OWN_FORMATS = (".mha", ".nrrd")
@@ -77,7 +70,7 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
     wanted = options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
     if not sources or not wanted:
         return
-    from nerveseg.data.dicom_seg import write_dicom_seg
+    from nerveseg.data.volumes.dicom_seg import write_dicom_seg
 
     write_dicom_seg(
         folder / "mask.dcm",

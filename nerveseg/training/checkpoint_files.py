@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from nerveseg.errors import RunError
-from nerveseg.runs import replaced
+from nerveseg.files import atomic_write
 
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
@@ -55,7 +55,7 @@ class VerifiedCheckpoints(TorchCheckpointIO):
         last = Path(path)
         content = sealed(checkpoint)
         try:
-            with replaced(last) as aside:
+            with atomic_write(last) as aside:
                 _write_to_disk(aside, content)
                 if damage(aside):
                     raise OSError("what was read back is not what was written")

@@ -21,7 +21,7 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.compilation import compile_or_explain
 
 NERVE_CLASS = 1
-QUIET_WEIGHTS = 0.01
+CLASSIFIER_WEIGHT_SCALE = 0.01
 """Factor on the last layer's weights that keeps them from drowning the prior in its bias."""
 
 
@@ -87,7 +87,7 @@ def segmentation_loss(logits: Float[Tensor, "batch class x y"], label: Int64[Ten
     return functional.cross_entropy(logits.float(), label)
 
 
-def start_at_class_prior(network: FCDenseNet, foreground_share: float) -> None:
+def init_classifier_bias(network: FCDenseNet, foreground_share: float) -> None:
     """Make an untrained network predict the share of nerve instead of one half.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
@@ -100,6 +100,6 @@ def start_at_class_prior(network: FCDenseNet, foreground_share: float) -> None:
     bias = network.classifier.bias
     assert bias is not None
     with torch.no_grad():
-        network.classifier.weight.mul_(QUIET_WEIGHTS)
+        network.classifier.weight.mul_(CLASSIFIER_WEIGHT_SCALE)
         bias.zero_()
         bias[NERVE_CLASS] = math.log(foreground_share / (1 - foreground_share))

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 
-from nerveseg.training.committing import CommittedAtCheckpoints
+from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
 
 THROUGHPUT = "nerveseg_throughput"
 _MEBIBYTE = 1 << 20
@@ -61,7 +61,7 @@ class Throughput(Callback):
         step = max(trainer.global_step - 1, 0)
         self.rows.append({"step": step, **values})
         for logger in trainer.loggers:
-            if isinstance(logger, CommittedAtCheckpoints):
+            if isinstance(logger, CheckpointedLogger):
                 logger.log_metrics(values, step)
 
     def on_save_checkpoint(

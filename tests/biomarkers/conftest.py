@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 import yaml
 
-from nerveseg.data.grids import Grid
+from nerveseg.data.volumes.grids import Grid
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
 
 COHORTS = Path(__file__).parents[2] / "conf" / "cohort"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tubes import PAPER_MM, grid, tilted, tube
 
 from nerveseg.biomarkers.branches import PERONEAL, TIBIAL, UNDIVIDED, trace_branches
+from tests.helpers.tubes import PAPER_MM, grid, tilted, tube
 
 DISTAL = ["P01", "P02", "P03"]
 """Of the demo cohort, whose stacks end at the knee."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nerveseg.biomarkers.legs import find_legs
-from nerveseg.data.volumes import read_image, read_mask
+from nerveseg.data.volumes.volume import read_image, read_mask
 
 
 def discs(*centres_mm, radius_mm=70.0, air=0.0, pixel_mm=2.0, size=(240, 120), slices=3, seed=0):

@@ -13,7 +13,7 @@ from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.study_page import write_study_page
 
-EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "reporting" / "example_study.py"))
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "helpers" / "example_study.py"))
 pytestmark = pytest.mark.browser
 
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nerveseg.data.description import StudyDescription
+from nerveseg.data.study_layout import StudyLayout
 
 SHAPE = (10, 9, 4)
 SPACING_MM = (0.52, 0.52, 4.4)
@@ -28,7 +28,7 @@ class StudyOnDisk:
 
     def __init__(self, root: Path, ids=("V01", "P01"), images=IMAGES, raters=RATERS, shape=SHAPE, **options):
         self.root, self.images, self.raters = root, dict(images), dict(raters)
-        self.description = StudyDescription(name="tiny", root=root, images=images, raters=raters, **options)
+        self.description = StudyLayout(name="tiny", root=root, images=images, raters=raters, **options)
         root.mkdir(parents=True, exist_ok=True)
         random = np.random.default_rng(7)
         for subject_id in ids:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nerveseg.data.consensus import STAPLE_MARGIN_VOXELS, consensus_of, leave_one_out, majority_vote, staple
-from nerveseg.data.volumes import read_mask
+from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import StudyError
 
 UNDECIDED = 7

@@ -13,7 +13,7 @@ from nerveseg.data.augmentation import (
 )
 from nerveseg.data.datamodule import EpochSampler, PlainSlices, SliceDataModule, TrainingSlices
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slices import prepare_slices
+from nerveseg.data.slice_store import prepare_slices
 from nerveseg.data.study import open_study
 
 SUBJECTS = ["V01", "P01", "P02"]

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.data.folds import Fold, split_folds
-from nerveseg.data.inner_split import hold_out
+from nerveseg.data.folds import Fold, hold_out, split_folds
 from nerveseg.data.study import Subject
 from nerveseg.errors import ConfigurationError, FoldError
 

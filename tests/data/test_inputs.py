@@ -6,14 +6,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_series import write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nifti_files import nerve, straight, voxels
 
-from nerveseg.data.inputs import check_is_scan, find_inputs
-from nerveseg.data.volumes import read_image, write_volume
+from nerveseg.data.inputs import check_is_scan, resolve_inputs
+from nerveseg.data.volumes.volume import read_image, write_volume
 from nerveseg.errors import GeometryError, VolumeError
+from tests.helpers.dicom_series import write_series
+from tests.helpers.nifti_files import nerve, straight, voxels
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def touch(*names):
 
 
 def found(given):
-    return [(scan.name, str(scan.path)) for scan in find_inputs(str(given))]
+    return [(scan.name, str(scan.path)) for scan in resolve_inputs(str(given))]
 
 
 @pytest.mark.parametrize(("file", "name"), [
@@ -86,16 +86,16 @@ PATHS = st.builds(lambda parts, suffix: "/".join(parts) + suffix, st.lists(PARTS
 def test_names_are_unique_and_the_same_every_time(paths, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     touch(*(folder / path for path in paths))
-    scans = find_inputs(f"{folder}/**")
+    scans = resolve_inputs(f"{folder}/**")
     assert len({scan.name.casefold() for scan in scans}) == len(scans) == len(paths)
     assert all(os.sep not in scan.name and scan.name for scan in scans)
     assert [scan.path for scan in scans] == sorted(folder / path for path in paths)
-    assert find_inputs(f"{folder}/**") == scans
+    assert resolve_inputs(f"{folder}/**") == scans
 
 
 def refused(given, match):
     with pytest.raises(VolumeError, match=match) as raised:
-        find_inputs(str(given))
+        resolve_inputs(str(given))
     assert "remedy" in str(raised.value)
 
 

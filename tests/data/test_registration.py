@@ -6,10 +6,10 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
-from nerveseg.data.grids import Grid
 from nerveseg.data.registration import register_rigidly
-from nerveseg.data.sampling import resample_onto
-from nerveseg.data.volumes import Volume
+from nerveseg.data.resample_to_grid import resample_onto
+from nerveseg.data.volumes.grids import Grid
+from nerveseg.data.volumes.volume import Volume
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
 
 DEMO = Path(__file__).parents[2] / "conf" / "cohort" / "demo.yaml"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slice_store_build import StoredSubject
 from nerveseg.data.store_index import PackedSubject, StoreIndex
-from nerveseg.data.stored_subjects import StoredSubject
 
 COUNTS = st.integers(0, 10**9)
 RECORDS = st.builds(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nerveseg.data.description import StudyDescription
 from nerveseg.data.study import Subject, list_subjects, open_study
+from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import GeometryError, StudyError, VolumeError
 
 TABLE = (
@@ -224,11 +224,11 @@ def test_a_moved_study_is_the_same_study(study_on_disk, tmp_path):
 @pytest.mark.parametrize("values", [{"images": {}}, {"raters": {}}, {"geometry": "both"}, {"consensus": "vote"}])
 def test_a_description_is_checked(values, tmp_path):
     usual = {"name": "x", "root": tmp_path, "images": {"T2": "{id}.nii"}, "raters": {"A": "{id}_m.nii"}}
-    assert StudyDescription(**usual).participants == "participants.tsv"
+    assert StudyLayout(**usual).participants == "participants.tsv"
     with pytest.raises(ValidationError):
-        StudyDescription(**(usual | values))
+        StudyLayout(**(usual | values))
     with pytest.raises(ValidationError, match="extra"):
-        StudyDescription(**usual, labels="x")
+        StudyLayout(**usual, labels="x")
 
 
 def test_a_missing_mask_is_refused_unless_it_may_be_missing(study_on_disk):

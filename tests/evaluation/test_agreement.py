@@ -12,7 +12,7 @@ from scipy import stats
 from nerveseg.errors import NervesegError
 from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability
 
-R = json.loads((Path(__file__).parent / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
+R = json.loads((Path(__file__).parents[1] / "helpers" / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
 
 # Peak expiratory flow (l/min) of 17 subjects by the Wright meter and the mini Wright meter, first and second reading:
 # Bland and Altman, Lancet 1986;327:307, table 1.

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from score_tables import cohort, subject, tube
 
-from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME, measure
-from nerveseg.evaluation.tables.agreement import AGREEMENT_COLUMNS, agreement_table
+from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME, measure_masks
+from nerveseg.evaluation.tables.agreement_table import AGREEMENT_COLUMNS, agreement_table
+from tests.helpers.score_tables import cohort, subject, tube
 
 RATERS = ["A", "B", "C"]
 NOTHING = np.zeros((24, 24, 5), dtype=bool)
@@ -30,7 +30,7 @@ def row(table, comparison, analysis="bland_altman", quantity=VOLUME, cohort="pat
 
 
 def measured(masks):
-    return pd.concat([measure(each) for each in masks], ignore_index=True)
+    return pd.concat([measure_masks(each) for each in masks], ignore_index=True)
 
 
 def test_rows_and_columns_are_fixed():

@@ -3,15 +3,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import cohort, subject
 
 from nerveseg.evaluation.analysis import Measurements, analyse, like_for_like_summary, location_table, write_analysis
-from nerveseg.evaluation.comparisons import SCORE_COLUMNS, compare, read_scores
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS, read_scores, score_subject
 from nerveseg.evaluation.hypotheses import TEST_COLUMNS, Margins
-from nerveseg.evaluation.quantities import QUANTITY_COLUMNS, measure
-from nerveseg.evaluation.tables.agreement import AGREEMENT_COLUMNS
+from nerveseg.evaluation.quantities import QUANTITY_COLUMNS, measure_masks
+from nerveseg.evaluation.tables.agreement_table import AGREEMENT_COLUMNS
 from nerveseg.evaluation.tables.table1 import table1
 from nerveseg.evaluation.tables.times import SUMMARY_COLUMNS, TIME_COLUMNS
+from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["A", "B", "C"]
 NOTHING = np.zeros((24, 24, 5), dtype=bool)
@@ -19,8 +19,8 @@ NOTHING = np.zeros((24, 24, 5), dtype=bool)
 
 def measurements(masks, raters=RATERS, times=()):
     return Measurements(
-        scores=pd.concat([compare(each, raters) for each in masks], ignore_index=True),
-        quantities=pd.concat([measure(each) for each in masks], ignore_index=True),
+        scores=pd.concat([score_subject(each, raters) for each in masks], ignore_index=True),
+        quantities=pd.concat([measure_masks(each) for each in masks], ignore_index=True),
         times=pd.DataFrame(times, columns=list(TIME_COLUMNS)),
         raters=raters,
     )
@@ -125,11 +125,11 @@ def test_who_did_not_draw_is_named_and_the_rest_counted(tmp_path):
 
 def test_a_subject_of_one_rater_does_not_make_that_rater_perfect():
     masks = subject("P1", {"B": study()[0].raters["B"]}, study()[0].automatic)
-    scores = compare(masks, RATERS)
+    scores = score_subject(masks, RATERS)
     dice = scores[scores["metric"] == "dice"].set_index("comparison")["value"]
     assert set(dice.index) == {"Auto-B", "Auto-GT"}
     assert dice["Auto-B"] == dice["Auto-GT"] < 1
-    assert set(compare(masks)["comparison"]) == {"Auto-GT"}, "in a study of one rater"
+    assert set(score_subject(masks)["comparison"]) == {"Auto-GT"}, "in a study of one rater"
 
 
 def test_table_1_has_no_row_that_leaves_a_rater_out():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_pairs import SPACING_MM, pairs, spacings
 
 from nerveseg.evaluation.metrics import score_pair
+from tests.helpers.mask_pairs import SPACING_MM, pairs, spacings
 
 X, Y = np.ogrid[:96, :96]
 

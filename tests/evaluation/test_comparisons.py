@@ -12,11 +12,11 @@ from nerveseg.evaluation.comparisons import (
     SCORE_COLUMNS,
     SubjectMasks,
     cohorts_in_order,
-    compare,
     comparison_names,
     leave_one_out_pairs,
     rater_pairs,
     read_scores,
+    score_subject,
     write_scores,
 )
 
@@ -64,7 +64,7 @@ def test_a_single_rater_is_the_reference_and_meets_nobody_else():
     assert comparison_names(["OS"], automatic=True) == ["Auto-GT"]
     assert comparison_names(["OS"], automatic=False) == []
     assert rater_pairs(["OS"]) == []
-    frame = compare(subject_masks(OS=bar(2, 12), automatic=None))
+    frame = score_subject(subject_masks(OS=bar(2, 12), automatic=None))
     assert list(frame.columns) == list(SCORE_COLUMNS)
     assert frame.empty
 
@@ -83,7 +83,7 @@ def test_ambiguous_raters_are_refused(raters):
 
 
 def test_scores_of_bars_are_what_counting_gives():
-    frame = compare(subject_masks())
+    frame = score_subject(subject_masks())
     assert value(frame, "OS-BW", "dice") == 2 * 5 / 20
     assert value(frame, "OS-GT", "dice") == 2 * 8 / 20
     assert value(frame, "LG-GT", "dice") == 1
@@ -99,7 +99,7 @@ def test_scores_of_bars_are_what_counting_gives():
 
 
 def test_an_empty_prediction_keeps_its_zeros_and_has_no_distance():
-    frame = compare(subject_masks(automatic=bar(0, 0)))
+    frame = score_subject(subject_masks(automatic=bar(0, 0)))
     assert value(frame, "Auto-GT", "dice") == 0
     assert value(frame, "Auto-GT", "vs") == 0
     assert all(math.isnan(value(frame, "Auto-GT", metric)) for metric in ("hd95_paper_mm", "hd95_mm", "hd_mm"))
@@ -112,7 +112,7 @@ def test_masks_of_two_shapes_are_refused_by_name():
 
 def test_written_scores_come_back_to_the_last_bit(tmp_path):
     names = ["001", "NA", "Müller, A", 'say "hi"', "1e3"]
-    frame = pd.concat([compare(subject_masks(name, automatic=bar(k, 3 * k))) for k, name in enumerate(names)])
+    frame = pd.concat([score_subject(subject_masks(name, automatic=bar(k, 3 * k))) for k, name in enumerate(names)])
     frame = frame.reset_index(drop=True)
     frame.loc[0, "value"] = 0.1 + 0.2
     frame.loc[1, "value"] = math.nextafter(1, 0)
@@ -127,13 +127,13 @@ def test_written_scores_come_back_to_the_last_bit(tmp_path):
 
 
 def test_numbers_as_subjects_keep_their_zeros(tmp_path):
-    write_scores(tmp_path / "scores.csv", compare(subject_masks("007")))
+    write_scores(tmp_path / "scores.csv", score_subject(subject_masks("007")))
     assert set(read_scores(tmp_path / "scores.csv")["subject"]) == {"007"}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "scores.csv"
-    frame = compare(subject_masks())
+    frame = score_subject(subject_masks())
     write_scores(path, frame)
     before = path.read_bytes()
     with pytest.raises(KeyError):
@@ -189,7 +189,7 @@ def four_raters(automatic=AUTOMATIC):
 
 
 def test_from_four_raters_on_each_meets_the_consensus_of_the_others():
-    frame = compare(four_raters())
+    frame = score_subject(four_raters())
     added = [name for name in dict.fromkeys(frame["comparison"]) if "w/o" in name]
     assert set(added) == {f"{who}-GT w/o {rater}" for rater in FOUR for who in (rater, "Auto")}
     assert value(frame, "OS-GT w/o OS", "dice") == 2 * 8 / 20
@@ -200,12 +200,12 @@ def test_from_four_raters_on_each_meets_the_consensus_of_the_others():
 
 
 def test_without_a_prediction_only_the_raters_meet_it():
-    names = set(compare(four_raters(automatic=None))["comparison"])
+    names = set(score_subject(four_raters(automatic=None))["comparison"])
     assert {name for name in names if "w/o" in name} == {f"{rater}-GT w/o {rater}" for rater in FOUR}
 
 
 def test_comparisons_without_a_rater_are_written_and_read(tmp_path):
-    frame = compare(four_raters())
+    frame = score_subject(four_raters())
     write_scores(tmp_path / "scores.csv", frame)
     pd.testing.assert_frame_equal(read_scores(tmp_path / "scores.csv"), frame, check_exact=True)
 

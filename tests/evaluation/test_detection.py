@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given
-from mask_pairs import SPACING_MM, pairs, spacings
 from scipy import ndimage
 
 from nerveseg.evaluation.metrics import score_pair
+from tests.helpers.mask_pairs import SPACING_MM, pairs, spacings
 
 VOXEL_MM3 = 0.5 * 0.75 * 4.4
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 from scipy import stats
-from score_tables import METRICS, cohort, subject, tidy, tube
 
-from nerveseg.evaluation.comparisons import compare
+from nerveseg.evaluation.comparisons import score_subject
 from nerveseg.evaluation.hypotheses import LEGEND, TEST_COLUMNS, Margins, hypothesis_tests
+from tests.helpers.score_tables import METRICS, cohort, subject, tidy, tube
 
 RATERS = ["A", "B", "C"]
 NOTHING = np.zeros((24, 24, 5), dtype=bool)
@@ -16,7 +16,7 @@ PAIRS = ["A-B", "A-C", "B-C"]
 
 
 def scores_of(masks):
-    return pd.concat([compare(each) for each in masks], ignore_index=True)
+    return pd.concat([score_subject(each) for each in masks], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_nothing_to_test_without_a_method_or_with_one_rater():
 def test_subjects_whom_one_rater_drew_are_counted_out():
     masks = cohort([f"P{n}" for n in range(7)], RATERS)
     lonely = subject("P7", {"B": tube()}, tube(radius=2.5))
-    scores = pd.concat([scores_of(masks), compare(lonely, RATERS)])
+    scores = pd.concat([scores_of(masks), score_subject(lonely, RATERS)])
     found = row(hypothesis_tests(scores, RATERS, Margins()), "patient", "dice", "contrast")
     assert found["n"] == 7
     assert "1 subjects with too few masks left out" in found["note"]

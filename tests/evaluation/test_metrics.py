@@ -6,7 +6,10 @@ import pytest
 import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_pairs import (
+
+from nerveseg.errors import ConfigurationError, GeometryError
+from nerveseg.evaluation.metrics import PairScores, dice, hausdorff_distance, score_pair, volumetric_similarity
+from tests.helpers.mask_pairs import (
     CASES,
     SPACING_MM,
     all_distances_mm,
@@ -16,9 +19,6 @@ from mask_pairs import (
     spacings,
     surface_distances_mm,
 )
-
-from nerveseg.errors import ConfigurationError, GeometryError
-from nerveseg.evaluation.metrics import PairScores, dice, hausdorff_distance, score_pair, volumetric_similarity
 
 ALIKE_BOTH_WAYS = [
     "dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "vs", "surface_dice_052", "surface_dice_104", "assd_mm", "cldice",

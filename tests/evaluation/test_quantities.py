@@ -4,16 +4,16 @@ import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from score_tables import SPACING_MM, subject, tube
 
 from nerveseg.evaluation.quantities import (
     MEAN_AREA,
     QUANTITY_COLUMNS,
     VOLUME,
     mean_cross_sectional_area_mm2,
-    measure,
+    measure_masks,
     nerve_volume_mm3,
 )
+from tests.helpers.score_tables import SPACING_MM, subject, tube
 
 spacings = st.tuples(*[st.floats(0.1, 6.0)] * 3)
 masks = arrays.arrays(bool, (4, 3, 5))
@@ -55,7 +55,7 @@ def test_an_empty_mask_is_a_nerve_of_no_size():
 
 def test_every_mask_of_a_subject_is_measured_once():
     raters = {rater: tube(radius=2 + 0.5 * n) for n, rater in enumerate("ABCD")}
-    table = measure(subject("1", raters, tube(radius=4), location="distal"))
+    table = measure_masks(subject("1", raters, tube(radius=4), location="distal"))
     assert tuple(table.columns) == QUANTITY_COLUMNS
     assert sorted(table["source"].unique()) == ["A", "Auto", "B", "C", "D", "GT"], "no consensus that leaves one out"
     values = table.set_index(["source", "quantity"])["value"]
@@ -66,4 +66,4 @@ def test_every_mask_of_a_subject_is_measured_once():
 
 
 def test_one_rater_is_not_measured_twice():
-    assert set(measure(subject("1", {"A": tube()}))["source"]) == {"A"}
+    assert set(measure_masks(subject("1", {"A": tube()}))["source"]) == {"A"}

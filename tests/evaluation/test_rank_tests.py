@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from r_values import SCORES, R, named, numbers, random_sample
 from scipy import stats
 
-from nerveseg.evaluation.statistics import (
-    contrast,
-    hodges_lehmann,
-    mann_whitney,
-    rank_biserial,
-    signed_rank,
-)
+from nerveseg.evaluation.statistics import contrast, hodges_lehmann, mann_whitney, rank_biserial, signed_rank
+from tests.helpers.r_values import SCORES, R, named, numbers, random_sample
 
 
 def test_the_reference_is_of_an_r_that_is_not_exact_with_ties():

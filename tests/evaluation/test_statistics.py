@@ -4,21 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from r_values import R, named, numbers, random_sample
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from nerveseg.errors import ConfigurationError, NervesegError
-from nerveseg.evaluation.statistics import (
-    contrast,
-    hodges_lehmann,
-    holm,
-    share_above,
-    signed_rank,
-    williams_index,
-)
+from nerveseg.evaluation.statistics import contrast, hodges_lehmann, holm, share_above, signed_rank, williams_index
+from nerveseg.evaluation.statistics.bootstrap import bca_interval
 from nerveseg.evaluation.statistics.proportions import tango_interval
-from nerveseg.evaluation.statistics.resampling import bca_interval
+from tests.helpers.r_values import R, named, numbers, random_sample
 
 
 @pytest.mark.parametrize("case", named(R["bca"]))

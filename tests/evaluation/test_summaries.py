@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from score_tables import cohort, subject
 
 from nerveseg.evaluation.analysis import Measurements, analyse
-from nerveseg.evaluation.comparisons import compare
+from nerveseg.evaluation.comparisons import score_subject
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.quantities import measure
+from nerveseg.evaluation.quantities import measure_masks
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import render_table1
 from nerveseg.evaluation.tables.times import TIME_COLUMNS
+from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["OS", "BW", "LG"]
 LONG = ["Anna-Maria Müller-Lüdenscheidt", "resident_in_training_2", "x" * 60]
@@ -21,8 +21,8 @@ NOTHING = np.zeros((24, 24, 5), dtype=bool)
 
 def analysed(masks, raters=RATERS, times=(), repeats=None):
     measured = Measurements(
-        scores=pd.concat([compare(each, raters) for each in masks], ignore_index=True),
-        quantities=pd.concat([measure(each) for each in masks], ignore_index=True),
+        scores=pd.concat([score_subject(each, raters) for each in masks], ignore_index=True),
+        quantities=pd.concat([measure_masks(each) for each in masks], ignore_index=True),
         times=pd.DataFrame(times, columns=list(TIME_COLUMNS)),
         raters=raters,
         repeats=repeats or {},

@@ -5,16 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_pairs import CASES, SPACING_MM, oracle_pair, pairs, spacings, surface_distances_mm
 
 from nerveseg.errors import ConfigurationError, GeometryError
-from nerveseg.evaluation.metrics import (
-    average_surface_distance,
-    dice,
-    hausdorff_distance,
-    score_pair,
-    surface_dice,
-)
+from nerveseg.evaluation.metrics import average_surface_distance, dice, hausdorff_distance, score_pair, surface_dice
+from tests.helpers.mask_pairs import CASES, SPACING_MM, oracle_pair, pairs, spacings, surface_distances_mm
 
 tolerances = st.floats(0, 12)
 

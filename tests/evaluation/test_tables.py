@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nerveseg.data.volumes import read_mask
+from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import RunError
-from nerveseg.evaluation.comparisons import SubjectMasks, compare
+from nerveseg.evaluation.comparisons import SubjectMasks, score_subject
 from nerveseg.evaluation.tables.table1 import reference_table, render_table1, table1, table1_markdown
 
 RATERS = ["OS", "BW", "LG"]
@@ -234,7 +234,7 @@ def test_real_raters_agree_as_simpleitk_measured(shared_data):
     majority = sum(mask.astype(int) for mask in raters.values()) >= 2
     assert majority.sum() == 5548
     masks = SubjectMasks("rabbit", "all", None, None, None, (1.0, 1.0, 1.0), raters, majority, None)
-    table = table1(compare(masks), list(raters))
+    table = table1(score_subject(masks), list(raters))
     pairs = [row(table, name, "all")["dice_mean"] for name in ("P1-P2", "P1-P3", "P2-P3")]
     assert pairs == pytest.approx([0.891271, 0.749682, 0.741522], abs=1e-6)
     furthest = [row(table, name, "all")["hd_mm_mean"] for name in ("P1-P2", "P1-P3", "P2-P3")]

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_pairs import boundary, masks, shapes
 from scipy import ndimage
 
 from nerveseg.evaluation.metrics.voxels import ALL_AROUND, FACES, IN_PLANE, component_of, foreground, surface
+from tests.helpers.mask_pairs import boundary, masks, shapes
 
 any_mask = shapes.flatmap(masks)
 NEIGHBOURS = {FACES: 6, IN_PLANE: 8, ALL_AROUND: 26}

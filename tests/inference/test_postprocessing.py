@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nerveseg.inference.postprocessing import Postprocessing, clean
-from nerveseg.launch.configuration import config_folder
+from nerveseg.launch.compose import config_folder
 
 SPACING_MM = (0.5, 0.5, 4.0)
 SPECKS = Postprocessing(remove_specks=True, speck_volume_mm3=20.0, speck_distance_mm=10.0, bridge_single_slices=False)

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from main_job import in_process
+
+from tests.helpers.main_job import in_process
 
 pytestmark = pytest.mark.integration
 
@@ -183,7 +184,7 @@ def test_evaluate_remakes_the_same_tables_from_the_files(sweep):
 
 def test_the_console_command_is_the_module(sweep, command):
     script = Path(sys.executable).with_name("nerveseg")
-    installed = [sys.executable, "-c", "import sys; from nerveseg.launch.cli import main; sys.exit(main())"]
+    installed = [sys.executable, "-c", "import sys; from nerveseg.launch.main import main; sys.exit(main())"]
     program = [str(script)] if script.is_file() else installed
     by_name = command("evaluate", "evaluate", f"run={sweep.folder}", program=program)
     by_module = command("evaluate", f"run={sweep.folder}")

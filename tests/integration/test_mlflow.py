@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nerveseg.dashboards.base import Dashboards, RunLabel
+from nerveseg.dashboards.mlflow_dashboard import RUN_TAG, STEP, MlflowDashboard
 from nerveseg.errors import ConfigurationError
 from nerveseg.reporting.overlay import save_png
-from nerveseg.training.dashboards import Dashboards, RunLabel
-from nerveseg.training.mlflow_dashboard import RUN_TAG, STEP, MlflowDashboard
 
 pytest.importorskip("mlflow")
 

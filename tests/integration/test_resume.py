@@ -11,12 +11,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from main_job import in_process, weights
 
-from nerveseg.launch.configuration import config_folder
-from nerveseg.launch.failures import FAILURE
+from nerveseg.dashboards.metrics_csv import read_metrics
+from nerveseg.launch.compose import config_folder
 from nerveseg.train import main as train
-from nerveseg.training.loggers import read_metrics
+from nerveseg.workflows.failures import FAILURE
+from tests.helpers.main_job import in_process, weights
 
 pytestmark = pytest.mark.integration
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from main_job import weights
 
-from nerveseg.runs import file_sha256
-from nerveseg.training.wandb_files import STEP, history, run_files
+from nerveseg.dashboards.wandb_files import STEP, history, run_files
+from nerveseg.files import file_sha256
+from tests.helpers.main_job import weights
 
-PROGRAM = Path(__file__).with_name("killing.py")
+PROGRAM = Path(__file__).parents[1] / "helpers" / "killing.py"
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.integration

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from main_job import processes_naming, train, weights
 
-from nerveseg.training.loggers import read_metrics
+from nerveseg.dashboards.metrics_csv import read_metrics
+from tests.helpers.main_job import processes_naming, train, weights
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ def arguments(tiny_overrides, tiny_study, tmp_path):
 
 
 def test_two_processes_take_the_steps_of_one(command, arguments, tmp_path):
-    script = Path(__file__).parent / "two_processes.py"
+    script = Path(__file__).parents[1] / "helpers" / "two_processes.py"
     trained = {}
     for name, program in (("alone", [sys.executable]), ("both", TORCHRUN)):
         output = tmp_path / f"{name}.pt"

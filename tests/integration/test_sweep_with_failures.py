@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from main_job import processes_naming
 
-from nerveseg.launch.arguments import rewrite
-from nerveseg.launch.sweep import planned_jobs
+from nerveseg.launch.arguments import to_hydra_overrides
+from nerveseg.workflows.sweep import planned_jobs
+from tests.helpers.main_job import processes_naming
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,9 @@ def arguments(tiny_overrides, tiny_study, tmp_path):
 
 
 def folders(*typed):
-    return {(job.config["seed"], job.config["fold"]): job.folder for job in planned_jobs(rewrite("train", typed))}
+    return {
+        (job.config["seed"], job.config["fold"]): job.folder for job in planned_jobs(to_hydra_overrides("train", typed))
+    }
 
 
 def test_one_failed_job_of_a_grid(command, arguments, tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.arguments import is_multirun, rewrite, split_sweep, without_flags
+from nerveseg.launch.arguments import is_multirun, overrides_only, split_fixed_and_swept, to_hydra_overrides
 
 HARD_PATHS = [
     "a b/c, d.nii",
@@ -76,7 +76,7 @@ def is_literal(path):
 @pytest.mark.parametrize("path", HARD_PATHS)
 @pytest.mark.parametrize("key", ["input", "output", "model", "run", "study.root", "output_root", "+run"])
 def test_a_path_arrives_as_typed(key, path):
-    (override,) = rewrite("evaluate", [f"{key}={path}"])
+    (override,) = to_hydra_overrides("evaluate", [f"{key}={path}"])
     assert override.startswith(f"{key}=")
     assert through_hydra(override) == path
     assert through_a_sweep(override) == path
@@ -87,7 +87,7 @@ def test_a_path_arrives_as_typed(key, path):
 @example("a\\'")
 @example("a\\\\${\\\\${\\")
 def test_any_path_arrives_as_typed(path):
-    (override,) = rewrite("train", [f"output={path}"])
+    (override,) = to_hydra_overrides("train", [f"output={path}"])
     assert through_hydra(override) == path
     assert through_a_sweep(override) == path
 
@@ -95,15 +95,15 @@ def test_any_path_arrives_as_typed(path):
 @settings(max_examples=100, deadline=None)
 @given(PATHS.filter(is_literal))
 def test_rewriting_twice_changes_nothing(path):
-    once = rewrite("train", [f"output={path}", "fold=0..2"])
-    assert rewrite("train", once) == once
+    once = to_hydra_overrides("train", [f"output={path}", "fold=0..2"])
+    assert to_hydra_overrides("train", once) == once
 
 
 @pytest.mark.parametrize("path", HARD_PATHS[:-1])  # YAML and files are UTF-8; a broken name stops at their door
 def test_a_path_arrives_in_a_composed_config(tmp_path, path):
     (tmp_path / "segment.yaml").write_text("input: ???\nfolder: ${input}/x\n", encoding="utf-8")
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
-        config = compose("segment", rewrite("segment", [f"input={path}"]), return_hydra_config=True)
+        config = compose("segment", to_hydra_overrides("segment", [f"input={path}"]), return_hydra_config=True)
     assert config.input == path
     assert config.folder == f"{path}/x"
     assert OmegaConf.create(OmegaConf.to_yaml(config)).input == path
@@ -113,43 +113,43 @@ def test_a_path_arrives_in_a_composed_config(tmp_path, path):
 def test_the_leading_tilde_is_the_home_folder(monkeypatch, tmp_path):
     home = tmp_path / "ho me"
     monkeypatch.setenv("HOME", str(home))
-    assert through_hydra(rewrite("train", ["output=~/a b"])[0]) == f"{home}/a b"
-    assert through_hydra(rewrite("segment", ["~/a b.nii"])[0]) == f"{home}/a b.nii"
-    assert through_hydra(rewrite("train", ["output=./~"])[0]) == "./~"
-    assert through_hydra(rewrite("train", ["output=a/~"])[0]) == "a/~"
+    assert through_hydra(to_hydra_overrides("train", ["output=~/a b"])[0]) == f"{home}/a b"
+    assert through_hydra(to_hydra_overrides("segment", ["~/a b.nii"])[0]) == f"{home}/a b.nii"
+    assert through_hydra(to_hydra_overrides("train", ["output=./~"])[0]) == "./~"
+    assert through_hydra(to_hydra_overrides("train", ["output=a/~"])[0]) == "a/~"
 
 
 def test_the_sign_of_a_missing_value_stays_the_same_file():
-    assert through_hydra(rewrite("segment", ["input=???"])[0]) == "./???"
+    assert through_hydra(to_hydra_overrides("segment", ["input=???"])[0]) == "./???"
 
 
 def test_a_quoted_path_is_hydras_unless_a_file_has_that_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert through_hydra(rewrite("evaluate", ["run='a b'"])[0]) == "a b"
-    assert through_hydra(rewrite("evaluate", ['run="it\'s"'])[0]) == "it's"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run='a b'"])[0]) == "a b"
+    assert through_hydra(to_hydra_overrides("evaluate", ['run="it\'s"'])[0]) == "it's"
     (tmp_path / "'a b'").touch()
-    assert through_hydra(rewrite("evaluate", ["run='a b'"])[0]) == "'a b'"
-    assert through_hydra(rewrite("evaluate", ["run='it's'"])[0]) == "'it's'"
-    assert through_hydra(rewrite("evaluate", ["run='a\\'"])[0]) == "'a\\'"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run='a b'"])[0]) == "'a b'"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run='it's'"])[0]) == "'it's'"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run='a\\'"])[0]) == "'a\\'"
 
 
 def test_null_is_no_path_unless_a_file_has_that_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert through_hydra(rewrite("evaluate", ["run=null"])[0]) is None
+    assert through_hydra(to_hydra_overrides("evaluate", ["run=null"])[0]) is None
     (tmp_path / "null").touch()
-    assert through_hydra(rewrite("evaluate", ["run=null"])[0]) == "null"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run=null"])[0]) == "null"
 
 
 def test_several_paths_are_a_sweep_only_in_quotes():
-    words = rewrite("evaluate", ["-m", "run='a, b','c'"])
+    words = to_hydra_overrides("evaluate", ["-m", "run='a, b','c'"])
     (parsed,) = OverridesParser.create().parse_overrides(words[1:])
     assert [value.text for value in parsed.sweep_iterator()] == ["a, b", "c"]
-    assert through_hydra(rewrite("evaluate", ["run=a,c"])[0]) == "a,c"
+    assert through_hydra(to_hydra_overrides("evaluate", ["run=a,c"])[0]) == "a,c"
 
 
 @given(st.integers(-500, 500), st.integers(0, 60), st.sampled_from(["fold", "folds.seed", "+x", "++a.b", "a@b.c"]))
 def test_a_range_is_every_integer_of_it(first, steps, key):
-    flag, override = rewrite("train", [f"{key}={first}..{first + steps}"])
+    flag, override = to_hydra_overrides("train", [f"{key}={first}..{first + steps}"])
     assert flag == "--multirun"
     (parsed,) = OverridesParser.create().parse_overrides([override])
     values = list(parsed.sweep_iterator()) if parsed.is_sweep_override() else [parsed.value()]
@@ -171,7 +171,7 @@ def test_a_range_is_every_integer_of_it(first, steps, key):
     ],
 )
 def test_the_short_form(typed, rewritten):
-    assert rewrite("train", typed) == rewritten
+    assert to_hydra_overrides("train", typed) == rewritten
 
 
 LOOK_ALIKES = """
@@ -183,7 +183,7 @@ LOOK_ALIKES = """
 
 @pytest.mark.parametrize("override", [*LOOK_ALIKES.split(), "hydra.sweep.dir=a b"])
 def test_what_only_looks_alike_is_left_alone(override):
-    assert rewrite("train", [override]) == [override]
+    assert to_hydra_overrides("train", [override]) == [override]
 
 
 FLAGS = """
@@ -195,22 +195,22 @@ FLAGS = """
 @pytest.mark.parametrize("flags", [flags.split() for flags in FLAGS.split("|")])
 def test_flags_and_their_values_pass_and_hydra_accepts_them_anywhere(flags):
     for typed in (["a=1", *flags, "b=2"], [*flags, "a=1", "b=2"], ["a=1", "b=2", *flags]):
-        rewritten = rewrite("train", typed)
+        rewritten = to_hydra_overrides("train", typed)
         assert rewritten == [*flags, "a=1", "b=2"]
-        assert get_args_parser().parse_args(rewritten).overrides == without_flags(rewritten) == ["a=1", "b=2"]
+        assert get_args_parser().parse_args(rewritten).overrides == overrides_only(rewritten) == ["a=1", "b=2"]
 
 
 @pytest.mark.parametrize("flag", ["-i", "--info"])
 def test_info_without_a_choice_swallows_no_override(flag):
     for typed in (["a=1", flag], [flag, "a=1"], [flag, "--resolve", "a=1"]):
-        parsed = get_args_parser().parse_args(rewrite("train", typed))
+        parsed = get_args_parser().parse_args(to_hydra_overrides("train", typed))
         assert (parsed.info, parsed.overrides) == ("all", ["a=1"])
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["-c", "job"], ["--info"], ["--help"], ["-h"], ["--run"]])
 def test_a_range_adds_no_second_command_for_hydra(flags):
     """Hydra refuses --multirun together with these, with a traceback."""
-    assert not is_multirun(rewrite("train", [*flags, "fold=0..1"]))
+    assert not is_multirun(to_hydra_overrides("train", [*flags, "fold=0..1"]))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_range_adds_no_second_command_for_hydra(flags):
     ],
 )
 def test_a_bare_path_is_the_input(typed, path):
-    overrides = get_args_parser().parse_args(rewrite("segment", [*typed, "model=m"])).overrides
+    overrides = get_args_parser().parse_args(to_hydra_overrides("segment", [*typed, "model=m"])).overrides
     assert [through_hydra(override) for override in overrides] == [path, "m"]
 
 
@@ -246,7 +246,7 @@ def test_a_bare_path_is_the_input(typed, path):
 )
 def test_mistakes_are_named_with_their_remedy(verb, typed, words):
     with pytest.raises(ConfigurationError) as caught:
-        rewrite(verb, typed)
+        to_hydra_overrides(verb, typed)
     for word in words:
         assert word in str(caught.value)
 
@@ -255,7 +255,7 @@ def test_mistakes_are_named_with_their_remedy(verb, typed, words):
 @settings(max_examples=300, deadline=None)
 def test_any_command_line_is_rewritten_or_refused_politely(argv):
     try:
-        rewritten = rewrite("segment", argv)
+        rewritten = to_hydra_overrides("segment", argv)
     except ConfigurationError:
         return
     assert len(rewritten) <= len(argv) + 1
@@ -265,15 +265,17 @@ def test_any_command_line_is_rewritten_or_refused_politely(argv):
 @settings(max_examples=100, deadline=None)
 def test_what_hydra_cannot_parse_is_a_configuration_error(words):
     try:
-        shared, swept = split_sweep(words)
+        shared, swept = split_fixed_and_swept(words)
     except ConfigurationError:
         return
     assert {*shared, *swept} <= set(words)
 
 
 def test_a_sweep_is_split_into_what_jobs_share_and_what_tells_them_apart():
-    argv = rewrite("train", ["fold=0..3", "seed=1", "lr=0.1,0.2", "output=a,b", "n='1,2'", "x=[1,2]", "+k=range(3)"])
-    shared, swept = split_sweep(argv)
+    argv = to_hydra_overrides(
+        "train", ["fold=0..3", "seed=1", "lr=0.1,0.2", "output=a,b", "n='1,2'", "x=[1,2]", "+k=range(3)"]
+    )
+    shared, swept = split_fixed_and_swept(argv)
     assert shared == ["seed=1", "output='a,b'", "n='1,2'", "x=[1,2]"]
     assert swept == ["fold=0,1,2,3", "lr=0.1,0.2", "+k=range(3)"]
 
@@ -281,7 +283,7 @@ def test_a_sweep_is_split_into_what_jobs_share_and_what_tells_them_apart():
 def test_the_last_of_two_overrides_counts_as_in_hydra():
     argv = ["-m", "fold=0,1", "seed=2,3", "fold=5"]
     jobs = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(argv[1:]), None)[0]
-    shared, swept = split_sweep(argv)
+    shared, swept = split_fixed_and_swept(argv)
     assert swept == ["seed=2,3"]
     assert all(set(shared) <= set(job) for job in jobs)
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from nerveseg.launch import command
-from nerveseg.launch.command import run_command
+from nerveseg.launch import main
+from nerveseg.launch.main import run_command
 
 LARGE = ("torch", "pytorch_lightning", "torchio", "pandas", "scipy", "SimpleITK", "nibabel", "matplotlib", "wandb")
 VERBS = ("train", "evaluate", "segment", "simulate", "check")
@@ -36,7 +36,7 @@ def test_help_imports_nothing_large(verb):
 
 
 def test_help_of_all_imports_nothing_large():
-    printed, code, large = imported_by("nerveseg.launch.cli", "--help")
+    printed, code, large = imported_by("nerveseg.launch.main", "--help")
     assert "usage: nerveseg" in printed
     assert (code, large) == (0, [])
 
@@ -61,6 +61,6 @@ def test_the_quick_listing_is_that_of_hydra(question, capsys, monkeypatch):
         return capsys.readouterr().out
 
     quick = answer()
-    monkeypatch.setattr(command, "_listing_without_copies", contextlib.nullcontext)
+    monkeypatch.setattr(main, "_listing_without_copies", contextlib.nullcontext)
     assert quick == answer()
     assert "study: aorta, bids" in quick or question == ["--hydra-help"]

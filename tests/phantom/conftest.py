@@ -2,13 +2,13 @@
 
 import pytest
 
-from nerveseg.launch.configuration import compose_config, plain
+from nerveseg.launch.compose import compose_config, to_plain_dict
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject, write_cohort
 
 
 @pytest.fixture(scope="session")
 def cohort_spec():
-    return lambda name: CohortSpec(**plain(compose_config("simulate", [f"cohort={name}"]))["cohort"])
+    return lambda name: CohortSpec(**to_plain_dict(compose_config("simulate", [f"cohort={name}"]))["cohort"])
 
 
 @pytest.fixture(scope="session")

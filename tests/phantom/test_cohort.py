@@ -11,7 +11,7 @@ import SimpleITK
 from pydantic import ValidationError
 from scipy import ndimage
 
-from nerveseg.data.volumes import read_image, read_mask
+from nerveseg.data.volumes.volume import read_image, read_mask
 from nerveseg.errors import StudyError
 from nerveseg.phantom import cohort
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject, write_cohort

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nerveseg.data.study import StudyDescription, open_study
-from nerveseg.data.volumes import read_image
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.phantom.cohort import participants, simulate_subject, write_cohort
 from nerveseg.phantom.population import draw_person
 

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK
 from matplotlib.text import Text
 
-from nerveseg.data.grids import Grid
 from nerveseg.data.registration import Registration
-from nerveseg.data.volumes import Volume
+from nerveseg.data.volumes.grids import Grid
+from nerveseg.data.volumes.volume import Volume
 from nerveseg.reporting import check_sheet as module
 from nerveseg.reporting.check_sheet import check_sheet, write_check_sheet
 from nerveseg.reporting.overlay import COLOURS, OTHER_COLOURS

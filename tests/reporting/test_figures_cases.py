@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from example_study import names, scores_of
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
@@ -21,6 +20,7 @@ from nerveseg.reporting.figures.solid import FRONT_DEG, SIDE_DEG, Painted, draw_
 from nerveseg.reporting.overlay import overlay
 from nerveseg.reporting.style import save_figure
 from nerveseg.reporting.surfaces import surface_of
+from tests.helpers.example_study import names, scores_of
 
 SPACING_MM = (1.0, 1.0, 5.0)
 SHAPE = (48, 40, 12)

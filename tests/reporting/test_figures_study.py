@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from example_study import RATERS, names, scores_of
 from matplotlib.colors import to_hex
 
 from nerveseg.errors import RunError
@@ -18,11 +17,12 @@ from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.reporting.figures import read_tables, study_figures, tables_of
-from nerveseg.reporting.figures.agreement import agreement_figure
-from nerveseg.reporting.figures.comparison import PANELS, comparison_figure
+from nerveseg.reporting.figures.agreement_figure import agreement_figure
+from nerveseg.reporting.figures.comparison_figure import PANELS, comparison_figure
 from nerveseg.reporting.figures.locations import locations_figure
-from nerveseg.reporting.figures.training import LOSS, per_epoch, training_figure
+from nerveseg.reporting.figures.training_curve import LOSS, per_epoch, training_figure
 from nerveseg.reporting.style import FILL
+from tests.helpers.example_study import RATERS, names, scores_of
 
 TITLE = "SYNTHETIC study demo"
 COHORTS = ["volunteer", "patient"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nerveseg.data.volumes import read_image, read_mask
+from nerveseg.data.volumes.volume import read_image, read_mask
 from nerveseg.errors import GeometryError
 from nerveseg.reporting.overlay import COLOURS, OTHER_COLOURS, best_slice, colours, overlay, save_png
 

@@ -6,16 +6,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from example_study import FIGURE, RATERS, analysis_of, names, picture, scores_of, view_of
 from PIL import Image
 
 from nerveseg.errors import GeometryError, RunError
 from nerveseg.evaluation.tables.table1 import reference_table
-from nerveseg.reporting.findings import questions
+from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.study_boxplots import boxplots
 from nerveseg.reporting.study_page import introduction, study_html, write_study_page
-from nerveseg.reporting.study_view import Exhibit
-from nerveseg.reporting.thumbnails import telling_slice, thumbnail
+from nerveseg.reporting.study_view import SubjectCard
+from nerveseg.reporting.thumbnails import most_informative_slice, thumbnail
+from tests.helpers.example_study import FIGURE, RATERS, analysis_of, names, picture, scores_of, view_of
 
 
 class Cells(HTMLParser):
@@ -162,14 +162,14 @@ def test_a_warning_is_seen_and_nothing_points_outside(tmp_path):
 
 def test_addresses_are_quoted():
     analysis = analysis_of()
-    html = study_html(view_of(analysis, exhibits={"P01": Exhibit(page="subjects/P #1 ü.html")}))
+    html = study_html(view_of(analysis, exhibits={"P01": SubjectCard(page="subjects/P #1 ü.html")}))
     assert 'href="subjects/P%20%231%20%C3%BC.html"' in html
 
 
 @pytest.mark.parametrize("path", ["/home/somebody/P01.html", "../P01.html", "C:/P01.html", "https://x.org/a.html"])
 def test_a_page_names_nothing_outside_its_folder(path):
     with pytest.raises(RunError, match="relative to its own folder"):
-        Exhibit(page=path)
+        SubjectCard(page=path)
 
 
 def test_a_study_as_large_as_the_papers_is_a_small_file(tmp_path):
@@ -227,10 +227,10 @@ def test_the_thumbnail_is_of_the_slice_that_differs_most():
     reference, automatic = np.zeros((2, 60, 50, 6), dtype=bool)
     reference[20:40, 20:40, 1] = automatic[20:40, 20:40, 1] = True
     reference[20:30, 20:30, 4] = automatic[22:30, 20:30, 4] = True
-    assert telling_slice([reference, automatic]) == 4
-    assert telling_slice([reference, reference]) == 1
-    assert telling_slice([reference]) == 1
-    assert telling_slice([reference & False]) == 3
+    assert most_informative_slice([reference, automatic]) == 4
+    assert most_informative_slice([reference, reference]) == 1
+    assert most_informative_slice([reference]) == 1
+    assert most_informative_slice([reference & False]) == 3
     shown = thumbnail(
         np.zeros((60, 50, 6), np.float32), {"GT": reference, "Auto": automatic}, range(9, 15), (1.0, 1.0, 4.0)
     )

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.data.volumes import read_image_grid, read_mask
+from nerveseg.data.volumes.volume import read_image_grid, read_mask
 from nerveseg.reporting.surfaces import EMPTY, Surface, surface_of
 
 SPACING_MM = (0.5, 0.5, 4.4)

@@ -4,11 +4,11 @@ import hashlib
 
 import pytest
 import yaml
-from scan_models import write_model
 
-from nerveseg.launch.configuration import config_folder
+from nerveseg.launch.compose import config_folder
 from nerveseg.phantom.cohort import CohortSpec, write_cohort
 from nerveseg.segment import main as segment
+from tests.helpers.scan_models import write_model
 
 FOLDS = 4
 

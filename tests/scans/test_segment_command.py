@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
-from scan_models import write_model
+
+from tests.helpers.scan_models import write_model
 
 
 def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import SimpleITK
 from nibabel.orientations import apply_orientation, inv_ornt_aff
-from scan_models import write_model
 
 import nerveseg
 from nerveseg.errors import BundleError, GeometryError, VolumeError
-from nerveseg.inference.models import open_model
-from nerveseg.scans.request import Person, SegmentOptions
+from nerveseg.inference.ensemble import open_model
+from nerveseg.scans.request import PatientInfo, SegmentOptions
+from tests.helpers.scan_models import write_model
 
 RAW = SegmentOptions(postprocessing={"remove_specks": False})
 
@@ -116,7 +116,7 @@ def test_a_dicom_series_lies_where_simpleitk_says(shared_data, sweep):
 
 
 def test_the_side_somebody_named_is_the_nerves(image_of, sweep):
-    found = nerveseg.segment_scan(image_of("V03"), sweep, person=Person(side="left"))
+    found = nerveseg.segment_scan(image_of("V03"), sweep, person=PatientInfo(side="left"))
     assert [nerve.side for nerve in found.nerves] == ["left"]
 
 
@@ -183,7 +183,7 @@ def test_norms_give_z_scores_and_are_never_invented(image_of, sweep, tmp_path):
         "mean_csa_mm2,distal,,,,40,10\n"
     )
     options = SegmentOptions(norms=norms)
-    found = nerveseg.segment_scan(image_of("V01"), sweep, person=Person(location="medial"), options=options)
+    found = nerveseg.segment_scan(image_of("V01"), sweep, person=PatientInfo(location="medial"), options=options)
     (nerve,) = found.nerves
     assert nerve.z_scores == {"mean_csa_mm2": pytest.approx((nerve.mean_csa_mm2 - 45) / 12)}
     unknown = nerveseg.segment_scan(image_of("V01"), sweep, options=options)

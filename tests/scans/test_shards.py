@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.sharding import Shard, chosen_shard
 from nerveseg.segment import main as segment
+from nerveseg.workflows.shards import Shard, chosen_shard
 
 
 @pytest.fixture
@@ -83,17 +83,17 @@ def test_the_subjects_of_a_study_are_sharded_too(run, tiny_study, sweep, tmp_pat
 
 
 def test_a_shard_that_dies_is_named_and_the_others_stay(run, archive, sweep, tmp_path, monkeypatch):
-    from nerveseg.launch import segmenting
+    from nerveseg.workflows import segment_scans
 
     shutil.rmtree(archive / "case-4")
-    whole = segmenting.segment_configured_scans
+    whole = segment_scans.segment_configured_scans
 
     def dying(config, console):
         if config["shard"] == 1:
             raise OSError("the node is gone")
         whole(config, console)
 
-    monkeypatch.setattr(segmenting, "segment_configured_scans", dying)
+    monkeypatch.setattr(segment_scans, "segment_configured_scans", dying)
     arguments = ("-m", "shard=0,1", f"input={archive}/**/*.nii.gz", f"model={sweep}", "output=out")
     with pytest.raises(OSError, match="node is gone"):
         segment([str(argument) for argument in arguments])

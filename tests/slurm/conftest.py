@@ -4,7 +4,8 @@ import shutil
 import tempfile
 
 import pytest
-from loopback import LoopbackSlurm, lacking
+
+from tests.helpers.loopback import LoopbackSlurm, lacking
 
 
 @pytest.fixture(scope="session")

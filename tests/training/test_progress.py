@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from nerveseg.training.checkpoints import EpochCheckpoint
+from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.progress import FoldProgress, Pace, duration
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and folders.

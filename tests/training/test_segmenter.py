@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.training.checkpoints import EpochCheckpoint
-from nerveseg.training.segmenter import Segmenter, segmentation_loss, start_at_class_prior
+from nerveseg.training.epoch_checkpoint import EpochCheckpoint
+from nerveseg.training.segmenter import Segmenter, init_classifier_bias, segmentation_loss
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and loggers.
 pytestmark = [
@@ -74,7 +74,7 @@ def test_the_loss_of_an_undecided_network_is_the_logarithm_of_two():
 @pytest.mark.parametrize("share", [0.0015, 0.03, 0.5, 0.9])
 def test_a_network_that_starts_at_the_class_prior_predicts_that_share(share):
     prior = network()
-    start_at_class_prior(prior, share)
+    init_classifier_bias(prior, share)
     with torch.no_grad():
         prior.classifier.weight.zero_()  # leaves the bias alone to speak
         probability = torch.softmax(prior.eval()(torch.randn(1, 1, 16, 16)), dim=1)[:, 1]
@@ -83,7 +83,7 @@ def test_a_network_that_starts_at_the_class_prior_predicts_that_share(share):
 
 def test_an_untrained_network_that_starts_at_the_prior_is_near_it():
     prior = FCDenseNet(first_filters=8, growth_rate=4, layers_per_block=2, transitions=2)
-    start_at_class_prior(prior, 0.002)
+    init_classifier_bias(prior, 0.002)
     prior.train()  # normalised by the batch, as in training
     with torch.no_grad():
         probability = torch.softmax(prior(torch.randn(4, 1, 32, 32)), dim=1)[:, 1]

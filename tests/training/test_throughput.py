@@ -6,9 +6,9 @@ import torch
 from pytorch_lightning.loggers.logger import Logger
 from torch.utils.data import DataLoader, Dataset
 
-from nerveseg.training.checkpoints import EpochCheckpoint
-from nerveseg.training.committing import CommittedAtCheckpoints
-from nerveseg.training.loggers import MetricsFile
+from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
+from nerveseg.dashboards.metrics_csv import MetricsCsv
+from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.throughput import Throughput
 
 pytestmark = [
@@ -65,9 +65,9 @@ class Backend(Logger):
 
 
 def trained(folder, epochs, *, read_s=0.0, step_s=0.0, resumed=None):
-    backend, metrics = Backend(), MetricsFile(folder / "metrics.csv")
+    backend, metrics = Backend(), MetricsCsv(folder / "metrics.csv")
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=epochs, logger=[metrics, CommittedAtCheckpoints(backend)], log_every_n_steps=1,
+        accelerator="cpu", max_epochs=epochs, logger=[metrics, CheckpointedLogger(backend)], log_every_n_steps=1,
         callbacks=[Throughput(), EpochCheckpoint(folder / "checkpoints", 1, {})], enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from typing import get_args
 import numpy as np
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.metrics.centreline import centreline_dice
+from nerveseg.evaluation.metrics.centreline_dice import centreline_dice
 from nerveseg.evaluation.metrics.cross_sections import CrossSections
 from nerveseg.evaluation.metrics.detection import detect_branches, detect_slices, false_components
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes

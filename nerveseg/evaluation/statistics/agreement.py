@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import nct, norm, t
 
-from nerveseg.evaluation.statistics.computable import constant, finite_obstacle, paired
 from nerveseg.evaluation.statistics.intraclass import Icc, icc_2_1
 from nerveseg.evaluation.statistics.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.samples import is_constant, paired, why_not_finite
 
 __all__ = ["BlandAltman", "Icc", "Repeatability", "bland_altman", "icc_2_1", "repeatability"]
 
@@ -90,7 +90,7 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
     """
     first, second = paired(reference, other)
     n = first.size
-    note = finite_obstacle(first, second)
+    note = why_not_finite(first, second)
     means = (first + second) / 2
     if not note and percent and (means <= 0).any():
         note = f"not computable, {int((means <= 0).sum())} of {n} pairs have a mean of zero or below"
@@ -99,7 +99,7 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
     differences = 100 * (second - first) / means if percent else second - first
     bias, sd = float(differences.mean()), float(differences.std(ddof=1))
     z = float(norm.isf(ALPHA / 2))
-    if constant(differences):
+    if is_constant(differences):
         note = "no intervals, all differences are equal"
         return BlandAltman(n, bias, 0.0, bias, bias, _UNKNOWN, _UNKNOWN, _UNKNOWN, note)
     around_bias, outward = t.ppf(_TAILS, n - 1) / np.sqrt(n), nct.ppf(_TAILS, n - 1, z * np.sqrt(n)) / np.sqrt(n)
@@ -134,7 +134,7 @@ def repeatability(first: ArrayLike, second: ArrayLike) -> Repeatability:
         NervesegError: The samples differ in length.
     """
     before, after = paired(first, second)
-    note = finite_obstacle(before, after)
+    note = why_not_finite(before, after)
     if note:
         return Repeatability(before.size, np.nan, np.nan, note)
     sem = float(np.sqrt(np.mean((after - before) ** 2) / 2))

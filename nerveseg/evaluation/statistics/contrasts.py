@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.statistics.computable import Sample, constant, finite_obstacle, obstacle, paired, sample
+from nerveseg.evaluation.statistics.bootstrap import RESAMPLES, bca_interval
 from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
-from nerveseg.evaluation.statistics.resampling import RESAMPLES, bca_interval
+from nerveseg.evaluation.statistics.samples import Sample, is_constant, paired, sample, why_not_finite, why_undefined
 
 BCA_FROM = 20
 """Subjects from which on resampling is trusted; below it the interval is the exact signed-rank one."""
@@ -104,10 +104,10 @@ def contrast(
     if not 0 < margin < np.inf:
         raise ConfigurationError("a margin is a loss above zero", found=margin, remedy="0.05 for Dice, for instance")
     values = sample(differences)
-    unknown = Contrast(values.size, np.nan, np.nan, np.nan, "", np.nan, None, np.nan, obstacle(values))
+    unknown = Contrast(values.size, np.nan, np.nan, np.nan, "", np.nan, None, np.nan, why_undefined(values))
     if unknown.note:
         return unknown
-    if constant(values):
+    if is_constant(values):
         return replace(unknown, estimate=float(values[0]), note="not computable, all differences are equal")
     ranks = signed_rank(values)
     known = replace(unknown, p_value=ranks.p_value, effect_size=ranks.effect_size)
@@ -178,7 +178,7 @@ def _located(known: Contrast, values: Sample, resamples: int) -> Contrast:
             method=PSEUDOMEDIAN,
             note=typical.note,
         )
-    note = finite_obstacle(values)
+    note = why_not_finite(values)
     if note:
         return replace(known, method=MEAN, note=f"{note}: a mean does not exist, compare shares above a limit")
     low, high = bca_interval(np.mean, values, resamples=resamples)
@@ -195,12 +195,12 @@ def _judged(known: Contrast, margin: float | int, higher_is_better: bool) -> Con
 def _williams_obstacle(automatic: Sample, raters: Sample, value: float) -> str:
     """Why the index, or its interval, does not exist."""
     n = automatic.size
-    note = finite_obstacle(automatic, raters) if n != 1 or np.isnan(value) else ""
+    note = why_not_finite(automatic, raters) if n != 1 or np.isnan(value) else ""
     if not note and np.isnan(value):
         return "not computable, the raters do not agree at all (mean 0)"
     if not note and n < _INTERVAL_FROM:
         return f"no interval, n={n}: at least {_INTERVAL_FROM} subjects are needed"
-    if not note and constant(automatic - value * raters):
+    if not note and is_constant(automatic - value * raters):
         return "no interval, the index is the same for all subjects"
     return note
 

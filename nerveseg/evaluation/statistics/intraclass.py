@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import f as f_distribution
 
 from nerveseg.errors import NervesegError
-from nerveseg.evaluation.statistics.computable import finite_obstacle
 from nerveseg.evaluation.statistics.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.samples import why_not_finite
 
 Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 
@@ -64,7 +64,7 @@ def icc_2_1(ratings: ArrayLike) -> Icc:
     if table.ndim != 2:
         raise NervesegError("ratings are a table of subjects by raters", found=f"an array of shape {table.shape}")
     n, raters = table.shape
-    note = finite_obstacle(*table.T) if raters else ""
+    note = why_not_finite(*table.T) if raters else ""
     if not note and raters < 2:
         note = f"not computable, {raters} rater{'s' * (raters != 1)}"
     if not note and np.ptp(table) == 0:

@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.statistics.computable import obstacle, paired
 from nerveseg.evaluation.statistics.rank_tests import ALPHA
+from nerveseg.evaluation.statistics.samples import paired, why_undefined
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def share_above(
         raise ConfigurationError("a margin for shares lies in (0, 1)", found=margin, remedy="0.1 is ten points")
     first, second = paired(automatic, raters)
     n = first.size
-    note = obstacle(first, second)
+    note = why_undefined(first, second)
     if note:
         return ShareContrast(n, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, None, note)
     above, raters_above = first > limit, second > limit

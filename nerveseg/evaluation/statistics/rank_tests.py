@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu, norm, rankdata
 
-from nerveseg.evaluation.statistics.computable import Sample, obstacle, sample
+from nerveseg.evaluation.statistics.samples import Sample, sample, why_undefined
 
 ALPHA = 0.05
 """Level of tests and intervals, as in the paper."""
@@ -107,7 +107,7 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> MannWhitney:
     """
     first, second = sample(x), sample(y)
     n_x, n_y = first.size, second.size
-    note = obstacle(first, second)
+    note = why_undefined(first, second)
     if note:
         return MannWhitney(n_x, n_y, np.nan, np.nan, np.nan, "", note)
     distinct = np.unique(np.concatenate([first, second])).size
@@ -152,7 +152,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     """
     values = sample(differences)
     nonzero = np.round(values[np.round(values, _DECIMALS) != 0], _DECIMALS)
-    note = obstacle(values) or ("" if nonzero.size else "not computable, all differences are zero")
+    note = why_undefined(values) or ("" if nonzero.size else "not computable, all differences are zero")
     if note:
         return SignedRank(values.size, np.nan, np.nan, np.nan, "", note)
     ranks: Sample = np.asarray(rankdata(np.abs(nonzero)), dtype=np.float64)
@@ -179,7 +179,7 @@ def hodges_lehmann(differences: ArrayLike) -> HodgesLehmann:
         NervesegError: The differences are not one-dimensional.
     """
     values = sample(differences)
-    note = obstacle(values)
+    note = why_undefined(values)
     if not note and np.isposinf(values).any() and np.isneginf(values).any():
         note = "not computable, differences of both +inf and -inf"
     if note:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from nerveseg.reporting.figures.agreement import agreement_figure, has_agreement
-from nerveseg.reporting.figures.comparison import comparison_figure
+from nerveseg.reporting.figures.agreement_figure import agreement_figure, has_agreement
+from nerveseg.reporting.figures.comparison_figure import comparison_figure
+from nerveseg.reporting.figures.figure_data import StudyTables, read_tables, read_training, tables_of
 from nerveseg.reporting.figures.locations import has_locations, locations_figure
-from nerveseg.reporting.figures.tables import StudyTables, read_tables, read_training, tables_of
-from nerveseg.reporting.figures.training import has_training, training_figure
+from nerveseg.reporting.figures.training_curve import has_training, training_figure
 
 __all__ = ["NamedFigure", "StudyTables", "read_tables", "read_training", "study_figures", "tables_of"]
 

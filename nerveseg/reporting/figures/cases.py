@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS
-from nerveseg.evaluation.like_for_like import with_failures
+from nerveseg.evaluation.rater_agreement import with_failures
 from nerveseg.reporting.figures.case import Case, outline_entries, show_cut
 from nerveseg.reporting.figures.causes import explain
 from nerveseg.reporting.figures.solid import Painted, draw_solids

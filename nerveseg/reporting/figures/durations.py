@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.tables.times import RATERS
 from nerveseg.reporting.figures.boxes import APART, Group, Sample, draw_boxes
-from nerveseg.reporting.figures.tables import StudyTables
+from nerveseg.reporting.figures.figure_data import StudyTables
 from nerveseg.reporting.style import LINE, MARKER, Kind
 
 SECONDS_PER_MINUTE = 60.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from nerveseg.reporting.figures.boxes import draw_groups
-from nerveseg.reporting.figures.comparison import kinds_of, legend_entries
+from nerveseg.reporting.figures.comparison_figure import kinds_of, legend_entries
+from nerveseg.reporting.figures.figure_data import StudyTables
 from nerveseg.reporting.figures.samples import location_groups
-from nerveseg.reporting.figures.tables import StudyTables
 from nerveseg.reporting.style import new_figure, styled
 
 METRIC, LABEL = "dice", "Dice (no unit)"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
-from nerveseg.evaluation.like_for_like import with_failures
+from nerveseg.evaluation.rater_agreement import with_failures
 from nerveseg.reporting.figures.boxes import Group, Sample, p_in_words
-from nerveseg.reporting.figures.tables import StudyTables
+from nerveseg.reporting.figures.figure_data import StudyTables
 from nerveseg.reporting.style import Kind
 
 NAMES: dict[Kind, str] = {"manual": RATER_RATER, "automatic": AUTOMATIC_CONSENSUS}

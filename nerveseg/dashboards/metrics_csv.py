@@ -1,0 +1,112 @@
+"""The history that every run has: a CSV file, written with each checkpoint, so that no step is doubled or lost.
+
+Every dashboard is brought up to it (`committing`). What is the same for two runs of one seed stands here; times and
+memory, which are not, go to dashboards alone (`throughput`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from nerveseg.files import write_text
+
+Row = dict[str, float | int]
+
+
+class MetricsCsv(Logger):
+    """`metrics.csv`: one row per logged step, its columns in order of appearance after `step`.
+
+    Args:
+        path: The file; a run that begins anew replaces it at its first commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[Row] = []
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.stem
+
+    @property
+    def version(self) -> str:
+        """There is one per run."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Configurations are in `config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Remember one row; values of the same step share it."""
+        step = step or 0
+        if not self.rows or self.rows[-1]["step"] != step:
+            self.rows.append({"step": step})
+        self.rows[-1].update(metrics)
+
+    @rank_zero_only
+    def resume(self, text: str | None, step: int) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            text: What the checkpoint carries of `text`; None in those of earlier versions, where the file counts.
+            step: The first that is logged next.
+        """
+        if text is not None:
+            self.rows = parse_metrics(text)
+        elif self.path.is_file():
+            self.rows = [row for row in read_metrics(self.path) if row["step"] < step]
+        self.commit()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Nothing: Lightning asks for it at every step, but values are committed with a checkpoint."""
+
+    def text(self) -> str:
+        """The file's content as of now."""
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    @rank_zero_only
+    def commit(self) -> None:
+        """Write the file in one piece; before the first value there is nothing to write."""
+        if self.rows:
+            write_text(self.path, self.text())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Commit the rest of a run that ended well; of another, nothing that has no checkpoint."""
+        if status == "success":
+            self.commit()
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Rows of a `metrics.csv`; empty cells are left out."""
+    return parse_metrics(path.read_text(encoding="utf-8"))
+
+
+def parse_metrics(text: str) -> list[Row]:
+    """Rows of what `MetricsFile.text` gives; empty cells are left out. Floats come back bit for bit."""
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    return [{key: _number(value) for key, value in row.items() if value} for row in table]
+
+
+def _number(text: str) -> float | int:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

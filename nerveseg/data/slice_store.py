@@ -1,0 +1,224 @@
+"""The slice store: a study read, checked, normalised, cropped and written once, then memory-mapped by every fold.
+
+An epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by the content of all
+that went into it (every file's hash, the preprocessing, the label rule), so a changed study is another store. It is
+built aside and renamed: folds that start together share one, and an interrupted build leaves nothing that looks whole.
+The consensus that training and tests of this study use is the one stored here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from nerveseg.data.hashing import cached_sha256
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slice_store_build import StoredSubject, consensus_file, image_file, label_file, store_subjects
+from nerveseg.data.store_index import FORMAT_VERSION, PackedSubject, StoreIndex
+from nerveseg.data.study import Study
+from nerveseg.data.study_check import copied_images
+from nerveseg.data.study_layout import StudyLayout
+from nerveseg.data.subject_files import path_texts
+from nerveseg.data.volumes.volume import read_mask
+from nerveseg.errors import RunError, StudyError
+from nerveseg.types import Mask
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SliceStore:
+    """A finished store.
+
+    Attributes:
+        folder: Where it lies; its name is the hash of its inputs.
+        index: What it holds.
+    """
+
+    folder: Path
+    index: StoreIndex
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that went into the store."""
+        return self.folder.name
+
+    def subject(self, subject_id: str) -> StoredSubject:
+        """What is known of a subject of the store."""
+        return self._by_id[subject_id].record()
+
+    @cached_property
+    def _by_id(self) -> dict[str, PackedSubject]:
+        return {subject.id: subject for subject in self.index.subjects}
+
+    def images(self, subject_id: str) -> NDArray[Any]:
+        """Memory-mapped preprocessed slices, float32 (slice, channel, x, y)."""
+        return _memory_map(image_file(self.folder, subject_id))
+
+    def labels(self, subject_id: str) -> NDArray[Any]:
+        """Memory-mapped consensus slices, uint8 (slice, x, y)."""
+        return _memory_map(label_file(self.folder, subject_id))
+
+    def consensus(self, subject_id: str) -> Mask:
+        """The consensus over the whole volume, in RAS order."""
+        return read_mask(consensus_file(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
+
+    def foreground_share(self, subject_ids: list[str]) -> float:
+        """Share of nerve among all pixels of these subjects' slices.
+
+        Raises:
+            StudyError: No slice of these subjects holds any nerve.
+        """
+        subjects = [self.subject(subject_id) for subject_id in subject_ids]
+        nerve = sum(subject.nerve_voxels - subject.nerve_voxels_cropped_away for subject in subjects)
+        if nerve == 0:
+            raise StudyError(
+                "the training subjects have nerve inside the crop",
+                found=f"none in {len(subjects)} subjects",
+                path=self.folder,
+                remedy="mend the masks or study.foreground, or enlarge preprocessing.size",
+            )
+        return nerve / sum(subject.pixels for subject in subjects)
+
+
+def prepare_slices(
+    study: Study, preprocessing: Preprocessing, root: Path, progress: Progress | None = None, workers: int = 1
+) -> SliceStore:
+    """The store of a study, made where it does not exist yet.
+
+    Args:
+        study: An opened study.
+        preprocessing: What is done to the images.
+        root: Folder that holds all stores.
+        progress: Called with (subjects done, subjects in all) while a store is built.
+        workers: Processes at most (see `store_subjects`), and files that are hashed at once.
+
+    Raises:
+        VolumeError: A file of the study cannot be read.
+        GeometryError: A mask or channel does not lie on its image's grid.
+    """
+    hashes, remember = study_hashes(study, root, workers)
+    channel = next(iter(study.description.images))
+    copies = copied_images(study.subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
+    if copies:
+        raise copies[0]
+    folder = root / _key(study.description, preprocessing, hashes)
+    if not folder.is_dir():
+        _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None), workers)
+    store = open_slices(folder)
+    remember()  # a study that cannot be prepared leaves nothing behind
+    return store
+
+
+def open_slices(folder: Path) -> SliceStore:
+    """Open a finished store.
+
+    Raises:
+        RunError: The folder is no store of this version.
+    """
+    index = folder / "index.json"
+    try:
+        return SliceStore(folder, StoreIndex.model_validate_json(index.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise RunError(
+            "a slice store has an index of this version",
+            found=str(error).splitlines()[0],
+            path=index,
+            remedy="delete the store's folder; it is made again from the study",
+        ) from error
+
+
+def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
+    rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
+    content = [str(FORMAT_VERSION), rules, preprocessing.model_dump_json(), repr(sorted(hashes.items()))]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
+
+
+def study_hashes(
+    study: Study, root: Path, workers: int, images_only: bool = False
+) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
+    """Hash of the files of every subject, remembered between runs in a file beside the stores.
+
+    Args:
+        study: An opened study.
+        root: Folder that holds all stores.
+        workers: Files that are hashed at once.
+        images_only: Whether the raters' masks are left out.
+
+    Returns:
+        By subject id the hash of each channel and of each `rater-<name>`; and a function that remembers what was new.
+
+    Raises:
+        VolumeError: A file is gone or may not be read.
+    """
+    files = {subject.id: path_texts(subject.images) for subject in study.subjects}
+    for subject in () if images_only else study.subjects:
+        files[subject.id].update({f"rater-{rater}": path for rater, path in path_texts(subject.raters).items()})
+    paths = [path for named in files.values() for path in named.values()]
+    place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
+    found, remember = cached_sha256(paths, root / f"hashes-{place[:16]}.json", workers)
+    hashes = iter(found)
+    return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}, remember
+
+
+def _build(
+    study: Study,
+    preprocessing: Preprocessing,
+    hashes: dict[str, dict[str, str]],
+    folder: Path,
+    progress: Progress,
+    workers: int,
+) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    aside.chmod(0o755)
+    try:
+        stored: list[PackedSubject] = []
+        progress(0, len(study.subjects))
+        for subject in store_subjects(study, preprocessing, hashes, aside, workers):
+            stored.append(PackedSubject.of(subject))
+            progress(len(stored), len(study.subjects))
+        index = StoreIndex(
+            study=study.description.name,
+            channels=list(study.description.images),
+            preprocessing=preprocessing,
+            geometry=study.description.geometry,
+            subjects=stored,
+        )
+        (aside / "index.json").write_text(index.model_dump_json(indent=1), encoding="utf-8")
+        _rename_unless_another_was_faster(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename_unless_another_was_faster(aside: Path, folder: Path) -> None:
+    try:
+        os.rename(aside, folder)
+    except OSError:
+        if not (folder / "index.json").is_file():
+            raise
+
+
+@lru_cache(maxsize=128)
+def _memory_map(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, EOFError, ValueError) as error:
+        raise RunError(
+            "the arrays of a slice store are complete",
+            found=f"{type(error).__name__}: {error}",
+            path=path,
+            remedy="delete the store's folder; it is made again from the study",
+        ) from error
+    return array

@@ -1,0 +1,98 @@
+"""Is a study fit to use: every fault of its files and their geometry, found in one pass.
+
+The faults of the list itself (folder, table, templates, missing files) are those of `study.list_subjects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveseg.data.consensus import consensus_of
+from nerveseg.data.preprocessing import Crop, Preprocessing
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.grids import Grid, check_same_grid
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
+from nerveseg.errors import NervesegError, StudyError
+from nerveseg.types import Mask
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """What was found out about one subject.
+
+    Attributes:
+        subject: The subject.
+        faults: What keeps it from being used.
+        warnings: What is allowed but probably not meant.
+    """
+
+    subject: Subject
+    faults: tuple[NervesegError, ...]
+    warnings: tuple[str, ...]
+
+
+def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
+    """Read all volumes of a subject; each file's fault is found, whatever the others hold."""
+    rule = study.description
+    faults: list[NervesegError] = []
+    grid: Grid | None = None
+    for path in subject.images.values():
+        try:
+            this = read_image_grid(path, subject.id, rule.geometry)
+            grid = grid or this
+            check_same_grid(this, grid, path, subject.id, what="a further channel")
+            read_image(path, subject.id, rule.geometry)
+        except NervesegError as error:
+            faults.append(error)
+    masks: list[Mask] = []
+    for path in subject.raters.values():
+        try:
+            masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
+        except NervesegError as error:
+            faults.append(error)
+    if faults or grid is None:
+        return SubjectReport(subject, tuple(faults), ())
+    consensus = consensus_of(masks, rule.consensus)
+    return SubjectReport(subject, (), _geometry_warnings(grid) + _consensus_warnings(consensus, preprocessing))
+
+
+def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
+    """A fault for every image that stands under two names: it would be trained on and tested with.
+
+    Args:
+        subjects: Of the study.
+        sha256: Hash of each subject's reference image, by subject id.
+    """
+    faults: list[NervesegError] = []
+    seen: dict[str, Subject] = {}
+    for subject in subjects:
+        first = seen.setdefault(sha256[subject.id], subject)
+        if first.group != subject.group:
+            faults.append(
+                StudyError(
+                    "subjects of different groups have different images",
+                    found=f"the very image of {first.id}",
+                    subject=subject.id,
+                    path=subject.image,
+                    remedy="replace the copy, or give both the same group in participants.tsv",
+                )
+            )
+    return faults
+
+
+def _geometry_warnings(grid: Grid) -> tuple[str, ...]:
+    if int(grid.header["qform_code"]) > 0 or int(grid.header["sform_code"]) > 0:
+        return ()
+    return ("the header has neither qform nor sform: axes and orientation are a guess",)
+
+
+def _consensus_warnings(consensus: Mask, preprocessing: Preprocessing) -> tuple[str, ...]:
+    if not consensus.any():
+        return ("the consensus of the raters holds no nerve",)
+    crop = Crop(shape=(consensus.shape[0], consensus.shape[1]), size=preprocessing.size)
+    outside = np.count_nonzero(consensus) - np.count_nonzero(crop.apply(consensus))
+    x, y = preprocessing.size
+    return (f"{outside} nerve voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()

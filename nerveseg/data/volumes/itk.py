@@ -1,0 +1,196 @@
+"""MetaImage and NRRD files, read and written by SimpleITK.
+
+ITK points to the left and to posterior, NIfTI to the right and to anterior; `ItkFrame` holds what the file says, so
+that a mask goes back with the same digits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+
+from nerveseg.data.volumes.grids import Grid, ItkFrame, check_affine
+from nerveseg.data.volumes.nifti import nifti_header
+from nerveseg.errors import VolumeError
+from nerveseg.files import (
+    DEFLATE_LIMIT,
+    atomic_volume_write,
+    check_exists,
+    check_file_size,
+    unreadable_file_error,
+    voxel_count,
+)
+
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
+"""Formats of one file, which can be put in its place in one piece."""
+
+HEADER_BYTES = 1 << 16
+DATA_FILE = ("elementdatafile", "data file", "datafile")
+
+
+def read_itk(path: Path, subject: str | None) -> tuple[NDArray[Any], Grid]:
+    """Voxels in the file's own order (x, y, z as ITK counts) and grid.
+
+    Raises:
+        VolumeError: No MetaImage or NRRD, truncated, colour, or not 3-D.
+        GeometryError: The directions are singular.
+    """
+    reader = _open(path, subject)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise unreadable_file_error(path, subject, error) from error
+    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _grid(reader, path, subject)
+
+
+def read_itk_grid(path: Path, subject: str | None) -> Grid:
+    """Grid from the header alone; raises what `read_itk` raises about it."""
+    return _grid(_open(path, subject), path, subject)
+
+
+def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str) -> None:
+    """Write an array of a grid to one compressed file.
+
+    Args:
+        path: File to write, `.mha` or `.nrrd`.
+        array: In the order of the frame's axes.
+        frame: Where it lies.
+        description: A field of the header, where there is one.
+
+    Raises:
+        VolumeError: The file cannot be written, or is of a format in two files.
+    """
+    if not path.name.lower().endswith(WRITTEN_ITK_SUFFIXES):
+        raise VolumeError(
+            "a volume is written to .nii, .nii.gz, .mha or .nrrd",
+            found=path.name,
+            path=path,
+            remedy="name the output with one of these suffixes",
+        )
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    image.SetSpacing(frame.spacing_mm)
+    image.SetOrigin(frame.origin_mm)
+    image.SetDirection(frame.direction)
+    if description:
+        image.SetMetaData("description", description)
+    with atomic_volume_write(path) as aside:
+        SimpleITK.WriteImage(image, str(aside), useCompression=True)
+
+
+def _open(path: Path, subject: str | None) -> Any:
+    """A reader that has read the header, checked."""
+    check_exists(path, subject)
+    _check_start(path, subject)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("MetaImageIO" if _is_metaimage(path) else "NrrdImageIO")
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable_file_error(path, subject, error) from error
+    _check_kind(reader, path, subject)
+    _check_size(reader, path, subject)
+    return reader
+
+
+def _check_kind(reader: Any, path: Path, subject: str | None) -> None:
+    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    if reader.GetNumberOfComponents() != 1 or "complex" in kind:
+        raise VolumeError(
+            "voxels are plain numbers",
+            found=f"{kind}, {reader.GetNumberOfComponents()} numbers in each voxel",
+            subject=subject,
+            path=path,
+            remedy="export magnitude images, not colour or complex ones",
+        )
+    if reader.GetDimension() != 3 or min(reader.GetSize()) < 1:
+        raise VolumeError(
+            "a volume has three dimensions, none of them empty",
+            found=f"shape {reader.GetSize()}",
+            subject=subject,
+            path=path,
+            remedy="split time points or channels into files of their own; a 2-D image is no volume",
+        )
+
+
+def _grid(reader: Any, path: Path, subject: str | None) -> Grid:
+    x, y, z = reader.GetSize()
+    frame = ItkFrame(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    check_affine(frame.affine, path, subject)
+    return Grid((x, y, z), frame.affine, nifti_header((x, y, z), frame.affine), frame)
+
+
+def _check_size(reader: Any, path: Path, subject: str | None) -> None:
+    """Compare the header's shape with the size of the data; as text, a number takes at least one byte."""
+    fields, header_bytes = _header_fields(path)
+    data = _data_file(fields, path, subject)
+    packed_bytes = data.stat().st_size - (header_bytes if data == path else 0)
+    is_compressed, is_text = _encoding(fields)
+    promised = fields.get("compresseddatasize", "")
+    if is_compressed and promised.isdecimal() and packed_bytes < int(promised):
+        raise unreadable_file_error(path, subject, f"{packed_bytes:,} of {int(promised):,} bytes of compressed data")
+    bytes_per_voxel = 1 if is_text else _item_size(reader.GetPixelID())
+    held = packed_bytes * (DEFLATE_LIMIT if is_compressed else 1)
+    check_file_size(path, subject, reader.GetSize(), voxel_count(reader.GetSize()) * bytes_per_voxel, held)
+
+
+def _encoding(fields: dict[str, str]) -> tuple[bool, bool]:
+    """Whether the voxels are compressed, and whether they are written as text."""
+    encoding = fields.get("encoding", "raw").lower()
+    is_compressed = fields.get("compresseddata", "").lower() == "true" or encoding.startswith(("gz", "bz"))
+    is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii", "hex")
+    return is_compressed, is_text
+
+
+def _item_size(pixel_id: int) -> int:
+    return int(SimpleITK.Image(1, 1, 1, pixel_id).GetSizeOfPixelComponent())
+
+
+def _header_fields(path: Path) -> tuple[dict[str, str], int]:
+    """Names and values of a header (text, up to the voxels), and its size in bytes."""
+    separator = "=" if _is_metaimage(path) else ":"
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        while file.tell() < HEADER_BYTES and (line := file.readline(HEADER_BYTES)):
+            name, _, value = line.decode("latin-1").partition(separator)
+            fields[name.strip().lower()] = value.strip()
+            if not line.strip() or name.strip().lower() == "elementdatafile":
+                break
+        return fields, file.tell()
+
+
+def _is_metaimage(path: Path) -> bool:
+    return path.suffix.lower() in (".mha", ".mhd")
+
+
+def _check_start(path: Path, subject: str | None) -> None:
+    """Look whether it is a header at all; ITK's readers complain on the console."""
+    fields, _ = _header_fields(path)
+    if ("ndims" if _is_metaimage(path) else "dimension") not in fields:
+        raise unreadable_file_error(
+            path, subject, "no header of a MetaImage" if _is_metaimage(path) else "no header of an NRRD"
+        )
+
+
+def _data_file(fields: dict[str, str], path: Path, subject: str | None) -> Path:
+    """The file with the voxels: the same, or the one that a detached header names."""
+    name = next((fields[field] for field in DATA_FILE if field in fields), "LOCAL")
+    if name.upper() == "LOCAL":
+        return path
+    if name.upper().startswith("LIST") or "%" in name:
+        raise VolumeError(
+            "the voxels of a header lie in one file",
+            found=name,
+            subject=subject,
+            path=path,
+            remedy="save the volume as .nrrd or .mha",
+        )
+    data = path.parent / name
+    if not data.is_file():
+        raise unreadable_file_error(path, subject, f"no file {name}, in which its voxels should lie")
+    return data

@@ -1,0 +1,197 @@
+"""NIfTI files: nibabel is the authority on the affine; of a header's two transforms, only an agreed one is believed.
+
+A fourth dimension of one time point is none: such a file is a volume (x, y, z), and so is what is written on its grid.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import DTypeLike, NDArray
+
+from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, Grid, check_affine, corner_distance_mm
+from nerveseg.errors import GeometryError, VolumeError
+from nerveseg.files import (
+    DEFLATE_LIMIT,
+    atomic_volume_write,
+    check_exists,
+    check_file_size,
+    unreadable_file_error,
+    voxel_count,
+)
+from nerveseg.types import Affine
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+Geometry: TypeAlias = Literal["sform", "qform"] | None
+DAMAGE = (ImageFileError, EOFError, OSError, zlib.error, ValueError, OverflowError)
+"""What nibabel and gzip raise on files that are damaged or no NIfTI."""
+
+FAST = 1
+"""Level of compression, as nibabel's; without name and time, so that one mask is always one file."""
+
+
+def read_nifti(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
+    """Voxels in the file's own order (scaled, in their own type) and grid.
+
+    Raises:
+        VolumeError: Not NIfTI, truncated, not 3-D, or voxels that are no plain numbers.
+        GeometryError: As `read_nifti_grid`.
+    """
+    image = _load(path, subject)
+    try:
+        if _is_compressed(path):
+            _check_size(image, path, subject, _unpacked_bytes(path))
+        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    except DAMAGE as error:
+        raise unreadable_file_error(path, subject, error) from error
+    if array.dtype.kind not in "buif":
+        raise VolumeError(
+            "voxels are plain numbers",
+            found=f"data type {array.dtype}",
+            subject=subject,
+            path=path,
+            remedy="export magnitude images, not colour or complex ones",
+        )
+    return array, _grid(image, path, subject, geometry)
+
+
+def read_nifti_grid(path: Path, subject: str | None, geometry: Geometry) -> Grid:
+    """Grid from the header alone.
+
+    Raises:
+        VolumeError: Not NIfTI, not 3-D, or a shape that the file cannot hold.
+        GeometryError: qform and sform differ, the unit is not millimetres, or the affine is singular.
+    """
+    return _grid(_load(path, subject), path, subject, geometry)
+
+
+def nifti_header(shape: tuple[int, int, int], affine: Affine) -> Any:
+    """A header in millimetres with both transforms set, for a grid whose file is no NIfTI, or for a new file."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    header.set_xyzt_units("mm")
+    return header
+
+
+def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
+    """Write an array with the geometry and units of a header, and without what else the header tells.
+
+    Args:
+        path: File to write, `.nii` or `.nii.gz`.
+        array: In the header's own order; the file has its data type.
+        header: Of the grid.
+        description: Goes into the header (79 bytes).
+
+    Raises:
+        VolumeError: The file cannot be written.
+    """
+    image = nib.Nifti1Image(array, None, header=_geometry_only(header, array.dtype, description))
+    with atomic_volume_write(path) as aside, aside.open("wb") as file:
+        if _is_compressed(path):
+            with gzip.GzipFile("", "wb", FAST, file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
+
+
+def _geometry_only(header: Any, dtype: DTypeLike, description: str) -> Any:
+    """The geometry and units of a header, without names, comments, scaling and extensions."""
+    header = header.copy()
+    header.extensions.clear()
+    for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):
+        header[field] = b""
+    for field in ("intent_code", "intent_p1", "intent_p2", "intent_p3"):
+        header[field] = 0
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"] = description.encode()[:79]
+    return header
+
+
+def _load(path: Path, subject: str | None) -> Any:
+    """The header of a NIfTI file; its voxels are read when they are asked for."""
+    check_exists(path, subject)
+    try:
+        image: Any = nib.load(path)
+    except DAMAGE as error:
+        raise unreadable_file_error(path, subject, error) from error
+    if len(image.shape) < 3 or min(image.shape) < 1 or max(image.shape[3:], default=1) > 1:
+        raise VolumeError(
+            "a volume has three dimensions, none of them empty",
+            found=f"shape {image.shape}",
+            subject=subject,
+            path=path,
+            remedy="split time points or channels into files of their own",
+        )
+    _check_size(image, path, subject, path.stat().st_size * (DEFLATE_LIMIT if _is_compressed(path) else 1))
+    return image
+
+
+def _check_size(image: Any, path: Path, subject: str | None, held_bytes: int) -> None:
+    needed = image.dataobj.offset + voxel_count(image.shape) * image.dataobj.dtype.itemsize
+    check_file_size(path, subject, image.shape, needed, held_bytes)
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """Size of what a compressed file holds, read to its end, where its check sum lies; nibabel stops before that."""
+    size = 0
+    with gzip.open(path) as stream:
+        while part := stream.read(1 << 20):
+            size += len(part)
+    return size
+
+
+def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Grid:
+    unit = image.header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        raise GeometryError(
+            "lengths in the header are millimetres",
+            found=unit,
+            subject=subject,
+            path=path,
+            remedy="export the file again with millimetres",
+        )
+    x, y, z = image.shape[:3]
+    header = image.header.copy()
+    header.set_data_shape((x, y, z))
+    return Grid((x, y, z), _trusted_affine(image, path, subject, geometry), header)
+
+
+def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
+    """The affine to believe; where qform and sform are both set and disagree, only an explicit choice settles it."""
+    try:
+        qform, qcode = image.get_qform(coded=True)
+    except ValueError as error:
+        raise unreadable_file_error(path, subject, error) from error
+    sform, scode = image.get_sform(coded=True)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if qcode > 0 and scode > 0:
+        distance = corner_distance_mm(np.asarray(qform), np.asarray(sform), image.shape[:3])
+        if distance > CORNER_TOLERANCE_MM and geometry is None:
+            raise GeometryError(
+                "the header's qform and sform agree (corners within 0.1 mm)",
+                found=f"corners {distance:.2f} mm apart; voxel sizes {_sizes(qform)} (qform), {_sizes(sform)} (sform)",
+                subject=subject,
+                path=path,
+                remedy="geometry=sform or geometry=qform (of a study: study.geometry=) says which one to trust",
+            )
+        affine = np.asarray(qform if geometry == "qform" else sform, dtype=np.float64)
+    check_affine(affine, path, subject)
+    return affine
+
+
+def _sizes(affine: Any) -> str:
+    return " x ".join(f"{size:.3g}" for size in np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)) + " mm"

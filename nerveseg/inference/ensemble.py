@@ -1,0 +1,220 @@
+"""The models that a new scan can be segmented with: one bundle, one fold, or a sweep, whose folds are averaged.
+
+A scan that a fold was trained on is not new to it: the fold would show what it remembers. Such a scan, known by the
+hash of its file, is left to the folds that held it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerveseg.errors import BundleError, RunError
+from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
+from nerveseg.inference.in_plane_resampling import SAME_SPACING
+from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
+
+DESCRIPTION = "model.json"
+DEMO = "make demo trains one on synthetic data (outputs/demo)"
+NAMED_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One or several bundles that are applied together.
+
+    Attributes:
+        name: Folder of the sweep, fold or bundle, without the path to it.
+        bundles: Its members; at least one, and they agree in all that matters to a scan.
+        lines: What a user should know about how it was put together.
+    """
+
+    name: str
+    bundles: tuple[Bundle, ...]
+    lines: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> ModelDescription:
+        """Of the first member."""
+        return self.bundles[0].description
+
+    @property
+    def synthetic(self) -> bool:
+        """A member was trained on simulated data."""
+        return any(bundle.description.training.synthetic for bundle in self.bundles)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights; of several members, that of their hashes in sorted order."""
+        hashes = sorted(bundle.description.weights_sha256 for bundle in self.bundles)
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def members_for(self, sha256: str | None) -> tuple[tuple[Bundle, ...], str | None]:
+        """The members that may segment a scan, and a line about it where the scan is in training data.
+
+        Args:
+            sha256: Hash of the scan's file; None if it has none.
+        """
+        held_out = tuple(bundle for bundle in self.bundles if not _was_trained_on(bundle, sha256))
+        if len(held_out) == len(self.bundles):
+            return self.bundles, None
+        if not held_out:
+            which = "all folds of this model" if len(self.bundles) > 1 else "this model"
+            line = f"this scan is in the training data of {which}: the mask shows what was learned by heart"
+            return self.bundles, line
+        folds = ", ".join(str(bundle.description.training.fold) for bundle in held_out)
+        return held_out, f"this scan is in the model's training data: segmented by fold {folds}, which held it out"
+
+
+def open_model(path: Path) -> Ensemble:
+    """Load a model.
+
+    Args:
+        path: Folder of a bundle, of a fold, or of a sweep with folds of one setting.
+
+    Raises:
+        BundleError: There is no model, there are several, or one is incomplete, altered or unknown to this version.
+    """
+    if path.is_file():
+        raise BundleError("model= names a folder", found="a file", path=path, remedy=f"model={path.parent}")
+    if not path.is_dir():
+        raise BundleError(
+            "model= names the folder of a sweep, a fold or a bundle",
+            found="no such folder",
+            path=path,
+            remedy=f"see outputs/ for what was trained; {DEMO}",
+        )
+    if _is_bundle(path):
+        return _checked(Ensemble(_name(path), (load_bundle(path),)))
+    fold = FoldFolder(path)
+    if _is_bundle(fold.model):
+        return _checked(Ensemble(_name(fold.model), (load_bundle(fold.model),)))
+    return _checked(_open_sweep(path))
+
+
+def check_channels(model: Ensemble, given: Sequence[str]) -> None:
+    """Raise `BundleError` unless every channel that the model takes is given; more may be."""
+    model.description.check_channels(given)
+
+
+def known_models(output_root: Path) -> list[Path]:
+    """Folders below a folder of runs that `open_model` takes: sweeps with a trained fold, and bundles elsewhere."""
+    bundles = [path.parent for path in sorted(output_root.rglob(DESCRIPTION)) if not _hidden(path, output_root)]
+    return sorted({folder.parents[1] if _is_in_fold(folder) else folder for folder in bundles})
+
+
+def no_model_error(output_root: Path) -> BundleError:
+    """The error for a missing `model=`, which names what could be given."""
+    known = known_models(output_root)
+    given = f"model={known[0]}" if known else DEMO
+    more = f"; {DEMO}" if known else ", then model=outputs/demo"
+    return BundleError(
+        "segment needs a trained model",
+        found="no model=; trained models here: " + (_listed(list(map(str, known))) if known else "none"),
+        path=output_root,
+        remedy=f"{given}{more}",
+    )
+
+
+def _open_sweep(path: Path) -> Ensemble:
+    folder = _cross_validation(path)
+    folds = find_folds(folder)
+    trained = [fold for fold in folds if _is_bundle(fold.model)]
+    untrained = [str(fold.number) for fold in folds if fold not in trained]
+    if not trained:
+        raise BundleError(
+            "a sweep has at least one trained fold",
+            found=f"no model in fold {', '.join(untrained)}",
+            path=folder,
+            remedy="run the command that trains it again; it goes on where it stopped",
+        )
+    left_out = f"{folder.name}: fold {', '.join(untrained)} is not trained yet and left out"
+    return Ensemble(
+        folder.resolve().name, tuple(load_bundle(fold.model) for fold in trained), (left_out,) if untrained else ()
+    )
+
+
+def _cross_validation(path: Path) -> Path:
+    """The one folder at or below `path` that holds folds."""
+    try:
+        found = find_cross_validations(path)
+    except RunError as error:
+        raise BundleError(
+            "model= names the folder of a sweep, a fold or a bundle",
+            found="a fold that is not trained yet" if path.name.startswith(FOLD_PREFIX) else "no trained model in it",
+            path=path,
+            remedy=f"see outputs/ for what was trained; {DEMO}",
+        ) from error
+    if len(found) > 1:
+        raise BundleError(
+            "model= names one sweep",
+            found=f"{len(found)}: {_listed([str(folder.relative_to(path)) for folder in found])}",
+            path=path,
+            remedy=f"for example model={found[0]}",
+        )
+    return found[0]
+
+
+def _checked(model: Ensemble) -> Ensemble:
+    """The model, if its networks take what its descriptions say, and its members agree in what a scan meets."""
+    first = model.description
+    for bundle in model.bundles:
+        description = bundle.description
+        if bundle.network.arguments["in_channels"] != len(description.channels):
+            raise BundleError(
+                "a model's network takes as many channels as model.json names",
+                found=f"{bundle.network.arguments['in_channels']} and {len(description.channels)}",
+                path=model.name,
+                remedy="copy the model again from its source",
+            )
+        for what, agree in (
+            ("channels", description.channels == first.channels),
+            ("preprocessing", description.preprocessing == first.preprocessing),
+            ("architecture", description.architecture == first.architecture),
+            ("spacing_mm", _same_in_plane(description.spacing_mm, first.spacing_mm)),
+        ):
+            if not agree:
+                raise BundleError(
+                    f"the folds of a sweep agree in {what}",
+                    found=f"fold {first.training.fold}: {getattr(first, what)}; "
+                    f"fold {description.training.fold}: {getattr(description, what)}",
+                    path=model.name,
+                    remedy=f"give one fold: model=.../{FOLD_PREFIX}{first.training.fold}",
+                )
+    return model
+
+
+def _same_in_plane(here: Sequence[float], there: Sequence[float]) -> bool:
+    return all(abs(one - other) <= SAME_SPACING * other for one, other in zip(here[:2], there[:2], strict=True))
+
+
+def _was_trained_on(bundle: Bundle, sha256: str | None) -> bool:
+    """Only images count: the mask of a rater is no scan."""
+    description = bundle.description
+    files = description.training.subjects.values()
+    return sha256 is not None and any(subject.get(name) == sha256 for subject in files for name in description.channels)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / DESCRIPTION).is_file() or (folder / "weights.safetensors").is_file()
+
+
+def _is_in_fold(bundle: Path) -> bool:
+    return bundle == FoldFolder(bundle.parent).model and bundle.parent.name.startswith(FOLD_PREFIX)
+
+
+def _name(bundle: Path) -> str:
+    folder = bundle.resolve()
+    return f"{folder.parents[1].name}/{folder.parent.name}" if _is_in_fold(folder) else folder.name
+
+
+def _hidden(path: Path, below: Path) -> bool:
+    """What is being written, or a program's own."""
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    return ", ".join(names[:NAMED_AT_MOST]) + more

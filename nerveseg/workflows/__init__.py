@@ -1,0 +1,1 @@
+"""What each command does, in order, on a typed configuration; nothing here knows Hydra."""

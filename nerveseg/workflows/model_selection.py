@@ -1,0 +1,235 @@
+"""Which settings did best: a row for each cross-validation of a sweep, best first.
+
+Settings are chosen by subjects that were held out of the training sets (`folds.validation_fraction`). Without them only
+the test subjects are left, and the best of several is better by chance too: the table says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from nerveseg.errors import RunError
+from nerveseg.evaluation.comparisons import read_scores
+from nerveseg.files import write_text
+from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
+from nerveseg.workflows.score_subjects import automatic_dice
+from nerveseg.workflows.training_job import read_run_config, result_affecting_options
+
+TABLE = "settings.csv"
+OVER_SEEDS = "settings_over_seeds.csv"
+RECORD = "settings.json"
+VALIDATION = "validation_dice"
+TEST = "test_dice"
+SEED = "seed"
+BIASED = (
+    "Sorted by the Dice of the test subjects (Auto-GT). Choosing by it is biased: the best of several looks better"
+    " than it is. folds.validation_fraction=0.2 holds training subjects out to choose by."
+)
+HONEST = "Sorted by the Dice of the subjects held out of the training sets; the test subjects had no part in it."
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Cross-validations of several settings.
+
+    Attributes:
+        table: A row for each, best first, those with missing folds last: the options that differ, `folds` that are
+            complete, which are `missing`, number of `subjects` tested, mean `validation_dice` over held-out subjects
+            (NaN without them), mean `test_dice` (Auto-GT) and its `test_dice_sd` over subjects, that of each cohort,
+            `folder`.
+        options: The columns with options.
+        chosen_by: The column it is sorted by.
+        notes: What to know before choosing.
+    """
+
+    table: pd.DataFrame
+    options: tuple[str, ...]
+    chosen_by: str
+    notes: tuple[str, ...]
+
+
+def rank_settings(folders: Sequence[Path]) -> Ranking | None:
+    """Rank cross-validations by their files; None where fewer than two of them have been begun.
+
+    Args:
+        folders: Each of one cross-validation.
+
+    Raises:
+        RunError: A fold's configuration or scores are damaged.
+    """
+    folds = {folder: [fold for fold in find_folds(folder) if fold.config.is_file()] for folder in folders}
+    begun = {folder: found for folder, found in folds.items() if found}
+    if len(begun) < 2:
+        return None
+    configs = {folder: read_run_config(found[0]) for folder, found in begun.items()}
+    options = _differing([result_affecting_options(config) for config in configs.values()])
+    scores = {folder: _scores([fold for fold in found if fold.is_complete]) for folder, found in begun.items()}
+    rows = [
+        {key: values[number] for key, values in options.items()}
+        | _row(begun[folder], configs[folder], scores[folder])
+        | {"folder": folder.name}
+        for number, folder in enumerate(begun)
+    ]
+    table = pd.DataFrame(rows)
+    whole = table["missing"] == ""
+    chosen_by = VALIDATION if table.loc[whole, VALIDATION].notna().all() and whole.any() else TEST
+    order = table.assign(whole=whole).sort_values(["whole", chosen_by], ascending=False, kind="stable").index
+    cohorts = sorted(key for key in rows[0] | rows[-1] if key.startswith(f"{TEST}_") and key != f"{TEST}_sd")
+    columns = [*options, "folds", "missing", "subjects", VALIDATION, TEST, f"{TEST}_sd", *cohorts, "folder"]
+    tested = {frozenset(scores[folder]["subject"]) for folder, complete in zip(begun, whole, strict=True) if complete}
+    return Ranking(
+        table.loc[order, columns].reset_index(drop=True), tuple(options), chosen_by, _notes(chosen_by, tested)
+    )
+
+
+def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
+    """A row for each settings that were trained with several seeds, or None where the seed does not differ.
+
+    Returns:
+        Best first, those with missing folds last: the options without `seed`, how many `seeds` have all their folds,
+        how many are `incomplete` and do not count, and for `validation_dice`, `test_dice` and each cohort's the mean
+        over seeds, with the SD between seeds (of n - 1; NaN for a single one) as `<column>_seed_sd`.
+    """
+    if SEED not in ranking.options:
+        return None
+    options = [option for option in ranking.options if option != SEED]
+    columns = map(str, ranking.table)
+    dice = [column for column in columns if column.startswith((VALIDATION, TEST)) and column != f"{TEST}_sd"]
+    rows = []
+    for _, repeats in ranking.table.groupby(ranking.table[options].astype(str).agg(",".join, axis=1), sort=False):
+        whole = repeats[repeats["missing"] == ""]
+        row = {option: repeats[option].iloc[0] for option in options}
+        row |= {"seeds": len(whole), "incomplete": len(repeats) - len(whole)}
+        for column in dice:
+            row |= {column: whole[column].mean(), f"{column}_seed_sd": whole[column].std()}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    order = table.assign(whole=table["incomplete"] == 0).sort_values(["whole", ranking.chosen_by], ascending=False)
+    return table.loc[order.index].reset_index(drop=True)
+
+
+def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
+    """Write the table (CSV, and JSON with what it was chosen by) and print it, and what it comes to over seeds.
+
+    Args:
+        ranking: The table.
+        folder: Of all its cross-validations.
+        console: Where it is printed.
+    """
+    write_text(folder / TABLE, ranking.table.to_csv(index=False, lineterminator="\n"))
+    rows = json.loads(ranking.table.to_json(orient="records"))
+    said = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
+    write_text(folder / RECORD, json.dumps(said, indent=1) + "\n")
+    shown = Table(title=f"Settings of {folder.name}, best first, by mean Dice")
+    numbers = ["folds", VALIDATION, *(column for column in map(str, ranking.table) if column.startswith(TEST))]
+    for column in ranking.options:
+        shown.add_column(column, justify="right", overflow="fold")
+    for column in numbers:
+        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
+    for row in ranking.table.to_dict("records"):
+        missing = f" ({row['missing']} missing)" if row["missing"] else ""
+        shown.add_row(
+            *(str(row[key]) for key in ranking.options),
+            f"{row['folds']}{missing}",
+            *("" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in numbers[1:]),
+        )
+    console.print(shown)
+    averaged = averaged_over_seeds(ranking)
+    if averaged is not None:
+        write_text(folder / OVER_SEEDS, averaged.to_csv(index=False, lineterminator="\n"))
+        console.print(_shown_over_seeds(averaged, folder.name))
+    for note in ranking.notes:
+        console.print(note, highlight=False, markup=False)
+    console.print(f"settings: {folder / TABLE}", highlight=False, soft_wrap=True)
+
+
+def _shown_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
+    columns = list(map(str, averaged))
+    start = columns.index("seeds")
+    dice = [column for column in columns[start + 2 :] if not column.endswith("_seed_sd")]
+    shown = Table(title=f"Settings of {run} over seeds, best first, mean Dice (SD between seeds)")
+    for column in columns[:start]:
+        shown.add_column(column, justify="right", overflow="fold")
+    for column in ["seeds", *dice]:
+        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
+    for row in averaged.to_dict("records"):
+        incomplete = f" ({row['incomplete']} incomplete)" if row["incomplete"] else ""
+        shown.add_row(
+            *(str(row[key]) for key in columns[:start]),
+            f"{row['seeds']}{incomplete}",
+            *(_mean_and_sd(row[key], row[f"{key}_seed_sd"]) for key in dice),
+        )
+    return shown
+
+
+def _mean_and_sd(mean: float, sd: float) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.3f}" if pd.isna(sd) else f"{mean:.3f} ({sd:.3f})"
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The options that are not the same in all configurations, with their values; of those that go together, one."""
+    columns: dict[str, list[Any]] = {}
+    for key in dict.fromkeys(key for config in configs for key in config):
+        values = [config.get(key) for config in configs]
+        if any(value != values[0] for value in values) and values not in columns.values():
+            columns[key] = values
+    return columns
+
+
+def _row(folds: Sequence[FoldFolder], config: Mapping[str, Any], scores: pd.DataFrame) -> dict[str, Any]:
+    complete = [fold for fold in folds if fold.is_complete]
+    missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
+    validated = [automatic_dice(read_scores(fold.validation_scores))["value"] for fold in complete if _validated(fold)]
+    dice = scores["value"]
+    return {
+        "folds": len(complete),
+        "missing": ", ".join(map(str, missing)),
+        "subjects": scores["subject"].nunique(),
+        VALIDATION: pd.concat(validated).mean() if validated and len(validated) == len(complete) else float("nan"),
+        TEST: dice.mean(),
+        f"{TEST}_sd": dice.std(),
+    } | {f"{TEST}_{cohort}": values.mean() for cohort, values in dice.groupby(scores["cohort"])}
+
+
+def _validated(fold: FoldFolder) -> bool:
+    return fold.validation_scores.is_file()
+
+
+def _scores(complete: Sequence[FoldFolder]) -> pd.DataFrame:
+    """Auto-GT Dice of the test subjects; no rows without a complete fold."""
+    if not complete:
+        return pd.DataFrame({"subject": [], "cohort": [], "value": pd.Series([], dtype="float64")})
+    return automatic_dice(pd.concat([read_scores(fold.scores) for fold in complete], ignore_index=True))
+
+
+def _notes(chosen_by: str, tested: set[frozenset[str]]) -> tuple[str, ...]:
+    notes = [HONEST if chosen_by == VALIDATION else BIASED]
+    if len(tested) > 1:
+        notes.append("These settings were not tested on the same subjects; their order means little.")
+    return tuple(notes)
+
+
+def show_settings(run: Path, console: Console) -> None:
+    """Rank all cross-validations of a run, where there are several; what is damaged costs the table only.
+
+    Args:
+        run: Folder of the run, `outputs/<name>`.
+        console: Where the table is printed.
+    """
+    try:
+        ranking = rank_settings(sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()}))
+    except RunError as error:
+        console.print(f"no table of settings: {error}", highlight=False, soft_wrap=True, markup=False)
+        return
+    if ranking:
+        show_ranking(ranking, run, console)

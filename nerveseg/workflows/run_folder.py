@@ -1,0 +1,104 @@
+"""What a fold's folder says of itself before anything is computed: its configuration and where its results come from.
+
+A folder that was begun has to say the same, but for what `resume=force` changes: then the configuration of before stays
+beside the new one, and the provenance records both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+
+from nerveseg.files import write_text
+from nerveseg.runs import ConfigChange, Provenance
+from nerveseg.training.checkpoint_files import Resumption
+from nerveseg.training.devices import Device
+from nerveseg.training.epoch_checkpoint import check_resumable
+from nerveseg.training.segmenter import Segmenter
+from nerveseg.workflows.training_job import TrainingJob, changes_of, check_data, read_provenance
+
+
+def initialise_run_folder(
+    job: TrainingJob,
+    data: str,
+    device: Device,
+    segmenter: Segmenter,
+    resumption: Resumption | None,
+    console: Console,
+) -> None:
+    """Write the configuration and the provenance of a fold, or check those that are there.
+
+    Args:
+        job: The fold's job.
+        data: Key of the slice store.
+        device: What it is computed on.
+        segmenter: What is trained; under a changed configuration it has to fit the checkpoint.
+        resumption: That checkpoint, if there is one.
+        console: Told of a changed configuration.
+
+    Raises:
+        RunError: The folder was begun on other data, or its checkpoint does not fit the changed configuration.
+    """
+    if job.folder.provenance.is_file():
+        check_data(job.folder, data)
+        changes = changes_of(job)
+        if changes:
+            console.print(f"{job.title} goes on under a changed configuration: {'; '.join(changes)}", highlight=False)
+            if resumption:
+                checkpoint = torch.load(resumption.checkpoint, map_location="cpu", weights_only=True)
+                check_resumable(checkpoint, segmenter, job.config["optimization"]["epochs"], resumption.checkpoint)
+            _change_configuration(job, changes)
+        return
+    text = _configuration(job)
+    provenance = Provenance(command=_command(), data=data, config_sha256=_sha256(text), device=device.description)
+    write_text(job.folder.config, text)
+    _write_provenance(job, provenance)
+
+
+def add_training_time(job: TrainingJob, seconds: float) -> None:
+    """Add to the provenance how long a process trained to the end."""
+    provenance = read_provenance(job.folder)
+    total = round((provenance.training_seconds or 0) + seconds, 1)
+    _write_provenance(job, provenance.model_copy(update={"training_seconds": total}))
+
+
+def _change_configuration(job: TrainingJob, changes: list[str]) -> None:
+    """Remove old scores first, write the new configuration last: until it is there, the change is to be made."""
+    text, provenance = _configuration(job), read_provenance(job.folder)
+    job.folder.scores.unlink(missing_ok=True)
+    if provenance.config_sha256 != _sha256(text):
+        former = job.folder.former_config(len(provenance.config_changes) + 1)
+        write_text(former, job.folder.config.read_text(encoding="utf-8"))
+        change = ConfigChange(differences=changes, former=former.name, command=_command())
+        update = {"config_sha256": _sha256(text), "config_changes": [*provenance.config_changes, change]}
+        _write_provenance(job, provenance.model_copy(update=update))
+    write_text(job.folder.config, text)
+
+
+def _configuration(job: TrainingJob) -> str:
+    return yaml.safe_dump(_with_absolute_roots(job.config), sort_keys=False, allow_unicode=True)
+
+
+def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
+    """A run can be evaluated from any folder."""
+    study = config["study"] | {"root": str(Path(config["study"]["root"]).resolve())}
+    return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
+
+
+def _command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_provenance(job: TrainingJob, provenance: Provenance) -> None:
+    write_text(job.folder.provenance, json.dumps(provenance.model_dump(), indent=1) + "\n")

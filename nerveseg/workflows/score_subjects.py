@@ -1,0 +1,135 @@
+"""The masks of one subject of a study (raters, consensus, automatic), and what a fold's scores come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from nerveseg.data.consensus import leave_one_out
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.volume import read_mask
+from nerveseg.evaluation.analysis import Measurements
+from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, score_subject
+from nerveseg.evaluation.quantities import measure_masks
+from nerveseg.evaluation.tables.times import TIME_COLUMNS
+from nerveseg.inference.bundle import TestScore
+from nerveseg.types import Mask
+
+
+@dataclass(frozen=True)
+class PredictedMask:
+    """An automatic mask of a subject.
+
+    Attributes:
+        path: Its file.
+        fold: The fold that it comes from, if from one.
+        seconds: From reading the volume to writing the mask, where it was measured.
+        foreground: Label values that are nerve; None means every label above zero.
+    """
+
+    path: Path
+    fold: int | None = None
+    seconds: float | None = None
+    foreground: tuple[int, ...] | None = None
+
+
+def load_masks(
+    study: Study,
+    subject: Subject,
+    consensus: Mask | None = None,
+    prediction: PredictedMask | None = None,
+) -> SubjectMasks:
+    """All masks of a subject; where four raters drew it, with the consensus without each of them too.
+
+    Args:
+        study: The subject's study.
+        subject: The subject.
+        consensus: In RAS order; by default it is made from the raters' masks.
+        prediction: The automatic mask.
+
+    Raises:
+        VolumeError: A mask cannot be read.
+        GeometryError: A mask does not lie on its image's grid.
+    """
+    grid = study.grid(subject)
+    masks = study.read_masks(subject, grid)
+    automatic = None
+    if prediction is not None:
+        geometry = study.description.geometry
+        automatic = read_mask(prediction.path, grid, subject.id, prediction.foreground, geometry)
+    return SubjectMasks(
+        subject=subject.id,
+        cohort=subject.cohort,
+        location=subject.location,
+        side=subject.side,
+        fold=None if prediction is None else prediction.fold,
+        spacing_mm=grid.ras_spacing_mm,
+        raters=masks.raters,
+        consensus=masks.consensus if consensus is None else consensus,
+        automatic=automatic,
+        consensus_without=leave_one_out(masks.raters, study.description.consensus),
+    )
+
+
+def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the automatic mask's Dice against the consensus."""
+    return scores[(scores["comparison"] == "Auto-GT") & (scores["metric"] == "dice")]
+
+
+def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
+    """Mean Dice against the consensus, per cohort, for a model's description."""
+    cohorts = automatic_dice(scores).groupby("cohort", sort=True)["value"]
+    return [
+        TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
+        for cohort, values in cohorts
+    ]
+
+
+SECONDS_PER_MINUTE = 60
+
+
+def measure_subjects(
+    study: Study,
+    predictions: Mapping[str, PredictedMask],
+    console: Console,
+    consensus: Callable[[str], Mask] | None = None,
+) -> Measurements:
+    """Measure every subject of a study.
+
+    Args:
+        study: The opened study.
+        predictions: Automatic masks by subject id; may lack some, or all.
+        console: Gets a progress bar.
+        consensus: The stored consensus of a subject; by default it is made from the raters' masks.
+
+    Raises:
+        VolumeError: A mask cannot be read.
+        GeometryError: A mask does not lie on its image's grid.
+    """
+    scores, quantities, times = [], [], []
+    for subject in track(study.subjects, "comparing", console=console, transient=True, disable=not console.is_terminal):
+        prediction = predictions.get(subject.id)
+        masks = load_masks(study, subject, consensus(subject.id) if consensus else None, prediction)
+        scores.append(score_subject(masks, list(study.description.raters)))
+        quantities.append(measure_masks(masks))
+        times.append(_times(subject, prediction))
+    return Measurements(
+        scores=pd.concat(scores, ignore_index=True),
+        quantities=pd.concat(quantities, ignore_index=True),
+        times=pd.concat(times, ignore_index=True),
+        raters=list(study.description.raters),
+        repeats={subject.id: (subject.repeat_of, subject.id) for subject in study.subjects if subject.repeat_of},
+    )
+
+
+def _times(subject: Subject, prediction: PredictedMask | None) -> pd.DataFrame:
+    minutes = dict(subject.minutes)
+    if prediction is not None and prediction.seconds is not None:
+        minutes[AUTOMATIC] = prediction.seconds / SECONDS_PER_MINUTE
+    rows = [(subject.id, subject.cohort, source, value) for source, value in minutes.items()]
+    return pd.DataFrame(rows, columns=list(TIME_COLUMNS))

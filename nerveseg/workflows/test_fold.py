@@ -1,0 +1,138 @@
+"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each.
+
+Validation subjects, if the fold has any, are predicted and scored in the same way, apart from the test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytorch_lightning as pl
+from rich.console import Console
+
+from nerveseg.dashboards.base import Dashboards
+from nerveseg.dashboards.publish import log_test, log_validation
+from nerveseg.data.folds import Fold
+from nerveseg.data.slice_store import SliceStore
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.volume import read_image, read_mask
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, score_subject, write_scores
+from nerveseg.files import write_text
+from nerveseg.inference.bundle import add_scores, load_bundle
+from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
+from nerveseg.notices import header_notice
+from nerveseg.reporting.overlay import best_slice, overlay, save_png
+from nerveseg.training.devices import Device
+from nerveseg.training.distributed import ALONE
+from nerveseg.training.progress import FoldProgress
+from nerveseg.workflows.score_subjects import PredictedMask, automatic_dice, bundle_scores, load_masks
+from nerveseg.workflows.training_job import TrainingJob
+
+
+def evaluate_fold(
+    job: TrainingJob,
+    study: Study,
+    fold: Fold,
+    store: SliceStore,
+    device: Device,
+    dashboards: Dashboards,
+    console: Console,
+) -> None:
+    """Predict and score the test subjects of a fold whose bundle is written.
+
+    Args:
+        job: The fold's job.
+        study: Its study.
+        fold: Its subjects.
+        store: Holds the consensus masks.
+        device: What to compute on.
+        dashboards: Get the scores, pictures and the model.
+        console: Told the result.
+    """
+    if fold.validation:
+        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device, console)
+        validated = _scores(study, fold, fold.validation, store, job.folder.validation_mask)
+        log_validation(dashboards, validated)
+        write_scores(job.folder.validation_scores, validated)
+    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device, console)
+    write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
+    scores = _scores(study, fold, fold.test, store, job.folder.prediction)
+    for subject in fold.test:
+        draw_overlay(job, study, subject, store)
+    add_scores(job.folder.model, bundle_scores(scores))
+    log_test(dashboards, job.folder, scores, list(study.description.raters))
+    write_scores(job.folder.scores, scores)
+    means = automatic_dice(scores).groupby("cohort")["value"].mean()
+    console.print(
+        f"{job.title}: mean test Dice " + ", ".join(f"{cohort} {value:.3f}" for cohort, value in means.items()),
+        highlight=False,
+    )
+
+
+def predict_subjects(
+    job: TrainingJob,
+    study: Study,
+    subjects: Sequence[Subject],
+    mask_of: Callable[[str], Path],
+    device: Device,
+    console: Console,
+) -> dict[str, float]:
+    """Write the masks that the fold's bundle makes of subjects that it was not trained on.
+
+    Args:
+        job: The fold's job.
+        study: Its study.
+        subjects: Of the study.
+        mask_of: Where the mask of a subject's id goes.
+        device: What to compute on.
+        console: Shows the progress.
+
+    Returns:
+        Seconds by subject's id.
+    """
+    bundle = load_bundle(job.folder.model)
+    scans = [Scan(subject.id, subject.images, mask_of(subject.id), study.description.geometry) for subject in subjects]
+    writer = MaskWriter(header_notice(bundle.description.training.synthetic))
+    trainer = pl.Trainer(
+        accelerator=device.accelerator,
+        devices=1,
+        precision=device.precision,
+        logger=False,
+        callbacks=[writer, FoldProgress(console, job.title)],
+        plugins=[ALONE.environment()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=job.folder.path,
+    )
+    predict_scans(bundle, scans, trainer, job.config["trainer"]["slices_per_batch"])
+    return writer.seconds
+
+
+def _scores(
+    study: Study, fold: Fold, subjects: Sequence[Subject], store: SliceStore, mask_of: Callable[[str], Path]
+) -> pd.DataFrame:
+    raters = list(study.description.raters)
+    return pd.concat(
+        [
+            score_subject(
+                load_masks(study, each, store.consensus(each.id), PredictedMask(mask_of(each.id), fold.number)), raters
+            )
+            for each in subjects
+        ],
+        ignore_index=True,
+    )
+
+
+def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
+    """Picture of the slice with most nerve: the consensus and the automatic mask on the image."""
+    volume = read_image(subject.image, subject.id, study.description.geometry)
+    consensus = store.consensus(subject.id)
+    automatic = read_mask(
+        job.folder.prediction(subject.id), volume.grid, subject.id, geometry=study.description.geometry
+    )
+    index = best_slice(consensus, automatic)
+    contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
+    save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))

@@ -1,0 +1,280 @@
+"""One fold from its configuration to its scores: split, slices, training, bundle, prediction, scores.
+
+Each step leaves files, and the scores come last, so a fold with scores is complete. Test subjects are predicted with
+the last epoch's weights and through the bundle: what is judged is what is shared.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+from torch.utils import deterministic
+
+from nerveseg.dashboards.metrics_csv import MetricsCsv
+from nerveseg.dashboards.publish import open_dashboards
+from nerveseg.data.datamodule import SliceDataModule
+from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slice_store import SliceStore
+from nerveseg.data.study import Study
+from nerveseg.errors import ConfigurationError
+from nerveseg.files import exclusive_lock, remove_unfinished
+from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
+from nerveseg.launch.compose import instantiate_section, parse_section
+from nerveseg.launch.launchers import remaining_jobs
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.runs import package_versions
+from nerveseg.training.allocation import keep_freed_memory
+from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
+from nerveseg.training.compilation import wants_compiling
+from nerveseg.training.devices import Device, choose_device
+from nerveseg.training.distributed import ALONE, Processes, training_processes
+from nerveseg.training.epoch_checkpoint import EpochCheckpoint
+from nerveseg.training.fitting import fit_interruptible
+from nerveseg.training.progress import FoldProgress
+from nerveseg.training.segmenter import Segmenter, init_classifier_bias
+from nerveseg.training.throughput import Throughput
+from nerveseg.workflows.config import FoldsOptions, TrainOptions
+from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices, study_description
+from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
+from nerveseg.workflows.test_fold import evaluate_fold
+from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
+
+CLASSES = 2
+"""Background and nerve."""
+
+LOCK = ".training"
+"""In the folder of a fold."""
+
+
+@dataclass(frozen=True)
+class FoldInput:
+    """What a fold is trained and tested on.
+
+    Attributes:
+        study: The opened study.
+        fold: Its training and test subjects.
+        store: Its slices and consensus masks.
+        preprocessing: How the slices were made.
+    """
+
+    study: Study
+    fold: Fold
+    store: SliceStore
+    preprocessing: Preprocessing
+
+    @property
+    def training_ids(self) -> list[str]:
+        """Ids of the training subjects."""
+        return [subject.id for subject in self.fold.train]
+
+
+def run_fold(job: TrainingJob, console: Console) -> None:
+    """Train and test one fold, or continue it; a complete one is left alone.
+
+    Raises:
+        NervesegError: Anything about the configuration, the study or the folder that the user can mend; another process
+            trains this fold.
+    """
+    check_unchanged(job)
+    if is_finished(job):
+        console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
+        return
+    processes = training_processes()
+    if not processes.is_first:
+        _train_and_test(job, processes, console)
+        return
+    with exclusive_lock(job.folder.path / LOCK, "a fold is trained by one command at a time"):
+        remove_unfinished(job.folder.path)
+        _train_and_test(job, processes, console)
+
+
+def _train_and_test(job: TrainingJob, processes: Processes, console: Console) -> None:
+    """Train; the first process writes all files, and tests."""
+    processes.check_batch(job.config["optimization"]["batch_size"])
+    device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
+    device = replace(device, description=device.description + processes.description)
+    loaded = load_fold(job, console)
+    network = build_network(job.config, len(loaded.study.description.images))
+    alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
+    compiled = alone and wants_compiling(job.config["trainer"]["compile"], device.accelerator)
+    segmenter = build_segmenter(job.config, network, compiled)
+    share = loaded.store.foreground_share(loaded.training_ids)
+    if job.config["optimization"]["class_prior_bias"]:
+        init_classifier_bias(network, share)
+    resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
+    if resumption and resumption.warning:
+        console.print(f"warning: {resumption.warning}", highlight=False, soft_wrap=True)
+    if processes.is_first:
+        initialise_run_folder(job, loaded.store.key, device, segmenter, resumption, console)
+    train, test = loaded.fold.train, loaded.fold.test
+    console.print(
+        f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
+    )
+    with open_dashboards(job.config, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
+        loggers = [MetricsCsv(job.folder.path / "metrics.csv"), *dashboards.loggers]
+        _train(job, loaded, segmenter, device, processes, loggers, resumption, console)
+        if not processes.is_first:
+            return
+        save_bundle(job.folder.model, network, _describe(job, loaded, network))
+        evaluate_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards, console)
+
+
+def check_configuration(config: dict[str, Any]) -> None:
+    """Build everything that a configuration names, so that a slip shows before anything is read or written.
+
+    Raises:
+        ConfigurationError: An option is unknown, of the wrong kind or out of its range.
+    """
+    parse_section(TrainOptions, {key: config[key] for key in TrainOptions.model_fields}, "")
+    choose_device(config["trainer"]["accelerator"], config["trainer"]["precision"])
+    parse_section(Preprocessing, config["preprocessing"], "preprocessing")
+    network = build_network(config, len(study_description(config["study"]).images))
+    segmenter = build_segmenter(config, network)
+    try:
+        segmenter.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            "optimizer and schedule take the options of optimization",
+            found=error,
+            remedy="see the file of conf/optimization/ that you chose",
+        ) from error
+    instantiate_section(config["augmentation"], "augmentation")
+
+
+def load_fold(job: TrainingJob, console: Console) -> FoldInput:
+    """The study of a job, its split and its slices.
+
+    Raises:
+        NervesegError: The study cannot be read, or not be split so.
+    """
+    config = job.config
+    preprocessing = parse_section(Preprocessing, config["preprocessing"], "preprocessing")
+    study = open_configured_study(config["study"], console)
+    options = parse_section(FoldsOptions, config["folds"], "folds")
+    folds = split_folds(study.subjects, options.count, options.seed, options.minimum_per_cohort)
+    fold = hold_out(select_fold(folds, config["fold"]), options.validation_fraction, options.seed)
+    store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
+    return FoldInput(study, fold, store, preprocessing)
+
+
+def build_network(config: dict[str, Any], channels: int) -> FCDenseNet:
+    """The untrained network, its weights drawn from the training's seed.
+
+    Raises:
+        ConfigurationError: The network does not take these options.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    network = instantiate_section(config["network"], "network", in_channels=channels, classes=CLASSES)
+    assert isinstance(network, FCDenseNet)
+    return network
+
+
+def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool = False) -> Segmenter:
+    """The network with its loss, optimizer and schedule.
+
+    Raises:
+        ConfigurationError: Optimizer or schedule do not exist or do not take these options.
+    """
+    optimization = config["optimization"]
+    optimizer = instantiate_section(optimization["optimizer"], "optimization.optimizer")
+    schedule = instantiate_section(optimization["schedule"], "optimization.schedule")
+    return Segmenter(network, optimizer, schedule, config["seed"], compiled)
+
+
+def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
+    """Augmented batches of the training subjects' slices, or this process's share of them.
+
+    Raises:
+        ConfigurationError: The augmentation does not take these options.
+    """
+    return SliceDataModule(
+        loaded.store,
+        loaded.training_ids,
+        augmentation=instantiate_section(config["augmentation"], "augmentation"),
+        batch_size=config["optimization"]["batch_size"],
+        seed=config["seed"],
+        workers=config["trainer"]["workers"],
+        rank=processes.rank,
+        processes=processes.count,
+    )
+
+
+def _train(
+    job: TrainingJob,
+    loaded: FoldInput,
+    segmenter: Segmenter,
+    device: Device,
+    processes: Processes,
+    loggers: list[Logger],
+    resumption: Resumption | None,
+    console: Console,
+) -> None:
+    if resumption:
+        console.print(f"{job.title} goes on from its last checkpoint", highlight=False)
+    optimization = job.config["optimization"]
+    trainer = pl.Trainer(
+        accelerator=device.accelerator,
+        precision=device.precision,
+        max_epochs=optimization["epochs"],
+        deterministic="warn",
+        logger=loggers,
+        callbacks=[
+            EpochCheckpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"], optimization),
+            LearningRateMonitor(logging_interval="step"),
+            Throughput(),
+            FoldProgress(console, job.title, remaining_jobs()),
+        ],
+        plugins=[VerifiedCheckpoints(), processes.environment()],
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        default_root_dir=job.folder.path,
+        **processes.trainer_options(device.accelerator),
+    )
+    if device.accelerator == "cpu":
+        keep_freed_memory()
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
+    started = time.monotonic()
+    data = build_datamodule(job.config, loaded, processes)
+    fit_interruptible(trainer, segmenter, data, resumption.checkpoint if resumption else None)
+    processes.part()
+    if processes.is_first:
+        add_training_time(job, time.monotonic() - started)
+
+
+def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:
+    description, config = loaded.study.description, job.config
+    stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
+    x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
+    return ModelDescription(
+        architecture=Architecture(name=type(network).__name__, arguments=network.arguments),
+        channels=list(description.images),
+        spacing_mm=(x, y, z),
+        preprocessing=loaded.preprocessing,
+        foreground=description.foreground,
+        training=TrainingRecord(
+            study=description.name,
+            synthetic=description.synthetic,
+            subjects={subject.id: subject.sha256 for subject in stored},
+            fold=loaded.fold.number,
+            epochs=config["optimization"]["epochs"],
+            seed=config["seed"],
+            folds_seed=config["folds"]["seed"],
+        ),
+        intensity={
+            channel: IntensityRange.over(
+                intensity_percentiles(loaded.store.images(subject.id)[:, number]) for subject in stored
+            )
+            for number, channel in enumerate(description.images)
+        },
+        versions=package_versions(),
+    )

@@ -1,0 +1,280 @@
+"""What a training job is: its configuration in plain types, its place on disk, and what makes it another experiment.
+
+A run's folder is named after the overrides that change the result. Overrides that only say where or on what to compute
+(`trainer`, `logger`, `study.root`, `output_root`) do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.launch.arguments import split_fixed_and_swept
+from nerveseg.runs import FoldFolder, Provenance, fold_folder, settings_folder
+
+NON_RESULT_KEYS = (
+    "fold",
+    "name",
+    "experiment",
+    "output_root",
+    "reference_table",
+    "report",
+    "resume",
+    "margins",
+    "trainer.accelerator",
+    "trainer.compile",
+    "trainer.workers",
+    "trainer.checkpoint_every_n_epochs",
+    "trainer.slices_per_batch",
+    "logger",
+    "hydra",
+    "study.root",
+)
+"""Keys that do not change what a fold computes (with what lies below them)."""
+
+UNFORCED_KEYS = ("study", "preprocessing", "folds")
+"""Not even `resume=force` goes on where these differ: test subjects would be tested on weights that have seen them."""
+
+LONGEST_FOLDER_NAME = 200
+"""In bytes; file systems end at 255. A longer name is cut and gets a hash of the whole."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One fold to train.
+
+    Attributes:
+        config: Resolved, in plain types.
+        cross_validation: Folder of all folds with these settings.
+        folder: Folder of this fold.
+    """
+
+    config: dict[str, Any]
+    cross_validation: Path
+    folder: FoldFolder
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether the run may go on under a changed configuration."""
+        return bool(self.config["resume"] == "force")
+
+    @property
+    def title(self) -> str:
+        """Names the job on screen."""
+        return f"fold {self.config['fold']}"
+
+
+def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJob:
+    """The job of a configuration that was composed with these overrides.
+
+    Raises:
+        ConfigurationError: `fold` is no number of a fold.
+    """
+    fold, count = config["fold"], config["folds"]["count"]
+    last = count - 1 if isinstance(count, int) else "folds.count - 1"
+    if not isinstance(count, int) or not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
+        raise ConfigurationError(
+            f"fold is a number from 0 to {last}",
+            found=fold,
+            remedy="fold=0..3 trains four folds; folds.count sets their number",
+        )
+    name = Path(str(config["name"]))
+    if name.is_absolute() or ".." in name.parts:
+        raise ConfigurationError(
+            "name is a folder below output_root", found=config["name"], remedy="output_root=<folder> name=<name>"
+        )
+    folder = settings_folder(Path(config["output_root"]), str(config["name"]), variant_name(overrides))
+    return TrainingJob(config, folder, fold_folder(folder, fold))
+
+
+def variant_name(overrides: Sequence[str]) -> str:
+    """Name of the folder for the overrides that change the result; empty where there is none.
+
+    >>> settings_name(["fold=0", "network.growth_rate=16", "trainer=cpu"])
+    'network.growth_rate=16'
+    """
+    fixed, swept = split_fixed_and_swept(overrides)
+    telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _sets_no_result(override))
+    name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
+    if len(name.encode()) <= LONGEST_FOLDER_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: LONGEST_FOLDER_NAME - 9].decode(errors="ignore") + f"-{digest}"
+
+
+def check_unchanged(job: TrainingJob) -> None:
+    """Refuse to continue, or to skip, a fold that was begun with another configuration, unless `resume=force`.
+
+    Raises:
+        RunError: The configuration differs from the folder's own in something that changes the result, or that one is
+            damaged.
+    """
+    changes = changes_of(job)
+    fixed = [change for change in changes if change.split(":")[0].split(".")[0] in UNFORCED_KEYS]
+    if not changes or (job.is_forced and not fixed):
+        return
+    if job.is_forced:
+        raise RunError(
+            f"resume=force goes on with the run's own {', '.join(UNFORCED_KEYS)}: a test subject is never trained on",
+            found="; ".join(fixed),
+            path=job.folder.path,
+            remedy="name=<another> begins a new run",
+        )
+    force = "" if fixed else "resume=force goes on under the new one; "
+    raise RunError(
+        "a run is continued with the configuration it was begun with",
+        found="; ".join(changes),
+        path=job.folder.path,
+        remedy=f"{force}name=<another> begins a new run",
+    )
+
+
+def changes_of(job: TrainingJob) -> list[str]:
+    """What a job changes of the configuration that its folder was begun with, as `key: old -> new`.
+
+    Raises:
+        RunError: That configuration is damaged.
+    """
+    if not job.folder.config.is_file():
+        return []
+    return differences(_result_affecting(read_run_config(job.folder)), _result_affecting(job.config))
+
+
+def is_finished(job: TrainingJob) -> bool:
+    """Whether nothing is left to do: trained and scored under this very configuration."""
+    return job.folder.is_complete and not changes_of(job)
+
+
+def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
+    """The configuration that folds share; what tells them apart may only be their number.
+
+    Raises:
+        RunError: They were trained with different configurations, or one is damaged.
+    """
+    first = read_run_config(folds[0])
+    for fold in folds[1:]:
+        changes = differences(_result_affecting(first), _result_affecting(read_run_config(fold)))
+        if changes:
+            raise RunError(
+                "the folds of a cross-validation have one configuration, but for their number",
+                found="; ".join(changes),
+                path=fold.path,
+                remedy="train this fold again under another name=",
+            )
+    return first
+
+
+def study_root_changed(job: TrainingJob) -> bool:
+    """Whether a fold was begun on a study in another folder, so that its data have to be compared."""
+    if not job.folder.config.is_file():
+        return False
+    before = Path(read_run_config(job.folder)["study"]["root"])
+    return before.resolve() != Path(job.config["study"]["root"]).resolve()
+
+
+def read_run_config(fold: FoldFolder) -> dict[str, Any]:
+    """The configuration that a fold was trained with.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(
+            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
+        ) from error
+    if not isinstance(config, dict):
+        raise RunError(
+            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
+        )
+    if isinstance(config.get("folds"), dict):
+        config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
+    return config
+
+
+def read_provenance(fold: FoldFolder) -> Provenance:
+    """Where a fold's results come from.
+
+    Raises:
+        RunError: The record is missing or damaged.
+    """
+    try:
+        return Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
+        raise RunError(
+            "a fold has its provenance.json",
+            found=str(error).splitlines()[0],
+            path=fold.provenance,
+            remedy="delete the fold's folder and train it again",
+        ) from error
+
+
+def check_data(fold: FoldFolder, key: str) -> None:
+    """Refuse to judge, or to continue, a fold on other data than it was begun with.
+
+    Args:
+        fold: The fold.
+        key: Of the slice store that the study has now.
+
+    Raises:
+        RunError: The study's files changed, or the fold's record is damaged.
+    """
+    trained_on = read_provenance(fold).data
+    if trained_on != key:
+        raise RunError(
+            "a fold is judged on the data it was trained on",
+            found=f"data {key}, trained on {trained_on}",
+            path=fold.path,
+            remedy="restore the study's files, or train again under another name=",
+        )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested configurations, as `key: before -> after`."""
+    changes = []
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key}: {old} -> {new}")
+    return changes
+
+
+def result_affecting_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that change the result, flat: `network.growth_rate`; lists as they are."""
+    return dict(_flat(_result_affecting(config)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _result_affecting(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The part of a configuration that changes the result."""
+    return {
+        key: _result_affecting(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if not _affects_no_result(f"{prefix}{key}")
+    }
+
+
+def _affects_no_result(key: str) -> bool:
+    return any(key == place or key.startswith((f"{place}.", f"{place}/")) for place in NON_RESULT_KEYS)
+
+
+def _sets_no_result(override: str) -> bool:
+    key = override.lstrip("+~").split("=")[0].split("@")[0]
+    return key == "trainer" or _affects_no_result(key)

@@ -1,0 +1,190 @@
+"""The report of a study: its page, a page per subject, and the figures, from the masks on disk and the analysis.
+
+evaluation/report.html                the study: Table 1, tests in words, every subject
+evaluation/subjects/<id>.html         one subject, slice by slice
+evaluation/figures/*.png, *.pdf       for a paper
+evaluation/assets/                    the chart library, once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.legs import Leg, legs_of
+from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.quality import Flag, find_flags
+from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.volume import Volume, read_image
+from nerveseg.evaluation.analysis import Analysis
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
+from nerveseg.reporting.figures import read_training
+from nerveseg.reporting.study_page import write_study_page
+from nerveseg.reporting.study_view import SubjectCard, study_view
+from nerveseg.reporting.subject_page import write_subject_page
+from nerveseg.reporting.subject_view import SubjectView, facts_of
+from nerveseg.reporting.thumbnails import thumbnail
+from nerveseg.runs import FoldFolder, package_versions
+from nerveseg.types import Mask
+from nerveseg.workflows.draw_figures import write_figures
+from nerveseg.workflows.score_subjects import PredictedMask, load_masks
+
+REPORT = "report.html"
+SUBJECTS = "subjects"
+SYNTHETIC = "SYNTHETIC STUDY"
+
+
+@dataclass(frozen=True)
+class EvaluatedStudy:
+    """Whose masks are compared.
+
+    Attributes:
+        study: The subjects that were compared.
+        predictions: Automatic masks by subject id; may lack some, or all.
+        consensus: The stored consensus of a subject; by default it is made from the raters' masks.
+        folds: Of a cross-validation, for its training curves.
+    """
+
+    study: Study
+    predictions: Mapping[str, PredictedMask] = field(default_factory=dict)
+    consensus: Callable[[str], Mask] | None = None
+    folds: tuple[FoldFolder, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The study's name, and that it is simulated where that is so."""
+        kind = "SYNTHETIC study" if self.study.description.synthetic else "study"
+        return f"{kind} {self.study.description.name}"
+
+    @property
+    def warning(self) -> str:
+        """In capitals, where the study is simulated."""
+        return SYNTHETIC if self.study.description.synthetic else ""
+
+
+def write_report(
+    folder: Path, judged: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None, console: Console
+) -> Path:
+    """Write the pages and the figures of a study; the study's page comes last.
+
+    Args:
+        folder: Of the evaluation.
+        judged: Whose masks are shown.
+        analysis: Their tables.
+        reference: A published Table 1 to stand beside it.
+        console: Gets a progress bar.
+
+    Raises:
+        VolumeError: A file cannot be read.
+        GeometryError: A mask does not lie on its image's grid.
+    """
+    study = judged.study
+    subjects = track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal)
+    exhibits = {subject.id: _write_subject(folder, judged, subject, analysis) for subject in subjects}
+    console.print("drawing the figures", highlight=False)
+    figures = write_figures(
+        folder,
+        lambda name: _view(judged, study.subject(name), analysis),
+        analysis,
+        judged.title,
+        reference,
+        _training(judged),
+    )
+    view = study_view(
+        analysis,
+        name=study.description.name,
+        title=f"{study.description.name}: automatic segmentation against the raters",
+        warning=judged.warning,
+        reference=reference,
+        exhibits=exhibits,
+        figures=figures,
+        provenance=list(package_versions().items()),
+    )
+    write_study_page(folder / REPORT, view)
+    return folder / REPORT
+
+
+def _write_subject(folder: Path, judged: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectCard:
+    view = _view(judged, subject, analysis)
+    page = f"{SUBJECTS}/{subject.id}.html"
+    write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
+    compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
+    picture = thumbnail(view.image, compared, view.slice_numbers, view.spacing_mm)
+    return SubjectCard(picture, page, view.flags, view.digest)
+
+
+def _view(judged: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
+    study = judged.study
+    volume = read_image(subject.image, subject.id, study.description.geometry)
+    consensus = judged.consensus(subject.id) if judged.consensus else None
+    masks = load_masks(study, subject, consensus, judged.predictions.get(subject.id))
+    return subject_view(judged, subject, volume, masks, analysis)
+
+
+def _training(judged: EvaluatedStudy) -> dict[int, pd.DataFrame]:
+    return read_training(judged.folds[0].path.parent) if judged.folds else {}
+
+
+def subject_view(
+    judged: EvaluatedStudy, subject: Subject, volume: Volume, masks: SubjectMasks, analysis: Analysis
+) -> SubjectView:
+    """A study's subject as its page shows it."""
+    shown = _shown_masks(masks)
+    numbers = volume.grid.slice_numbers
+    legs = legs_of(volume.array, volume.grid.ras_spacing_mm, subject.side)
+    profiles, nerves = {}, {}
+    for name in (AUTOMATIC, CONSENSUS):
+        if name in shown:
+            profiles[name], nerves[name] = _measured(shown[name], volume, legs, numbers)
+    first = next(iter(nerves))
+    sides: dict[str, slice] = {leg.side: leg.columns for leg in legs}
+    flags: tuple[Flag, ...] = ()
+    if masks.automatic is not None:
+        flags = find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
+    facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
+    return SubjectView(
+        name=subject.id,
+        title=f"{judged.study.description.name}, {subject.id}",
+        warning=judged.warning,
+        image=volume.array,
+        spacing_mm=volume.grid.ras_spacing_mm,
+        slice_numbers=numbers,
+        masks=shown,
+        profiles=profiles,
+        facts=[(name, value) for name, value in facts if value] + facts_of(nerves[first]),
+        flags=flags,
+        scores=_scores(analysis, subject.id),
+        notes=[note for nerve in nerves[first] for note in nerve.notes],
+        sides=sides,
+        study=judged.study.description.name,
+    )
+
+
+def _shown_masks(masks: SubjectMasks) -> dict[str, Mask]:
+    """The automatic mask first, then the consensus, then who made it."""
+    named = masks.named()
+    raters = {name: mask for name, mask in named.items() if name not in (AUTOMATIC, CONSENSUS)}
+    first = {name: named[name] for name in (AUTOMATIC, CONSENSUS) if name in named}
+    return first | (raters if len(raters) > 1 else {})
+
+
+def _measured(
+    mask: Mask, volume: Volume, legs: tuple[Leg, ...], numbers: list[int]
+) -> tuple[pd.DataFrame, list[NerveSummary]]:
+    courses = follow_nerves(mask, volume.grid.ras_affine, legs)
+    profile = nerve_profile(courses, numbers)
+    return profile, [summarise(profile, course) for course in courses]
+
+
+def _scores(analysis: Analysis, subject: str) -> dict[str, float] | None:
+    """Of the automatic mask against the consensus."""
+    scores = analysis.measurements.scores
+    rows = scores[(scores["subject"] == subject) & (scores["comparison"] == AUTOMATIC_CONSENSUS)]
+    return dict(zip(rows["metric"].astype(str), rows["value"].astype(float), strict=True)) or None

@@ -1,0 +1,203 @@
+"""What a fold and an evaluation show on dashboards, in W&B's offline files."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from nerveseg.dashboards.base import Dashboards
+from nerveseg.dashboards.privacy import subject_names, without_paths
+from nerveseg.dashboards.publish import in_one_piece, log_evaluation, mean_dice, open_dashboards, shortened
+from nerveseg.dashboards.wandb_files import run_files
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slice_store import SliceStore, StoreIndex
+from nerveseg.data.slice_store_build import StoredSubject
+from nerveseg.errors import ConfigurationError
+from nerveseg.evaluation.comparisons import RATER_RATER
+from tests.helpers.wandb_server import inspected, rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+SUBJECT = StoredSubject(
+    id="007", sha256={"T2": "1" * 64}, slices=1, spacing_mm=(1.0, 1.0, 4.0), nerve_voxels=9,
+    nerve_voxels_cropped_away=0, pixels=100,
+)  # fmt: skip
+STORE = SliceStore(
+    Path("2b0f251ace0d4f25"),
+    StoreIndex(study="thighs", channels=["T2"], preprocessing=Preprocessing(size=(8, 8)), subjects=[SUBJECT]),
+)
+
+
+@pytest.fixture
+def cross_validation(tmp_path):
+    folder = tmp_path / "outputs" / "demo"
+    (folder / "evaluation" / "figures").mkdir(parents=True)
+    table = pd.DataFrame({"cohort": ["all", "all"], "comparison": ["R-R", "Auto-GT"], "dice_mean": [0.75, 0.5]})
+    table.to_csv(folder / "evaluation" / "table1.csv", index=False)
+    scores = pd.DataFrame({"subject": ["007"], "cohort": ["all"], "metric": ["dice"], "value": [0.5]})
+    scores.to_csv(folder / "evaluation" / "scores.csv", index=False)
+    for name in ("comparison", "cases"):
+        matplotlib.image.imsave(folder / "evaluation" / "figures" / f"{name}.png", np.zeros((4, 4, 3)))
+    page = '<p>report of 007</p><img src="figures/comparison.png"><img src="data:image/png;base64,AAAA">'
+    (folder / "evaluation" / "report.html").write_text(page)
+    return folder
+
+
+def config(folder, mode="offline", subject_ids="plain"):
+    root = str(folder.parent)
+    return {
+        "name": "demo",
+        "logger": {"subject_ids": subject_ids, "wandb": {"mode": mode, "project": "p"}},
+        "output_root": root,
+        "study": {"root": root, "n": 1},
+    }
+
+
+def shown(cross_validation):
+    """Names of what the run shows, and the text of its files."""
+    (path,) = run_files(cross_validation / "evaluation")
+    names = {key.removesuffix("._type") for row in rows(path) for key in row}
+    return names, {file.name: file.read_bytes() for file in (path.parent / "files").rglob("*") if file.is_file()}
+
+
+def table(files, name):
+    (content,) = [content for file, content in files.items() if re.match(f"{name}_.*table.json", file)]
+    return json.loads(content)["data"]
+
+
+def test_tables_figures_and_the_page_are_in_the_offline_run(cross_validation):
+    log_evaluation(cross_validation, config(cross_validation), STORE)
+    names, files = shown(cross_validation)
+    assert {"evaluation/table1", "evaluation/scores", "figures/comparison", "figures/cases", "report"} <= names
+    assert table(files, "table1") == [["all", "R-R", 0.75], ["all", "Auto-GT", 0.5]]
+    assert table(files, "scores") == [["007", "all", "dice", 0.5]]
+    (page,) = [content for name, content in files.items() if name.endswith(".html")]
+    assert b"report of 007" in page
+
+
+def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validation):
+    for number, (cohort, dice) in enumerate([("healthy", 0.9), ("ill", 0.6)]):
+        fold = cross_validation / f"fold-{number}"
+        fold.mkdir()
+        held_out = [
+            (f"H{number}{n}", cohort, "", "", number, "Auto-GT", "dice", dice + n / 10) for n in range(number + 1)
+        ]
+        columns = ["subject", "cohort", "location", "side", "fold", "comparison", "metric", "value"]
+        for name in ("validation", "scores"):
+            pd.DataFrame(held_out, columns=columns).to_csv(fold / f"{name}.csv", index=False)
+    log_evaluation(cross_validation, config(cross_validation), STORE)
+    names, files = shown(cross_validation)
+    assert "validation/scores" in names
+    (path,) = run_files(cross_validation / "evaluation")
+    summary = {
+        key: value
+        for record in inspected(path)
+        if record["type"] == "summary"
+        for key, value in record["summary"]["update"].items()
+    }
+    assert summary["validation/dice"] == pytest.approx((0.9 + 0.6 + 0.7) / 3)
+    assert (summary["validation/dice/healthy"], summary["validation/dice/ill"]) == pytest.approx((0.9, 0.65))
+    tables = [json.loads(content)["data"] for name, content in files.items() if name.startswith("scores_")]
+    assert ["H00", "H10", "H11"] in [[row[0] for row in rows] for rows in tables]
+
+
+def test_of_an_evaluation_done_again_there_is_one_run(cross_validation):
+    for _ in range(2):
+        log_evaluation(cross_validation, config(cross_validation), STORE)
+    assert len(run_files(cross_validation / "evaluation")) == 1
+
+
+def test_hashed_ids_are_the_only_ones_shown_and_no_figure_or_page_that_has_ids(cross_validation):
+    log_evaluation(cross_validation, config(cross_validation, subject_ids="hashed"), STORE)
+    names, files = shown(cross_validation)
+    assert {"evaluation/scores", "figures/comparison"} <= names
+    assert not {"figures/cases", "report"} & names
+    ((subject, *_),) = table(files, "scores")
+    assert re.fullmatch("[0-9a-f]{12}", subject)
+    (path,) = run_files(cross_validation / "evaluation")
+    assert not [name for name, content in {**files, "run": path.read_bytes()}.items() if b'"007"' in content]
+
+
+def test_a_disabled_dashboard_leaves_nothing(cross_validation):
+    before = sorted(cross_validation.rglob("*"))
+    log_evaluation(cross_validation, config(cross_validation, "disabled"), STORE)
+    log_evaluation(cross_validation, config(cross_validation) | {"logger": {}}, STORE)
+    assert sorted(cross_validation.rglob("*")) == before
+
+
+def test_a_run_of_an_earlier_version_is_shown_with_plain_ids(cross_validation):
+    earlier = config(cross_validation) | {"logger": {"wandb": {"mode": "offline", "project": "p"}}}
+    log_evaluation(cross_validation, earlier, STORE)
+    assert table(shown(cross_validation)[1], "scores")[0][0] == "007"
+
+
+@pytest.mark.parametrize("logger", [{"wandb": {"mode": "dryrun", "project": "p"}}, {"subject_ids": "secret"}])
+def test_an_unknown_option_is_refused(cross_validation, logger):
+    with pytest.raises(ConfigurationError, match=r"logger\."):
+        open_dashboards(config(cross_validation) | {"logger": logger}, STORE, cross_validation / "fold-0", "train")
+
+
+def test_the_means_are_those_of_all_pairs_of_raters_and_of_the_automatic_mask():
+    rows = [("OS-BW", 0.8), ("OS-LG", 0.9), ("BW-LG", 0.7), ("Auto-GT", 0.5), ("OS-GT", 1.0), ("Auto-OS", 0.1)]
+    scores = pd.DataFrame(
+        [(name, "all", "dice", value) for name, value in rows], columns=["comparison", "cohort", "metric", "value"]
+    )
+    assert mean_dice(scores, ["OS", "BW", "LG"]) == {
+        "Auto-GT/dice/all": 0.5,
+        f"{RATER_RATER}/dice/all": pytest.approx((0.8 + 0.9 + 0.7) / 3),
+    }
+
+
+def test_a_page_in_one_piece_holds_its_pictures(cross_validation):
+    page = in_one_piece(cross_validation / "evaluation" / "report.html")
+    assert "figures/comparison.png" not in page
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_of_a_configuration_no_place_is_shown():
+    found = without_paths(
+        {
+            "name": "demo",
+            "output_root": "outputs",
+            "study": {"root": "../x", "images": {"T2": "Smith/T2.nii"}, "raters": {"OS": "a"}, "participants": "p.tsv"},
+            "network": {"_target_": "nerveseg.networks.A", "weights": "/home/smith/w.pt", "sizes": [1, "~/x", "C:\\x"]},
+            "logger": {"mlflow": {"uri": "https://user:password@host"}},
+            "extra": ["file:///x", "s3://bucket", "..", "../y", "plain/relative", "a..b"],
+        }
+    )
+    assert found == {
+        "name": "demo",
+        "study": {"images": ["T2"], "raters": ["OS"]},
+        "network": {"_target_": "nerveseg.networks.A", "sizes": [1]},
+        "extra": ["plain/relative", "a..b"],
+    }
+
+
+def test_hashed_ids_differ_by_study_and_are_not_the_ids_own_hash():
+    one = subject_names("hashed", [{"T2": "1"}, {"T2": "2"}])
+    same = subject_names("hashed", [{"T2": "2"}, {"T2": "1"}])
+    other = subject_names("hashed", [{"T2": "1"}, {"T2": "3"}])
+    assert one("V01") == same("V01") != other("V01")
+    assert one("V01") != hashlib.sha256(b"V01").hexdigest()[:12]
+    assert len({one(f"V{number}") for number in range(1000)}) == 1000
+    assert subject_names("plain", [])("V01") == "V01"
+
+
+def test_a_long_name_keeps_its_ends_and_stays_unique():
+    names = [f"demo/{'network.growth_rate=12,' * 10}seed={seed}/fold-0" for seed in range(3)]
+    short = [shortened(name) for name in names]
+    assert {len(name) for name in short} == {128}
+    assert len(set(short)) == 3
+    assert all(name.startswith("demo/") and name.endswith("/fold-0") for name in short)
+    assert shortened("demo/fold-0") == "demo/fold-0"
+
+
+def test_no_dashboard_is_fine():
+    with Dashboards() as dashboards:
+        dashboards.summarize({"a": 1.0})
+        assert dashboards.loggers == []

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nerveseg.data.external_masks import find_predictions
+from nerveseg.data.study import Subject
+from nerveseg.errors import StudyError
+
+EXISTING = Path("x.nii.gz")
+
+
+def subjects(*ids):
+    return [Subject(id=subject, images={"T2": EXISTING}, raters={"A": EXISTING}) for subject in ids]
+
+
+def files(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def found(place, *ids):
+    return {subject: path.name for subject, path in find_predictions(str(place), subjects(*ids)).items()}
+
+
+def test_a_folder_of_one_file_per_subject(tmp_path):
+    files(tmp_path, "sub-P02_mask.nii.gz", "P01.nii", "V01-label.NII.GZ", "P01.json", "notes.txt")
+    assert found(tmp_path, "P01", "P02", "V01") == {
+        "P01": "P01.nii", "P02": "sub-P02_mask.nii.gz", "V01": "V01-label.NII.GZ",
+    }  # fmt: skip
+
+
+def test_an_id_is_a_word_and_not_a_part_of_one(tmp_path):
+    files(tmp_path, "sub-P011.nii.gz", "XP01.nii.gz", "P01b.nii.gz", "nnunet_P01_0000.nii.gz")
+    assert found(tmp_path, "P01", "P011") == {"P01": "nnunet_P01_0000.nii.gz", "P011": "sub-P011.nii.gz"}
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_numbers_are_told_apart(first, second):
+    from nerveseg.data.external_masks import _bears
+
+    assert _bears(f"hippocampus_{first:03d}.nii.gz", f"{second:03d}") == (first == second)
+
+
+def test_files_lie_at_any_depth_and_folders_are_no_files(tmp_path):
+    files(tmp_path, "sub-1/anat/sub-1_seg.nii.gz")
+    (tmp_path / "sub-1.nii.gz").mkdir()
+    assert found(tmp_path, "1") == {"1": "sub-1_seg.nii.gz"}
+
+
+def test_who_has_no_mask_is_left_out(tmp_path):
+    files(tmp_path, "P01.nii.gz")
+    assert list(found(tmp_path, "P03", "P01", "P02")) == ["P01"]
+
+
+@pytest.mark.parametrize("subject", ["a.b", "[x]", "ä+", "c(1)", "*"])
+def test_ids_of_any_characters(subject, tmp_path):
+    files(tmp_path, f"mask_{subject}.nii.gz", "mask_axb.nii.gz")
+    assert found(tmp_path, subject) == {subject: f"mask_{subject}.nii.gz"}
+
+
+def test_a_template_names_the_file_itself(tmp_path):
+    files(tmp_path, "P01/mask.nii.gz", "P01/P01_probability.nii.gz", "P02/mask.nii.gz", "[P01]/x.nii.gz")
+    assert found(tmp_path / "{id}" / "mask.nii.gz", "P01", "P02", "P03") == {"P01": "mask.nii.gz", "P02": "mask.nii.gz"}
+
+
+def test_two_files_for_one_subject_are_refused_and_both_named(tmp_path):
+    files(tmp_path, "P01_mask.nii.gz", "P01_probability.nii.gz")
+    with pytest.raises(StudyError, match=r"one predicted mask; found: P01_mask.nii.gz, P01_probability.nii.gz; "
+                                         r"subject: P01; path: .*; remedy: .*\{id\}"):  # fmt: skip
+        found(tmp_path, "P01")
+
+
+def test_a_folder_of_other_subjects_is_refused(tmp_path):
+    files(tmp_path, "Q7.nii.gz")
+    with pytest.raises(StudyError, match=r"bear the ids.*none of 1 ids, such as P01; path: .*; remedy: "):
+        found(tmp_path, "P01")
+    with pytest.raises(StudyError, match=r"none of 4 ids, such as P01, P02, P03; path: .*\{id\}.nii.gz; remedy: "):
+        found(tmp_path / "{id}.nii.gz", "P01", "P02", "P03", "P04")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file.nii.gz"])
+def test_a_place_that_is_no_folder_is_refused(place, tmp_path):
+    files(tmp_path, "file.nii.gz")
+    with pytest.raises(StudyError, match=r"no such folder; path: .*; remedy: prediction="):
+        found(tmp_path / place, "P01")

@@ -1,0 +1,196 @@
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from nerveseg.errors import BundleError, GeometryError
+from nerveseg.inference import predict, runtimes
+from nerveseg.inference.predict import network_grid
+from nerveseg.inference.predictor import Predictor, Scan, predict_scans, probability_volume
+
+SPACING_MM = (1.0, 1.0, 4.4)
+segment_volume = partial(predict.segment_volume, runtime="torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
+
+
+def scan(shape, channels=1, seed=0):
+    return np.random.default_rng(seed).normal(100, 30, (channels, *shape)).astype(np.float32)
+
+
+def by_lightning(bundle, channels, folder, slices_per_batch=8):
+    """What `predict_scans` thresholds: the file read, prepared, predicted by Lightning's loop."""
+    path = folder / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(channels[0], np.diag([*SPACING_MM, 1.0])), path)
+    found = []
+
+    class Catch(pl.Callback):
+        def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+            found.append(probability_volume(outputs, batch.crop))
+
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, callbacks=[Catch()], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder,
+    )  # fmt: skip
+    predict_scans(bundle, [Scan("V01", {"T2": path}, folder / "mask.nii.gz")], trainer, slices_per_batch)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((16, 12, 5), (16, 12)), ((15, 9, 5), (15, 9)), ((10, 12, 3), (16, 12)), ((9, 7, 4), (16, 24))]
+)
+def test_a_scan_no_larger_than_the_training_crop_gets_what_the_folds_are_judged_by_bit_for_bit(
+    shape, size, random_bundle, tmp_path
+):
+    bundle = random_bundle(size=size)
+    channels = scan(shape)
+    expected = by_lightning(bundle, channels, tmp_path, slices_per_batch=2)
+    found = segment_volume([bundle], channels, SPACING_MM, slices_per_batch=2)
+    assert found.dtype == expected.dtype == np.float32
+    assert 0.05 < (found > 0.5).mean() < 0.95
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_crop_of_the_training_is_there_on_request(random_bundle, tmp_path):
+    bundle = random_bundle(size=(8, 20))
+    channels = scan((14, 11, 5))
+    expected = by_lightning(bundle, channels, tmp_path)
+    found = segment_volume([bundle], channels, SPACING_MM, field_of_view="crop")
+    np.testing.assert_array_equal(found, expected)
+    assert not found[:3].any()
+    assert not found[11:].any()
+
+
+@pytest.mark.parametrize("transitions", [1, 2])
+def test_away_from_the_crops_border_the_whole_field_of_view_says_the_same(transitions, random_bundle):
+    """The receptive field of such a small network ends within 24 pixels; the crop lies on the pooling's steps."""
+    bundle = random_bundle(size=(64, 72), transitions=transitions)
+    channels = scan((128, 136, 2))
+    whole = segment_volume([bundle], channels, SPACING_MM)
+    crop = segment_volume([bundle], channels, SPACING_MM, field_of_view="crop")
+    middle = np.s_[32 + 24 : 96 - 24, 32 + 24 : 104 - 24]
+    np.testing.assert_allclose(whole[middle], crop[middle], atol=1e-5)
+    border = np.s_[32:34, 32:104]
+    assert np.abs(whole[border] - crop[border]).max() > 1e-2
+    assert (whole > 0).all()
+    assert not crop[:32].any()
+
+
+def test_a_nerve_outside_the_training_crop_is_found(random_bundle):
+    """What is seen moves with the picture, by any multiple of what the transitions divide by."""
+    bundle = random_bundle(size=(16, 16), transitions=1)
+    patch = scan((12, 12, 1), seed=4)[0]
+    channels = np.full((1, 120, 100, 1), 60, np.float32)
+    channels[0, 54:66, 44:56] = patch
+    moved = np.roll(channels, (-30, 20), axis=(1, 2))
+    here, there = (segment_volume([bundle], array, SPACING_MM) for array in (channels, moved))
+    assert np.ptp(here[54:66, 44:56]) > 0.1
+    np.testing.assert_allclose(there[24:36, 64:76], here[54:66, 44:56], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "inside"),
+    [
+        ((8, 6), (8, 6), (8, 6)),
+        ((5, 6), (8, 6), (8, 6)),
+        ((9, 7), (8, 6), (12, 8)),
+        ((12, 20), (8, 6), (12, 20)),
+        ((9, 5), (7, 6), (12, 6)),
+        ((512, 512), (320, 320), (512, 512)),
+    ],
+)
+def test_a_slice_is_padded_to_the_crop_and_to_what_the_transitions_divide_by(shape, size, inside, random_bundle):
+    grid = network_grid(random_bundle(size=size, transitions=2), shape, SPACING_MM, "whole")
+    assert grid.crop.size == inside
+    assert grid.crop.shape == shape
+
+
+def test_the_padding_is_the_volumes_minimum(random_bundle, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        runtimes, "nerve_probability", lambda network, slices: seen.append(slices) or slices[:, 0].clone()
+    )
+    channels = scan((13, 9, 3), channels=2)
+    segment_volume([random_bundle(size=(8, 6), channels=("T2", "FS"), transitions=2)], channels, SPACING_MM)
+    slices = torch.cat(seen)
+    assert slices.shape == (3, 2, 16, 12)
+    for number, channel in enumerate(channels):
+        smallest = (channel.min() - channel.mean()) / channel.std()
+        for edge in (slices[:, number, 0], slices[:, number, -2:], slices[:, number, :, 0], slices[:, number, :, -2:]):
+            np.testing.assert_allclose(edge.numpy(), smallest, atol=1e-5)
+        inside = slices[:, number, 1:14, 1:10].numpy().transpose(1, 2, 0)
+        np.testing.assert_allclose(inside, (channel - channel.mean()) / channel.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_members_are_averaged(count, random_bundle):
+    members = [random_bundle(seed=seed, size=(16, 12)) for seed in range(count)]
+    channels = scan((20, 15, 4))
+    alone = [segment_volume([member], channels, SPACING_MM).astype(np.float64) for member in members]
+    together = segment_volume(members, channels, SPACING_MM)
+    np.testing.assert_allclose(together, sum(alone) / count, atol=1e-6)
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("slices_per_batch", [1, 2, 64])
+def test_the_batch_size_does_not_matter(slices_per_batch, random_bundle):
+    members = [random_bundle(seed=seed, size=(16, 12)) for seed in range(2)]
+    channels = scan((20, 15, 5))
+    spacing = (0.8, 1.3, 4.4)
+    expected = segment_volume(members, channels, spacing, slices_per_batch=4)
+    found = segment_volume(members, channels, spacing, slices_per_batch=slices_per_batch)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_batches_shrink_as_slices_grow_and_progress_is_told(random_bundle):
+    told = []
+    bundle = random_bundle(size=(8, 6))
+    segment_volume([bundle], scan((8, 6, 5)), SPACING_MM, slices_per_batch=4, progress=lambda *now: told.append(now))
+    segment_volume([bundle], scan((16, 6, 5)), SPACING_MM, slices_per_batch=4, progress=lambda *now: told.append(now))
+    segment_volume([bundle], scan((80, 60, 2)), SPACING_MM, slices_per_batch=4, progress=lambda *now: told.append(now))
+    assert told == [(0, 5), (4, 5), (5, 5), (0, 5), (2, 5), (4, 5), (5, 5), (0, 2), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.8, 4.4), (1.6, 0.9, 3.0), (0.5, 2.0, 4.4), (1.004, 0.996, 4.4)])
+def test_at_another_spacing_every_pixel_gets_what_was_said_of_its_place(spacing, random_bundle, monkeypatch):
+    """Were the network's answer the image itself, a slanting plane would come back as it went in."""
+    monkeypatch.setattr(runtimes, "nerve_probability", lambda network, slices: slices[:, 0].clone())
+    x, y, z = np.ogrid[:40, :36, :3]
+    plane = (0.3 * x * spacing[0] - 0.2 * y * spacing[1] + 5 * z).astype(np.float32)
+    found = segment_volume([random_bundle(size=(16, 12))], plane[None], spacing)
+    expected = (plane - plane.mean()) / plane.std()
+    inside = np.s_[6:-6, 6:-6]
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-3)
+    assert found.shape == plane.shape
+
+
+def test_channels_that_are_not_the_models_are_refused(random_bundle):
+    with pytest.raises(BundleError, match=r"takes 2 channels \(T2, FS\); found: 1"):
+        segment_volume([random_bundle(channels=("T2", "FS"))], scan((8, 6, 2)), SPACING_MM)
+
+
+def test_a_spacing_that_cannot_be_true_is_refused(random_bundle):
+    with pytest.raises(GeometryError, match=r"at most .* pixels; found: 9600 x 7200 pixels .*remedy: .*millimetres"):
+        segment_volume([random_bundle()], scan((8, 6, 2)), (1200.0, 1200.0, 4.4))
+
+
+def test_dropout_is_off_and_the_networks_stay_as_they_were(random_bundle):
+    bundle = random_bundle(dropout=0.5)
+    before = {name: tensor.clone() for name, tensor in bundle.network.state_dict().items()}
+    first, second = (segment_volume([bundle], scan((10, 9, 3)), SPACING_MM) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in bundle.network.state_dict().items())
+
+
+def test_the_softmax_is_the_predictors(random_bundle, tmp_path):
+    bundle = random_bundle()
+    slices = torch.randn(3, 1, 8, 6)
+    with torch.no_grad():
+        logits = bundle.network(slices).double().numpy()
+        found = Predictor(bundle).nerve_probability(slices).numpy()
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])), atol=1e-6)

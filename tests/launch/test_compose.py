@@ -1,0 +1,110 @@
+import pickle
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import BaseModel, ConfigDict
+
+from nerveseg.data.study_layout import StudyLayout
+from nerveseg.errors import ConfigurationError, NervesegError
+from nerveseg.launch.compose import compose_config, instantiate_section, parse_section, to_plain_dict
+from nerveseg.networks.fc_densenet import FCDenseNet
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+    inner: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("network.foo=1", "foo"),
+        ("foo=1", "foo"),
+        ("network=nosuch", "nosuch"),
+        ("nosuch=1", "nosuch"),
+        ("network=null", "NoneType"),
+        ("~network.foo", "foo"),
+        ("+network.dropout=1", "dropout"),
+        ("seed", "seed"),
+    ],
+)
+def test_what_conf_does_not_have_is_refused_in_one_line(override, named):
+    with pytest.raises(ConfigurationError) as caught:
+        to_plain_dict(compose_config("train", [override]))
+    text = str(caught.value)
+    assert named in text
+    assert "\n" not in text
+    assert "remedy: " in text
+
+
+def test_an_unknown_choice_is_answered_with_the_choices():
+    with pytest.raises(ConfigurationError, match="tiramisu_small"):
+        compose_config("train", ["network=nosuch"])
+
+
+def test_what_force_adds_is_composed_and_refused_by_what_it_is_for():
+    config = to_plain_dict(compose_config("train", ["+network.foo=1"]))
+    with pytest.raises(ConfigurationError, match=r"options of network are those of .*FCDenseNet; found: .*foo"):
+        instantiate_section(config["network"], "network", in_channels=1, classes=2)
+
+
+def test_a_plain_configuration_is_resolved_and_made_of_plain_types():
+    config = to_plain_dict(compose_config("train", ["optimization=short", "optimization.epochs=7"]))
+    assert type(config["optimization"]) is dict
+    assert config["optimization"]["schedule"]["T_max"] == 7
+    assert type(config["preprocessing"]["size"]) is list
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize("broken", [{"a": "???"}, {"a": "${nowhere}"}, {"a": {"b": "???"}}])
+def test_a_value_that_is_missing_is_named(broken):
+    with pytest.raises(ConfigurationError, match=r"\(a"):
+        to_plain_dict(OmegaConf.create(broken))
+
+
+def test_a_study_without_its_folder_is_named():
+    with pytest.raises(ConfigurationError, match=r"study\.root"):
+        to_plain_dict(compose_config("check", ["study=bids"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, "section.number"),
+        ({"number": "many"}, "section.number"),
+        ({"number": 1, "foo": 2}, "section.foo"),
+        ({"number": 1, "inner": {"a": "b"}}, "section.inner.a"),
+    ],
+)
+def test_a_section_names_the_option_and_what_is_wrong_with_it(values, named):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_section(Record, values, "section")
+    assert str(caught.value).startswith(named + ": ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_becomes_a_record():
+    assert parse_section(Record, {"number": 3}, "section") == Record(number=3)
+    description = parse_section(
+        StudyLayout, {"name": "x", "root": "r", "images": {"T2": "a"}, "raters": {"A": "b"}}, ""
+    )
+    assert description.foreground is None
+
+
+def test_an_error_of_our_own_keeps_its_words():
+    values = {"_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "growth_rate": 0}
+    with pytest.raises(NervesegError, match="growth_rate") as caught:
+        instantiate_section(values, "network")
+    assert "options of network" not in str(caught.value)
+
+
+def test_further_arguments_reach_the_constructor_and_values_stay_untouched():
+    values = {"_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "transitions": 1, "layers_per_block": [1, 2, 1]}
+    before = dict(values)
+    network = instantiate_section(values, "network", in_channels=4, classes=3)
+    assert isinstance(network, FCDenseNet)
+    assert network.arguments["in_channels"] == 4
+    assert network.arguments["layers_per_block"] == [1, 2, 1]
+    assert values == before

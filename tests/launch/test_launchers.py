@@ -1,0 +1,68 @@
+"""How jobs share the cores, and what a launcher that is not installed says."""
+
+import pytest
+
+from nerveseg.errors import ConfigurationError
+from nerveseg.launch import launchers
+from nerveseg.launch.compose import compose_config
+from nerveseg.launch.launchers import (
+    is_cluster_job,
+    is_worker_death,
+    launcher_of,
+    threads_of_job,
+    with_launcher_settings,
+)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "at_once", "cores", "environment", "threads"),
+    [
+        (8, 2, 8, {}, 4),
+        (8, -1, 8, {}, 1),
+        (8, -2, 8, {}, 1),
+        (2, 8, 8, {}, 4),
+        (4, None, 8, {}, 2),
+        (16, None, 2, {}, 1),
+        (4, None, 64, {"SLURM_CPUS_PER_TASK": "6"}, 6),
+        (4, None, 4, {"SLURM_CPUS_PER_TASK": "6"}, 4),
+        (4, None, 64, {"SLURM_CPUS_ON_NODE": "3"}, 3),
+        (4, None, 8, {"SLURM_CPUS_ON_NODE": "8", "SUBMITIT_EXECUTOR": "local"}, 2),
+    ],
+)
+def test_threads_of_a_job(jobs, at_once, cores, environment, threads):
+    assert threads_of_job(jobs, at_once, cores, environment) == threads
+
+
+def test_the_last_launcher_named_counts():
+    assert launcher_of(["fold=0"]) == "basic"
+    assert launcher_of(["hydra/launcher=joblib", "hydra/launcher=basic"]) == "basic"
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
+def test_a_plugin_that_is_missing_is_named_with_its_remedy(launcher, monkeypatch):
+    monkeypatch.setattr(launchers, "PLUGINS", {launcher: "hydra_plugins.no_such_launcher"})
+    with pytest.raises(ConfigurationError, match="plugin") as caught:
+        launcher_of([f"hydra/launcher={launcher}"])
+    assert "nerveseg[cluster]" in str(caught.value)
+
+
+def test_a_lost_process_is_told_from_a_fault():
+    lost = pytest.importorskip("submitit.core.utils").UncompletedJobError
+    assert is_worker_death(lost("killed"))
+    assert not is_worker_death(RuntimeError("ours"))
+
+
+def test_who_was_submitted_knows():
+    assert is_cluster_job({"SUBMITIT_EXECUTOR": "slurm"})
+    assert not is_cluster_job({"SLURM_JOB_ID": "3"}), "a shell on a node has someone who waits"
+
+
+def test_our_settings_of_a_launcher_compose_and_give_way_to_the_users():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    assert with_launcher_settings(["fold=0"]) == ["fold=0"]
+    for launcher in ("joblib", "submitit_local", "submitit_slurm"):
+        words = with_launcher_settings([f"hydra/launcher={launcher}"])
+        assert compose_config("train", words)["fold"] == 0, "no setting that the plugin does not have"
+    words = with_launcher_settings(["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"])
+    assert [word for word in words if "cpus_per_task" in word] == ["hydra.launcher.cpus_per_task=1"]
+    assert "hydra.launcher.max_num_timeout=20" in words

@@ -1,0 +1,54 @@
+"""The `check` command: hashes are remembered as `train` remembers them, and only of a sound study."""
+
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nerveseg.data import hashing
+from nerveseg.errors import StudyError
+from nerveseg.launch.compose import compose_config, to_plain_dict
+from nerveseg.workflows.check_study_files import check_configured_study
+
+
+@pytest.fixture
+def config(tmp_path):
+    random = np.random.default_rng(1)
+    for subject in ("A", "B"):
+        for name, array in (("t2", random.normal(size=(8, 8, 3))), ("mask", random.random((8, 8, 3)) > 0.7)):
+            image = nib.Nifti1Image(array.astype(np.float32), np.diag([0.5, 0.5, 4.0, 1.0]))
+            nib.save(image, tmp_path / f"{subject}_{name}.nii.gz")
+    words = ["study=bids", f"study.root={tmp_path}", f"output_root={tmp_path / 'out'}", "preprocessing.size=[8, 8]"]
+    composed = to_plain_dict(compose_config("check", words))
+    composed["study"] |= {"images": {"T2": "{id}_t2.nii.gz"}, "raters": {"R": "{id}_mask.nii.gz"}}
+    return composed
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Names of the files that are read to be hashed, a minute after they were written."""
+    names, hash_, now_ns = [], hashing._hash, time.time_ns
+
+    def counted(path):
+        names.append(str(path).rpartition("/")[2])
+        return hash_(path)
+
+    monkeypatch.setattr(hashing, "_hash", counted)
+    monkeypatch.setattr(hashing.time, "time_ns", lambda: now_ns() + 60_000_000_000)
+    return names
+
+
+def test_images_are_hashed_once(config, read):
+    for _ in range(2):
+        check_configured_study(config, Console(quiet=True))
+    assert sorted(read) == ["A_t2.nii.gz", "B_t2.nii.gz"]
+
+
+def test_a_copied_image_is_a_fault_and_nothing_is_left(config, read, tmp_path, capsys):
+    (tmp_path / "B_t2.nii.gz").write_bytes((tmp_path / "A_t2.nii.gz").read_bytes())
+    with pytest.raises(StudyError, match="1, listed above"):
+        check_configured_study(config, Console(quiet=True))
+    assert "the very image of A" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,235 @@
+import io
+import json
+import os
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.slice_store import prepare_slices
+from nerveseg.data.study import open_study
+from nerveseg.data.study_layout import StudyLayout
+from nerveseg.errors import ConfigurationError, NervesegError, RunError
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
+from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.runs import FoldFolder, Provenance
+from nerveseg.workflows.analyse_scores import EvaluationOptions, parse_evaluation_options, print_cached_summary
+from nerveseg.workflows.evaluate_masks import compare_cross_validation, compare_raters, options_of_run
+from nerveseg.workflows.training_job import read_run_config
+
+SHAPE = (12, 12, 3)
+RATERS = ("A", "B", "C")
+
+
+def console():
+    return Console(file=io.StringIO(), width=100)
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([0.5, 0.5, 4.4, 1.0])), path)
+
+
+class FinishedRun:
+    """Four subjects, two folds, whose predictions are rater A's masks: every score is known beforehand."""
+
+    def __init__(self, root, raters=RATERS):
+        self.root, self.folder = root, root / "outputs" / "t"
+        random = np.random.default_rng(3)
+        for number in range(4):
+            save(root / f"study/sub-{number}.nii.gz", random.normal(size=SHAPE).astype(np.float32))
+            for rater in raters:
+                save(root / f"study/{rater}/sub-{number}.nii.gz", (random.random(SHAPE) < 0.3).astype(np.uint8))
+        values = {
+            "name": "t",
+            "root": str(root / "study"),
+            "images": {"T2": "sub-{id}.nii.gz"},
+            "raters": {rater: f"{rater}/sub-{{id}}.nii.gz" for rater in raters},
+        }
+        self.study = open_study(StudyLayout(**values))
+        key = prepare_slices(self.study, Preprocessing(size=(12, 12)), root / "outputs" / "slices").key
+        self.config = {
+            "study": values,
+            "folds": {"count": 2},
+            "preprocessing": {"size": [12, 12]},
+            "output_root": str(root / "outputs"),
+        }
+        for fold, subjects in ((0, "02"), (1, "13")):
+            self.write_fold(fold, subjects, key)
+
+    def write_fold(self, number, subjects, key):
+        fold = FoldFolder(self.folder / f"fold-{number}")
+        for subject in subjects:
+            fold.predictions.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.root / f"study/A/sub-{subject}.nii.gz", fold.prediction(subject))
+        fold.config.write_text(yaml.safe_dump(self.config), encoding="utf-8")
+        provenance = Provenance(command=["train"], data=key, config_sha256="", device="CPU")
+        fold.provenance.write_text(json.dumps(provenance.model_dump()), encoding="utf-8")
+        rows = [(subject, "all", "", "", number, "Auto-GT", "dice", 0.5) for subject in subjects]
+        write_scores(fold.scores, pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return FinishedRun(tmp_path)
+
+
+def shown(screen, reference=None, **margins):
+    return parse_evaluation_options({"reference_table": reference, "margins": margins, "report": False}, screen)
+
+
+def compared(run, reference=None, **margins):
+    screen = console()
+    compare_cross_validation(run.folder, shown(screen, reference, **margins))
+    return screen.file.getvalue(), pd.read_csv(run.folder / "evaluation" / "scores.csv", dtype={"subject": str})
+
+
+def test_a_copy_of_rater_a_scores_what_rater_a_scores(run):
+    screen, scores = compared(run)
+    wide = scores.pivot_table(index=["subject", "metric"], columns="comparison", values="value")
+    np.testing.assert_array_equal(wide["Auto-GT"], wide["A-GT"])
+    assert (wide.xs("dice", level="metric")["Auto-A"] == 1).all()
+    assert sorted(scores["subject"].unique()) == ["0", "1", "2", "3"]
+    folds = scores.drop_duplicates("subject").set_index("subject")["fold"]
+    assert folds.to_dict() == {"0": 0, "1": 1, "2": 0, "3": 1}
+    assert "Table 1, study t" in screen
+    assert "missing" not in screen
+
+
+def test_the_tables_on_disk_are_one_table(run):
+    compared(run)
+    evaluation = run.folder / "evaluation"
+    table = pd.read_csv(evaluation / "table1.csv")
+    assert table["comparison"].tolist() == [
+        "A-B", "A-C", "A-GT", "B-C", "B-GT", "C-GT", "R-R", "Auto-A", "Auto-B", "Auto-C", "Auto-GT",
+    ]  # fmt: skip
+    markdown = (evaluation / "table1.md").read_text(encoding="utf-8")
+    assert markdown.startswith("# Table 1, study t\n")
+    printed = f"{table[table['comparison'] == 'Auto-GT']['dice_mean'].iloc[0]:.3f}"
+    assert printed in markdown
+
+
+def test_a_missing_fold_is_named_and_the_rest_compared(run):
+    (run.folder / "fold-1" / "scores.csv").unlink()
+    screen, scores = compared(run)
+    assert "fold 1 is missing" in screen
+    assert sorted(scores["subject"].unique()) == ["0", "2"]
+
+
+def test_nothing_complete_is_an_error(run):
+    for fold in (0, 1):
+        (run.folder / f"fold-{fold}" / "scores.csv").unlink()
+    with pytest.raises(RunError, match="at least one fold is complete"):
+        compared(run)
+
+
+def test_data_that_changed_since_the_training_is_an_error(run):
+    save(run.root / "study/B/sub-1.nii.gz", np.ones(SHAPE, np.uint8))
+    with pytest.raises(RunError, match="judged on the data it was trained on"):
+        compared(run)
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "provenance.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "empty"])
+def test_a_damaged_record_of_the_run_is_an_error_with_its_path(run, file, damage):
+    path = run.folder / "fold-0" / file
+    content = path.read_text(encoding="utf-8")
+    path.unlink()
+    if damage != "missing":
+        path.write_text({"cut off": content[: len(content) // 2] + "\n: [", "empty": ""}[damage], encoding="utf-8")
+    with pytest.raises(NervesegError) as caught:
+        compared(run)
+    assert str(path) in str(caught.value)
+
+
+def test_the_paper_stands_beside_ours_when_asked_and_no_other_table_does(run):
+    compared(run, "paper")
+    with pytest.raises(ConfigurationError, match="reference_table is null or paper"):
+        compared(run, "ours")
+
+
+def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path):
+    run = FinishedRun(tmp_path, raters=("A",))
+    screen, scores = compared(run)
+    assert set(scores["comparison"]) == {"Auto-GT"}
+    assert set(scores[scores["metric"] == "dice"]["value"]) == {1.0}
+    assert "There is one rater" in screen
+    alone = console()
+    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None, alone))
+    assert "one rater (A)" in alone.file.getvalue()
+    assert "no R-R" in " ".join(alone.file.getvalue().split())
+    assert set(pd.read_csv(tmp_path / "raters" / "quantities.csv")["source"]) == {"A"}
+
+
+def test_folds_of_different_splits_are_not_one_cross_validation(run):
+    other = run.config | {"folds": {"count": 2, "seed": 5}}
+    (run.folder / "fold-1" / "config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    with pytest.raises(RunError, match=r"folds\.seed: None -> 5"):
+        compared(run)
+
+
+def test_a_subject_tested_twice_is_not_one_cross_validation(run):
+    run.write_fold(1, "12", json.loads((run.folder / "fold-0/provenance.json").read_text())["data"])
+    with pytest.raises(RunError, match="tested in one fold; found: folds 0 and 1; subject: 2"):
+        compared(run)
+
+
+def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
+    for fold in (0, 1):
+        own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper", "report": False}
+        (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    as_configured = options_of_run(run.folder, {}, console())
+    assert as_configured.margins.dice == 0.2
+    assert as_configured.reference is not None
+    assert options_of_run(run.folder, {"reference_table": None}, console()).reference is None
+
+
+def test_what_was_printed_is_shown_again_until_a_fold_is_new(run):
+    assert not print_cached_summary(run.folder, shown(console()))
+    printed, _ = compared(run)
+    again = console()
+    assert print_cached_summary(run.folder, shown(again))
+    assert again.file.getvalue().strip() in printed
+    later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
+    os.utime(run.folder / "fold-1/scores.csv", (later, later))
+    assert not print_cached_summary(run.folder, shown(console()))
+
+
+def test_what_was_judged_another_way_is_not_shown_again(run):
+    compared(run)
+    for other in (shown(console(), dice=0.1), shown(console(), "paper")):
+        assert not print_cached_summary(run.folder, other)
+    compared(run, "paper", dice=0.1)
+    assert print_cached_summary(run.folder, shown(console(), "paper", dice=0.1))
+    assert not print_cached_summary(run.folder, shown(console(), dice=0.1))
+
+
+def test_what_was_printed_before_the_options_were_recorded_or_beside_newer_ones_is_not_shown(run):
+    compared(run)
+    options = run.folder / "evaluation/presentation.json"
+    later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
+    os.utime(options, (later, later))
+    assert not print_cached_summary(run.folder, shown(console())), "an interruption between the two files"
+    options.unlink()
+    assert not print_cached_summary(run.folder, shown(console()))
+
+
+def test_raters_alone_need_no_training(run, tmp_path):
+    screen = console()
+    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None, screen))
+    scores = pd.read_csv(tmp_path / "raters" / "scores.csv")
+    assert set(scores["comparison"]) == {"A-B", "A-C", "A-GT", "B-C", "B-GT", "C-GT"}
+    masks = [nib.load(run.root / f"study/{rater}/sub-2.nii.gz").get_fdata() > 0 for rater in RATERS]
+    voxels = int((np.sum(masks, axis=0) >= 2).sum())
+    assert f"sub-2: {voxels:,} voxels" in screen.file.getvalue()
+
+
+def test_what_a_fold_was_trained_with_is_read_back(run):
+    read = read_run_config(FoldFolder(run.folder / "fold-0"))
+    assert read["folds"].pop("validation_fraction") == 0  # what a fold of an earlier version did not have
+    assert read == run.config

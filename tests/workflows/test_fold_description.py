@@ -1,0 +1,54 @@
+"""What a fold writes into its bundle's description, from a study of a few voxels."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nerveseg.inference.training_intensity import PERCENTILES
+from nerveseg.launch.compose import compose_config, to_plain_dict
+from nerveseg.workflows import train_fold
+from nerveseg.workflows.training_job import training_job
+
+IDS = [f"V{number:02}" for number in range(4)]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Two channels, one rater; volumes larger than the crop along x and smaller along y."""
+    random = np.random.default_rng(2)
+    for name in IDS:
+        for suffix in ("T2w", "FS", "mask"):
+            array = random.gamma(2, 40, (20, 12, 3)).astype(np.float32)
+            if suffix == "mask":
+                array = (array > 100).astype(np.uint8)
+            nib.save(nib.Nifti1Image(array, np.diag([0.5, 0.5, 4.4, 1.0])), tmp_path / f"{name}_{suffix}.nii")
+    overrides = [
+        f"output_root={tmp_path / 'outputs'}", "study=aorta", f"study.root={tmp_path}", "folds.count=2",
+        "preprocessing.size=[16,16]", "network=tiramisu_small", "optimization.epochs=1",
+    ]  # fmt: skip
+    config = to_plain_dict(compose_config("train", overrides))
+    files = {"images": {"T2": "{id}_T2w.nii", "FS": "{id}_FS.nii"}, "raters": {"OS": "{id}_mask.nii"}}
+    return training_job(config | {"study": config["study"] | files}, overrides)
+
+
+def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
+    loaded = train_fold.load_fold(job, Console(quiet=True))
+    network = train_fold.build_network(job.config, 2)
+    described = train_fold._describe(job, loaded, network)
+
+    held_out = {subject.id for subject in loaded.fold.test}
+    assert len(held_out) == 2
+    assert list(described.intensity) == described.channels == ["T2", "FS"]
+    for channel, suffix in (("T2", "T2w"), ("FS", "FS")):
+        rows = []
+        for name in sorted(set(IDS) - held_out):
+            array = nib.load(tmp_path / f"{name}_{suffix}.nii").get_fdata()
+            inside = ((array - array.mean()) / array.std())[2:18]  # the padding along y does not count
+            rows.append(np.percentile(inside, PERCENTILES))
+        by_percentile = described.intensity[channel].by_percentile
+        assert tuple(by_percentile) == PERCENTILES
+        np.testing.assert_allclose(
+            list(by_percentile.values()), np.transpose([np.min(rows, 0), np.max(rows, 0)]), atol=0.02
+        )
+    assert described.lesion_reference is None

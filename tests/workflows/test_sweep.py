@@ -1,0 +1,196 @@
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
+from nerveseg.files import write_text
+from nerveseg.launch.arguments import to_hydra_overrides
+from nerveseg.workflows import sweep
+from nerveseg.workflows.sweep import planned_jobs, train_and_compare
+
+
+def jobs(*typed):
+    return planned_jobs(to_hydra_overrides("train", typed))
+
+
+def places(*typed):
+    return [job.folder.path.as_posix() for job in jobs(*typed)]
+
+
+def test_one_job():
+    assert places("fold=0") == ["outputs/demo/fold-0"]
+
+
+def test_a_range_of_folds():
+    assert places("fold=0..3") == [f"outputs/demo/fold-{fold}" for fold in range(4)]
+    assert [job.config["fold"] for job in jobs("fold=0..3")] == [0, 1, 2, 3]
+
+
+def test_a_grid_is_every_combination_each_with_its_own_configuration():
+    grid = jobs("-m", "fold=0,1", "network.growth_rate=8,12", "output_root=here", "seed=5")
+    assert [job.folder.path.as_posix() for job in grid] == [
+        f"here/demo/network.growth_rate={rate},seed=5/fold-{fold}" for fold in (0, 1) for rate in (8, 12)
+    ]
+    assert [job.config["network"]["growth_rate"] for job in grid] == [8, 12, 8, 12]
+
+
+def test_a_sweep_over_choices_and_experiments():
+    found = places("-m", "experiment=demo,paper", "fold=1")
+    assert found == ["outputs/demo/fold-1", "outputs/paper/fold-1"]
+    assert places("-m", "network=tiramisu,fc_densenet56", "fold=0") == [
+        "outputs/demo/network=tiramisu/fold-0",
+        "outputs/demo/network=fc_densenet56/fold-0",
+    ]
+
+
+def test_hydras_own_ways_to_name_several_values():
+    assert places("-m", "fold=range(0,4)") == places("fold=0..3")
+    assert places("-m", "fold=choice(0,2)") == ["outputs/demo/fold-0", "outputs/demo/fold-2"]
+
+
+def test_a_path_of_any_characters_reaches_every_job():
+    hard = "a, b=[ü] ${x} 'y'"
+    assert {job.folder.path.parts[0] for job in jobs("fold=0,1", "-m", f"output_root={hard}")} == {hard}
+
+
+@pytest.mark.parametrize("typed", [["fold=7"], ["fold=0..4"], ["fold=abc"], ["network.foo=1"], ["network=nosuch"]])
+def test_a_mistake_in_any_job_is_found_before_the_first(typed):
+    with pytest.raises(ConfigurationError):
+        jobs(*typed)
+
+
+class Recorder:
+    """Stands in for Hydra, the study and the comparison: writes scores.csv for the jobs that it completes."""
+
+    def __init__(self, monkeypatch, failing=(), crash=None):
+        self.events, self.failing, self.crash = [], failing, crash
+        monkeypatch.setattr(sweep, "load_fold", self.load)
+        monkeypatch.setattr(
+            sweep,
+            "compare_cross_validation",
+            lambda folder, shown: self.events.append(f"compare {folder.name}"),
+        )
+
+    def load(self, job, console):
+        self.events.append("study")
+        return SimpleNamespace(store=SimpleNamespace(key="the data"))
+
+    def run(self, *typed):
+        arguments = to_hydra_overrides("train", typed)
+        self.screen = io.StringIO()
+
+        def run_jobs():
+            self.events.append("jobs")
+            for job in planned_jobs(arguments):
+                if job.config["fold"] not in self.failing:
+                    job.folder.path.mkdir(parents=True, exist_ok=True)
+                    job.folder.scores.touch()
+            if self.crash:
+                raise self.crash
+
+        train_and_compare(arguments, run_jobs, Console(file=self.screen, width=100))
+
+
+@pytest.fixture
+def typed(tmp_path):
+    small = ["network.first_filters=2", "network.layers_per_block=1", "network.transitions=0"]
+    return [f"output_root={tmp_path}", "trainer=cpu", "name=t", *small]
+
+
+def test_the_study_comes_before_and_the_comparison_after_the_jobs(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    recorder.run("fold=0..3", *typed)
+    assert recorder.events[:2] == ["study", "jobs"], "one study for all folds"
+    assert len(recorder.events) == 3
+    assert recorder.events[2].startswith("compare network")
+
+
+def test_a_failing_job_costs_the_others_nothing_and_is_named(monkeypatch, typed):
+    recorder = Recorder(monkeypatch, failing=(2,))
+    with pytest.raises(RunError, match="every job of a sweep ends well") as caught:
+        recorder.run("fold=0..3", *typed)
+    assert "fold-2" in str(caught.value)
+    assert "fold-1" not in str(caught.value)
+    assert recorder.events[-1].startswith("compare")
+
+
+def test_a_crash_costs_the_others_nothing_and_stays_a_crash(monkeypatch, typed):
+    recorder = Recorder(monkeypatch, failing=(1,), crash=RuntimeError("a fault of ours"))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        recorder.run("fold=0..3", *typed)
+    assert recorder.events[-1].startswith("compare")
+
+
+def test_an_interruption_ends_everything_at_once(monkeypatch, typed):
+    recorder = Recorder(monkeypatch, crash=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        recorder.run("fold=0..3", *typed)
+    assert recorder.events[-1] == "jobs"
+
+
+def test_one_fold_waits_for_the_others(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    recorder.run("fold=1", *typed)
+    assert recorder.events == ["study", "jobs"]
+    assert "fold 0, 2, 3" in recorder.screen.getvalue()
+    for fold in (0, 2):
+        recorder.run(f"fold={fold}", *typed)
+    recorder.events.clear()
+    recorder.run("fold=3", *typed)
+    assert recorder.events[-1].startswith("compare"), "the last one compares, whoever trained it"
+
+
+def test_what_is_complete_needs_no_study(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    recorder.run("fold=0..3", *typed)
+    recorder.events.clear()
+    recorder.run("fold=0..3", *typed)
+    assert recorder.events[0] == "jobs"
+
+
+def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with_the_same(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    judged = []
+
+    def compare(folder, shown):
+        judged.append(shown.margins.dice)
+        write_text(folder / "evaluation" / "presentation.json", shown.options)
+        write_text(folder / "evaluation" / "summary.txt", f"no worse by {shown.margins.dice}")
+
+    monkeypatch.setattr(sweep, "compare_cross_validation", compare)
+    recorder.run("fold=0..1", *typed, "folds.count=2")
+    recorder.failing = range(2)  # the jobs of a finished sweep write nothing
+    seen = []
+    for margins in ([], ["margins.dice=0.1"], ["margins.dice=0.1"], []):
+        recorder.run("fold=0..1", *typed, "folds.count=2", *margins)
+        seen.append((len(judged), recorder.screen.getvalue().strip()))
+    assert judged == [0.05, 0.1, 0.05]
+    assert seen == [(1, "no worse by 0.05"), (2, ""), (2, "no worse by 0.1"), (3, "")]
+
+
+def test_a_study_with_faults_stops_before_the_jobs(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+
+    def broken(job, console):
+        raise StudyError("the study's folder exists")
+
+    monkeypatch.setattr(sweep, "load_fold", broken)
+    with pytest.raises(NervesegError, match="folder exists"):
+        recorder.run("fold=0..3", *typed)
+    assert recorder.events == []
+
+
+def test_two_settings_are_compared_apart(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    recorder.run("fold=0..3", "-m", "seed=1,2", *typed)
+    assert recorder.events.count("study") == 1
+    compared = [event for event in recorder.events if event.startswith("compare")]
+    assert len(compared) == 2
+    assert ["seed=1" in compared[0], "seed=2" in compared[1]] == [True, True]
+
+
+def test_precision_changes_the_result_and_so_the_folder_but_a_device_does_not():
+    assert places("fold=0", "trainer=cpu", "trainer.workers=0", "trainer.accelerator=cpu") == places("fold=0")
+    assert places("fold=0", "trainer.precision=bf16-mixed") == ["outputs/demo/trainer.precision=bf16-mixed/fold-0"]
