@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nerveseg"
 
-BASE = ["types", "errors", "notices", "files", "runs"]
+BASE = ["types", "errors", "notices", "files", "runs", "targets"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": ["data.study", "scans.segmentation"],
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "data": BASE,
     "runs": ["types", "errors", "files"],
     "files": ["errors"],
+    "targets": ["errors"],
     "types": [],
     "errors": [],
     "notices": [],
