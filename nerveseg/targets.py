@@ -1,8 +1,8 @@
 """Classes that a configuration names with `_target_`: which ones may be named, and how they are called.
 
 A name of the packages in `OPEN_PACKAGES` works as it is; a name of any other package works once the user's own
-configuration lists that package in `plugins`. Nothing else is imported, and nothing is called that is not defined in the
-package that its name begins with: every module leads on to what it imports (`torch.optim.adam.torch.load`).
+configuration lists that package in `plugins`. Nothing else is imported, and nothing is called that is not defined in
+the package that its name begins with: every module leads on to what it imports (`torch.optim.adam.torch.load`).
 """
 
 from __future__ import annotations

@@ -106,7 +106,8 @@ def own_package(tmp_path, monkeypatch):
     package.mkdir()
     (package / "__init__.py").write_text(
         "import os\nfrom torch import nn\n"
-        "class Net(nn.Module):\n    def __init__(self, width=1):\n        super().__init__()\n        self.width = width\n"
+        "class Net(nn.Module):\n    def __init__(self, width=1):\n"
+        "        super().__init__()\n        self.width = width\n"
         "def make(width=1):\n    return Net(width)\n"
     )
     (tmp_path / "broken_package.py").write_text("raise OSError('no licence')")
