@@ -1,4 +1,4 @@
-"""Errors are the product's voice: the rule, what was found, where, and what to do about it."""
+"""The error family: each error names the rule, the value found, where, and the remedy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 class NervesegError(Exception):
-    """A mistake in the input that the user can mend; the command line prints it as one line.
+    """Mistake in the input that the user can correct; the command line prints it as one line.
 
     Args:
-        rule: What has to hold, as a full statement.
-        found: What was found instead.
-        subject: The participant concerned, without the `sub-` prefix.
-        path: The file or folder concerned.
-        remedy: What to do about it.
+        rule: Rule that was expected to hold, as a full statement: "the study's folder exists".
+        found: Value found instead.
+        subject: Id of the participant, without the `sub-` prefix.
+        path: File or folder that the error is about.
+        remedy: Action that corrects the mistake.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class NervesegError(Exception):
         super().__init__(rule)
 
     def __str__(self) -> str:
-        """One line: rule, value found, subject, path, remedy."""
-        parts = [self.rule]
+        """Return one line: the rule that was expected to hold, the value found, subject, path, remedy."""
+        parts = [f"expected: {self.rule}"]
         if self.found is not None:
             parts.append(f"found: {self.found}")
         if self.subject is not None:
@@ -46,54 +46,54 @@ class NervesegError(Exception):
         return "; ".join(part.replace("\n", " ").rstrip(".;") for part in parts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the keyword arguments when the error crosses a process boundary."""
+        """Keep the keyword arguments when the error is pickled, as between processes."""
         return (_rebuild, (type(self), self.rule, self.found, self.subject, self.path, self.remedy))
 
 
 def _rebuild(
-    kind: type[NervesegError],
+    cls: type[NervesegError],
     rule: str,
     found: object,
     subject: str | None,
     path: Path | str | None,
     remedy: str | None,
 ) -> NervesegError:
-    return kind(rule, found=found, subject=subject, path=path, remedy=remedy)
+    return cls(rule, found=found, subject=subject, path=path, remedy=remedy)
 
 
 class ConfigurationError(NervesegError):
-    """An option or its value is not one nerveseg knows."""
+    """Option, or value of an option, that nerveseg does not know."""
 
 
 class StudyError(NervesegError):
-    """A study folder, its participants or its files are not as its description says."""
+    """Study folder whose participants or files differ from its configured layout."""
 
 
 class VolumeError(NervesegError):
-    """A file is not a readable three-dimensional volume or mask."""
+    """File that is not a readable three-dimensional volume or mask."""
 
 
 class GeometryError(NervesegError):
-    """Two grids that must be the same are not, or one grid contradicts itself."""
+    """Grids that differ and must be equal, or a grid that contradicts itself."""
 
 
 class FoldError(NervesegError):
-    """The cohort cannot be split into the folds that were asked for."""
+    """Cohort that cannot be split into the configured folds."""
 
 
 class BundleError(NervesegError):
-    """A model bundle is incomplete, altered, or of an unknown format or architecture."""
+    """Model bundle that is incomplete, altered, or of an unknown format or architecture."""
 
 
 class RunError(NervesegError):
-    """A run's folder does not hold what the command needs, or holds another run."""
+    """Run folder that lacks files the command needs, or holds another run."""
 
 
 class StoppedBySignal(KeyboardInterrupt):
-    """A signal that asks the process to end.
+    """Request by a signal to end the process.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:

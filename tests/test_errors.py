@@ -6,7 +6,7 @@ import pytest
 from nerveseg import errors
 from nerveseg.errors import GeometryError, NervesegError
 
-KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NervesegError)]
+ERROR_CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, NervesegError)]
 
 
 def test_an_error_names_rule_value_subject_path_and_remedy_in_one_line():
@@ -18,26 +18,26 @@ def test_an_error_names_rule_value_subject_path_and_remedy_in_one_line():
         remedy="draw it again",
     )
     assert str(error) == (
-        "a mask has the shape of its image; found: mask (3, 4, 5), image (3, 4, 6); subject: P07; "
+        "expected: a mask has the shape of its image; found: mask (3, 4, 5), image (3, 4, 6); subject: P07; "
         f"path: {Path('sub-P07') / 'mask.nii.gz'}; remedy: draw it again"
     )
 
 
 def test_what_is_not_known_is_not_printed():
-    assert str(GeometryError("a rule")) == "a rule"
-    assert str(GeometryError("a rule", found=0, subject="")) == "a rule; found: 0; subject: "
+    assert str(GeometryError("a rule")) == "expected: a rule"
+    assert str(GeometryError("a rule", found=0, subject="")) == "expected: a rule; found: 0; subject: "
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_crosses_process_borders_whole(kind):
-    error = kind("a rule", found=3.5, subject="V01", path="x.nii", remedy="a way out")
+@pytest.mark.parametrize("cls", ERROR_CLASSES, ids=lambda cls: cls.__name__)
+def test_an_error_crosses_process_borders_whole(cls):
+    error = cls("a rule", found=3.5, subject="V01", path="x.nii", remedy="a way out")
     back = pickle.loads(pickle.dumps(error))
-    assert type(back) is kind
+    assert type(back) is cls
     assert str(back) == str(error)
     assert (back.rule, back.found, back.subject, back.path, back.remedy) == ("a rule", 3.5, "V01", "x.nii", "a way out")
 
 
 def test_there_is_one_family():
-    assert len(KINDS) >= 8
+    assert len(ERROR_CLASSES) >= 8
     with pytest.raises(NervesegError):
         raise GeometryError("a rule")

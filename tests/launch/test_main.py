@@ -39,7 +39,7 @@ def test_a_job_gets_the_resolved_configuration_and_the_end_is_zero():
 def test_a_users_mistake_is_one_line_and_two(capsys):
     assert run_command("simulate", failing(MISTAKE), []) == 2
     captured = capsys.readouterr()
-    expected = "error: a mask has labels; found: 0.5; subject: P01; path: m.nii; remedy: threshold it\n"
+    expected = "error: expected: a mask has labels; found: 0.5; subject: P01; path: m.nii; remedy: threshold it\n"
     assert captured.err == expected
     assert "Traceback" not in captured.out
 
