@@ -34,8 +34,7 @@ from nerveseg.data.augmentation import TensorAugmentation
 from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore
-from nerveseg.data.slice_store_build import StoredSubject, image_file, label_file
-from nerveseg.data.store_index import PackedSubject, StoreIndex
+from nerveseg.data.slice_store_build import StoredSubject, StoreIndex, image_file, label_file
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import choose_device
@@ -133,9 +132,8 @@ def stored(folder: Path, fold: Fold) -> SliceStore:
                 pixels=label.size,
             )
         )
-    packed = [PackedSubject.of(subject) for subject in subjects]
     return SliceStore(
-        folder, StoreIndex(study="noise", channels=["T2"], preprocessing=Preprocessing(), subjects=packed)
+        folder, StoreIndex(study="noise", channels=["T2"], preprocessing=Preprocessing(), subjects=subjects)
     )
 
 

@@ -28,8 +28,7 @@ import nerveseg
 from nerveseg.data import hashing, slice_store
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, open_slices, prepare_slices, study_hashes
-from nerveseg.data.slice_store_build import StoredSubject, available_cores
-from nerveseg.data.store_index import PackedSubject, StoreIndex
+from nerveseg.data.slice_store_build import StoredSubject, StoreIndex, available_cores
 from nerveseg.data.study import Study, open_study
 from nerveseg.data.study_layout import StudyLayout
 
@@ -159,16 +158,14 @@ def indexed(study: Study, root: Path, hashes: dict[str, dict[str, str]]) -> Slic
     folder = root / slice_store._key(study.description, Preprocessing(), hashes)
     folder.mkdir(parents=True)
     stored = [
-        PackedSubject.of(
-            StoredSubject(
-                id=subject.id,
-                sha256=hashes[subject.id],
-                slices=60,
-                spacing_mm=(0.52, 0.52, 4.4),
-                nerve_voxels=20_000,
-                nerve_voxels_cropped_away=0,
-                pixels=60 * 320 * 320,
-            )
+        StoredSubject(
+            id=subject.id,
+            sha256=hashes[subject.id],
+            slices=60,
+            spacing_mm=(0.52, 0.52, 4.4),
+            nerve_voxels=20_000,
+            nerve_voxels_cropped_away=0,
+            pixels=60 * 320 * 320,
         )
         for subject in study.subjects
     ]

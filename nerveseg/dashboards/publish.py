@@ -58,7 +58,7 @@ def open_dashboards(
         ConfigurationError: An option is unknown, or a package that it needs is missing.
     """
     options = parse_section(LoggerOptions, config.get("logger", {}), "logger")
-    names = subject_names(options.subject_ids, (subject.record().sha256 for subject in store.index.subjects))
+    names = subject_names(options.subject_ids, (subject.sha256 for subject in store.index.subjects))
     if getattr(rank_zero_only, "rank", 0) != 0:
         return Dashboards((), names)
     root, place = Path(config["output_root"]).resolve(), folder.resolve()

@@ -30,9 +30,6 @@ QUIET_NS = 2_000_000_000
 
 SHA256_DIGITS = 64
 
-FilePath = str | Path
-"""Text is enough: of 40,000 paths a `Path` each would take longer than their `stat`."""
-
 
 class _Memory(BaseModel):
     """The file that holds the hashes; files are named by the hash of their path, which may name a patient.
@@ -48,7 +45,7 @@ class _Memory(BaseModel):
     files: dict[str, str] = {}
 
 
-def cached_sha256(paths: Collection[FilePath], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
+def cached_sha256(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
     """The hash of each file's content, computed where it is not remembered.
 
     Args:
@@ -76,7 +73,7 @@ def cached_sha256(paths: Collection[FilePath], memory: Path, threads: int = 1) -
     return complete, lambda: _write(memory, known, new)
 
 
-def _recalled(remembered: str | None, path: FilePath) -> str | None:
+def _recalled(remembered: str | None, path: Path) -> str | None:
     """The hash that is remembered of a file, if it is still the same one."""
     if remembered is None:
         return None
@@ -87,9 +84,9 @@ def _recalled(remembered: str | None, path: FilePath) -> str | None:
         return None
 
 
-def _hash(path: FilePath) -> tuple[str, str | None]:
+def _hash(path: Path) -> tuple[str, str | None]:
     """Hash of a file, and the stamp to remember it by: none for a file that changed just now, or meanwhile."""
-    check_exists(Path(path))
+    check_exists(path)
     with open(path, "rb") as file:
         before, now_ns = os.fstat(file.fileno()), time.time_ns()
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -102,7 +99,7 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _name(path: FilePath, folder: str) -> str:
+def _name(path: Path, folder: str) -> str:
     whole = os.path.normpath(os.path.join(folder, path))  # abspath would ask for the working folder every time
     return hashlib.sha256(os.fsencode(whole)).hexdigest()[:32]
 

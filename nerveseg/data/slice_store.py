@@ -24,12 +24,18 @@ from pydantic import ValidationError
 
 from nerveseg.data.hashing import cached_sha256
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slice_store_build import StoredSubject, consensus_file, image_file, label_file, store_subjects
-from nerveseg.data.store_index import FORMAT_VERSION, PackedSubject, StoreIndex
+from nerveseg.data.slice_store_build import (
+    FORMAT_VERSION,
+    StoredSubject,
+    StoreIndex,
+    consensus_file,
+    image_file,
+    label_file,
+    store_subjects,
+)
 from nerveseg.data.study import Study
 from nerveseg.data.study_check import copied_images
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.subject_files import path_texts
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask
@@ -56,10 +62,10 @@ class SliceStore:
 
     def subject(self, subject_id: str) -> StoredSubject:
         """What is known of a subject of the store."""
-        return self._by_id[subject_id].record()
+        return self._by_id[subject_id]
 
     @cached_property
-    def _by_id(self) -> dict[str, PackedSubject]:
+    def _by_id(self) -> dict[str, StoredSubject]:
         return {subject.id: subject for subject in self.index.subjects}
 
     def images(self, subject_id: str) -> NDArray[Any]:
@@ -162,9 +168,9 @@ def study_hashes(
     Raises:
         VolumeError: A file is gone or may not be read.
     """
-    files = {subject.id: path_texts(subject.images) for subject in study.subjects}
+    files = {subject.id: dict(subject.images) for subject in study.subjects}
     for subject in () if images_only else study.subjects:
-        files[subject.id].update({f"rater-{rater}": path for rater, path in path_texts(subject.raters).items()})
+        files[subject.id].update({f"rater-{rater}": path for rater, path in subject.raters.items()})
     paths = [path for named in files.values() for path in named.values()]
     place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
     found, remember = cached_sha256(paths, root / f"hashes-{place[:16]}.json", workers)
@@ -184,10 +190,10 @@ def _build(
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     aside.chmod(0o755)
     try:
-        stored: list[PackedSubject] = []
+        stored: list[StoredSubject] = []
         progress(0, len(study.subjects))
         for subject in store_subjects(study, preprocessing, hashes, aside, workers):
-            stored.append(PackedSubject.of(subject))
+            stored.append(subject)
             progress(len(stored), len(study.subjects))
         index = StoreIndex(
             study=study.description.name,

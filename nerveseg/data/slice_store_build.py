@@ -16,22 +16,27 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from pydantic.dataclasses import dataclass
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.volumes.volume import write_mask
+from nerveseg.data.volumes.volume import Geometry, write_mask
 from nerveseg.errors import RunError
 from nerveseg.types import SpacingMm
+
+FORMAT_VERSION: Literal[1] = 1
 
 POOL_START_S = 4.0
 """Work that has to be saved before processes are started: twice what one takes to start and import."""
 
 
-class StoredSubject(BaseModel):
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class StoredSubject:
     """What the store knows of one subject.
 
     Attributes:
@@ -44,8 +49,6 @@ class StoredSubject(BaseModel):
         pixels: Slices x crop, for the share of nerve among all training pixels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     sha256: dict[str, str]
     slices: int
@@ -53,6 +56,28 @@ class StoredSubject(BaseModel):
     nerve_voxels: int
     nerve_voxels_cropped_away: int
     pixels: int
+
+
+class StoreIndex(BaseModel):
+    """Content of a store's `index.json`.
+
+    Attributes:
+        format_version: Version of this file and of the arrays beside it.
+        study: Name of the study.
+        channels: Names of the image channels, in the order of the arrays.
+        preprocessing: Preprocessing of the images.
+        geometry: Transform of a header to trust where its qform and sform differ.
+        subjects: Subjects in the study's order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    study: str
+    channels: list[str]
+    preprocessing: Preprocessing
+    geometry: Geometry = None
+    subjects: list[StoredSubject]
 
 
 def store_subjects(

@@ -8,7 +8,6 @@ one, else from the files that match the first image template.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.participants import participant_rows
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.subject_files import SubjectFiles, path_texts
+from nerveseg.data.subject_files import SubjectFiles
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.volume import Geometry, read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError
@@ -206,12 +205,15 @@ def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[Nerv
 
 
 def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
-    subject_id, root = row["participant_id"], str(description.root)
-    raters = SubjectFiles(root, description.raters, subject_id)
+    subject_id = row["participant_id"]
+    raters = description.raters
+    if description.missing_raters == "allow":
+        files = SubjectFiles(description.root, raters, subject_id)
+        raters = {rater: raters[rater] for rater, path in files.items() if path.is_file()} or raters
     return Subject(
         id=subject_id,
-        images=SubjectFiles(root, description.images, subject_id),
-        raters=(raters.present() or raters) if description.missing_raters == "allow" else raters,
+        images=SubjectFiles(description.root, description.images, subject_id),
+        raters=SubjectFiles(description.root, raters, subject_id),
         cohort=row.get("cohort", NO_COHORT),
         group=row.get("group", ""),
         side=row.get("side"),
@@ -264,10 +266,10 @@ def _missing_files(subject: Subject) -> list[NervesegError]:
             f"every subject has {what} {name}",
             found="no such file",
             subject=subject.id,
-            path=Path(path),
+            path=path,
             remedy=_REMEDY,
         )
         for what, files in (("image", subject.images), ("the mask of rater", subject.raters))
-        for name, path in path_texts(files).items()
-        if not os.path.isfile(path)
+        for name, path in files.items()
+        if not path.is_file()
     ]

@@ -8,36 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.data.study import list_subjects, open_study
-from nerveseg.data.subject_files import SubjectFiles, path_texts
+from nerveseg.data.subject_files import SubjectFiles
 
 PARTS = st.text("ab{}id./ ", max_size=12)
 
 
 @given(st.text("ab/.", max_size=5), st.dictionaries(st.text("xyz", min_size=1, max_size=3), PARTS), st.text("a1-_"))
 def test_every_path_is_what_pathlib_makes_of_root_and_template(root, templates, subject_id):
-    files = SubjectFiles(str(Path(root)), templates, subject_id)
+    files = SubjectFiles(Path(root), templates, subject_id)
     expected = {name: Path(root) / template.replace("{id}", subject_id) for name, template in templates.items()}
     assert files == expected
     assert dict(files) == expected
     assert list(files) == list(templates)
     assert pickle.loads(pickle.dumps(files)) == expected
-    assert (
-        {name: Path(text) for name, text in path_texts(files).items()}
-        == expected
-        == {name: Path(text) for name, text in path_texts(expected).items()}
-    )
-
-
-def test_only_files_are_present(tmp_path):
-    (tmp_path / "A1").touch()
-    (tmp_path / "B1").mkdir()
-    files = SubjectFiles(str(tmp_path), {"A": "A{id}", "B": "B{id}", "C": "C{id}"}, "1")
-    assert files.present() == {"A": tmp_path / "A1"}
-    assert not SubjectFiles(str(tmp_path), {"C": "C{id}"}, "1").present()
 
 
 def test_a_name_that_is_not_there_is_a_key_error(tmp_path):
-    files = SubjectFiles(str(tmp_path), {"A": "A{id}"}, "1")
+    files = SubjectFiles(tmp_path, {"A": "A{id}"}, "1")
     with pytest.raises(KeyError):
         files["B"]
     assert files.get("B") is None
