@@ -9,9 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from nerveseg.errors import RunError, VolumeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFLATE_LIMIT = 1032
 """No deflate stream (gzip, zlib) grows by more than this factor when it is unpacked (zlib's technical notes)."""
@@ -238,3 +241,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece."""
     with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table as CSV in one piece, without its index and with Unix line ends.
+
+    Args:
+        path: File to write.
+        table: Table to write.
+        float_format: Format of the numbers, such as "%.6g"; by default full precision.
+    """
+    write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format))

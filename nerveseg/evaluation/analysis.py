@@ -1,4 +1,4 @@
-"""The whole analysis of a study: from the scores and quantities of its subjects to every table that is written.
+"""Analysis of a study: all tables, from the scores and quantities of its subjects.
 
 scores.csv         every comparison of every subject
 table1.csv .md .tex   Table 1 of the paper
@@ -21,30 +21,29 @@ import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
+from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.quantities import VOLUME
 from nerveseg.evaluation.rater_agreement import like_for_like
 from nerveseg.evaluation.tables.agreement_table import agreement_table
 from nerveseg.evaluation.tables.latex import table1_latex
 from nerveseg.evaluation.tables.table1 import table1, table1_markdown
 from nerveseg.evaluation.tables.times import time_summary
-from nerveseg.files import write_text
+from nerveseg.files import write_csv, write_text
 
 LOCATION_COMPARISONS = (RATER_RATER, AUTOMATIC_CONSENSUS)
 NAMED = 10
-"""Subjects that a sentence names at most."""
-
-AGREEMENT_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
+"""Largest number of subjects that a sentence names."""
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured on the subjects of a study.
+    """Measurements of the subjects of a study.
 
     Attributes:
-        scores: Rows as of `scores.csv`.
-        quantities: Rows as of `quantities.csv`.
-        times: Columns subject, cohort, source, minutes.
-        raters: In the study's order.
+        scores: Rows of `scores.csv`.
+        quantities: Rows of `quantities.csv`.
+        times: Table with columns subject, cohort, source, minutes.
+        raters: Names of the raters, in the study's order.
         repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
     """
 
@@ -54,14 +53,29 @@ class Measurements:
     raters: Sequence[str]
     repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
+    @property
+    def cohorts(self) -> list[str]:
+        """Names of the cohorts: volunteer, patient, others by name."""
+        return cohorts_in_order(self.scores)
+
+    def subject_count(self, cohort: str) -> int:
+        """Return the number of subjects in a cohort."""
+        return int(self.scores.loc[self.scores["cohort"] == cohort, "subject"].nunique())
+
 
 @dataclass(frozen=True)
 class Analysis:
-    """Every table that the measurements give; each is the content of the file of its name.
+    """All tables of a study; each is the content of the file of the same name.
 
     Attributes:
-        measurements: What the tables were made of.
-        remarks: What Table 1 has to be read with: every mask without any nerve by name, and who drew only a part.
+        measurements: Measurements that the tables summarise.
+        remarks: Sentences under Table 1 on empty masks and on raters who drew a part of the subjects only.
+        table1: Table 1.
+        locations: Table 1 by location.
+        like_for_like: Agreement of each rater, and of the method, with the (other) raters.
+        tests: Hypothesis tests.
+        agreement: Agreement of the quantities.
+        times: Mean minutes per cohort and source.
     """
 
     measurements: Measurements
@@ -75,11 +89,11 @@ class Analysis:
 
 
 def analyse(measurements: Measurements, margins: Margins) -> Analysis:
-    """Make all tables.
+    """Compute all tables.
 
     Args:
-        measurements: Of the subjects.
-        margins: Of non-inferiority, chosen before.
+        measurements: Measurements of the subjects.
+        margins: Margins of non-inferiority, chosen before the test.
     """
     scores, raters = measurements.scores, measurements.raters
     return Analysis(
@@ -95,7 +109,7 @@ def analyse(measurements: Measurements, margins: Margins) -> Analysis:
 
 
 def empty_masks(quantities: pd.DataFrame) -> list[str]:
-    """A sentence with every mask without any nerve, so that a failure behind a mean has a name; or nothing."""
+    """Return a sentence that names every empty mask, or nothing."""
     empty = quantities[(quantities["quantity"] == VOLUME) & (quantities["value"] == 0)]
     named = [
         f"sub-{subject} ({cohort}) {', '.join(rows['source'])}"
@@ -105,7 +119,7 @@ def empty_masks(quantities: pd.DataFrame) -> list[str]:
 
 
 def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:
-    """A sentence per rater who did not draw every subject; the others alone make the consensus there."""
+    """Return a sentence per rater who did not draw every subject."""
     volumes = quantities[quantities["quantity"] == VOLUME]
     subjects = list(dict.fromkeys(volumes["subject"]))
     drawn = {rater: set(volumes.loc[volumes["source"] == rater, "subject"]) for rater in raters}
@@ -119,10 +133,10 @@ def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]
 
 
 def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """R-R and Auto-GT by location, for the cohorts in which more than one location is known.
+    """Compute R-R and Auto-GT by location, for the cohorts in which more than one location is known.
 
     Returns:
-        As Table 1, with a column `location` after the cohort.
+        Table like Table 1, with a column `location` after the cohort.
     """
     known = scores.dropna(subset="location")
     varied = known.groupby("cohort")["location"].nunique()
@@ -138,7 +152,7 @@ def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 
 
 def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Mean and sample standard deviation over subjects of everybody's agreement with the (other) raters.
+    """Compute mean and sample standard deviation over subjects of the agreement with the (other) raters.
 
     Returns:
         Columns cohort, source, n, then `<metric>_mean`, `<metric>_sd`; empty with a single rater. A distance that does
@@ -152,7 +166,7 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
         for source in agreement.columns:
             subjects = agreement.xs(cohort, level="cohort")[source].unstack("metric")
             row: dict[str, object] = {"cohort": cohort, "source": source, "n": int(subjects["dice"].notna().sum())}
-            for metric in AGREEMENT_METRICS:
+            for metric in TABLE_METRICS:
                 values = subjects[metric].dropna()
                 finite = bool(np.isfinite(values).all())
                 row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std() if finite else float("nan")}
@@ -161,12 +175,12 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
 
 
 def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
-    """Write every table; each file appears in one piece.
+    """Write every table, each file in one piece.
 
     Args:
-        analysis: The tables.
-        folder: Where they go.
-        title: Heads the Markdown and LaTeX tables.
+        analysis: Tables to write.
+        folder: Folder of the files.
+        title: Title of the Markdown and LaTeX tables.
     """
     write_scores(folder / "scores.csv", analysis.measurements.scores)
     tables = {
@@ -179,7 +193,7 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
         "times": analysis.times,
     }
     for name, table in tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_csv(folder / f"{name}.csv", table)
     remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
     write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
     write_text(folder / "table1.tex", table1_latex(analysis.table1, title, analysis.remarks))

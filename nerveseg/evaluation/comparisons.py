@@ -1,9 +1,9 @@
-"""Which masks meet which (paper 2.5 and Table 1), and the scores of a subject as a tidy table.
+"""Comparisons between masks (paper 2.5 and Table 1), and the scores of a subject as a tidy table.
 
-Every rater meets every other rater and the consensus; the automatic segmentation meets every rater and the consensus.
-With a single rater his masks are the consensus, so the only comparison left is the automatic one with it. With four
-raters or more, each rater and the automatic segmentation also meet the consensus of all other raters ("GT w/o OS"),
-which, unlike "GT", that rater had no part in.
+Every rater is compared with every other rater and with the consensus; the automatic segmentation with every rater and
+with the consensus. The masks of a single rater are the consensus, so Auto-GT is the only comparison. With four raters
+or more, each rater and the automatic segmentation are also compared with the consensus of all other raters ("GT w/o
+OS"), to which that rater did not contribute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
 from nerveseg.evaluation.metrics import AnyMask, score_pair
-from nerveseg.files import atomic_write
+from nerveseg.files import write_csv
 from nerveseg.types import SpacingMm
 
 CONSENSUS = "GT"
@@ -33,22 +33,22 @@ _NEVER_EMPTY = ["subject", "cohort", "comparison", "metric"]
 
 @dataclass(frozen=True)
 class SubjectMasks:
-    """All masks of one subject, on one grid.
+    """Masks of one subject on one grid.
 
     Attributes:
-        subject: The participant, without `sub-`.
-        cohort: For instance "volunteer" or "patient".
-        location: Part of the thigh (proximal, medial, distal), if the study says so.
-        side: Which leg, if the study says so.
-        fold: The fold that tested the subject; None where nothing was trained.
-        spacing_mm: Distance between voxel centres; the last is the slice step.
-        raters: The manual masks by rater, in the study's order.
-        consensus: What the raters agree on.
-        automatic: The prediction, if there is one.
-        consensus_without: By rater, the consensus of all others; empty where fewer than four raters drew.
+        subject: Participant id, without `sub-`.
+        cohort: Name of the cohort, for instance "volunteer" or "patient".
+        location: Part of the thigh (proximal, medial, distal), if the study states it.
+        side: Side of the leg, if the study states it.
+        fold: Number of the fold that tested the subject; None where nothing was trained.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+        raters: Manual masks by rater, in the study's order.
+        consensus: Consensus of the raters.
+        automatic: Automatic mask, if there is one.
+        consensus_without: Consensus of all other raters, by rater; empty where fewer than four raters drew.
 
     Raises:
-        StudyError: There is no rater, or a rater bears a name that means something else here.
+        StudyError: There is no rater, or a rater has a reserved name.
         GeometryError: The masks differ in shape.
     """
 
@@ -68,93 +68,91 @@ class SubjectMasks:
         for name, mask in self.named().items():
             if mask.shape != self.consensus.shape:
                 raise GeometryError(
-                    "the masks of a subject have one shape",
+                    "masks of one shape per subject",
                     found=f"{name} {mask.shape}, consensus {self.consensus.shape}",
                     subject=self.subject,
                     remedy="draw or export all masks on the image's own grid",
                 )
 
     def named(self) -> dict[str, AnyMask]:
-        """Every mask by the name it bears in a comparison, but for the consensus without a rater."""
+        """Return the masks by their names in comparisons, without `consensus_without`."""
         automatic = {} if self.automatic is None else {AUTOMATIC: self.automatic}
         return self.raters | {CONSENSUS: self.consensus} | automatic
 
 
 def rater_pairs(raters: Sequence[str]) -> list[str]:
-    """The comparisons that the table pools as R-R, in the raters' order: OS-BW, OS-LG, BW-LG."""
+    """Return the comparisons that are pooled as R-R, in the raters' order: OS-BW, OS-LG, BW-LG."""
     return [f"{first}-{second}" for first, second in combinations(raters, 2)]
 
 
 def leave_one_out_pairs(raters: Sequence[str]) -> list[tuple[str, str]]:
-    """Per rater the comparisons with the consensus of the others: OS-GT w/o OS, and Auto-GT w/o OS."""
+    """Return, per rater, the comparisons with the consensus of the others: OS-GT w/o OS, and Auto-GT w/o OS."""
     return [(f"{rater}-{without(rater)}", f"{AUTOMATIC}-{without(rater)}") for rater in raters]
 
 
 def without(rater: str) -> str:
-    """Name of the consensus of all raters but one."""
+    """Return the name of the consensus of all raters but one."""
     return f"{CONSENSUS} w/o {rater}"
 
 
 def cohorts_in_order(scores: pd.DataFrame) -> list[str]:
-    """The cohorts of a table as all tables show them: volunteer, patient, others by name."""
+    """Return the cohorts of a table in the order of all tables: volunteer, patient, others by name."""
     first = ["volunteer", "patient"]
     return sorted(set(scores["cohort"]), key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
 def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
-    """The comparisons in the order of the paper's Table 1.
+    """Return the comparisons in the order of the paper's Table 1.
 
     Args:
-        raters: In the study's order.
-        automatic: Whether there are predictions.
+        raters: Names of the raters, in the study's order.
+        automatic: Flag: true if there are automatic masks.
 
     Returns:
-        For raters OS, BW, LG: OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG, Auto-GT. For one
-        rater, who is the reference himself: Auto-GT, or nothing without predictions.
+        Names: for raters OS, BW, LG these are OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG,
+        Auto-GT. For one rater, who is the reference: Auto-GT, or nothing without automatic masks.
 
     Raises:
-        StudyError: There is no rater, or a rater bears a name that means something else here.
+        StudyError: There is no rater, or a rater has a reserved name.
     """
-    return [f"{first}-{second}" for first, second in _meetings(raters, automatic)]
+    return [f"{first}-{second}" for first, second in _compared_pairs(raters, automatic)]
 
 
 def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
     """Score every comparison of one subject.
 
     Args:
-        masks: Of the subject.
-        study_raters: All raters of the study, some of whom may not have drawn this subject. If one only has, Auto meets
-            him as it meets every rater, and he, being the consensus, meets nobody. By default those of the subject.
+        masks: Masks of the subject.
+        study_raters: Names of all raters of the study, some of whom may not have drawn this subject. If a single one
+            drew it, Auto is compared with this rater too, and the rater, being the consensus, with nobody. By default
+            the raters of the subject.
 
     Returns:
-        One row per comparison and metric, with the columns `SCORE_COLUMNS`; metrics as in `metrics.PairScores`. A value
-        is NaN where an empty mask leaves it undefined.
+        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `metrics.PairScores`. A value is NaN
+        where an empty mask leaves it undefined.
     """
     named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     rows = [
         (masks.subject, masks.cohort, masks.location, masks.side, masks.fold, f"{first}-{second}", metric, value)
-        for first, second in _subject_meetings(masks, len(study_raters or masks.raters) > 1)
+        for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1)
         for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
     ]
     return _typed(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
 
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:
-    """Write scores as CSV in full precision; nothing appears under `path` until the file is complete."""
-    with atomic_write(path) as aside:
-        frame[list(SCORE_COLUMNS)].to_csv(aside, index=False, lineterminator="\n")
+    """Write scores as CSV in full precision and in one piece."""
+    write_csv(path, frame[list(SCORE_COLUMNS)])
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read what `write_scores` wrote: the same rows, subjects as text ("001"), undefined values as NaN.
+    """Read scores as `write_scores` wrote them: subjects as text ("001"), undefined values as NaN.
 
     Raises:
         RunError: There is no such file, or it is not a complete table of scores.
     """
     if not path.is_file():
-        raise RunError(
-            "a table of scores exists", found="no such file", path=path, remedy="finish the run that writes it"
-        )
+        raise RunError("a table of scores", found="no such file", path=path, remedy="finish the run that writes it")
     try:
         text = path.read_bytes().decode("utf-8")
         header = text.partition("\n")[0].strip()
@@ -175,7 +173,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def _damaged(path: Path, found: str) -> NervesegError:
     return RunError(
-        "a table of scores is complete and has the columns " + ",".join(SCORE_COLUMNS),
+        "a complete table of scores with the columns " + ",".join(SCORE_COLUMNS),
         found=found,
         path=path,
         remedy="delete the file and run the evaluation again",
@@ -186,22 +184,22 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(_COLUMN_TYPES)
 
 
-def _meetings(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
+def _compared_pairs(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
     _check_raters(raters)
     several = list(raters) if len(raters) > 1 else []
     pairs = list(combinations([*several, CONSENSUS], 2))
     return pairs + [(AUTOMATIC, other) for other in [*several, CONSENSUS] if automatic]
 
 
-def _subject_meetings(masks: SubjectMasks, several: bool) -> list[tuple[str, str]]:
-    """Who meets whom of the masks that a subject has; `several` says whether the study has several raters."""
+def _subject_comparisons(masks: SubjectMasks, several: bool) -> list[tuple[str, str]]:
+    """Return the comparisons of a subject's masks; `several` is true if the study has several raters."""
     raters, automatic = list(masks.raters), masks.automatic is not None
-    meetings = _meetings(raters, automatic)
+    pairs = _compared_pairs(raters, automatic)
     if automatic and several and len(raters) == 1:
-        meetings.insert(0, (AUTOMATIC, raters[0]))
+        pairs.insert(0, (AUTOMATIC, raters[0]))
     for rater in masks.consensus_without:
-        meetings += [(first, without(rater)) for first in (rater, *([AUTOMATIC] if automatic else []))]
-    return meetings
+        pairs += [(first, without(rater)) for first in (rater, *([AUTOMATIC] if automatic else []))]
+    return pairs
 
 
 def _check_raters(raters: Sequence[str]) -> None:
@@ -209,8 +207,8 @@ def _check_raters(raters: Sequence[str]) -> None:
     taken = {CONSENSUS, AUTOMATIC, RATER_RATER, ""} | {without(rater) for rater in raters}
     if not raters or len(set(pairs)) < len(pairs) or taken & set(raters):
         raise StudyError(
-            "a study has at least one rater, and raters' names, alone and in pairs (A-B), are different from each other"
-            f" and from {CONSENSUS} and {AUTOMATIC}",
+            "at least one rater, and raters' names that, alone and in pairs (A-B), differ from each other and from"
+            f" {CONSENSUS} and {AUTOMATIC}",
             found=", ".join(raters) or "no rater",
             remedy="rename the entries of study.raters",
         )

@@ -1,21 +1,23 @@
-"""`tests.csv`: what the scores say about the method and the raters, one row per cohort, metric and test.
+"""`tests.csv`: the hypothesis tests of a study, one row per cohort, metric and test.
 
 - "paper": the paper's test, Auto-GT against R-R (section 2.5). It treats dependent pairs as independent and compares
-  unlike things, which favours the method; it is here because the paper has it.
+  a consensus with single raters, which favours the method; it is included for comparison with the paper.
 - "contrast": per subject, the method's mean agreement with the raters minus theirs with each other.
-- "contrast, leave-one-out": per subject, the mean over the raters of what the method scores against the consensus of
-  all others minus what the rater left out scores against it; with four raters or more.
+- "contrast, leave-one-out": per subject, the mean over the raters of the method's score against the consensus of all
+  other raters minus the score of the rater left out against it; with four raters or more.
 - "williams": the quotient of the same two means over a cohort.
-- "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, where
-  means are ruled by a few misses.
+- "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, whose
+  means are dominated by a few misses.
 
-Margins of non-inferiority are options, so they are set before the test. P-values are adjusted after Holm within each
+Margins of non-inferiority are options, set before the test. P-values are adjusted after Holm within each
 kind of test, over all cohorts and metrics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +25,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
-from nerveseg.evaluation.statistics import contrast, holm, mann_whitney, share_above, williams_index
+from nerveseg.evaluation.statistics import Estimate, contrast, holm, mann_whitney, share_above, williams_index
+from nerveseg.evaluation.statistics.samples import join_notes
 
 TEST_COLUMNS = (
     "cohort", "metric", "test", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "effect_size", "n", "n_pairs",
     "margin", "non_inferior", "method", "note",
 )  # fmt: skip
-PAPER_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
 OVERLAP_METRICS = ("dice", "vs")
 FAR_METRIC = "hd95_mm"
 CONTRAST = "contrast"
@@ -48,17 +51,17 @@ LEGEND = {
     "share above": "share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
     " among the raters.",
 }
-"""What the estimate of each kind of test is, for those who read the table."""
+"""Meaning of the estimate of each kind of test, for the readers of the table."""
 
 
 class Margins(BaseModel):
-    """What counts as no worse, chosen before the test.
+    """Margins of non-inferiority, chosen before the test.
 
     Attributes:
         dice: Largest loss of mean Dice.
         vs: Largest loss of mean volumetric similarity.
         far_share: Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
-        far_mm: Limit of the surface HD95.
+        far_mm: Limit of the surface HD95, in mm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,12 +73,12 @@ class Margins(BaseModel):
 
 
 def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins) -> pd.DataFrame:
-    """All tests that the scores allow; empty without an automatic mask or with a single rater.
+    """Compute all tests that the scores allow; return an empty table without an automatic mask or with one rater.
 
     Args:
-        scores: Rows as of `scores.csv`.
-        raters: In the study's order.
-        margins: Of non-inferiority.
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
+        margins: Margins of non-inferiority.
 
     Returns:
         Columns `TEST_COLUMNS`; n counts subjects, n_pairs the rater pairs of the paper's test.
@@ -97,87 +100,51 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
 
 
 def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
-    for metric in PAPER_METRICS:
+    for metric in TABLE_METRICS:
         values = scores[scores["metric"] == metric]
         automatic = values[values["comparison"] == AUTOMATIC_CONSENSUS]["value"]
         pairs = values[values["comparison"].isin(rater_pairs(raters))]["value"]
         undefined = int(automatic.isna().sum() + pairs.isna().sum())
         result = mann_whitney(automatic.dropna().to_numpy(np.float64), pairs.dropna().to_numpy(np.float64))
-        yield {
-            "cohort": cohort,
-            "metric": metric,
-            "test": "paper",
-            "estimate": result.effect_size,
-            "p_value": result.p_value,
-            "effect_size": result.effect_size,
-            "n": result.n_x,
-            "n_pairs": result.n_y,
-            "method": result.method,
-            "note": _joined(result.note, f"{undefined} pairs of two empty masks left out" if undefined else ""),
-        }
+        note = f"{undefined} pairs of two empty masks left out" if undefined else ""
+        yield _row(cohort, metric, "paper", replace(result, estimate=result.effect_size), note)
 
 
 def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
-    """Tests over the subjects of one cohort; `agreement` as of `like_for_like`."""
+    """Test the subjects of one cohort; `agreement` as from `like_for_like`."""
     for metric in OVERLAP_METRICS:
         subjects = _subjects(agreement, metric, RATER_RATER)
-        known = {"cohort": cohort, "metric": metric}
-        yield known | {"test": CONTRAST} | _contrast(subjects, getattr(margins, metric))
-        index = williams_index(subjects.automatic, subjects.raters)
-        yield known | {
-            "test": "williams",
-            "estimate": index.value,
-            "ci_low": index.ci_low,
-            "ci_high": index.ci_high,
-            "n": index.n,
-            "method": "ratio of means, BCa",
-            "note": _joined(index.note, subjects.note),
-        }
+        yield _contrast(cohort, metric, CONTRAST, subjects, margins)
+        index = replace(williams_index(subjects.automatic, subjects.raters), method="ratio of means, BCa")
+        yield _row(cohort, metric, "williams", index, subjects.note)
     subjects = _subjects(agreement, FAR_METRIC, RATER_RATER)
-    share = share_above(subjects.automatic, subjects.raters, margins.far_share, margins.far_mm)
-    yield {
-        "cohort": cohort,
-        "metric": FAR_METRIC,
-        "test": "share above",
-        "estimate": share.estimate,
-        "ci_low": share.ci_low,
-        "ci_high": share.ci_high,
-        "p_value": share.p_value,
-        "n": share.n,
-        "margin": margins.far_share,
-        "non_inferior": share.non_inferior,
-        "method": f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test",
-        "note": _joined(share.note, subjects.note),
-    }
+    share = replace(
+        share_above(subjects.automatic, subjects.raters, margins.far_share, margins.far_mm),
+        method=f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test",
+    )
+    yield _row(cohort, FAR_METRIC, "share above", share, subjects.note, margins.far_share)
 
 
 def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
-    """The contrast against the consensus of the others, where any subject of the cohort has one."""
+    """Compute the contrast against the consensus of the other raters, if any subject of the cohort has one."""
     for metric in OVERLAP_METRICS:
         subjects = _subjects(agreement, metric, RATER_CONSENSUS)
         if subjects.automatic.size:
-            known = {"cohort": cohort, "metric": metric, "test": LEAVE_ONE_OUT}
-            yield known | _contrast(subjects, getattr(margins, metric))
+            yield _contrast(cohort, metric, LEAVE_ONE_OUT, subjects, margins)
 
 
-def _contrast(subjects: _Subjects, margin: float) -> dict[str, object]:
-    difference = contrast(subjects.automatic - subjects.raters, margin)
-    return {
-        "estimate": difference.estimate,
-        "ci_low": difference.ci_low,
-        "ci_high": difference.ci_high,
-        "p_value": difference.p_value,
-        "effect_size": difference.effect_size,
-        "n": difference.n,
-        "margin": margin,
-        "non_inferior": difference.non_inferior,
-        "method": difference.method,
-        "note": _joined(difference.note, subjects.note),
-    }
+def _contrast(cohort: str, metric: str, test: str, subjects: _Subjects, margins: Margins) -> dict[str, object]:
+    margin: float = getattr(margins, metric)
+    return _row(cohort, metric, test, contrast(subjects.automatic - subjects.raters, margin), subjects.note, margin)
+
+
+def _row(cohort: str, metric: str, test: str, result: Estimate, note: str, margin: float = nan) -> dict[str, object]:
+    row = {"cohort": cohort, "metric": metric, "test": test, "margin": margin}
+    return row | asdict(result) | {"note": join_notes(result.note, note)}
 
 
 class _Subjects(NamedTuple):
-    """The method's and the raters' agreement of every subject that has both, and how many have not."""
+    """Agreement of the method and of the raters in every subject that has both; a note on the subjects left out."""
 
     automatic: np.ndarray
     raters: np.ndarray
@@ -197,7 +164,3 @@ def _subjects(agreement: pd.DataFrame, metric: str, raters: str) -> _Subjects:
         complete[raters].to_numpy(dtype=np.float64),
         f"{missing} subjects with too few masks left out" if missing else "",
     )
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)

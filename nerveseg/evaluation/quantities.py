@@ -1,7 +1,7 @@
-"""What clinicians take from a mask: the nerve's volume and its mean cross-sectional area.
+"""Quantities that clinicians take from a mask: the nerve's volume and its mean cross-sectional area.
 
 The area of a slice is that of its nerve voxels in the plane of the slice; the mean is over slices that hold nerve. The
-volume counts the gap between slices: voxels times in-plane area times slice step (DESIGN: 4.4 mm, not 4.0).
+volume includes the gap between slices: voxels times in-plane area times slice step (in the paper 4.4 mm, not 4.0).
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ MEAN_AREA = "mean_cross_sectional_area_mm2"
 
 
 def nerve_volume_mm3(mask: Mask, spacing_mm: SpacingMm) -> float:
-    """Volume of the nerve in mm3; 0 for an empty mask.
+    """Return the volume of the nerve in mm3; 0 for an empty mask.
 
     Args:
-        mask: (x, y, z) in RAS order.
-        spacing_mm: Distance between voxel centres; the last is the slice step.
+        mask: Mask (x, y, z) in RAS order.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
     """
     return float(np.count_nonzero(mask) * np.prod(spacing_mm))
 
 
 def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
-    """Mean area of the nerve over the slices that hold it, in mm2; 0 for an empty mask.
+    """Return the mean area of the nerve over the slices that hold it, in mm2; 0 for an empty mask.
 
-    Left out instead, a method that finds nothing would be judged by the cases in which it found something.
+    If empty masks were left out, a method would be judged only by the cases in which it found a nerve.
 
     Args:
-        mask: (x, y, z) in RAS order, slices along z.
-        spacing_mm: Distance between voxel centres.
+        mask: Mask (x, y, z) in RAS order, slices along z.
+        spacing_mm: Distance between voxel centres in mm.
     """
     voxels = np.count_nonzero(mask, axis=(0, 1))
     return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else 0.0
 
 
 def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
-    """Volume and mean area of every mask of a subject.
+    """Measure volume and mean area of every mask of a subject.
 
     Returns:
-        Columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
+        Table with columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
     """
-    known = (masks.subject, masks.cohort, masks.location, masks.side)
+    subject = (masks.subject, masks.cohort, masks.location, masks.side)
     sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
     rows = [
-        (*known, name, quantity, value)
+        (*subject, name, quantity, value)
         for name, mask in sources.items()
         for quantity, value in (
             (VOLUME, nerve_volume_mm3(mask, masks.spacing_mm)),

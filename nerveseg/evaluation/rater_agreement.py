@@ -1,11 +1,11 @@
-"""Per subject, how well the method agrees with the raters, and how well each rater agrees with the others.
+"""Agreement of the method with the raters, and of each rater with the others, per subject.
 
-A comparison is fair only between like and like: a single mask with single raters' masks. `Auto` is the mean over the
-raters of Auto-rater; a rater's value is the mean over the other raters; `R-R` is the mean over all rater pairs. The
-consensus plays no part: it is less noisy than any rater, and each rater took part in making it.
+Like is compared with like: a single mask with single raters' masks. `Auto` is the mean over the raters of Auto-rater; a
+rater's value is the mean over the other raters; `R-R` is the mean over all rater pairs. The consensus is not used: it
+is less noisy than any rater, and each rater contributed to it.
 
-With four raters or more there is a second fair comparison, against the less noisy reference: a rater and the method
-alike meet the consensus of all other raters.
+With four raters or more there is a second fair comparison, against a less noisy reference: each rater and the method
+are compared with the consensus of all other raters.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from nerveseg.evaluation.comparisons import AUTOMATIC, RATER_RATER, leave_one_ou
 
 DISTANCE_SUFFIX = "_mm"
 RATER_CONSENSUS = "R-GT w/o R"
-"""Every rater against the consensus of the others, averaged."""
+"""Mean over the raters, each against the consensus of the others."""
 
 
 def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Mean agreement with the raters, one row per subject and metric.
+    """Compute the mean agreement with the raters, one row per subject and metric.
 
     Args:
-        scores: Rows as of `scores.csv`.
-        raters: In the study's order.
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
 
     Returns:
-        Index (cohort, subject, metric); columns `R-R`, each rater, and `Auto` where there is an automatic mask. A
-        distance that does not exist because one mask is empty is +infinity, and so are the means it enters. A subject
-        that one of the means cannot be made for has NaN there.
+        Table with index (cohort, subject, metric) and columns `R-R`, each rater, and `Auto` where there is an automatic
+        mask. A distance that is undefined because one mask is empty is +infinity, and so are the means that include it.
+        A mean without any value is NaN.
     """
     wide = _wide(scores)
     pairs = {frozenset(pair): f"{pair[0]}-{pair[1]}" for pair in combinations(raters, 2)}
@@ -48,16 +48,16 @@ def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 
 
 def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Mean agreement with the consensus of all raters but one, over the rater left out; one row per subject and metric.
+    """Compute the mean agreement with the consensus of all raters but one, over the rater left out.
 
     Args:
-        scores: Rows as of `scores.csv`.
-        raters: In the study's order.
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
 
     Returns:
-        Index (cohort, subject, metric); columns `R-GT w/o R` (the rater left out against the others' consensus) and
-        `Auto` (the method against the same consensus). NaN for subjects with fewer than four raters or no automatic
-        mask; infinite as in `like_for_like`.
+        Table with index (cohort, subject, metric) and columns `R-GT w/o R` (the rater left out against the others'
+        consensus) and `Auto` (the method against the same consensus). NaN for subjects with fewer than four raters or
+        no automatic mask; infinite as in `like_for_like`.
     """
     wide = _wide(scores)
     manual, automatic = zip(*leave_one_out_pairs(raters), strict=True)
@@ -66,10 +66,10 @@ def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFr
 
 
 def with_failures(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores in which a distance to or from an empty mask is +infinity; two empty masks stay NaN.
+    """Replace distances to or from an empty mask by +infinity; two empty masks stay NaN.
 
     Args:
-        scores: Rows as of `scores.csv`; every comparison has its `dice`, which is 0 if one mask is empty, NaN if both.
+        scores: Rows of `scores.csv`; every comparison has its `dice`, which is 0 if one mask is empty, NaN if both.
     """
     key = ["subject", "comparison"]
     dice = scores[scores["metric"] == "dice"].set_index(key)["value"]
@@ -79,12 +79,12 @@ def with_failures(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wide(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per cohort, subject and metric, one column per comparison."""
+    """Pivot the scores to one row per cohort, subject and metric, one column per comparison."""
     return with_failures(scores).set_index(["cohort", "subject", "metric", "comparison"])["value"].unstack()
 
 
 def _mean(wide: pd.DataFrame, comparisons: Sequence[str]) -> pd.Series:
-    """Mean over the comparisons that a subject has (a rater may be missing)."""
+    """Average the comparisons that a subject has (a rater may be missing)."""
     present = [name for name in comparisons if name in wide.columns]
     if not present:
         return pd.Series(np.nan, index=wide.index)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from nerveseg.evaluation.hypotheses import CONTRAST, LEAVE_ONE_OUT
-from nerveseg.reporting.metric_catalog import BY_KEY
+from nerveseg.evaluation.metric_catalog import BY_KEY
 
 Row = Mapping[Hashable, Any]
 

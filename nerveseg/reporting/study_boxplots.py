@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
-from nerveseg.reporting.metric_catalog import METRICS, MetricWords
+from nerveseg.evaluation.metric_catalog import METRICS, MetricWords
 
 AUTOMATIC_RATER = f"{AUTOMATIC}-R"
 _SIGNIFICANT_DIGITS = 5

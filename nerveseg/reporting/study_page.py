@@ -6,17 +6,16 @@ subjects' own pages beside it. It holds no path and no name but the study's own 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from math import nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
-from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd
+from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
+from nerveseg.evaluation.tables.table1 import mean_sd, published_rows, table_metrics
 from nerveseg.files import write_text
 from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
-from nerveseg.reporting.metric_catalog import BY_KEY, number_in_words
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
 from nerveseg.reporting.study_boxplots import boxplots, shown_metrics
 from nerveseg.reporting.study_view import StudyView, SubjectRow
@@ -50,10 +49,10 @@ def study_html(view: StudyView) -> str:
     content = {
         "view": view,
         "introduction": introduction(view),
-        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in _table_metrics(view)],
+        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in table_metrics(view.table1)],
         "table1": _table1(view),
         "has_pages": _has_pages(view),
-        "has_paper": bool(_published(view)),
+        "has_paper": bool(published_rows(view.reference, view.table1)),
         "row_metrics": metrics,
         "rows": [_row(row, [metric.key for metric in metrics]) for row in view.subjects],
         "shown": {
@@ -113,23 +112,16 @@ def _has_pages(view: StudyView) -> bool:
     return any(row.exhibit.page for row in view.subjects)
 
 
-def _table_metrics(view: StudyView) -> list[str]:
-    return [metric for metric in HEADINGS if f"{metric}_mean" in view.table1]
-
-
-def _published(view: StudyView) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
-    """The published rows that this table has too."""
-    ours = set(zip(view.table1["cohort"], view.table1["comparison"], strict=True))
-    rows = [] if view.reference is None else view.reference.to_dict("records")
-    return {key: row for row in rows if (key := (row["cohort"], row["comparison"])) in ours}
-
-
 def _in_paper(view: StudyView, metric: str) -> bool:
-    return bool(_published(view)) and view.reference is not None and f"{metric}_mean" in view.reference
+    return (
+        view.reference is not None
+        and bool(published_rows(view.reference, view.table1))
+        and f"{metric}_mean" in view.reference
+    )
 
 
 def _table1(view: StudyView) -> list[dict[str, Any]]:
-    published, metrics = _published(view), _table_metrics(view)
+    published, metrics = published_rows(view.reference, view.table1), table_metrics(view.table1)
     return [
         {
             "cohort": cohort,

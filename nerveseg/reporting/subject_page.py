@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
 from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
-from nerveseg.reporting.metric_catalog import BY_KEY, number_in_words
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
 from nerveseg.reporting.subject_charts import area_curves, lesion_curves, signal_curves, surfaces

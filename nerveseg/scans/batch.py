@@ -17,7 +17,7 @@ from rich.table import Table
 
 from nerveseg import __version__
 from nerveseg.errors import NervesegError, RunError
-from nerveseg.files import file_sha256, write_text
+from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.reading import input_sha256
@@ -159,7 +159,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble, consol
     """Write and print one row per scan: what became of it, the nerve's volume and areas, how many flags."""
     rows = [row for outcome in outcomes for row in _rows(outcome, model)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_csv(path, table)
     shown = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
     for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
         shown.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
-from nerveseg.files import write_text
+from nerveseg.files import write_csv
 from nerveseg.notices import SYNTHETIC, header_notice
 from nerveseg.reporting.check_sheet import write_check_sheet
 from nerveseg.reporting.registration_sheet import registration_sheet
@@ -47,7 +47,7 @@ def write_segmentation(
         write_probability(folder / "probability.nii.gz", segmentation.ras_probability, scan.grid, description)
     _write_dicom_seg(folder, segmentation, options)
     table = segmentation.profile.assign(warning=SYNTHETIC if segmentation.synthetic else "")
-    write_text(folder / "profile.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    write_csv(folder / "profile.csv", table, float_format="%.6g")
     _draw(folder, segmentation)
     summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
     finish(folder, summary)

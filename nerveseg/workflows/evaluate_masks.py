@@ -16,7 +16,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
-from nerveseg.files import write_text
+from nerveseg.files import write_csv
 from nerveseg.launch.compose import parse_section
 from nerveseg.runs import FoldFolder, find_folds
 from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_write, parse_evaluation_options
@@ -122,7 +122,7 @@ def compare_raters(study: Study, output: Path, shown: EvaluationOptions) -> None
     raters = list(study.description.raters)
     if len(raters) < 2:
         quantities = measure_subjects(study, {}, shown.console).quantities
-        write_text(output / "quantities.csv", quantities.to_csv(index=False, lineterminator="\n"))
+        write_csv(output / "quantities.csv", quantities)
         shown.console.print(
             f"study {study.description.name}: {len(study.subjects)} subjects, one rater ({raters[0]}), who is the"
             " reference; hence no R-R. run=outputs/<name> or prediction=<folder> judges automatic masks against him.",

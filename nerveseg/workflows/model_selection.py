@@ -18,7 +18,7 @@ from rich.table import Table
 
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import read_scores
-from nerveseg.files import write_text
+from nerveseg.files import write_csv, write_text
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
 from nerveseg.workflows.score_subjects import automatic_dice
 from nerveseg.workflows.training_job import read_run_config, result_affecting_options
@@ -124,7 +124,7 @@ def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
         folder: Of all its cross-validations.
         console: Where it is printed.
     """
-    write_text(folder / TABLE, ranking.table.to_csv(index=False, lineterminator="\n"))
+    write_csv(folder / TABLE, ranking.table)
     rows = json.loads(ranking.table.to_json(orient="records"))
     said = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
     write_text(folder / RECORD, json.dumps(said, indent=1) + "\n")
@@ -144,7 +144,7 @@ def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
     console.print(shown)
     averaged = averaged_over_seeds(ranking)
     if averaged is not None:
-        write_text(folder / OVER_SEEDS, averaged.to_csv(index=False, lineterminator="\n"))
+        write_csv(folder / OVER_SEEDS, averaged)
         console.print(_shown_over_seeds(averaged, folder.name))
     for note in ranking.notes:
         console.print(note, highlight=False, markup=False)

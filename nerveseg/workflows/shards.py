@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.files import wait_for_lock, write_text
+from nerveseg.files import wait_for_lock, write_csv
 from nerveseg.scans.batch import TABLE
 from nerveseg.workflows.failures import read_failure, record_failure
 
@@ -106,7 +106,7 @@ def collect_if_complete(config: Mapping[str, Any], console: Console) -> bool:
             return False
         parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
         table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
-        write_text(root / TABLE, table.to_csv(index=False, lineterminator="\n"))
+        write_csv(root / TABLE, table)
     failed = table[table["status"] == "failed"]
     counts = table.drop_duplicates("scan")["status"].value_counts(sort=False)
     said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from nerveseg.errors import NervesegError
-from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability
+from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability, smallest_detectable_change
 
 R = json.loads((Path(__file__).parents[1] / "helpers" / "reference" / "statistics_r.json").read_text(encoding="utf-8"))
 
@@ -36,8 +36,8 @@ def test_bland_and_altmans_own_example():
 def test_repeatability_of_bland_and_altmans_own_example():
     result = repeatability(WRIGHT, WRIGHT_AGAIN)
     # The paper's coefficient of repeatability is twice the standard deviation of the differences around zero: 43.2.
-    assert result.sem * math.sqrt(2) * 2 == pytest.approx(43.2, abs=0.1)
-    assert result.sdc == pytest.approx(1.959964 * math.sqrt(2) * result.sem)
+    assert result.estimate * math.sqrt(2) * 2 == pytest.approx(43.2, abs=0.1)
+    assert smallest_detectable_change(result.estimate) == pytest.approx(1.959964 * math.sqrt(2) * result.estimate)
 
 
 @pytest.mark.parametrize("case", R["bland_altman"], ids=lambda case: f"n={case['n']}")
@@ -112,15 +112,15 @@ def test_an_empty_mask_has_a_difference_in_ml_but_none_in_percent_of_nothing():
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in R["icc"]])
 def test_icc_is_that_of_r(case):
     result = icc_2_1(case["ratings"])
-    assert (result.value, result.ci_low, result.ci_high) == pytest.approx(
+    assert (result.estimate, result.ci_low, result.ci_high) == pytest.approx(
         (case["value"], case["low"], case["high"]), rel=1e-9
     )
 
 
 def test_icc_of_shrout_and_fleiss():
     result = icc_2_1([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
-    assert (result.n, result.raters) == (6, 4)
-    assert result.value == pytest.approx(0.290, abs=5e-4)
+    assert result.n == 6
+    assert result.estimate == pytest.approx(0.290, abs=5e-4)
     assert (result.ci_low, result.ci_high) == pytest.approx((0.019, 0.761), abs=5e-4)
 
 
@@ -129,7 +129,7 @@ def test_icc_finds_the_variances_it_is_made_of():
     offsets = np.array([-0.5, 0.0, 0.5])
     ratings = rng.normal(6, 1.5, (20000, 1)) + offsets + rng.normal(0, 0.4, (20000, 3))
     between = 1.5**2
-    assert icc_2_1(ratings).value == pytest.approx(between / (between + offsets.var(ddof=1) + 0.4**2), abs=0.01)
+    assert icc_2_1(ratings).estimate == pytest.approx(between / (between + offsets.var(ddof=1) + 0.4**2), abs=0.01)
 
 
 def test_the_interval_of_the_icc_covers():
@@ -151,10 +151,10 @@ def test_the_interval_of_the_icc_covers():
 def test_icc_knows_neither_unit_nor_zero_and_never_warns(ratings, unit, zero):
     once, moved = icc_2_1(ratings), icc_2_1(ratings * unit + zero)
     assert (once.note == "") == (not np.isnan(once.ci_low))
-    assert once.note or once.ci_low <= once.value <= once.ci_high
-    assume(once.note == moved.note == "" and abs(once.value) < 100)
-    assert once.value <= 1
-    assert moved.value == pytest.approx(once.value, rel=1e-6, abs=1e-6)
+    assert once.note or once.ci_low <= once.estimate <= once.ci_high
+    assume(once.note == moved.note == "" and abs(once.estimate) < 100)
+    assert once.estimate <= 1
+    assert moved.estimate == pytest.approx(once.estimate, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -172,18 +172,18 @@ def test_icc_knows_neither_unit_nor_zero_and_never_warns(ratings, unit, zero):
 def test_icc_says_why_it_cannot(ratings, note):
     result = icc_2_1(ratings)
     assert note in result.note
-    assert np.isnan([result.value, result.ci_low, result.ci_high]).all()
+    assert np.isnan([result.estimate, result.ci_low, result.ci_high]).all()
 
 
 def test_raters_apart_by_a_constant_leave_no_interval():
     result = icc_2_1(np.add.outer([5.1, 6.2, 7.3], [0.0, 0.7]))
-    assert result.value == pytest.approx(1.1**2 / (1.1**2 + 0.7**2 / 2))
+    assert result.estimate == pytest.approx(1.1**2 / (1.1**2 + 0.7**2 / 2))
     assert "constants only" in result.note
     assert math.isnan(result.ci_low)
 
 
 def test_perfect_agreement_is_one():
-    assert icc_2_1(np.array([[5.1], [6.2], [7.3]]) + np.zeros(3)).value == pytest.approx(1)
+    assert icc_2_1(np.array([[5.1], [6.2], [7.3]]) + np.zeros(3)).estimate == pytest.approx(1)
 
 
 def test_the_error_of_measurement_is_that_of_one_measurement():
@@ -191,20 +191,22 @@ def test_the_error_of_measurement_is_that_of_one_measurement():
     truth = rng.normal(6, 1.5, 50000)
     first, second = truth + rng.normal(0, 0.3, 50000), truth + rng.normal(0, 0.3, 50000)
     result = repeatability(first, second)
-    assert result.sem == pytest.approx(0.3, rel=0.02)
-    assert np.mean(np.abs(second - first) < result.sdc) == pytest.approx(0.95, abs=0.005)
+    assert result.estimate == pytest.approx(0.3, rel=0.02)
+    assert np.mean(np.abs(second - first) < smallest_detectable_change(result.estimate)) == pytest.approx(
+        0.95, abs=0.005
+    )
 
 
 def test_a_shift_between_scans_is_error():
-    assert repeatability([5.0, 6.0, 7.0], [6.0, 7.0, 8.0]).sem == pytest.approx(math.sqrt(0.5))
-    assert repeatability([5.0, 6.0], [5.0, 6.0]).sdc == 0
+    assert repeatability([5.0, 6.0, 7.0], [6.0, 7.0, 8.0]).estimate == pytest.approx(math.sqrt(0.5))
+    assert smallest_detectable_change(repeatability([5.0, 6.0], [5.0, 6.0]).estimate) == 0
 
 
 @pytest.mark.parametrize(("second", "note"), [([], "n=0"), ([1.0], "n=1"), ([1.0, np.nan], "NaN")])
 def test_repeatability_says_why_it_cannot(second, note):
     result = repeatability([2.0] * len(second), second)
     assert note in result.note
-    assert np.isnan([result.sem, result.sdc]).all()
+    assert np.isnan([result.estimate, smallest_detectable_change(result.estimate)]).all()
 
 
 def test_mistakes_of_shape_are_named():

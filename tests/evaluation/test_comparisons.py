@@ -212,8 +212,9 @@ def test_comparisons_without_a_rater_are_written_and_read(tmp_path):
 
 @pytest.mark.parametrize("raters", [["A", "B-C", "A-B", "C"], ["R-R", "A"], ["GT w/o A", "A"], ["A-B", "Auto-A", "B"]])
 def test_names_that_make_one_comparison_of_two_are_refused(raters):
-    with pytest.raises(StudyError, match="names, alone and in pairs"):
+    with pytest.raises(StudyError) as error:
         comparison_names(raters, automatic=True)
+    assert error.value.found == ", ".join(raters)
 
 
 def test_cohorts_stand_as_in_the_paper():

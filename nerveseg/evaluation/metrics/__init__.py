@@ -1,4 +1,4 @@
-"""How well two masks agree: pure functions on arrays, and all of them at once (`score_pair`)."""
+"""Agreement of two masks: pure functions on arrays, and all metrics at once (`score_pair`)."""
 
 from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.evaluation.metrics.pair_scores import (
@@ -6,11 +6,9 @@ from nerveseg.evaluation.metrics.pair_scores import (
     ONE_PIXEL_MM,
     TWO_PIXELS_MM,
     PairScores,
-    average_surface_distance,
     dice,
     hausdorff_distance,
     score_pair,
-    surface_dice,
     volumetric_similarity,
 )
 from nerveseg.evaluation.metrics.surface import Points
@@ -22,10 +20,8 @@ __all__ = [
     "AnyMask",
     "PairScores",
     "Points",
-    "average_surface_distance",
     "dice",
     "hausdorff_distance",
     "score_pair",
-    "surface_dice",
     "volumetric_similarity",
 ]

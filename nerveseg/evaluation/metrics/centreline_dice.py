@@ -1,13 +1,13 @@
-"""Centreline Dice (clDice): does the segmentation follow the nerve's course, whatever its calibre?
+"""Centreline Dice (clDice): agreement of the courses of two masks, independent of their calibre.
 
 After Shit et al., CVPR 2021: topological precision is the share of the prediction's centreline that lies in the
 reference, topological sensitivity the share of the reference's centreline in the prediction, clDice their harmonic
-mean. They thin the mask to a skeleton, which supposes voxels about as long as wide. Here they are eight times as long:
-thinning shortens a tube of 40 slices to 30, and gives a real sciatic mask 292 voxels for its 118 cross-sections. As the
-nerve runs along axis 2, the centreline is taken section by section instead: one point per cross-section, the voxel
-nearest to the section's centroid (several voxels equally near share the point), so that it always lies in the mask.
-Each section weighs the same, however small. Where two branches touch in one slice they are one section, centred
-between them.
+mean. Shit et al. thin the mask to a skeleton, which assumes nearly isotropic voxels. Here voxels are eight times as
+long as wide: thinning shortens a tube of 40 slices to 30, and gives a real sciatic mask 292 voxels for its 118
+cross-sections. As the nerve runs along axis 2, the centreline is taken section by section instead: one point per
+cross-section, the voxel nearest to the section's centroid (several voxels equally near share the point), so that it
+always lies in the mask. All sections have the same weight. Two branches that touch in one slice are one section,
+centred between them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nerveseg.types import Mask, SpacingMm
 
 
 def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossSections) -> float:
-    """Centreline Dice in [0, 1]; 0 if one mask is empty, NaN if both are.
+    """Compute the centreline Dice in [0, 1]; 0 if one mask is empty, NaN if both are.
 
     Args:
-        pair: The masks.
-        reference: Sections of the reference.
-        prediction: Sections of the prediction.
+        pair: Pair of masks.
+        reference: Cross-sections of the reference.
+        prediction: Cross-sections of the prediction.
     """
-    if pair.an_empty_mask:
+    if pair.any_empty:
         return float("nan") if pair.both_empty else 0.0
     precision = _share_of_centreline_in(pair.reference, prediction, pair.spacing_mm)
     sensitivity = _share_of_centreline_in(pair.prediction, reference, pair.spacing_mm)
@@ -35,7 +35,7 @@ def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossS
 
 
 def _share_of_centreline_in(mask: Mask, sections: CrossSections, spacing_mm: SpacingMm) -> float:
-    """Share of the sections' centres that a mask holds."""
+    """Return the share of the sections' centres that lie in a mask."""
     size = sections.sizes()[sections.section]
     # The offset from the centroid times the section's size is a whole number, so voxels equally near tie exactly.
     offsets_mm = [
@@ -46,5 +46,5 @@ def _share_of_centreline_in(mask: Mask, sections: CrossSections, spacing_mm: Spa
     least = np.full(sections.slices.size, np.inf)
     np.minimum.at(least, sections.section, distance)
     centre = distance == least[sections.section]
-    of_section, held = sections.section[centre], mask[sections.voxels][centre]
-    return float((np.bincount(of_section, held) / np.bincount(of_section)).mean())
+    of_section, inside = sections.section[centre], mask[sections.voxels][centre]
+    return float((np.bincount(of_section, inside) / np.bincount(of_section)).mean())

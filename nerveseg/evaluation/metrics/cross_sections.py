@@ -1,7 +1,7 @@
-"""The cross-sections of a nerve: in each axial slice, the 8-connected parts of the mask.
+"""Cross-sections of a nerve: in each axial slice, the 8-connected parts of the mask.
 
-A slice with one section shows the undivided nerve, one with two or more shows its branches. Sections are not followed
-from slice to slice: at a slice step of eight pixels an oblique branch need not overlap itself in the next slice.
+A slice with one section shows the undivided nerve, a slice with two or more shows its branches. Sections are not linked
+between slices: at a slice step of eight pixels an oblique branch may not overlap itself in the next slice.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PerSection: TypeAlias = Bool[np.ndarray[Any, Any], " _n"]
 
 @dataclass(frozen=True)
 class CrossSections:
-    """The sections of a mask, and which voxel belongs to which.
+    """Sections of a mask, with the section of every voxel.
 
     Attributes:
-        voxels: Foreground voxels, their indices along x, y and z.
-        section: The section, from 0, of each of these voxels.
-        slices: The slice of each section.
+        voxels: Indices of the foreground voxels along x, y and z.
+        section: Number of the section, from 0, of each of these voxels.
+        slices: Index of the slice of each section.
     """
 
     voxels: tuple[Indices, Indices, Indices]
@@ -42,13 +42,13 @@ class CrossSections:
         return cls(voxels, section, slices)
 
     def sizes(self) -> Indices:
-        """Voxels of each section."""
+        """Return the number of voxels of each section."""
         return np.bincount(self.section, minlength=self.slices.size)
 
     def per_slice(self) -> Indices:
-        """How many sections there are in the slice of each section, itself included."""
+        """Return, for each section, the number of sections in its slice."""
         return np.bincount(self.slices)[self.slices]
 
     def touched_by(self, other: Mask) -> PerSection:
-        """Whether each section shares a voxel with another mask of the same shape."""
+        """Return, for each section, true if it shares a voxel with another mask of the same shape."""
         return np.bincount(self.section, other[self.voxels], minlength=self.slices.size) > 0

@@ -1,11 +1,11 @@
-"""What was found, missed and invented, counted in things a reader of the images counts: slices, branches, components.
+"""Detected, missed and false structures, counted as readers of the images do: slices, branches, components.
 
-- Slices: the nerve is present in both masks, in one, or in neither, wherever in the slice it lies.
-- Branches: each cross-section of the reference is found if the prediction holds at least one of its voxels; told apart
-  by whether the reference shows one section in that slice (the undivided nerve) or more (its branches).
+- Slices: the nerve is present in both masks, in one, or in neither, wherever in the slice.
+- Branches: a cross-section of the reference is found if the prediction holds at least one of its voxels; counted apart
+  for slices with one section of the reference (the undivided nerve) and with more (its branches).
 - False-positive components: 26-connected parts of the prediction without a single voxel of the reference.
 
-An empty mask is counted like any other; a share of nothing (a nerve that never divides has no branches) is NaN.
+Empty masks are counted like all others; a share of zero structures (a nerve that does not divide) is NaN.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class SliceDetection:
     """Number of slices in which the nerve is present in both masks, in one, in neither.
 
     Attributes:
-        both: In both.
-        missed: In the reference only.
-        false_positive: In the prediction only.
-        neither: In neither.
+        both: Number of slices with nerve in both masks.
+        missed: Number of slices with nerve in the reference only.
+        false_positive: Number of slices with nerve in the prediction only.
+        neither: Number of slices without nerve.
     """
 
     both: int
@@ -38,7 +38,7 @@ class SliceDetection:
 
     @property
     def sensitivity(self) -> float:
-        """Share of the reference's slices in which the prediction has something; NaN if there are none."""
+        """Share of the reference's slices in which the prediction shows nerve; NaN if there are none."""
         present = self.both + self.missed
         return self.both / present if present else float("nan")
 
@@ -48,9 +48,9 @@ class BranchDetection:
     """Share of the reference's cross-sections that were found; NaN if there are none.
 
     Attributes:
-        sensitivity: Of all.
-        undivided: Of those that are alone in their slice.
-        divided: Of those in slices with two or more.
+        sensitivity: Share of all sections.
+        undivided: Share of the sections that are alone in their slice.
+        divided: Share of the sections in slices with two or more.
     """
 
     sensitivity: float
@@ -63,8 +63,8 @@ class FalseComponents:
     """Parts of the prediction that share no voxel with the reference.
 
     Attributes:
-        number: How many.
-        volume_mm3: Of all of them together.
+        number: Number of parts.
+        volume_mm3: Volume of all parts in mm3.
     """
 
     number: int
@@ -72,7 +72,7 @@ class FalseComponents:
 
 
 def detect_slices(pair: MaskPair) -> SliceDetection:
-    """Count the slices by where the nerve is present."""
+    """Count the slices by the masks that show nerve."""
     reference, prediction = (mask.any(axis=(0, 1)) for mask in (pair.reference, pair.prediction))
     both, either = (int(np.count_nonzero(found)) for found in (reference & prediction, reference | prediction))
     return SliceDetection(
@@ -84,11 +84,11 @@ def detect_slices(pair: MaskPair) -> SliceDetection:
 
 
 def detect_branches(pair: MaskPair, reference: CrossSections) -> BranchDetection:
-    """Which cross-sections of the reference the prediction found.
+    """Compute the shares of the reference's cross-sections that the prediction found.
 
     Args:
-        pair: The masks.
-        reference: Sections of the reference.
+        pair: Pair of masks.
+        reference: Cross-sections of the reference.
     """
     found = reference.touched_by(pair.prediction)
     alone = reference.per_slice() == 1
@@ -96,7 +96,7 @@ def detect_branches(pair: MaskPair, reference: CrossSections) -> BranchDetection
 
 
 def false_components(pair: MaskPair) -> FalseComponents:
-    """Count and measure the components of the prediction that no voxel of the reference supports."""
+    """Count and measure the components of the prediction that share no voxel with the reference."""
     component, number = component_of(pair.prediction, ALL_AROUND)
     supported = np.bincount(component, pair.reference[foreground(pair.prediction)], minlength=number) > 0
     sizes = np.bincount(component, minlength=number)[~supported]

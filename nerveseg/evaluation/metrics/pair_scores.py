@@ -1,8 +1,8 @@
-"""How well two masks agree: Dice, volumetric similarity (VS), three Hausdorff distances (paper 2.5, Table 1), and more.
+"""Metrics of two masks: Dice, volumetric similarity (VS), three Hausdorff distances (paper 2.5, Table 1), and more.
 
 Dice = 2TP / (2TP + FP + FN) and VS = 1 - |FN - FP| / (2TP + FN + FP), after Taha and Hanbury, BMC Med Imaging 2015.
 
-A Hausdorff quantile depends on which points are asked, so the points are always named:
+A Hausdorff quantile depends on the points that are measured, so the set of points is always named:
 
 - "foreground": all voxels of both masks, each to the other mask, in one pool; a voxel that both masks hold has
   distance 0. Quantile without interpolation, `sorted[int(q * (n - 1))]`. This is the rule that reproduces the digits
@@ -10,14 +10,14 @@ A Hausdorff quantile depends on which points are asked, so the points are always
   Dice exceeds about 0.95, however far away a small false positive lies.
 - "disagreement": only the voxels that one mask holds and the other does not; same quantile. The rule of the
   EvaluateSegmentation tool that the paper names.
-- "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. What
-  the field usually reports, and what MONAI's `compute_hausdorff_distance(percentile=95)` computes.
+- "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. The
+  usual definition in the field, and that of MONAI's `compute_hausdorff_distance(percentile=95)`.
 
-Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice (`centreline`), and what was
-found, missed and invented (`detection`).
+Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice (`centreline_dice`), and
+detected, missed and false structures (`detection`).
 
-Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances,
-which do not exist, NaN, and slices, branches and components are counted as ever. Overlaps, distances, VS and centreline
+Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances are
+NaN, and slices, branches and components are counted as usual. Overlaps, distances, VS and centreline
 Dice are the same with the masks exchanged; detection is not.
 """
 
@@ -46,28 +46,28 @@ DEFINED_UNLESS_EMPTY = frozenset({"dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "
 
 @dataclass(frozen=True)
 class PairScores:
-    """What one pair of masks scores; the names are the metrics of scores.csv.
+    """Scores of one pair of masks; the names are the metrics of scores.csv.
 
     Attributes:
         dice: Overlap in [0, 1].
         hd95_paper_mm: 95 % Hausdorff distance over all foreground voxels, the rule behind the paper's table.
-        hd95_mm: 95 % Hausdorff distance between the surfaces, the field's usual one.
+        hd95_mm: 95 % Hausdorff distance between the surfaces, the usual definition.
         hd_mm: Full Hausdorff distance between the masks (the largest distance of a voxel of one to the other).
         vs: Volumetric similarity in [0, 1]; compares the volumes only, not where they lie.
         surface_dice_052: Share of the surfaces within one pixel of the paper (0.5208 mm) of one another, in [0, 1].
-        surface_dice_104: The same within two pixels (1.0417 mm).
+        surface_dice_104: Share within two pixels (1.0417 mm), in [0, 1].
         assd_mm: Average symmetric surface distance.
         cldice: Centreline Dice in [0, 1].
-        fp_components: Components of the prediction that share no voxel with the reference.
-        fp_components_mm3: Their volume.
-        slices_both: Slices in which both masks show nerve.
-        slices_missed: Slices in which only the reference does.
-        slices_false_positive: Slices in which only the prediction does.
-        slices_neither: Slices in which none does.
+        fp_components: Number of components of the prediction that share no voxel with the reference.
+        fp_components_mm3: Volume of these components.
+        slices_both: Number of slices in which both masks show nerve.
+        slices_missed: Number of slices in which only the reference does.
+        slices_false_positive: Number of slices in which only the prediction does.
+        slices_neither: Number of slices in which neither does.
         slice_sensitivity: Share of the reference's slices in which the prediction shows nerve; NaN without any.
         branch_sensitivity: Share of the reference's cross-sections that the prediction touches; NaN without any.
-        branch_sensitivity_undivided: Of those that are alone in their slice; NaN without any.
-        branch_sensitivity_divided: Of those in slices with two or more; NaN without any.
+        branch_sensitivity_undivided: Share of the cross-sections that are alone in their slice; NaN without any.
+        branch_sensitivity_divided: Share of the cross-sections in slices with two or more; NaN without any.
     """
 
     dice: float
@@ -92,11 +92,11 @@ class PairScores:
 
 
 def dice(reference: AnyMask, prediction: AnyMask) -> float:
-    """Dice coefficient in [0, 1]; 0 if one mask is empty, NaN if both are.
+    """Compute the Dice coefficient in [0, 1]; 0 if one mask is empty, NaN if both are.
 
     Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
+        reference: Reference mask (x, y, z).
+        prediction: Predicted mask of the same shape.
 
     Raises:
         GeometryError: The shapes differ.
@@ -108,11 +108,11 @@ def dice(reference: AnyMask, prediction: AnyMask) -> float:
 
 
 def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
-    """Volumetric similarity in [0, 1]; 0 if one mask is empty, NaN if both are; 1 also for equal volumes side by side.
+    """Compute the volumetric similarity in [0, 1]; 0 if one mask is empty, NaN if both are; positions do not count.
 
     Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
+        reference: Reference mask (x, y, z).
+        prediction: Predicted mask of the same shape.
 
     Raises:
         GeometryError: The shapes differ.
@@ -129,65 +129,33 @@ def hausdorff_distance(
     quantile: float = 0.95,
     points: Points = "surface",
 ) -> float:
-    """Hausdorff distance, or a quantile of the distances it is the largest of, in mm; NaN if a mask is empty.
+    """Compute the Hausdorff distance or a quantile of the point distances, in mm; NaN if a mask is empty.
 
     Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
-        spacing_mm: Distance between voxel centres along x, y, z.
-        quantile: In (0, 1]; 1 is the full distance.
-        points: Which voxels are asked for their distance, see the module's description.
+        reference: Reference mask (x, y, z).
+        prediction: Predicted mask of the same shape.
+        spacing_mm: Distance between voxel centres in mm along x, y, z.
+        quantile: Quantile in (0, 1]; 1 is the full distance.
+        points: Set of points that are measured, see the module's description.
 
     Raises:
         GeometryError: The shapes differ, or a spacing is not above zero.
-        ConfigurationError: The quantile or the name of the points is none of those above.
+        ConfigurationError: The quantile is out of range, or the set of points is unknown.
     """
     if not 0 < quantile <= 1:
-        raise ConfigurationError("a quantile lies in (0, 1]", found=quantile, remedy="0.95 is the usual one")
+        raise ConfigurationError("a quantile in (0, 1]", found=quantile, remedy="0.95 is the usual one")
     if points not in get_args(Points):
-        raise ConfigurationError("the points of a distance are " + ", ".join(get_args(Points)), found=points)
+        raise ConfigurationError("a set of points: " + ", ".join(get_args(Points)), found=points)
     return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).hausdorff_mm(quantile, points)
 
 
-def surface_dice(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm, tolerance_mm: float) -> float:
-    """Surface Dice in [0, 1]: share of both surfaces within a tolerance; 0 if one mask is empty, NaN if both are.
-
-    Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
-        spacing_mm: Distance between voxel centres along x, y, z.
-        tolerance_mm: Largest distance, itself included, at which two surfaces agree.
-
-    Raises:
-        GeometryError: The shapes differ, or a spacing is not above zero.
-        ConfigurationError: The tolerance is negative or not a number.
-    """
-    if not 0 <= tolerance_mm < np.inf:
-        raise ConfigurationError("a tolerance is a distance in mm from 0 up", found=tolerance_mm)
-    return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).surface_dice(tolerance_mm)
-
-
-def average_surface_distance(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> float:
-    """Average symmetric surface distance in mm, over both surfaces in one pool; NaN if a mask is empty.
-
-    Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
-        spacing_mm: Distance between voxel centres along x, y, z.
-
-    Raises:
-        GeometryError: The shapes differ, or a spacing is not above zero.
-    """
-    return PairDistances(MaskPair.of(reference, prediction, spacing_mm)).average_surface_mm()
-
-
 def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> PairScores:
-    """All metrics of one pair, from one computation of the distances and cross-sections.
+    """Compute all metrics of one pair from one computation of the distances and cross-sections.
 
     Args:
-        reference: Mask (x, y, z).
-        prediction: Mask of the same shape.
-        spacing_mm: Distance between voxel centres along x, y, z; slices are stacked along z.
+        reference: Reference mask (x, y, z).
+        prediction: Predicted mask of the same shape.
+        spacing_mm: Distance between voxel centres in mm along x, y, z; slices are stacked along z.
 
     Raises:
         GeometryError: The shapes differ, or a spacing is not above zero.
@@ -196,7 +164,7 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
     if pair.both_empty:
         return PairScores(**{field.name: float("nan") for field in fields(PairScores)})
     distances, sections = PairDistances(pair), CrossSections.of(pair.reference)
-    slices, branches, invented = detect_slices(pair), detect_branches(pair, sections), false_components(pair)
+    slices, branches, false_parts = detect_slices(pair), detect_branches(pair, sections), false_components(pair)
     return PairScores(
         dice=dice(pair.reference, pair.prediction),
         hd95_paper_mm=distances.hausdorff_mm(0.95, "foreground"),
@@ -207,8 +175,8 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
         surface_dice_104=distances.surface_dice(TWO_PIXELS_MM),
         assd_mm=distances.average_surface_mm(),
         cldice=centreline_dice(pair, sections, CrossSections.of(pair.prediction)),
-        fp_components=float(invented.number),
-        fp_components_mm3=invented.volume_mm3,
+        fp_components=float(false_parts.number),
+        fp_components_mm3=false_parts.volume_mm3,
         slices_both=float(slices.both),
         slices_missed=float(slices.missed),
         slices_false_positive=float(slices.false_positive),

@@ -1,9 +1,9 @@
-"""Distances between two masks, and what is read off them: Hausdorff quantiles, surface Dice, average surface distance.
+"""Distances between two masks: Hausdorff quantiles, surface Dice, average surface distance.
 
 A mask's surface is its boundary voxels: those with a background voxel, or the end of the volume, among their six
-neighbours. Each counts once, whatever area it stands for, as in MONAI's metrics without sub-voxels (DeepMind's
-surface-distance weighs by area instead). Distances run from voxel centre to voxel centre. So in slices of 4.4 mm a
-surface voxel at the nerve's end, or where its outline changes from slice to slice, weighs as much as one at its side.
+neighbours. Each counts once, whatever its area, as in MONAI's metrics without sub-voxels (DeepMind's surface-distance
+weights by area instead). Distances are between voxel centres. In slices of 4.4 mm a surface voxel at the nerve's end,
+or where its outline changes from slice to slice, therefore has the same weight as a voxel at its side.
 
 Surface Dice is the share of both surfaces that lies within a tolerance of the other one, the normalised surface
 distance of Nikolov et al., J Med Internet Res 2021;23:e26151. The average symmetric surface distance (ASSD) is the mean
@@ -28,10 +28,10 @@ from nerveseg.types import Mask, SpacingMm
 Points: TypeAlias = Literal["surface", "foreground", "disagreement"]
 DistancesMm: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
 
-# A search tree pays off while few voxels ask for a distance; beyond this share of the box one transform is faster.
+# A search tree is faster while few voxels need a distance; above this share of the box one transform is.
 _TREE_SHARE = 0.1
 
-# Of a distance: a shift by one voxel must not fall outside a tolerance of one voxel because its square was rounded.
+# Relative margin: rounding must not put a shift by one voxel outside a tolerance of one voxel.
 _ROUNDING = 1e-9
 
 
@@ -40,8 +40,8 @@ class _Directed:
     """Distances in mm from one mask to another.
 
     Attributes:
-        missed: Of the voxels that the other mask does not hold.
-        surface: Of the boundary voxels, to the other's boundary.
+        missed: Distances of the voxels that the other mask does not hold.
+        surface: Distances of the boundary voxels to the other mask's boundary.
     """
 
     missed: DistancesMm
@@ -50,33 +50,37 @@ class _Directed:
 
 @dataclass(frozen=True)
 class PairDistances:
-    """The distances of a pair of masks, measured when first asked for, once."""
+    """Distances of a pair of masks, computed at first use.
+
+    Attributes:
+        pair: Pair of masks.
+    """
 
     pair: MaskPair
 
     def hausdorff_mm(self, quantile: float, points: Points) -> float:
-        """A quantile in (0, 1] of the distances of the named points, see `metrics`; NaN if a mask is empty."""
-        if self.pair.an_empty_mask:
+        """Return a quantile in (0, 1] of the distances of the named points, in mm; NaN if a mask is empty."""
+        if self.pair.any_empty:
             return float("nan")
         if points == "surface":
-            return max(float(np.quantile(way.surface, quantile)) for way in self._ways)
-        missed = np.concatenate([way.missed for way in self._ways])
+            return max(float(np.quantile(one_way.surface, quantile)) for one_way in self._directions)
+        missed = np.concatenate([one_way.missed for one_way in self._directions])
         zeros = 2 * int(np.count_nonzero(self.pair.both)) if points == "foreground" else 0
         rank = int(quantile * (zeros + missed.size - 1)) - zeros
         return float(np.partition(missed, rank)[rank]) if missed.size and rank >= 0 else 0.0
 
     def surface_dice(self, tolerance_mm: float) -> float:
-        """Share of the two surfaces within a tolerance of one another; 0 if one mask is empty, NaN if both are."""
-        if self.pair.an_empty_mask:
+        """Return the share of both surfaces within a tolerance of the other; 0 if one mask is empty, NaN if both."""
+        if self.pair.any_empty:
             return float("nan") if self.pair.both_empty else 0.0
         return float((self._surfaces_mm <= tolerance_mm * (1 + _ROUNDING)).mean())
 
     def average_surface_mm(self) -> float:
-        """Mean distance of a surface voxel to the other surface; NaN if a mask is empty."""
-        return float("nan") if self.pair.an_empty_mask else float(self._surfaces_mm.mean())
+        """Return the mean distance in mm of a surface voxel to the other surface; NaN if a mask is empty."""
+        return float("nan") if self.pair.any_empty else float(self._surfaces_mm.mean())
 
     @cached_property
-    def _ways(self) -> tuple[_Directed, _Directed]:
+    def _directions(self) -> tuple[_Directed, _Directed]:
         """Distances from the reference to the prediction, and back."""
         pair = self.pair
         first, second = (pair.reference, surface(pair.reference)), (pair.prediction, surface(pair.prediction))
@@ -84,28 +88,28 @@ class PairDistances:
 
     @cached_property
     def _surfaces_mm(self) -> DistancesMm:
-        return np.concatenate([way.surface for way in self._ways])
+        return np.concatenate([one_way.surface for one_way in self._directions])
 
 
 def _directed(
     source: Mask, source_surface: Mask, target: Mask, target_surface: Mask, spacing_mm: SpacingMm
 ) -> _Directed:
-    """Distances from `source` to `target`, all of them measured to the target's surface.
+    """Measure the distances from `source` to the surface of `target`.
 
-    From outside, the nearest voxel of a mask is a surface voxel, so one search serves both point sets.
+    From outside, the nearest voxel of a mask is a surface voxel, so one search gives both sets of distances.
     """
     missed = source & ~target
     distance_mm = _distances_mm(missed | (source_surface & ~target_surface), target_surface, spacing_mm)
     return _Directed(missed=distance_mm[np.flatnonzero(missed)], surface=distance_mm[np.flatnonzero(source_surface)])
 
 
-def _distances_mm(asking: Mask, target: Mask, spacing_mm: SpacingMm) -> DistancesMm:
-    """Distance of each asking voxel to the nearest target voxel, flattened; elsewhere without meaning, or 0."""
-    if np.count_nonzero(asking) > _TREE_SHARE * asking.size:
+def _distances_mm(source: Mask, target: Mask, spacing_mm: SpacingMm) -> DistancesMm:
+    """Return the distance of each source voxel to the nearest target voxel, flattened; other voxels are undefined."""
+    if np.count_nonzero(source) > _TREE_SHARE * source.size:
         return np.asarray(distance_transform_edt(~target, sampling=spacing_mm), dtype=np.float64).reshape(-1)
-    distance_mm = np.zeros(asking.size)
-    distance_mm[np.flatnonzero(asking)] = KDTree(_positions_mm(target, spacing_mm)).query(
-        _positions_mm(asking, spacing_mm)
+    distance_mm = np.zeros(source.size)
+    distance_mm[np.flatnonzero(source)] = KDTree(_positions_mm(target, spacing_mm)).query(
+        _positions_mm(source, spacing_mm)
     )[0]
     return distance_mm
 

@@ -1,6 +1,6 @@
-"""A mask as the list of its foreground voxels: a nerve fills less than one voxel in a hundred of its bounding box.
+"""Surfaces and connected components of a sparse mask, computed on its list of foreground voxels.
 
-Surfaces and connected components are found by looking only at these voxels and their neighbours.
+A nerve fills less than one voxel in a hundred of its bounding box, so only these voxels and their neighbours are read.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ Indices: TypeAlias = Int[np.ndarray[Any, Any], " _n"]
 Offset: TypeAlias = tuple[int, int, int]
 
 FACES: tuple[Offset, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-"""Half of the six neighbours of a voxel; the other half lies opposite."""
+"""Offsets of half of the six neighbours of a voxel; the other half is opposite."""
 
 IN_PLANE: tuple[Offset, ...] = ((1, -1, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0))
-"""Half of the eight neighbours in the same slice."""
+"""Offsets of half of the eight neighbours in the same slice."""
 
 ALL_AROUND: tuple[Offset, ...] = tuple(offset for offset in product((-1, 0, 1), repeat=3) if offset > (0, 0, 0))
-"""Half of the 26 neighbours."""
+"""Offsets of half of the 26 neighbours."""
 
-# Beyond this share of the box the list of neighbouring pairs costs more, in memory too, than labelling the whole box.
+# Above this share of the box the list of neighbouring pairs costs more time and memory than labelling the whole box.
 _SPARSE_SHARE = 0.05
 
 
 def foreground(mask: Mask) -> tuple[Indices, Indices, Indices]:
-    """Indices along x, y and z of the foreground voxels, in C order."""
+    """Return the indices along x, y and z of the foreground voxels, in C order."""
     x, y, z = np.unravel_index(np.flatnonzero(mask), mask.shape)
     return x, y, z
 
 
 def surface(mask: Mask) -> Mask:
-    """The foreground voxels that have background, or the end of the array, among their six neighbours."""
+    """Return the foreground voxels with background, or the end of the array, among their six neighbours."""
     padded = _with_margin(mask)
     flat, voxels = padded.reshape(-1), np.flatnonzero(padded)
     steps = _flat_steps(padded, FACES)
@@ -48,22 +48,22 @@ def surface(mask: Mask) -> Mask:
 
 
 def component_of(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indices, int]:
-    """Connected components of a mask.
+    """Label the connected components of a mask.
 
     Args:
         mask: Mask (x, y, z).
-        neighbours: One of each two opposite offsets over which voxels are connected.
+        neighbours: Offsets over which voxels are connected, one of each opposite pair.
 
     Returns:
-        The component, from 0, of each foreground voxel in C order, and how many there are.
+        Number of the component, from 0, of each foreground voxel in C order; number of components.
     """
     if np.count_nonzero(mask) > _SPARSE_SHARE * mask.size:
         return _components_of_all(mask, neighbours)
     padded = _with_margin(mask)
     voxels = np.flatnonzero(padded)
-    place = np.zeros(padded.size, dtype=np.intp)  # from 1, 0 is background; its untouched pages cost nothing
-    place[voxels] = np.arange(1, voxels.size + 1)
-    ends = [place[voxels + step] for step in _flat_steps(padded, neighbours)]
+    position = np.zeros(padded.size, dtype=np.intp)  # from 1, 0 is background; untouched pages take no memory
+    position[voxels] = np.arange(1, voxels.size + 1)
+    ends = [position[voxels + step] for step in _flat_steps(padded, neighbours)]
     first = np.concatenate([np.flatnonzero(end) for end in ends])
     second = np.concatenate([end[end > 0] - 1 for end in ends])
     graph = coo_array((np.ones(first.size, dtype=np.bool_), (first, second)), shape=(voxels.size, voxels.size))
@@ -80,10 +80,10 @@ def _components_of_all(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indi
 
 
 def _with_margin(mask: Mask) -> Bool[np.ndarray[Any, Any], "_x _y _z"]:
-    """The mask with background around it, in C order, whatever order it came in."""
+    """Pad the mask with background, in C order."""
     return np.pad(np.ascontiguousarray(mask), 1)
 
 
 def _flat_steps(array: Mask, offsets: tuple[Offset, ...]) -> Any:
-    """Offsets as distances in the flattened array."""
+    """Convert offsets to steps in the flattened array."""
     return np.array(offsets) @ (np.array(array.strides) // array.itemsize)

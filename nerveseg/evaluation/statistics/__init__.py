@@ -1,24 +1,12 @@
-"""Tests, intervals and agreement of one-dimensional samples; every result says in a note why it is not computable."""
+"""Tests, intervals and agreement of one-dimensional samples, as `Estimate` records."""
 
-from nerveseg.evaluation.statistics.contrasts import Contrast, Williams, contrast, holm, williams_index
-from nerveseg.evaluation.statistics.proportions import ShareContrast, share_above
-from nerveseg.evaluation.statistics.rank_tests import (
-    HodgesLehmann,
-    MannWhitney,
-    SignedRank,
-    hodges_lehmann,
-    mann_whitney,
-    rank_biserial,
-    signed_rank,
-)
+from nerveseg.evaluation.statistics.contrasts import contrast, holm, williams_index
+from nerveseg.evaluation.statistics.proportions import share_above
+from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, mann_whitney, rank_biserial, signed_rank
+from nerveseg.evaluation.statistics.samples import Estimate
 
 __all__ = [
-    "Contrast",
-    "HodgesLehmann",
-    "MannWhitney",
-    "ShareContrast",
-    "SignedRank",
-    "Williams",
+    "Estimate",
     "contrast",
     "hodges_lehmann",
     "holm",

@@ -1,10 +1,10 @@
-"""Intervals from resampling subjects: the subject is the unit that a study drew at random, so it is what is redrawn.
+"""Bootstrap intervals: subjects are resampled, because the subject is the unit that a study samples at random.
 
 A subject keeps all its values together in every resample. The interval is the bias-corrected and accelerated one
-(BCa; Efron 1987, Efron and Tibshirani 1993, chapter 14). Of n subjects it is too narrow as a normal interval with the
-n-divisor would be, so its quantiles are taken further out by that much: sqrt(n / (n - 1)) t instead of z (Hesterberg,
-The American Statistician 2015;69:371-386, section 4.2). It stays approximate: on synthetic raters it covers in 93 to
-94 % (without the widening 91 to 92 %) of studies of 20 to 42 subjects, hence the exact signed-rank interval below 20.
+(BCa; Efron 1987, Efron and Tibshirani 1993, chapter 14). With n subjects it is too narrow, as a normal interval with
+the n-divisor is, so its quantiles are widened accordingly: sqrt(n / (n - 1)) t instead of z (Hesterberg, The American
+Statistician 2015;69:371-386, section 4.2). It remains approximate: on synthetic raters it covers in 93 to 94 % (without
+the widening 91 to 92 %) of studies of 20 to 42 subjects, hence the exact signed-rank interval below 20.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SEED = 20180101
 def bca_interval(
     statistic: Callable[..., Any], *samples: Sample, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """95 % BCa interval, widened for few subjects, of a statistic of one or several values per subject.
+    """Compute the 95 % BCa interval, widened for few subjects, of a statistic of one or several values per subject.
 
     Args:
-        statistic: Takes as many arrays as there are samples and an `axis` to reduce.
+        statistic: Function of as many arrays as there are samples and of an `axis` to reduce.
         samples: Values (n,) of the same n subjects each (at least two), finite.
-        resamples: How often the subjects are drawn anew.
-        seed: The same seed and values give the same interval.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the resampling; the same seed and values give the same interval.
 
     Returns:
-        Lower and upper bound; both NaN where the statistic does not vary from resample to resample.
+        Lower and upper bound; both NaN where the statistic is the same in all bootstrap samples.
     """
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
@@ -54,5 +54,5 @@ def bca_interval(
 
 
 def widened_confidence(n: int) -> float:
-    """Nominal level at which a bootstrap interval of n subjects is read, so that it covers in about 95 %."""
+    """Return the nominal level at which a bootstrap interval of n subjects covers in about 95 %."""
     return float(1 - 2 * norm.sf(np.sqrt(n / (n - 1)) * t.isf(ALPHA / 2, n - 1)))

@@ -1,16 +1,16 @@
-"""Is the method as close to the raters as they are to each other? One difference per subject, one number per cohort.
+"""Contrast of the method with the raters: one difference per subject, one estimate per cohort.
 
-The paper's question (section 2.5) is put here in the form that is like for like: each subject gives the mean agreement
-of the method with the raters minus the mean agreement among the raters. A fourth rater exactly as good as the others
-gives differences around zero, whereas against the consensus (Auto-GT) he would seem better than a rater, because a
-majority vote is less noisy than any of its raters. The subject is the unit; pairs of masks are never counted as such.
+The paper's question (section 2.5) is answered by comparing like with like: each subject gives the mean agreement of the
+method with the raters minus the mean agreement among the raters. A fourth rater exactly as good as the others gives
+differences around zero; against the consensus (Auto-GT) they would seem better than a rater, because a majority vote is
+less noisy than any of its raters. The subject is the unit; pairs of masks are never counted as independent.
 
 The paper's own test is `mann_whitney`; `share_above` answers the question for distances, by the share of gross misses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,66 +19,27 @@ from numpy.typing import ArrayLike
 from nerveseg.errors import ConfigurationError
 from nerveseg.evaluation.statistics.bootstrap import RESAMPLES, bca_interval
 from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
-from nerveseg.evaluation.statistics.samples import Sample, is_constant, paired, sample, why_not_finite, why_undefined
+from nerveseg.evaluation.statistics.samples import (
+    Estimate,
+    Sample,
+    is_constant,
+    paired,
+    sample,
+    why_not_finite,
+    why_undefined,
+)
 
 BCA_FROM = 20
-"""Subjects from which on resampling is trusted; below it the interval is the exact signed-rank one."""
+"""Number of subjects from which the bootstrap is used; below, the interval is the exact signed-rank one."""
 
 _INTERVAL_FROM = 6
 MEAN = "mean, BCa"
 PSEUDOMEDIAN = "Hodges-Lehmann, signed rank"
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """Method against raters over the subjects of a cohort, in the unit of the metric.
-
-    Attributes:
-        n: Subjects.
-        estimate: Typical difference, method minus raters: mean or pseudomedian, as `method` says.
-        ci_low: Lower bound of the 95 % interval.
-        ci_high: Upper bound.
-        method: How estimate and interval were computed.
-        p_value: Two-sided signed-rank test of no difference; not the test of non-inferiority.
-        non_inferior: Whether the interval excludes being worse by the margin or more (a one-sided test at 2.5 %); None
-            if not computable.
-        effect_size: Matched-pairs rank-biserial correlation in [-1, 1], positive where the differences are.
-        note: Why a value is NaN, or empty.
-    """
-
-    n: int
-    estimate: float
-    ci_low: float
-    ci_high: float
-    method: str
-    p_value: float
-    non_inferior: bool | None
-    effect_size: float
-    note: str
-
-
-@dataclass(frozen=True)
-class Williams:
-    """How close the method is to the raters, in units of their closeness to each other.
-
-    Attributes:
-        n: Subjects.
-        value: Williams index; 1 is as close as a rater, below 1 is less close.
-        ci_low: Lower bound of the 95 % interval.
-        ci_high: Upper bound.
-        note: Why a value is NaN, or how far to trust the interval, or empty.
-    """
-
-    n: int
-    value: float
-    ci_low: float
-    ci_high: float
-    note: str
-
-
 def contrast(
     differences: ArrayLike, margin: float | int, higher_is_better: bool = True, resamples: int = RESAMPLES
-) -> Contrast:
+) -> Estimate:
     """Compare the method with the raters by one difference per subject.
 
     From 20 subjects on the estimate is the mean with its BCa interval from resampling subjects; below, the
@@ -90,21 +51,23 @@ def contrast(
         differences: Mean Auto-rater minus mean R-R of each subject (n,), in the metric's unit. Infinite ones (a failed
             mask) leave the signed-rank test and the effect size, and below 20 subjects the estimate, defined.
         margin: Largest loss that counts as no loss, above zero, in the metric's unit; to be chosen before the test.
-        higher_is_better: True for Dice and volumetric similarity, False for distances.
-        resamples: How often the subjects are drawn anew.
+        higher_is_better: Flag: true for Dice and volumetric similarity, false for distances.
+        resamples: Number of bootstrap samples.
 
     Returns:
-        Everything but n is NaN for one subject or if a difference is NaN; if all differences are equal they are the
-        estimate, and the rest is NaN.
+        Mean or pseudomedian difference (as `method` states) with interval, signed-rank test of no difference, effect
+        size, and the verdict: non-inferior if the interval excludes a loss of the margin or more (one-sided test at
+        2.5 %). Everything but n is NaN for one subject or if a difference is NaN; if all differences are equal they
+        are the estimate, and the rest is NaN.
 
     Raises:
         ConfigurationError: The margin is not above zero.
         NervesegError: The differences are not one-dimensional.
     """
     if not 0 < margin < np.inf:
-        raise ConfigurationError("a margin is a loss above zero", found=margin, remedy="0.05 for Dice, for instance")
+        raise ConfigurationError("a margin above zero", found=margin, remedy="0.05 for Dice, for instance")
     values = sample(differences)
-    unknown = Contrast(values.size, np.nan, np.nan, np.nan, "", np.nan, None, np.nan, why_undefined(values))
+    unknown = Estimate(values.size, note=why_undefined(values))
     if unknown.note:
         return unknown
     if is_constant(values):
@@ -114,8 +77,8 @@ def contrast(
     return _judged(_located(known, values, resamples), margin, higher_is_better)
 
 
-def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples: int = RESAMPLES) -> Williams:
-    """Williams index: mean agreement of the method with the raters over the mean agreement among the raters.
+def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples: int = RESAMPLES) -> Estimate:
+    """Compute the Williams index: mean agreement method-raters over mean agreement among the raters.
 
     Williams, Biometrics 1976;32:619-627, with the mean over a cohort's subjects in numerator and denominator. From the
     means in the paper's Table 1: 0.964 for volunteers, 0.875 for patients (Dice, R-R as printed).
@@ -124,11 +87,11 @@ def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples
         automatic_rater: Mean agreement of the method with the raters, per subject (n,); a measure that is higher for
             better agreement and never negative, such as Dice.
         rater_rater: Mean agreement among the raters, per subject (n,), in the same order.
-        resamples: How often the subjects are drawn anew.
+        resamples: Number of bootstrap samples.
 
     Returns:
-        One subject (or the means of a published table) has a value and no interval. NaN if a value is not finite, or
-        if the raters do not agree at all.
+        Index with its interval; 1 is as close as a rater. One subject (or the means of a published table) gives an
+        index without interval. NaN if a value is not finite, or if the raters do not agree at all.
 
     Raises:
         NervesegError: The samples differ in length.
@@ -137,20 +100,20 @@ def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples
     n = automatic.size
     index = _ratio_of_means(automatic, raters) if n and raters.sum() > 0 else np.array(np.nan)
     value = float(index) if np.isfinite(index) else float("nan")
-    note = _williams_obstacle(automatic, raters, value)
+    note = _why_no_williams(automatic, raters, value)
     if note:
-        return Williams(n, value, np.nan, np.nan, note)
+        return Estimate(n, value, note=note)
     low, high = bca_interval(_ratio_of_means, automatic, raters, resamples=resamples)
     if n < BCA_FROM:
         note = f"n={n}: the interval from resampling fewer than {BCA_FROM} subjects is rough, rather too narrow"
-    return Williams(n, value, low, high, note)
+    return Estimate(n, value, low, high, note=note)
 
 
 def holm(p_values: ArrayLike) -> Sample:
-    """P-values adjusted for their number after Holm, Scandinavian Journal of Statistics 1979;6:65-70.
+    """Adjust p-values for their number after Holm, Scandinavian Journal of Statistics 1979;6:65-70.
 
     Args:
-        p_values: One per test (n,); NaN stands for a test that was not computable, and is not counted.
+        p_values: P-values, one per test (n,); NaN stands for a test that was not computable, and is not counted.
 
     Returns:
         Adjusted p-values in the same order, NaN where there was no test.
@@ -166,18 +129,12 @@ def holm(p_values: ArrayLike) -> Sample:
     return adjusted
 
 
-def _located(known: Contrast, values: Sample, resamples: int) -> Contrast:
+def _located(known: Estimate, values: Sample, resamples: int) -> Estimate:
     """Add estimate and interval by the method that fits the number of subjects."""
     if values.size < BCA_FROM:
         typical = hodges_lehmann(values)
-        return replace(
-            known,
-            estimate=typical.estimate,
-            ci_low=typical.ci_low,
-            ci_high=typical.ci_high,
-            method=PSEUDOMEDIAN,
-            note=typical.note,
-        )
+        known = replace(known, estimate=typical.estimate, ci_low=typical.ci_low, ci_high=typical.ci_high)
+        return replace(known, method=PSEUDOMEDIAN, note=typical.note)
     note = why_not_finite(values)
     if note:
         return replace(known, method=MEAN, note=f"{note}: a mean does not exist, compare shares above a limit")
@@ -185,15 +142,15 @@ def _located(known: Contrast, values: Sample, resamples: int) -> Contrast:
     return replace(known, estimate=float(values.mean()), ci_low=low, ci_high=high, method=MEAN)
 
 
-def _judged(known: Contrast, margin: float | int, higher_is_better: bool) -> Contrast:
+def _judged(known: Estimate, margin: float | int, higher_is_better: bool) -> Estimate:
     """Add the verdict on non-inferiority, where there is an interval."""
     if np.isnan(known.ci_low) or np.isnan(known.ci_high):
         return known
     return replace(known, non_inferior=bool(known.ci_low > -margin if higher_is_better else known.ci_high < margin))
 
 
-def _williams_obstacle(automatic: Sample, raters: Sample, value: float) -> str:
-    """Why the index, or its interval, does not exist."""
+def _why_no_williams(automatic: Sample, raters: Sample, value: float) -> str:
+    """Return why the index or its interval is undefined, or an empty text."""
     n = automatic.size
     note = why_not_finite(automatic, raters) if n != 1 or np.isnan(value) else ""
     if not note and np.isnan(value):

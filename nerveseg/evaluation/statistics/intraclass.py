@@ -1,8 +1,8 @@
-"""How much of the variation between measurements is variation between subjects: the intraclass correlation ICC(2,1).
+"""Intraclass correlation ICC(2,1): the share of the variance between measurements that is variance between subjects.
 
-Raters are taken for a random sample of the raters there might be, one rating each, and absolute agreement counts: a
-rater who measures everything larger lowers the correlation (Shrout and Fleiss 1979, case 2). The correlation depends on
-how different the subjects are, so it is one number per cohort.
+Raters are treated as a random sample of all raters, with one rating each, and absolute agreement counts: a rater who
+measures everything larger lowers the correlation (Shrout and Fleiss 1979, case 2). The correlation depends on the
+variance between subjects, so it is computed per cohort.
 """
 
 from __future__ import annotations
@@ -17,52 +17,32 @@ from scipy.stats import f as f_distribution
 
 from nerveseg.errors import NervesegError
 from nerveseg.evaluation.statistics.rank_tests import ALPHA
-from nerveseg.evaluation.statistics.samples import why_not_finite
+from nerveseg.evaluation.statistics.samples import Estimate, why_not_finite
 
 Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 
 
-@dataclass(frozen=True)
-class Icc:
-    """Intraclass correlation of single ratings, raters drawn at random, absolute agreement.
-
-    Attributes:
-        value: ICC(2,1), at most 1; can be negative.
-        ci_low: Lower bound of the 95 % interval.
-        ci_high: Upper bound.
-        n: Subjects.
-        raters: Ratings per subject.
-        note: Why a value is NaN, or empty.
-    """
-
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    raters: int
-    note: str
-
-
-def icc_2_1(ratings: ArrayLike) -> Icc:
-    """ICC(2,1): share of the variance of single ratings that is variance between subjects.
+def icc_2_1(ratings: ArrayLike) -> Estimate:
+    """Compute ICC(2,1), the share of the variance of single ratings that is variance between subjects.
 
     Two-way random effects, absolute agreement, single rating (Shrout and Fleiss, Psychological Bulletin
-    1979;86:420-428, case 2): a rater who measures everything larger lowers it. Interval after McGraw and Wong,
+    1979;86:420-428, case 2). Interval after McGraw and Wong,
     Psychological Methods 1996;1:30-46, ICC(A,1), by Satterthwaite's degrees of freedom.
 
     Args:
         ratings: Measurements (subjects, raters), complete and in one unit. The method is not one of the raters.
 
     Returns:
-        All NaN for one subject, one rater, values that are not finite or that are all equal, and where two raters of
-        two subjects swap their values. If the raters differ by constants only, the value stands without interval.
+        ICC(2,1), at most 1, possibly negative, with its interval. NaN for one subject, one rater, values that are not
+        finite or all equal, and where two raters of two subjects swap their values. If the raters differ by constants
+        only, there is no interval.
 
     Raises:
         NervesegError: The ratings are not a table.
     """
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
-        raise NervesegError("ratings are a table of subjects by raters", found=f"an array of shape {table.shape}")
+        raise NervesegError("ratings as a table of subjects by raters", found=f"an array of shape {table.shape}")
     n, raters = table.shape
     note = why_not_finite(*table.T) if raters else ""
     if not note and raters < 2:
@@ -70,7 +50,7 @@ def icc_2_1(ratings: ArrayLike) -> Icc:
     if not note and np.ptp(table) == 0:
         note = "not computable, all values are equal"
     if note:
-        return Icc(np.nan, np.nan, np.nan, n, raters, note)
+        return Estimate(n, note=note)
     squares = _MeanSquares.of(table)
     value = squares.icc()
     low, high = squares.interval()
@@ -80,12 +60,12 @@ def icc_2_1(ratings: ArrayLike) -> Icc:
         note = "no interval, the raters differ by constants only"
     elif np.isnan(low):
         note = "no interval, its degrees of freedom vanish"
-    return Icc(value, low, high, n, raters, note)
+    return Estimate(n, value, low, high, note=note)
 
 
 @dataclass(frozen=True)
 class _MeanSquares:
-    """Two-way analysis of variance without replication: mean squares between subjects, between raters, and of error."""
+    """Mean squares between subjects, between raters, and of error (two-way analysis of variance, no replication)."""
 
     subjects: float
     raters: float
@@ -114,7 +94,7 @@ class _MeanSquares:
         return (self.subjects - self.error) / total if total > 1e-12 * self.error else float("nan")
 
     def interval(self) -> tuple[float, float]:
-        """Bounds around the correlation; NaN where the approximation breaks down (tiny tables, negative values)."""
+        """Return the bounds of the correlation; NaN where the approximation fails (tiny tables, negative values)."""
         n, k, value = self.n, self.k, self.icc()
         if self.error == 0 or np.isnan(value):
             return float("nan"), float("nan")

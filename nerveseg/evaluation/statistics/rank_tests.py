@@ -1,13 +1,13 @@
-"""Rank tests with the p-values of R's `wilcox.test` (below R 4.6), and the sizes of effect that go with them.
+"""Rank tests with the p-values of R's `wilcox.test` (below R 4.6), and their effect sizes.
 
-The paper compares Auto-GT with R-R by the unpaired Mann-Whitney U test in R 3.5 (section 2.5). That test takes
-dependent pairs for independent ones and a consensus for a rater, which favours the method; the paired signed-rank test
-on one difference per subject does neither. Only ranks count here, so a failed segmentation may rank worst as +inf.
+The paper compares Auto-GT with R-R by the unpaired Mann-Whitney U test in R 3.5 (section 2.5). That test treats
+dependent pairs as independent and a consensus as a rater, which favours the method; the paired signed-rank test on one
+difference per subject does neither. Only ranks count, so a failed segmentation may rank worst as +inf.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,92 +15,30 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu, norm, rankdata
 
-from nerveseg.evaluation.statistics.samples import Sample, sample, why_undefined
+from nerveseg.evaluation.statistics.samples import Estimate, Sample, sample, why_undefined
 
 ALPHA = 0.05
 """Level of tests and intervals, as in the paper."""
 
 _EXACT_BELOW = 50
-# Means of the same scores in another order differ in the last bits; ranks must not see that.
+# Means of the same scores in another order differ in the last bits, which must not change the ranks.
 _DECIMALS = 12
 
 
-@dataclass(frozen=True)
-class MannWhitney:
-    """Unpaired comparison of two samples.
-
-    Attributes:
-        n_x: Values in the first sample.
-        n_y: Values in the second.
-        u: Pairs in which the first sample's value is larger, ties counted half (R's W).
-        p_value: Two-sided.
-        effect_size: Rank-biserial correlation in [-1, 1], positive where the first sample's values are larger.
-        method: "exact" or "normal approximation"; empty if not computable.
-        note: Why a value is NaN, or empty.
-    """
-
-    n_x: int
-    n_y: int
-    u: float
-    p_value: float
-    effect_size: float
-    method: str
-    note: str
-
-
-@dataclass(frozen=True)
-class SignedRank:
-    """Wilcoxon's test that differences are symmetric around zero.
-
-    Attributes:
-        n: Differences, zeros included.
-        v: Sum of the ranks of the positive differences (R's V).
-        p_value: Two-sided.
-        effect_size: Matched-pairs rank-biserial correlation in [-1, 1], positive where the differences are.
-        method: "exact" or "normal approximation"; empty if not computable.
-        note: Why a value is NaN, or empty.
-    """
-
-    n: int
-    v: float
-    p_value: float
-    effect_size: float
-    method: str
-    note: str
-
-
-@dataclass(frozen=True)
-class HodgesLehmann:
-    """Where differences lie: the median of their pairwise means, and its 95 % interval from the signed-rank test.
-
-    Attributes:
-        n: Differences.
-        estimate: Pseudomedian.
-        ci_low: Lower bound; NaN if no interval reaches 95 %.
-        ci_high: Upper bound.
-        note: Why a value is NaN, or empty.
-    """
-
-    n: int
-    estimate: float
-    ci_low: float
-    ci_high: float
-    note: str
-
-
-def mann_whitney(x: ArrayLike, y: ArrayLike) -> MannWhitney:
-    """Mann-Whitney U test, unpaired and two-sided, as `wilcox.test(x, y)` of R below 4.6 computes it.
+def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
+    """Compute the unpaired two-sided Mann-Whitney U test as `wilcox.test(x, y)` of R below 4.6.
 
     The p-value is exact if both samples hold fewer than 50 values and no value occurs twice, else the normal
     approximation with corrections for ties and continuity (Hollander and Wolfe 1973, section 4.1).
 
     Args:
-        x: Values (n_x,), for instance Auto-GT; +inf ranks last, and two of them tie.
-        y: Values (n_y,), for instance R-R, in the same unit.
+        x: Values (n,), for instance Auto-GT; +inf ranks last, and two of them tie.
+        y: Values (n_pairs,), for instance R-R, in the same unit.
 
     Returns:
-        u of `x`. With fewer than two values in a sample, or a NaN, everything but the sizes is NaN; if all values
-        are equal the p-value is NaN.
+        Record whose `statistic` is the number of pairs in which the value of `x` is larger, ties counted half (R's W).
+        With fewer than two values in a sample, or a NaN, everything but the sizes is NaN; if all values are equal the
+        p-value is NaN.
 
     Raises:
         NervesegError: A sample is not one-dimensional.
@@ -109,34 +47,34 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> MannWhitney:
     n_x, n_y = first.size, second.size
     note = why_undefined(first, second)
     if note:
-        return MannWhitney(n_x, n_y, np.nan, np.nan, np.nan, "", note)
+        return Estimate(n_x, n_pairs=n_y, note=note)
     distinct = np.unique(np.concatenate([first, second])).size
     exact = max(n_x, n_y) < _EXACT_BELOW and distinct == n_x + n_y
     result = mannwhitneyu(first, second, method="exact" if exact else "asymptotic")
-    u, p_value = float(result.statistic), float(result.pvalue)
-    effect_size = rank_biserial(u, n_x, n_y)
+    u = float(result.statistic)
+    known = Estimate(n_x, n_pairs=n_y, statistic=u, effect_size=rank_biserial(u, n_x, n_y))
     if distinct == 1:
-        return MannWhitney(n_x, n_y, u, np.nan, effect_size, "", "not computable, all values are equal")
-    return MannWhitney(n_x, n_y, u, p_value, effect_size, "exact" if exact else "normal approximation", "")
+        return replace(known, note="not computable, all values are equal")
+    return replace(known, p_value=float(result.pvalue), method=_method(exact))
 
 
 def rank_biserial(u: float, n_x: int, n_y: int) -> float:
-    """Rank-biserial correlation of two unpaired samples, 2 u / (n_x n_y) - 1 (Wendt 1972; equal to Cliff's delta).
+    """Return the rank-biserial correlation of two unpaired samples, 2 u / (n_x n_y) - 1 (Wendt 1972; Cliff's delta).
 
     Args:
         u: Mann-Whitney statistic of the first sample.
         n_x: Size of the first sample.
-        n_y: Size of the second.
+        n_y: Size of the second sample.
 
     Returns:
-        In [-1, 1]: the share of pairs in which the first sample's value is larger, minus the share in which it is
-        smaller. NaN if a sample is empty.
+        Share of pairs in which the first sample's value is larger, minus the share in which it is smaller, in [-1, 1];
+        NaN if a sample is empty.
     """
     return 2 * u / (n_x * n_y) - 1 if n_x and n_y else float("nan")
 
 
-def signed_rank(differences: ArrayLike) -> SignedRank:
-    """Wilcoxon's signed-rank test, two-sided, with zeros left out as Wilcoxon and R do.
+def signed_rank(differences: ArrayLike) -> Estimate:
+    """Compute Wilcoxon's two-sided signed-rank test, with zeros left out as Wilcoxon and R do.
 
     With fewer than 50 differences other than zero the p-value is exact, given the ranks that occur: ties take mid-ranks
     and the distribution is that of all sign changes (Streitberg and Roehmel 1986). R is exact without ties and zeros
@@ -145,7 +83,10 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     decimals count as equal.
 
     Args:
-        differences: One per subject (n,); infinite ones rank last.
+        differences: Values, one per subject (n,); infinite ones rank last.
+
+    Returns:
+        Record whose `statistic` is the sum of the ranks of the positive differences (R's V).
 
     Raises:
         NervesegError: The differences are not one-dimensional.
@@ -154,17 +95,18 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     nonzero = np.round(values[np.round(values, _DECIMALS) != 0], _DECIMALS)
     note = why_undefined(values) or ("" if nonzero.size else "not computable, all differences are zero")
     if note:
-        return SignedRank(values.size, np.nan, np.nan, np.nan, "", note)
+        return Estimate(values.size, note=note)
     ranks: Sample = np.asarray(rankdata(np.abs(nonzero)), dtype=np.float64)
     positive, total = float(ranks[nonzero > 0].sum()), float(ranks.sum())
     exact = nonzero.size < _EXACT_BELOW
     p_value = _exact_p_value(ranks, positive) if exact else _normal_p_value(ranks, positive)
-    method = "exact" if exact else "normal approximation"
-    return SignedRank(values.size, positive, p_value, 2 * positive / total - 1, method, "")
+    return Estimate(
+        values.size, p_value=p_value, effect_size=2 * positive / total - 1, statistic=positive, method=_method(exact)
+    )
 
 
-def hodges_lehmann(differences: ArrayLike) -> HodgesLehmann:
-    """Hodges-Lehmann estimate with the 95 % interval that inverts the exact signed-rank test.
+def hodges_lehmann(differences: ArrayLike) -> Estimate:
+    """Compute the Hodges-Lehmann estimate with the 95 % interval that inverts the exact signed-rank test.
 
     The estimate is the median of the n (n + 1) / 2 means of two differences (each with itself included); the interval
     runs between two of these means, chosen by the test's distribution without ties (Hollander and Wolfe 1973,
@@ -173,7 +115,7 @@ def hodges_lehmann(differences: ArrayLike) -> HodgesLehmann:
     no such interval reaches 95 %, so the bounds are NaN and the note says so.
 
     Args:
-        differences: One per subject (n,), finite, or infinite in one direction only.
+        differences: Values, one per subject (n,), finite, or infinite in one direction only.
 
     Raises:
         NervesegError: The differences are not one-dimensional.
@@ -183,25 +125,29 @@ def hodges_lehmann(differences: ArrayLike) -> HodgesLehmann:
     if not note and np.isposinf(values).any() and np.isneginf(values).any():
         note = "not computable, differences of both +inf and -inf"
     if note:
-        return HodgesLehmann(values.size, np.nan, np.nan, np.nan, note)
+        return Estimate(values.size, note=note)
     means = np.sort((values[:, np.newaxis] + values)[np.triu_indices(values.size)] / 2)
     rank = _interval_rank(values.size)
     if rank == 0:
         reached = 100 * (1 - 2 * 0.5**values.size)
         note = f"no interval, n={values.size}: from smallest to largest difference would cover {reached:g} %, not 95 %"
-        return HodgesLehmann(values.size, float(np.median(means)), np.nan, np.nan, note)
-    return HodgesLehmann(values.size, float(np.median(means)), float(means[rank - 1]), float(means[-rank]), "")
+        return Estimate(values.size, float(np.median(means)), note=note)
+    return Estimate(values.size, float(np.median(means)), float(means[rank - 1]), float(means[-rank]))
+
+
+def _method(exact: bool) -> str:
+    return "exact" if exact else "normal approximation"
 
 
 def _exact_p_value(ranks: Sample, positive: float) -> float:
-    """Share of all sign changes whose positive ranks add up to something as far from the middle, on both sides."""
+    """Return the share of all sign changes whose sum of positive ranks is as far from the middle, on both sides."""
     doubled = np.rint(2 * ranks).astype(np.int64)
     extreme = round(2 * max(positive, float(ranks.sum()) - positive))
     return min(1.0, 2 * float(_sign_change_distribution(doubled)[extreme:].sum()))
 
 
 def _sign_change_distribution(ranks: Any) -> Float64[np.ndarray[Any, Any], " _sums"]:
-    """Probability of each sum of the ranks (whole numbers) that come up, if each does with probability one half."""
+    """Return the probability of each sum of the drawn ranks (integers), each drawn with probability one half."""
     distribution = np.zeros(int(ranks.sum()) + 1)
     distribution[0] = 1
     for rank in ranks:
@@ -219,6 +165,6 @@ def _normal_p_value(ranks: Sample, positive: float) -> float:
 
 
 def _interval_rank(n: int) -> int:
-    """Which mean from below and from above bounds the interval: the alpha/2 quantile of the signed-rank statistic."""
+    """Return the rank, from both ends, of the mean that bounds the interval (alpha/2 quantile of the statistic)."""
     cumulative = np.cumsum(_sign_change_distribution(np.arange(1, n + 1)))
     return int(np.searchsorted(cumulative, ALPHA / 2))

@@ -1,12 +1,14 @@
-"""What can be computed from a sample, and the words for what cannot.
+"""Samples and the record of a statistic: input validation, and the reason why a statistic is undefined.
 
-A statistic of one subject, of constant values or of values that are partly NaN does not exist. It comes back as NaN
-with a note that says why; there is no warning and no exception. NaN is never dropped in silence: whoever wants such
-values left out leaves them out first, and says how many there were. Infinite values are legal where only ranks count.
+A statistic of one subject, of constant values or of values that are partly NaN is undefined. It is returned as NaN with
+a note that states the reason; nothing is raised or warned. NaN is never dropped here: callers leave such values out
+first, and report how many there were. Infinite values are valid where only ranks count.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import nan
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,20 +21,51 @@ Sample: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
 """One value per subject, or per comparison of two masks."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic of a sample with its interval and test; the names are columns of `tests.csv`.
+
+    Attributes:
+        n: Number of subjects (values of the first sample, where two samples are unpaired).
+        estimate: Value of the statistic, in the unit that the function states.
+        ci_low: Lower bound of the 95 % interval.
+        ci_high: Upper bound of the 95 % interval.
+        p_value: Two-sided p-value.
+        effect_size: Rank-biserial correlation in [-1, 1].
+        statistic: Test statistic.
+        non_inferior: Verdict at the margin; None if not computable or not asked.
+        n_pairs: Number of values of the second sample, where two samples are unpaired.
+        method: Name of the method that was used.
+        note: Reason why a value is NaN, or empty.
+    """
+
+    n: int
+    estimate: float = nan
+    ci_low: float = nan
+    ci_high: float = nan
+    p_value: float = nan
+    effect_size: float = nan
+    statistic: float = nan
+    non_inferior: bool | None = None
+    n_pairs: int | None = None
+    method: str = ""
+    note: str = ""
+
+
 def sample(values: ArrayLike) -> Sample:
-    """One-dimensional values as float64.
+    """Return one-dimensional values as float64.
 
     Raises:
         NervesegError: The values have another number of dimensions.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise NervesegError("a sample is a list of numbers", found=f"an array of shape {array.shape}")
+        raise NervesegError("a one-dimensional list of numbers", found=f"an array of shape {array.shape}")
     return array
 
 
 def paired(first: ArrayLike, second: ArrayLike) -> tuple[Sample, Sample]:
-    """Two samples with one value per subject each, in the same order of subjects.
+    """Return two samples with one value per subject each, in the same order of subjects.
 
     Raises:
         NervesegError: The samples differ in length, or one is not one-dimensional.
@@ -40,14 +73,14 @@ def paired(first: ArrayLike, second: ArrayLike) -> tuple[Sample, Sample]:
     samples = sample(first), sample(second)
     if samples[0].size != samples[1].size:
         raise NervesegError(
-            "paired samples hold one value per subject each",
+            "paired samples with one value per subject each",
             found=f"{samples[0].size} and {samples[1].size} values",
         )
     return samples
 
 
 def why_undefined(*samples: Sample) -> str:
-    """Why no statistic of these samples exists ("not computable, n=1"), or an empty text if nothing is in the way."""
+    """Return why no statistic of these samples exists ("not computable, n=1"), or an empty text if one does."""
     smallest = min(values.size for values in samples)
     if smallest < 2:
         return f"not computable, n={smallest}"
@@ -57,14 +90,19 @@ def why_undefined(*samples: Sample) -> str:
     return ""
 
 
-def is_constant(values: Sample) -> bool:
-    """Whether finite values are all the same but for rounding (1e-12, of the largest value or of 1)."""
-    return bool(np.isfinite(values).all()) and bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
-
-
 def why_not_finite(*samples: Sample) -> str:
-    """As `obstacle`, for statistics that add the values up, so that infinite ones are in the way as well."""
+    """Extend `why_undefined` to statistics that sum the values, which are undefined for infinite values too."""
     infinite = sum(int(np.isinf(values).sum()) for values in samples)
     return why_undefined(*samples) or (
         f"not computable, n={samples[0].size} with {infinite} infinite" if infinite else ""
     )
+
+
+def is_constant(values: Sample) -> bool:
+    """Tell if finite values are all equal but for rounding (1e-12, of the largest value or of 1)."""
+    return bool(np.isfinite(values).all()) and bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
+
+
+def join_notes(*notes: str) -> str:
+    """Join the notes that are not empty."""
+    return "; ".join(note for note in notes if note)

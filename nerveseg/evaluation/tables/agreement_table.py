@@ -1,4 +1,4 @@
-"""`agreement.csv`: do volume and mean cross-sectional area agree, between raters, and between them and the method?
+"""`agreement.csv`: agreement of volume and mean cross-sectional area, among raters, and between them and the method.
 
 Per cohort and quantity: Bland-Altman of every rater pair, and of the method against the raters' mean (the method is not
 counted as a rater), in percent of the pair's mean; ICC(2,1) among the raters; and, where scans were repeated, the
@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, cohorts_in_order
-from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability
+from nerveseg.evaluation.statistics.agreement import bland_altman, icc_2_1, repeatability, smallest_detectable_change
+from nerveseg.evaluation.statistics.samples import join_notes
 
 AGREEMENT_COLUMNS = (
     "cohort", "quantity", "analysis", "comparison", "n", "estimate", "ci_low", "ci_high", "lower_limit",
@@ -27,11 +28,11 @@ RATERS_MEAN = "raters' mean"
 def agreement_table(
     quantities: pd.DataFrame, raters: Sequence[str], repeats: Mapping[str, tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Agreement of what clinicians use.
+    """Compute the agreement of the quantities that clinicians use.
 
     Args:
-        quantities: Rows as `quantities.measure` makes them, of all subjects.
-        raters: In the study's order.
+        quantities: Rows of `quantities.csv`, of all subjects.
+        raters: Names of the raters, in the study's order.
         repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
 
     Returns:
@@ -49,7 +50,7 @@ def agreement_table(
 
 
 def _between(wide: pd.DataFrame, raters: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Raters with each other, and the method with the mean of those who drew the subject."""
+    """Compare raters with each other, and the method with the mean of the raters who drew the subject."""
     for first, second in combinations(raters, 2):
         yield _bland_altman(f"{second} - {first}", wide[first], wide[second])
     if len(raters) > 1:
@@ -66,10 +67,10 @@ def _icc(raters: pd.DataFrame) -> dict[str, object]:
         "analysis": "icc",
         "comparison": ", ".join(raters.columns),
         "n": icc.n,
-        "estimate": icc.value,
+        "estimate": icc.estimate,
         "ci_low": icc.ci_low,
         "ci_high": icc.ci_high,
-        "note": _joined(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater")),
+        "note": join_notes(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater")),
     }
 
 
@@ -90,7 +91,7 @@ def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> di
         "upper_limit": result.upper,
         "upper_limit_ci_low": result.upper_ci[0],
         "upper_limit_ci_high": result.upper_ci[1],
-        "note": _joined(
+        "note": join_notes(
             result.note,
             _left_out(len(reference) - len(known), "without one of the masks"),
             _left_out(len(known) - len(pairs), "with two empty masks"),
@@ -99,7 +100,7 @@ def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> di
 
 
 def _repeated(wide: pd.DataFrame, repeats: Iterable[tuple[str, str]]) -> Iterator[dict[str, object]]:
-    """Every rater and the method on the legs that were scanned twice."""
+    """Measure the repeatability of every rater and of the method on the legs that were scanned twice."""
     pairs = [pair for pair in repeats if set(pair) <= set(wide.index)]
     for source in wide.columns if pairs else ():
         values = np.array([wide[source].reindex(pair) for pair in pairs], dtype=np.float64)
@@ -109,15 +110,11 @@ def _repeated(wide: pd.DataFrame, repeats: Iterable[tuple[str, str]]) -> Iterato
             "analysis": "repeatability",
             "comparison": source,
             "n": result.n,
-            "estimate": result.sem,
-            "smallest_detectable_change": result.sdc,
-            "note": _joined(result.note, _left_out(len(values) - len(known), "without both masks")),
+            "estimate": result.estimate,
+            "smallest_detectable_change": smallest_detectable_change(result.estimate),
+            "note": join_notes(result.note, _left_out(len(values) - len(known), "without both masks")),
         }
 
 
 def _left_out(subjects: int, why: str) -> str:
     return f"{subjects} subject{'s' if subjects > 1 else ''} {why} left out" if subjects else ""
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)

@@ -1,4 +1,4 @@
-"""Table 1 as LaTeX, for a paper: a booktabs table with the digits and notes of the other forms."""
+"""Table 1 in LaTeX for a paper: a booktabs table with the digits and notes of the other formats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
-from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd, notes
+from nerveseg.evaluation.tables.table1 import mean_sd, notes, table_metrics, text_headings
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -18,22 +18,21 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 
 def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
-    r"""Table 1 as a `table` environment; needs `\usepackage{booktabs}`.
+    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs}`.
 
     Args:
-        table: What `tables.table1` returned.
-        caption: Heads the notes in the caption.
+        table: Table 1, from `table1`.
+        caption: Title, before the notes in the caption.
         remarks: Further sentences of the caption.
     """
-    metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
-    headings = ["cohort", "comparison", "n", *(HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
+    metrics = table_metrics(table)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
         rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
         r"\toprule",
-        _line(headings),
+        _line(text_headings(metrics)),
     ]
     for cohort, rows in table.groupby("cohort", sort=False):
         lines.append(r"\midrule")
@@ -45,7 +44,7 @@ def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ())
 
 
 def escape(text: str) -> str:
-    """Text in which LaTeX's special characters stand for themselves."""
+    """Escape LaTeX's special characters."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 

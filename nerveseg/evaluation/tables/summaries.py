@@ -1,7 +1,7 @@
-"""What follows Table 1 on a terminal of 100 columns: locations, tests with their legend, agreement, times.
+"""Tables after Table 1 on a terminal of 100 columns: locations, tests with their legend, agreement, times.
 
-Every table is divided by cohort, has what was compared on the left (a long name is folded) and numbers on the right,
-and says under it what its numbers are.
+Every table has one section per cohort, the comparison on the left (long names are folded), numbers on the right, and a
+legend below.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nerveseg.evaluation.analysis import AGREEMENT_METRICS, Analysis
+from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.hypotheses import LEGEND
+from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
 from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
-from nerveseg.evaluation.tables.table1 import HEADINGS, mean_sd
+from nerveseg.evaluation.tables.table1 import mean_sd
 from nerveseg.evaluation.tables.times import RATERS
 
-METRICS = {"dice": "Dice", "hd95_paper_mm": "HD95 paper", "hd95_mm": "HD95 surface", "vs": "VS"}
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}
 ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": "repeatability"}
 
@@ -39,7 +39,7 @@ _BELOW_AGREEMENT = (
 
 
 def summaries(analysis: Analysis) -> Iterator[Table | Text]:
-    """Everything worth reading after Table 1, as far as the study has it."""
+    """Lay out the tables that follow Table 1, as far as the study has them."""
     if len(analysis.like_for_like):
         yield _like_for_like(analysis.like_for_like)
     if len(analysis.locations):
@@ -72,7 +72,7 @@ def _drawn(title: str, left: Sequence[str], right: Sequence[str], caption: str) 
 
 
 def _fill(table: Table, rows: pd.DataFrame, cells: Any, bold: Any = lambda row: False) -> Table:
-    """One section per cohort; `cells` gives the texts of a row."""
+    """Add one section per cohort; `cells` returns the texts of a row."""
     for cohort, group in rows.groupby("cohort", sort=False):
         table.add_section()
         table.add_row(Text(str(cohort), style="italic"))
@@ -90,7 +90,7 @@ def _like_for_like(rows: pd.DataFrame) -> Table:
     return _fill(
         table,
         rows,
-        lambda row: [row["source"], str(row["n"]), *(mean_sd(row, metric) for metric in AGREEMENT_METRICS)],
+        lambda row: [row["source"], str(row["n"]), *(mean_sd(row, metric) for metric in TABLE_METRICS)],
         lambda row: row["source"] == AUTOMATIC,
     )
 
@@ -106,7 +106,7 @@ def _locations(rows: pd.DataFrame) -> Table:
             row["comparison"],
             str(row["n"]),
             str(row["n_failed"]),
-            *(mean_sd(row, metric) for metric in AGREEMENT_METRICS),
+            *(mean_sd(row, metric) for metric in TABLE_METRICS),
         ],
     )
 
@@ -123,7 +123,7 @@ def _test_cells(row: Mapping[Hashable, Any]) -> list[str]:
     margin = row["margin"]
     return [
         row["test"].replace(", ", ",\n"),
-        METRICS.get(row["metric"], row["metric"]),
+        label_of(row["metric"]),
         str(row["n"]),
         _estimate(row),
         "" if pd.isna(row["effect_size"]) else f"{row['effect_size']:.2f}",
@@ -171,16 +171,16 @@ def _times(rows: pd.DataFrame) -> Text:
 
 
 def _headings() -> list[str]:
-    return [HEADINGS[metric] for metric in AGREEMENT_METRICS]
+    return [BY_KEY[metric].heading for metric in TABLE_METRICS]
 
 
 def _notes(rows: pd.DataFrame, kind: str) -> list[str]:
-    """Every note that does not stand in its row already, once, with the cohorts and kinds of rows it is about."""
-    places: dict[str, dict[str, None]] = {}
+    """Return every note that its row does not show, once, with the cohorts and kinds of rows that it concerns."""
+    rows_of: dict[str, dict[str, None]] = {}
     for row in rows[rows["estimate"].notna()].to_dict("records"):
         if note := re.sub(r"^n=\d+: ", "", row["note"]):
-            places.setdefault(note, {})[f"{row['cohort']} {ANALYSES.get(row[kind], row[kind])}"] = None
-    return [f"{note} ({', '.join(where)})" for note, where in places.items()]
+            rows_of.setdefault(note, {})[f"{row['cohort']} {ANALYSES.get(row[kind], row[kind])}"] = None
+    return [f"{note} ({', '.join(where)})" for note, where in rows_of.items()]
 
 
 def _bracketed(methods: Mapping[str, None]) -> str:
@@ -189,14 +189,14 @@ def _bracketed(methods: Mapping[str, None]) -> str:
 
 
 def _estimate(row: Mapping[Hashable, Any], digits: int = 3, unit: str = "") -> str:
-    """Estimate with its interval, or why there is none."""
+    """Format an estimate with its interval, or the reason why there is none."""
     if pd.isna(row["estimate"]):
         return str(row["note"]).split(";")[0]
     return f"{row['estimate']:.{digits}f}{_interval(row['ci_low'], row['ci_high'], digits)}{unit}"
 
 
 def _verdict(row: Mapping[Hashable, Any]) -> str:
-    """Non-inferiority in words; empty where it is not asked."""
+    """Format the verdict of non-inferiority; empty where it was not tested."""
     if pd.isna(row["margin"]):
         return ""
     if row["non_inferior"] is None or pd.isna(row["non_inferior"]):

@@ -1,9 +1,9 @@
 """Table 1 of the paper: mean and sample standard deviation per cohort and comparison.
 
 R-R pools all rater pairs of a cohort, so its n is pairs times subjects. A failure is never dropped: where one mask of a
-pair is empty its Dice and VS of 0 stay in the means; the distances, which do not exist, cannot, so the case is counted
-in `n_failed` and named under the table. Two empty masks have no value at all and count as failed too. A metric that is
-undefined for another reason (the branches of a nerve that does not divide) is left out of its own mean, and no failure.
+pair is empty, Dice and VS of 0 stay in the means; the distances are undefined, so the case is counted in `n_failed` and
+named under the table. Two empty masks have no value and count as failed too. A metric that is undefined for another
+reason (the branches of a nerve that does not divide) is left out of its own mean and is no failure.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from nerveseg.evaluation.comparisons import (
     leave_one_out_pairs,
     rater_pairs,
 )
+from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
 
-HEADINGS = {"dice": "Dice", "hd95_paper_mm": "HD95 mm\npaper's rule", "hd95_mm": "HD95 mm\nsurface", "vs": "VS"}
 _PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 
 
 def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Summarise scores the way the paper's Table 1 does.
+    """Summarise scores as the paper's Table 1 does.
 
     Args:
-        scores: Scores of all subjects, as `comparisons.compare` returns them for one.
-        raters: In the study's order.
+        scores: Rows of `scores.csv`, of all subjects.
+        raters: Names of the raters, in the study's order.
 
     Returns:
         Columns cohort, comparison, n, n_failed, and `<metric>_mean`, `<metric>_sd` (n - 1; NaN for a single value) for
-        every metric of the scores. Cohorts stand as volunteer, patient, others by name; comparisons as in the paper,
-        which has none with a consensus that leaves a rater out.
+        every metric of the scores. Cohorts are ordered volunteer, patient, others by name; comparisons as in the
+        paper, without those with a consensus that leaves a rater out.
 
     Raises:
-        RunError: The scores hold a comparison twice for one subject, or one of others than these raters.
+        RunError: The scores hold a comparison twice for one subject, or a comparison with another rater.
     """
     members = _rows(raters)
     left_out = [name for names in leave_one_out_pairs(raters) for name in names]
@@ -63,26 +63,26 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 
 
 def reference_table(name: Literal["paper"]) -> pd.DataFrame:
-    """A published Table 1 to print beside one's own: "paper" is Balsiger et al. 2018 (it has no surface HD95)."""
+    """Read a published Table 1: "paper" is Balsiger et al. 2018 (without surface HD95)."""
     tables = {"paper": "balsiger2018_table1.csv"}
     with files("nerveseg.evaluation.tables").joinpath("reference", tables[name]).open(encoding="utf-8") as stream:
         return pd.read_csv(stream)
 
 
 def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
-    """Lay out Table 1 for a terminal of 100 columns: mean ± SD, one section per cohort, R-R and Auto-GT set off.
+    """Lay out Table 1 for a terminal of 100 columns: mean ± SD, one section per cohort, R-R and Auto-GT in bold.
 
     Args:
-        table: What `table1` returned.
-        reference: A published table; its means stand on the right, where cohort and comparison are the same.
+        table: Table 1, from `table1`.
+        reference: Published table; its means are shown on the right, where cohort and comparison are the same.
     """
-    published = {} if reference is None else _published(reference, table)
-    metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
+    published = published_rows(reference, table)
+    metrics = table_metrics(table)
     drawn = Table(
         box=box.HORIZONTALS, pad_edge=False, collapse_padding=True, caption=Text(notes(table)), caption_justify="left"
     )
     drawn.add_column("\ncomparison", overflow="fold", min_width=10)
-    for heading in ["\nn", *(HEADINGS[metric] for metric in metrics)]:
+    for heading in ["\nn", *(BY_KEY[metric].heading for metric in metrics)]:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for metric in _PAPER if published else ():
         drawn.add_column(_PAPER[metric], justify="right", no_wrap=True, style="dim")
@@ -101,10 +101,9 @@ def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) ->
 
 
 def table1_markdown(table: pd.DataFrame) -> str:
-    """Table 1 as GitHub Markdown, with the same digits and notes as `render_table1`."""
-    metrics = [metric for metric in HEADINGS if f"{metric}_mean" in table]
-    headings = ["cohort", "comparison", "n", *(HEADINGS[metric].replace("\n", ", ") for metric in metrics)]
-    lines = [headings, ["---"] * 2 + ["---:"] * (1 + len(metrics))]
+    """Format Table 1 as GitHub Markdown, with the same digits and notes as `render_table1`."""
+    metrics = table_metrics(table)
+    lines = [text_headings(metrics), ["---"] * 2 + ["---:"] * (1 + len(metrics))]
     for row in table.to_dict("records"):
         cells = [row["cohort"], row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
         bold = "**" if row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS) else ""
@@ -112,8 +111,27 @@ def table1_markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + notes(table) + "\n"
 
 
+def table_metrics(table: pd.DataFrame) -> list[str]:
+    """Return the metrics of `TABLE_METRICS` that a table holds."""
+    return [metric for metric in TABLE_METRICS if f"{metric}_mean" in table]
+
+
+def text_headings(metrics: Sequence[str]) -> list[str]:
+    """Return the headings of the Markdown and LaTeX tables."""
+    return ["cohort", "comparison", "n", *(BY_KEY[metric].heading.replace("\n", ", ") for metric in metrics)]
+
+
+def published_rows(
+    reference: pd.DataFrame | None, table: pd.DataFrame
+) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
+    """Return the rows of a published table by cohort and comparison, as far as `table` has them too."""
+    ours = set(zip(table["cohort"], table["comparison"], strict=True))
+    rows = [] if reference is None else reference.to_dict("records")
+    return {key: row for row in rows if (key := (row["cohort"], row["comparison"])) in ours}
+
+
 def notes(table: pd.DataFrame) -> str:
-    """What stands under the table: how to read it, whether there is but one rater, and every failure."""
+    """Return the text under the table: how to read it, if there is one rater only, and every failure."""
     sentences = ["Mean ± sample standard deviation."]
     comparisons = set(table["comparison"])
     if comparisons == {AUTOMATIC_CONSENSUS}:
@@ -139,7 +157,7 @@ def notes(table: pd.DataFrame) -> str:
 
 
 def _rows(raters: Sequence[str]) -> dict[str, list[str]]:
-    """The table's rows in order, each with the comparisons it pools: R-R stands before the automatic ones."""
+    """Return the comparisons that each row pools, in the order of the rows: R-R before the automatic ones."""
     manual = comparison_names(raters, automatic=False)
     automatic = comparison_names(raters, automatic=True)[len(manual) :]
     pairs = {RATER_RATER: rater_pairs(raters)} if manual else {}
@@ -147,11 +165,11 @@ def _rows(raters: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
-    """One row per cohort, subject and comparison, one column per metric."""
+    """Pivot the scores to one row per cohort, subject and comparison, one column per metric."""
     unknown = sorted(set(scores["comparison"]) - set(members))
     if unknown:
         raise RunError(
-            "a table of scores compares the study's raters, their consensus and the automatic segmentation",
+            "comparisons of the study's raters, their consensus and the automatic segmentation",
             found=", ".join(unknown),
             remedy="name the raters of the study that the scores come from",
         )
@@ -159,7 +177,7 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
     twice = scores[scores.duplicated([*case, "metric"])]
     if len(twice):
         raise RunError(
-            "each comparison of a subject is scored once",
+            "one row per subject, comparison and metric",
             found=f"{len(twice)} repeated rows, first {twice['comparison'].iloc[0]} {twice['metric'].iloc[0]}",
             subject=str(twice["subject"].iloc[0]),
             remedy="evaluate one sweep at a time, and each subject in one fold",
@@ -172,7 +190,7 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
 
 
 def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
-    """Count, failures (a mask is empty), and mean and sample SD of what is defined."""
+    """Count cases and failures (a mask is empty); compute mean and sample SD of the defined values."""
     failed = cases[[metric for metric in cases if metric in DEFINED_UNLESS_EMPTY]].isna().any(axis=1)
     row: dict[str, int | float] = {"n": len(cases), "n_failed": int(failed.sum())}
     for metric, values in cases.items():
@@ -180,21 +198,14 @@ def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
     return row
 
 
-def _published(reference: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
-    """The reference's rows that the table has too."""
-    ours = set(zip(table["cohort"], table["comparison"], strict=True))
-    rows = {(row["cohort"], row["comparison"]): row for row in reference.to_dict("records")}
-    return {key: row for key, row in rows.items() if key in ours}
-
-
 def mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
-    """Mean and sample standard deviation of a metric in a row of a table, with the paper's printed precision."""
+    """Format mean and sample standard deviation of a metric in a row of a table, with the paper's printed precision."""
     mean, sd = row[f"{metric}_mean"], row[f"{metric}_sd"]
     return f"{_digits(mean)} ± {_digits(sd)}"
 
 
 def _digits(value: float) -> str:
-    """Three significant digits as the paper prints them, at most three decimals: 0.018, 0.521, 8.68, 13.9, 126."""
+    """Format three significant digits as the paper does, at most three decimals: 0.018, 0.521, 8.68, 13.9, 126."""
     if value != value:
         return "-"
     decimals = next((d for d, below in ((3, 0.9995), (2, 9.995), (1, 99.95)) if abs(value) < below), 0)
@@ -202,5 +213,5 @@ def _digits(value: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name that cannot break a Markdown table."""
+    """Escape a name that would break a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

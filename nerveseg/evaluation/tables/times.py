@@ -1,4 +1,4 @@
-"""`times.csv`: how long the raters drew, where the study knows it, and how long the method took, as measured."""
+"""`times.csv`: drawing time of the raters, as the study states it, and measured run time of the method."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ RATERS = "raters"
 
 
 def time_summary(times: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation of the minutes per subject.
+    """Compute mean and sample standard deviation of the minutes per subject.
 
     Args:
-        times: Columns `TIME_COLUMNS`, one row per subject and source (a rater, or `Auto`).
+        times: Table with columns `TIME_COLUMNS`, one row per subject and source (a rater, or `Auto`).
 
     Returns:
-        Columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and `Auto`.
+        Table with columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and
+        `Auto`.
     """
     automatic = times["source"] == AUTOMATIC
     pooled = times[~automatic].assign(source=RATERS)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from nerveseg.evaluation.hypotheses import CONTRAST
-from nerveseg.reporting.metric_catalog import BY_KEY
+from nerveseg.evaluation.metric_catalog import BY_KEY
 from nerveseg.reporting.style import INK, LESION, LINE, PALE
 
 SHARE = "share above"

@@ -1,22 +1,25 @@
-"""What each metric is, in words for somebody who reads MR images and no code; the definitions stand in `metrics`."""
+"""The metrics as tables, figures and pages show them: headings, units and meanings; `metrics` has the definitions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+TABLE_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
+"""Metrics of Table 1 and of everything that is compared with it, in order."""
+
 
 @dataclass(frozen=True)
 class MetricWords:
-    """How a metric of `scores.csv` is shown.
+    """Presentation of a metric of `scores.csv`.
 
     Attributes:
-        key: Its name in `scores.csv`.
-        label: A heading.
-        unit: "mm", "mm³", or "" for a pure number.
-        better: Which end of the scale is good.
-        digits: Decimals shown.
-        meaning: One or two sentences.
+        key: Name in `scores.csv`.
+        label: Heading on pages.
+        unit: Unit, "mm" or "mm³"; empty for a pure number.
+        better: End of the scale that is good.
+        digits: Number of decimals shown.
+        meaning: Explanation in one or two sentences, for readers of MR images who do not program.
     """
 
     key: str
@@ -25,6 +28,17 @@ class MetricWords:
     better: Literal["high", "low"]
     digits: int
     meaning: str
+
+    @property
+    def heading(self) -> str:
+        """Heading of a table's column, at most two lines."""
+        first, _, second = self.label.partition(" ")
+        return self.label if not self.unit else f"{first} {self.unit}\n{second}"
+
+    @property
+    def axis_label(self) -> str:
+        """Label of a figure's axis."""
+        return f"{self.label} ({self.unit or 'no unit'})"
 
 
 METRICS: tuple[MetricWords, ...] = (
@@ -71,11 +85,16 @@ METRICS: tuple[MetricWords, ...] = (
         "Volume of the pieces of the automatic mask that touch no nerve in the reference, often vessels.",
     ),
 )  # fmt: skip
-"""The metrics that a page shows, the most telling first; others are in the tables."""
+"""The metrics that a page shows, the most informative first; the tables hold more."""
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 
+def label_of(key: str) -> str:
+    """Return the heading of a metric; for a metric that no page explains, its name in `scores.csv`."""
+    return BY_KEY[key].label if key in BY_KEY else key
+
+
 def number_in_words(key: str, value: float) -> str:
-    """A score as a page shows it: "0.861", "12.3"; a dash where it does not exist."""
+    """Format a score as on a page: "0.861", "12.3"; a dash where it is undefined."""
     return "–" if value != value else f"{value:.{BY_KEY[key].digits}f}"
