@@ -31,7 +31,6 @@ from rows import RESULTS, Row, compared, this_machine, write_rows
 
 from nerveseg.data.augmentation import TensorAugmentation, TorchioAugmentation
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.training.segmenter import segmentation_loss
 
 CONF = Path(__file__).parents[1] / "conf" / "augmentation"
 SIZE = 320
@@ -145,7 +144,7 @@ def training_step(device: torch.device, compiled: bool) -> Callable[[torch.Tenso
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = forward(images.contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad(set_to_none=True)
-        segmentation_loss(logits, labels.long()).backward()
+        torch.nn.functional.cross_entropy(logits.float(), labels.long()).backward()
         optimizer.step()
 
     return step

@@ -205,11 +205,12 @@ def fit(
         FCDenseNet(**fold.network),
         lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
         lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, MILESTONES, gamma=0.1),
-        SEED,
-        wants_compiling("auto", choice.accelerator),
+        seed=SEED,
+        compiled=wants_compiling("auto", choice.accelerator),
     )
     ids = [f"{number:02d}" for number in range(fold.subjects)]
-    data = SliceDataModule(store, ids, TensorAugmentation(**augmentation), BATCH, SEED, options.workers)
+    augment = TensorAugmentation(**augmentation)
+    data = SliceDataModule(store, ids, augmentation=augment, batch_size=BATCH, seed=SEED, workers=options.workers)
     trainer = pl.Trainer(
         accelerator=choice.accelerator,
         devices=1,

@@ -32,7 +32,6 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.compilation import compile_or_explain, wants_compiling
 from nerveseg.training.devices import choose_device
-from nerveseg.training.segmenter import segmentation_loss
 
 SIZES: dict[str, tuple[int, dict[str, int]]] = {
     "paper": (320, {}),
@@ -188,7 +187,7 @@ def made_step(setting: Setting, ours: bool) -> Callable[[], None]:
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = forward(image)
-        segmentation_loss(logits, label).backward()
+        torch.nn.functional.cross_entropy(logits.float(), label).backward()
         optimizer.step()
 
     return step

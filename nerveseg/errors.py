@@ -89,6 +89,10 @@ class RunError(NervesegError):
     """Run folder that lacks files the command needs, or holds another run."""
 
 
+class TrainingError(NervesegError):
+    """A training cannot go on: its loss or its weights are not finite."""
+
+
 class StoppedBySignal(KeyboardInterrupt):
     """Request by a signal to end the process.
 

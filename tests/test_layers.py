@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "dashboards": ["training", *MIDDLE],
     "scans": ["reporting", "training", *MIDDLE],
     "reporting": ["training", *MIDDLE],
-    "training": ["inference", "networks", "data", *BASE],
+    "training": ["inference", "evaluation.metrics", "networks", "data", *BASE],
     "inference": ["networks", "data", *BASE],
     "evaluation": ["data", *BASE],
     "biomarkers": ["data", *BASE],

@@ -13,7 +13,6 @@ from nerveseg.inference.predictor import THRESHOLD
 from nerveseg.launch.compose import compose_config, instantiate_section, to_plain_dict
 from nerveseg.phantom.cohort import CohortSpec, participants
 from nerveseg.training.devices import choose_device
-from nerveseg.training.segmenter import segmentation_loss
 from nerveseg.workflows.train_fold import build_network, build_segmenter
 
 
@@ -137,6 +136,7 @@ class RecordedRate(pl.Callback):
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and advises worker processes for every loader.
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*")
 @pytest.mark.filterwarnings("ignore:.*number of training batches.*")
+@pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`.*")
 def test_lightning_steps_the_schedule_once_per_epoch_whatever_the_number_of_batches(config, tmp_path):
     tiny = config | {"network": config["network"] | {"first_filters": 2, "growth_rate": 1, "layers_per_block": 1}}
     segmenter = build_segmenter(tiny, build_network(tiny | {"network": tiny["network"] | {"transitions": 0}}, 1))
@@ -197,7 +197,8 @@ def test_one_step_of_training_at_full_size_moves_every_weight(config):
     label = torch.zeros(1, 320, 320, dtype=torch.int64)
     label[:, 150:170, 140:165] = 1
     segmenter.train()
-    loss = segmentation_loss(segmenter.network(image), label)
+    assert isinstance(segmenter.loss, torch.nn.CrossEntropyLoss)
+    loss = segmenter.loss(segmenter(image), label)
     loss.backward()
     optimizer.step()
     assert loss.isfinite()

@@ -1,15 +1,17 @@
-"""Batches of training slices for Lightning, drawn from the slice store.
+"""Batches of training and validation slices for Lightning, drawn from the slice store.
 
 The order of an epoch is a pure function of (seed, epoch), and the augmentation of a slice one of (seed, epoch, slice).
-The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own.
+The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own. Validation slices come
+in order and are not augmented.
 
-On a CPU the loader's workers augment slice by slice. On a GPU they only read, and a batch is augmented whole once it is
-there, where the augmentation can do that: a slice travels with its label in one byte a pixel, its spacing and its seed.
+On a CPU the loader's workers augment slice by slice. On a GPU the workers only read, and a whole batch is augmented on
+the GPU where the augmentation can do that: a slice travels with its label in one byte a pixel, its spacing and its
+seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,25 +20,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from nerveseg.data.augmentation import Augmentation, BatchAugmentation, slice_seed
+from nerveseg.data.augmentation import Augmentation, BatchAugmentation, NoAugmentation, slice_seed
 from nerveseg.data.slice_store import SliceStore
 
 EpochSlice = tuple[int, int]
 Batch = dict[str, Any]
-"""`image` and `label`; before it is augmented `spacing_mm` and `seed` too, lists that stay on the host."""
+"""`image` and `label`; before augmentation `spacing_mm` and `seed` too, lists that stay on the host; in validation
+`subject` too."""
 
 
 class EpochSampler(Sampler[EpochSlice]):
     """Every slice once per epoch, in an order that depends on seed and epoch alone.
 
-    Several processes take turns in that order, so each batch of theirs is, taken together, a batch of one alone. What
-    is left when all have had as many is left out, other slices in each epoch.
+    Several processes take turns in this order, so that their batches, taken together, are the batches of one process.
+    Slices that remain when each process has had the same number are left out, other slices in each epoch.
 
     Args:
         slices: Number of slices.
-        seed: Of the training.
-        rank: Of this process.
-        processes: How many train together.
+        seed: Seed of the training.
+        rank: Rank of this process.
+        processes: Number of processes that train together.
     """
 
     def __init__(self, slices: int, seed: int, rank: int = 0, processes: int = 1) -> None:
@@ -47,7 +50,7 @@ class EpochSampler(Sampler[EpochSlice]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Set the epoch whose order is drawn next; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -61,12 +64,12 @@ class EpochSampler(Sampler[EpochSlice]):
 
 
 class PlainSlices(Dataset[Batch]):
-    """All slices of the training subjects as they are stored, each with what its augmentation has to know.
+    """All slices of some subjects as they are stored, each with the spacing and the seed that its augmentation needs.
 
     Args:
-        store: The study's slices.
-        subjects: Ids of the training subjects.
-        seed: Of the training.
+        store: Slice store of the study.
+        subjects: Ids of the subjects.
+        seed: Seed of the training.
     """
 
     def __init__(self, store: SliceStore, subjects: Sequence[str], seed: int) -> None:
@@ -82,11 +85,9 @@ class PlainSlices(Dataset[Batch]):
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, key: EpochSlice) -> Batch:
-        """`image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`."""
+        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`."""
         epoch, number = key
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        subject = int(np.searchsorted(self.ends, number, side="right"))  # a list of all would be a worker's largest
+        subject = self.subject_of(number)
         index = number - (int(self.ends[subject - 1]) if subject else 0)
         name = self.subjects[subject]
         x, y = self.spacing_mm[subject].tolist()
@@ -97,13 +98,23 @@ class PlainSlices(Dataset[Batch]):
             "seed": slice_seed(self.seed, epoch, number),
         }
 
+    def subject_of(self, number: int) -> int:
+        """Return the position in `subjects` of a slice's subject.
+
+        Raises:
+            IndexError: There is no such slice.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return int(np.searchsorted(self.ends, number, side="right"))  # a list of all would be a worker's largest
+
 
 class TrainingSlices(Dataset[Batch]):
-    """All slices of the training subjects; asked for (epoch, slice), gives an augmented pair.
+    """Augmented slices of the training subjects, indexed by (epoch, slice).
 
     Args:
-        plain: The slices as they are stored.
-        augmentation: Applied to every slice.
+        plain: Slices as they are stored.
+        augmentation: Augmentation of every slice.
     """
 
     def __init__(self, plain: PlainSlices, augmentation: Augmentation) -> None:
@@ -114,65 +125,128 @@ class TrainingSlices(Dataset[Batch]):
         return len(self.plain)
 
     def __getitem__(self, key: EpochSlice) -> Batch:
-        """`image` float32 (channel, x, y) and `label` int64 (x, y)."""
+        """Return `image` float32 (channel, x, y) and `label` int64 (x, y)."""
         plain = self.plain[key]
         image, label = self.augmentation(plain["image"], plain["label"], plain["spacing_mm"], plain["seed"])
         return {"image": image, "label": label.long()}
 
 
-class SliceDataModule(pl.LightningDataModule):
-    """Training batches of one fold; testing goes through the model bundle instead.
+class ValidationSlices(Dataset[Batch]):
+    """Slices of the validation subjects in order, not augmented.
 
     Args:
-        store: The study's slices.
+        plain: Slices as they are stored.
+    """
+
+    def __init__(self, plain: PlainSlices) -> None:
+        self.plain = plain
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, number: int) -> Batch:
+        """Return `image` float32 (channel, x, y), `label` int64 (x, y) and `subject` int64, the subject's position."""
+        plain = self.plain[0, number]
+        subject = torch.tensor(self.plain.subject_of(number))
+        return {"image": plain["image"], "label": plain["label"].long(), "subject": subject}
+
+
+class SliceDataModule(pl.LightningDataModule):
+    """Training and validation batches of one fold.
+
+    Args:
+        store: Slice store of the study; or a function that returns it and makes it where it does not exist, which
+            `prepare_data` and `setup` call.
         subjects: Ids of the training subjects.
-        augmentation: Applied to every slice.
-        batch_size: Slices per batch (paper: 8), of all processes together.
-        seed: Of order and augmentation.
-        workers: Processes that read and augment; 0 does it in the main process. The batches do not depend on it.
+        validation: Ids of the validation subjects; without any there is no validation.
+        augmentation: Augmentation of every training slice.
+        batch_size: Number of slices per batch (paper: 8), of all processes together.
+        seed: Seed of order and augmentation.
+        workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
+            process. The batches do not depend on it.
         augment_batches: Whether batches are augmented whole where the training computes; by default on a GPU. Ignored
             where the augmentation takes single slices only.
-        rank: Of this process.
-        processes: How many train together; they share out each batch.
+        rank: Rank of this process.
+        processes: Number of processes that train together; they share out each batch.
     """
 
     def __init__(
         self,
-        store: SliceStore,
+        store: SliceStore | Callable[[], SliceStore],
         subjects: Sequence[str],
-        augmentation: Augmentation,
-        batch_size: int,
-        seed: int,
+        validation: Sequence[str] = (),
+        *,
+        augmentation: Augmentation | None = None,
+        batch_size: int = 8,
+        seed: int = 0,
         workers: int = 0,
         augment_batches: bool | None = None,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
         super().__init__()
-        self.slices = PlainSlices(store, subjects, seed)
-        self.augmentation = augmentation
-        self.sampler = EpochSampler(len(self.slices), seed, rank, processes)
+        self.store = store
+        self.subjects = list(subjects)
+        self.validation = list(validation)
+        self.augmentation = NoAugmentation() if augmentation is None else augmentation
         self.batch_size = batch_size // processes
+        self.seed = seed
         self.workers = workers
         self.augment_batches = augment_batches
+        self.rank = rank
+        self.processes = processes
+        if isinstance(store, SliceStore):
+            self._list_slices(store)
+
+    def prepare_data(self) -> None:
+        """Make the slice store where it does not exist; Lightning calls this in one process of each machine."""
+        if not isinstance(self.store, SliceStore):
+            self.store()
+
+    def setup(self, stage: str) -> None:
+        """Open the slice store in every process."""
+        if not isinstance(self.store, SliceStore):
+            self.store = self.store()
+            self._list_slices(self.store)
+
+    def _list_slices(self, store: SliceStore) -> None:
+        self.slices = PlainSlices(store, self.subjects, self.seed)
+        self.validation_slices = ValidationSlices(PlainSlices(store, self.validation, self.seed))
+        self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches, the last of which may be smaller; augmented, unless that is done on the device."""
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        whole = on_gpu if self.augment_batches is None else self.augment_batches
+        """Return shuffled batches, the last of which may be smaller; augmented, unless the device augments them."""
+        whole = self._on_gpu if self.augment_batches is None else self.augment_batches
         later = whole and isinstance(self.augmentation, BatchAugmentation)
+        return self._loader(
+            self.slices if later else TrainingSlices(self.slices, self.augmentation), sampler=self.sampler
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Return the batches of the validation subjects, which several processes share out; an empty list without."""
+        if not self.validation:
+            return []
+        return self._loader(
+            self.validation_slices, sampler=range(self.rank, len(self.validation_slices), self.processes)
+        )
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _loader(self, slices: Dataset[Batch], sampler: Any) -> DataLoader[Batch]:
         return DataLoader(
-            self.slices if later else TrainingSlices(self.slices, self.augmentation),
+            slices,
             batch_size=self.batch_size,
-            sampler=self.sampler,
+            sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             persistent_workers=self.workers > 0,
-            pin_memory=on_gpu,
+            pin_memory=self._on_gpu,
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment a batch that was not when it was loaded, on the device that it has come to."""
+        """Augment a batch on its device, unless it was augmented when it was loaded."""
         if "seed" not in batch:
             return batch
         assert isinstance(self.augmentation, BatchAugmentation)
@@ -183,16 +257,16 @@ class SliceDataModule(pl.LightningDataModule):
         return {"image": images, "label": labels.long()}
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch that a run goes on with from a checkpoint, which is written at the end of an epoch."""
+        """Return the epoch that a resumed run begins with; checkpoints are written at the end of an epoch."""
         return {"next_epoch": self.sampler.epoch + 1}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Name the epoch to the sampler: workers fetch ahead before Lightning does."""
+        """Set the sampler's epoch, because workers fetch batches before Lightning sets it."""
         self.sampler.set_epoch(state_dict["next_epoch"])
 
 
 def collate(slices: Sequence[Batch]) -> Batch:
-    """A batch of slices: images and labels stacked, what belongs to the host in lists that no device is sent."""
+    """Return a batch of slices: tensors stacked, other values in lists, which stay on the host."""
     return {
         name: default_collate([one[name] for one in slices])
         if isinstance(value, Tensor)

@@ -220,6 +220,7 @@ def configure_libraries() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*number of training batches.*",
+        "Total length of `list` across ranks is zero.*",  # no validation subjects
         ".*Couldn't infer the batch indices.*",
         ".*LeafSpec.*",
         "Checkpoint directory .* exists and is not empty.*",

@@ -1,8 +1,8 @@
-"""Checkpoints of a run, kept only to resume it: what is shared is the model bundle.
+"""Checkpoints of a run, kept only to resume it; models are shared as bundles.
 
-A checkpoint is written at the end of every few epochs; training resumes at the start of the epoch that follows. It is
-the one truth about a run: besides weights, optimizer and schedule it carries everything logged so far, so that all
-histories can be brought to its state (`CommittedAtCheckpoints`, `MetricsFile`).
+A checkpoint is written at the end of every few epochs; training resumes at the start of the epoch that follows. Besides
+weights, optimizer and schedule it carries everything logged so far, so that all histories can be brought to its state
+(`CheckpointedLogger`, `MetricsCsv`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
 from nerveseg.dashboards.metrics_csv import MetricsCsv
@@ -23,26 +24,32 @@ from nerveseg.training.throughput import THROUGHPUT
 
 METRICS = "nerveseg_metrics"
 OPTIMIZATION = "nerveseg_optimization"
+STOPPED = "nerveseg_stopped"
 
 
 class EpochCheckpoint(Checkpoint):
     """Keeps the newest state as `last.ckpt`; no epoch is ever preferred to another.
 
     Args:
-        folder: Of the checkpoints.
-        every_n_epochs: Epochs from one checkpoint to the next.
-        optimization: Options of optimizer and schedule in plain types; a checkpoint that was made under others goes on
-            with these.
+        folder: Folder of the checkpoints.
+        every_n_epochs: Number of epochs from one checkpoint to the next.
+        optimization: Options of optimizer and schedule in plain types; a run resumed under other options goes on with
+            the new ones.
     """
 
     def __init__(self, folder: Path, every_n_epochs: int, optimization: dict[str, Any]) -> None:
         self.folder = folder
         self.every_n_epochs = every_n_epochs
         self.optimization = optimization
+        self._values_before: dict[str, Any] = {}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember which values earlier epochs have logged."""
+        self._values_before = dict(trainer.logged_metrics)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the checkpoint, then commit what was logged up to it."""
-        _log_epoch_values(trainer)
+        """Log the epoch's values, write the checkpoint, then commit what was logged up to it."""
+        self._log_epoch_values(trainer)
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         trainer.save_checkpoint(self.folder / LAST, False)  # the whole state, not the weights alone
@@ -53,8 +60,9 @@ class EpochCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the history and the options of optimizer and schedule."""
+        """Add the history, the options of optimizer and schedule, and whether the training was stopped early."""
         checkpoint[OPTIMIZATION] = self.optimization
+        checkpoint[STOPPED] = trainer.should_stop
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 checkpoint[METRICS] = logger.text()
@@ -62,7 +70,8 @@ class EpochCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Bring every history to the checkpoint's state: what is beyond it is dropped, what is missing is added."""
+        """Bring every history to the checkpoint's state: later values are dropped, missing values added."""
+        trainer.should_stop = checkpoint.get(STOPPED, False)
         if checkpoint.get(OPTIMIZATION, self.optimization) != self.optimization:
             _apply_rates(pl_module, checkpoint, checkpoint[OPTIMIZATION], self.optimization)
         histories = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
@@ -72,15 +81,26 @@ class EpochCheckpoint(Checkpoint):
                 if isinstance(logger, CheckpointedLogger):
                     logger.resume([*history.rows, *checkpoint.get(THROUGHPUT, [])])
 
+    def _log_epoch_values(self, trainer: pl.Trainer) -> None:
+        """Log an epoch's values before its checkpoint; Lightning logs the same values again, but only after it.
+
+        `logged_metrics` holds values of earlier epochs too, which are not logged again.
+        """
+        before = self._values_before
+        values = {name: float(value) for name, value in trainer.logged_metrics.items() if value is not before.get(name)}
+        if values:
+            for logger in trainer.loggers:
+                logger.log_metrics(values | {"epoch": trainer.current_epoch}, trainer.global_step - 1)
+
 
 def check_resumable(checkpoint: dict[str, Any], module: pl.LightningModule, epochs: int, path: Path) -> None:
     """Refuse to go on under a configuration that a checkpoint does not fit.
 
     Args:
-        checkpoint: What was loaded.
-        module: That goes on.
-        epochs: In all.
-        path: Of the checkpoint, for errors.
+        checkpoint: Content of a checkpoint.
+        module: Module that is to be trained further.
+        epochs: Number of epochs of the whole training.
+        path: Path of the checkpoint, for errors.
 
     Raises:
         RunError: The network has other weights, or more epochs are done than are asked for.
@@ -105,25 +125,19 @@ def check_resumable(checkpoint: dict[str, Any], module: pl.LightningModule, epoc
         )
 
 
-def _log_epoch_values(trainer: pl.Trainer) -> None:
-    """Log an epoch's own values before its checkpoint; Lightning logs the same again, but only behind it."""
-    values = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
-    if values:
-        for logger in trainer.loggers:
-            logger.log_metrics(values | {"epoch": trainer.current_epoch}, trainer.global_step - 1)
-
-
 def _apply_rates(
     module: pl.LightningModule, checkpoint: dict[str, Any], before: dict[str, Any], now: dict[str, Any]
 ) -> None:
     """Give a checkpoint the rates and options that its epoch has in the new configuration; moments stay.
 
-    Moments of another kind of optimizer mean nothing to it and are dropped.
+    The rates that `ReduceLROnPlateau` has set cannot be computed again, so it begins at the configured rate. Moments of
+    another kind of optimizer mean nothing to it and are dropped.
     """
     configured: Any = module.configure_optimizers()
     optimizer: Optimizer = configured["optimizer"]
     schedule: LRSchedulerTypeUnion = configured["lr_scheduler"]["scheduler"]
-    for _ in range(checkpoint["lr_schedulers"][0]["last_epoch"]):
+    done = checkpoint["global_step"] if configured["lr_scheduler"]["interval"] == "step" else checkpoint["epoch"] + 1
+    for _ in range(0 if isinstance(schedule, ReduceLROnPlateau) else done):
         optimizer.step()
         schedule.step()  # type: ignore[call-arg]
     (state,) = checkpoint["optimizer_states"]

@@ -1,4 +1,4 @@
-"""Running `trainer.fit` so that a signal stays an exception."""
+"""Call of `trainer.fit` that raises an exception when a signal stops it, instead of ending the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from nerveseg.errors import StoppedBySignal
 def fit_interruptible(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None
 ) -> None:
-    """Train; a stop, which Lightning answers with the end of the process and a deaf ear, stays a KeyboardInterrupt."""
+    """Run `trainer.fit`; re-raise the SystemExit that Lightning makes of a signal as an exception of the signal.
+
+    Args:
+        trainer: Lightning's trainer.
+        module: Module to train.
+        data: Data to train on.
+        resumed: Path of the checkpoint to resume from; None to begin anew.
+
+    Raises:
+        StoppedBySignal: SIGTERM, or another signal that asks the process to end, came.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
     try:
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     except SystemExit as end:

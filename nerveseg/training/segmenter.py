@@ -1,4 +1,4 @@
-"""Training of a segmentation network with Lightning: cross entropy, an optimizer and its schedule (paper, 2.4.3)."""
+"""Training and validation of a segmentation network with Lightning: loss, optimizer and schedule (paper, 2.4.3)."""
 
 from __future__ import annotations
 
@@ -9,82 +9,173 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.nn.utils import get_total_norm
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
 
+from nerveseg.errors import ConfigurationError, TrainingError
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.compilation import compile_or_explain
+from nerveseg.training.losses import NERVE_CLASS, Loss, loss_value
+from nerveseg.training.metrics import SubjectDice
+from nerveseg.training.schedules import Interval, MakeSchedule, build_schedule
 
-NERVE_CLASS = 1
 CLASSIFIER_WEIGHT_SCALE = 0.01
-"""Factor on the last layer's weights that keeps them from drowning the prior in its bias."""
+"""Scales the classifier's initial weights so that initial predictions equal the class prior in its bias."""
+
+STEPS_UNKNOWN = 1000
+"""Number of steps that a schedule is tried with where there is no trainer to ask."""
 
 
 class Segmenter(pl.LightningModule):
-    """A network with its loss and its optimizer. Prediction is the business of `inference`.
+    """A network with its loss, optimizer and schedule, for any `pl.Trainer`.
+
+    A training batch is a dict with `image` (batch, channel, x, y) and `label` int64 (batch, x, y); a validation batch
+    has `subject` int64 (batch), the number of the subject of each slice, too. Logged are `train/loss`,
+    `validation/loss` and `validation/dice`, the mean over subjects of the nerve's Dice in a subject's slices. To load a
+    checkpoint, give the arguments again: `Segmenter.load_from_checkpoint(path, network=...)`.
 
     Args:
-        network: Gives logits (batch, class, x, y).
-        optimizer: Makes the optimizer from parameters.
-        schedule: Makes the learning-rate schedule from the optimizer; stepped once per epoch.
-        seed: Dropout of an epoch depends on it and the epoch's number alone.
+        network: Network that maps images to logits (batch, class, x, y).
+        optimizer: Callable that makes the optimizer from parameters.
+        schedule: Callable that makes the learning-rate schedule from the optimizer, see `training.schedules`; None for
+            a constant rate.
+        loss: Loss, see `training.losses`; by default cross entropy.
+        interval: Interval between two steps of the schedule, "epoch" or "step".
+        monitor: Name of the logged value that `ReduceLROnPlateau` follows, at the end of each epoch.
+        seed: Seed of dropout, which depends on it and the epoch's number alone.
         compiled: Whether to train through `torch.compile`, where that works.
     """
 
     def __init__(
         self,
-        network: FCDenseNet,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        schedule: Callable[[Optimizer], LRScheduler],
+        network: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = Adam,
+        schedule: MakeSchedule | None = None,
+        loss: Loss | None = None,
+        *,
+        interval: Interval = "epoch",
+        monitor: str | None = None,
         seed: int = 0,
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss or nn.CrossEntropyLoss()
+        self.validation_loss = MeanMetric()
+        self.validation_dice = SubjectDice()
         self._optimizer = optimizer
         self._schedule = schedule
+        self._interval = interval
+        self._monitor = monitor
         self._seed = seed
         self._compiled = compiled
-        self._forward: Callable[[Tensor], Tensor] | None = None
+        self._training_forward: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, image: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
+        """Return the network's logits."""
+        logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Float[Tensor, ""]:
-        """Cross entropy of one batch, logged at every step."""
+        """Return the loss of one batch, logged at every step.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
         image = batch["image"].contiguous(memory_format=torch.channels_last)
-        if self._forward is None:
+        if self._training_forward is None:
             network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
-            self._forward = network.__call__  # a module here would be saved with every checkpoint
-        loss = segmentation_loss(self._forward(image), batch["label"])
+            self._training_forward = network.__call__  # a module here would be saved with every checkpoint
+        loss = loss_value(self.loss, self._training_forward(image), batch["label"])
+        self._check_finite(loss, "loss")
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(image), sync_dist=True)
         return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Add one batch to the loss and Dice of the validation subjects."""
+        logits, label = self(batch["image"]), batch["label"]
+        self.validation_loss.update(loss_value(self.loss, logits, label), weight=len(label))
+        self.validation_dice.update(logits.argmax(dim=1) == NERVE_CLASS, label == NERVE_CLASS, batch["subject"])
+        self.log("validation/loss", self.validation_loss)
+        self.log("validation/dice", self.validation_dice)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout by epoch, so that a run resumed at an epoch's start draws what it would have drawn.
 
-        Not at the epoch's start: there Lightning makes the loader's iterator, which draws a number, before or after
-        that hook, depending on whether the run was resumed.
+        `on_train_epoch_start` is no place for it: Lightning makes the loader's iterator, which draws a number, before
+        or after that hook, depending on whether the run was resumed.
         """
         if batch_idx > 0:
             return
-        own = [self.global_rank] if self.global_rank else []  # of several processes, each drops other features
-        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch, *own]).generate_state(1)[0]))
+        rank = [self.global_rank] if self.global_rank else []  # each process drops other features
+        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch, *rank]).generate_state(1)[0]))
+
+    def on_train_epoch_end(self) -> None:
+        """Check the weights and step `ReduceLROnPlateau`, both before callbacks write a checkpoint.
+
+        Lightning itself would step it after them, so that a resumed run would miss the step.
+
+        Raises:
+            TrainingError: A weight is not finite.
+            ConfigurationError: The monitored value was not logged.
+        """
+        self._check_finite(get_total_norm(self.network.parameters()), "norm of the weights")
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            values = self.trainer.callback_metrics
+            if self._monitor not in values:
+                raise ConfigurationError(
+                    "the value that optimization.schedule_monitor names is logged in every epoch",
+                    found=f"{self._monitor} is not among {', '.join(sorted(values))}",
+                    remedy="validation/... needs folds.validation_fraction above 0",
+                )
+            schedule.step(values[self._monitor])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule, but for `ReduceLROnPlateau`, which `on_train_epoch_end` has stepped."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and its schedule with one step per epoch."""
+        """Return the optimizer and its schedule.
+
+        Raises:
+            ConfigurationError: `ReduceLROnPlateau` has no value to follow.
+        """
         optimizer = self._optimizer(self.network.parameters())
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "epoch", "name": "learning_rate"},
-        }
+        schedule = build_schedule(self._schedule, optimizer, self._training_steps)
+        options: dict[str, Any] = {"scheduler": schedule, "interval": self._interval, "name": "learning_rate"}
+        if isinstance(schedule, ReduceLROnPlateau):
+            if self._monitor is None:
+                raise ConfigurationError(
+                    "ReduceLROnPlateau follows a logged value",
+                    found="optimization.schedule_monitor=null",
+                    remedy="optimization.schedule_monitor=validation/dice, and mode: max in optimization.schedule",
+                )
+            options |= {"interval": "epoch", "monitor": self._monitor}
+        return {"optimizer": optimizer, "lr_scheduler": options}  # type: ignore[return-value]
 
+    def _training_steps(self) -> int:
+        try:
+            trainer = self.trainer
+        except RuntimeError:  # Lightning's way to say that the module has none
+            return STEPS_UNKNOWN
+        return int(trainer.estimated_stepping_batches)
 
-def segmentation_loss(logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Float[Tensor, ""]:
-    """Mean cross entropy over all pixels, in single precision."""
-    return functional.cross_entropy(logits.float(), label)
+    def _check_finite(self, value: Tensor, name: str) -> None:
+        if not value.isfinite():
+            raise TrainingError(
+                f"the {name} is finite",
+                found=f"{value.item()} in epoch {self.current_epoch + 1}, after {self.global_step} optimizer steps",
+                remedy="lower optimization.optimizer.lr, or clip gradients: +trainer.gradient_clip_val=1; images or"
+                " labels with values that are not finite have the same effect",
+            )
 
 
 def init_classifier_bias(network: FCDenseNet, foreground_share: float) -> None:
@@ -94,8 +185,8 @@ def init_classifier_bias(network: FCDenseNet, foreground_share: float) -> None:
     is background. The paper does not do this.
 
     Args:
-        network: With two classes.
-        foreground_share: Between 0 and 1, of the training pixels.
+        network: Network with two classes.
+        foreground_share: Share of nerve among the training pixels, between 0 and 1.
     """
     bias = network.classifier.bias
     assert bias is not None

@@ -188,7 +188,7 @@ def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool 
     optimization = config["optimization"]
     optimizer = instantiate_section(optimization["optimizer"], "optimization.optimizer")
     schedule = instantiate_section(optimization["schedule"], "optimization.schedule")
-    return Segmenter(network, optimizer, schedule, config["seed"], compiled)
+    return Segmenter(network, optimizer, schedule, seed=config["seed"], compiled=compiled)
 
 
 def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
@@ -200,6 +200,7 @@ def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Proce
     return SliceDataModule(
         loaded.store,
         loaded.training_ids,
+        [subject.id for subject in loaded.fold.validation],
         augmentation=instantiate_section(config["augmentation"], "augmentation"),
         batch_size=config["optimization"]["batch_size"],
         seed=config["seed"],

@@ -31,7 +31,10 @@ def augmentation():
 
 
 def module(store, augment=None, batch_size=5, seed=1, workers=0, augment_batches=None):
-    return SliceDataModule(store, SUBJECTS, augment or augmentation(), batch_size, seed, workers, augment_batches)
+    return SliceDataModule(
+        store, SUBJECTS, augmentation=augment or augmentation(), batch_size=batch_size, seed=seed, workers=workers,
+        augment_batches=augment_batches,
+    )  # fmt: skip
 
 
 def bending(**options):
@@ -253,11 +256,15 @@ class Listener(pl.LightningModule):
         self.heard.setdefault(self.current_epoch, []).append(batch["image"].clone())
         return self.weight * batch["image"].mean()
 
+    def validation_step(self, batch, batch_idx):
+        raise AssertionError("there are no validation subjects")
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 @pytest.mark.parametrize("augment_batches", [None, True])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lightning_sets_the_epoch_and_hands_over_augmented_batches(workers, augment_batches, store, tmp_path):
@@ -278,6 +285,44 @@ def test_lightning_sets_the_epoch_and_hands_over_augmented_batches(workers, augm
         assert len(heard) == len(expected)
         for one, other in zip(heard, expected, strict=True):
             assert torch.equal(one, other["image"])
+
+
+def test_validation_slices_come_in_order_as_stored_with_their_subject(store):
+    data = SliceDataModule(store, ["V01"], ["P02", "P01"], augmentation=bending(), batch_size=5)
+    batches = list(data.val_dataloader())
+    assert [len(batch["image"]) for batch in batches] == [5, 3]
+    assert batches[0]["label"].dtype == torch.int64
+    assert all(data.on_after_batch_transfer(batch, 0) is batch for batch in batches)
+    images, labels, subjects = (torch.cat([batch[name] for batch in batches]) for name in ("image", "label", "subject"))
+    np.testing.assert_array_equal(images, np.concatenate([store.images("P02"), store.images("P01")]))
+    np.testing.assert_array_equal(labels, np.concatenate([store.labels("P02"), store.labels("P01")]))
+    assert subjects.tolist() == [0] * 4 + [1] * 4
+    assert len(epoch_of(data, 0)) == 1, "the training subject alone"
+
+
+def test_several_processes_share_out_the_validation_slices(store):
+    shares = [
+        SliceDataModule(store, ["V01"], ["P02", "P01"], batch_size=6, rank=rank, processes=3) for rank in range(3)
+    ]
+    images = [image for data in shares for image in images_of(data.val_dataloader())]
+    whole = SliceDataModule(store, ["V01"], ["P02", "P01"])
+    assert sorted(images) == sorted(images_of(whole.val_dataloader()))
+
+
+def test_without_validation_subjects_there_is_no_validation(store):
+    assert SliceDataModule(store, SUBJECTS).val_dataloader() == []
+
+
+def test_a_store_that_has_to_be_made_is_made_by_prepare_data_and_opened_by_setup(store):
+    calls = []
+    data = SliceDataModule(lambda: calls.append(1) or store, SUBJECTS, augmentation=augmentation(), seed=1)
+    assert calls == []
+    data.prepare_data()
+    assert data.store is not store, "prepare_data runs in one process alone, and leaves no state"
+    data.setup("fit")
+    assert calls == [1, 1]
+    ready = SliceDataModule(store, SUBJECTS, augmentation=augmentation(), seed=1)
+    assert images_of(epoch_of(data, 2)) == images_of(epoch_of(ready, 2))
 
 
 def test_the_loader_survives_being_made_twice(store):

@@ -87,7 +87,7 @@ def test_auto_compiles_on_a_gpu_with_triton(monkeypatch, choice, accelerator, tr
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*")
-@pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:.*srun.*")
+@pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:.*have no `val_dataloader`.*")
 def test_a_compiled_training_leaves_the_same_names_in_its_state(monkeypatch, tmp_path):
     used = []
     monkeypatch.setattr(compilation, "_compile", lambda module: used.append(module) or torch.nn.Sequential(module))

@@ -1,22 +1,21 @@
-import math
-
+import monai.losses
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from nerveseg.errors import TrainingError
+from nerveseg.evaluation.metrics import dice
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
-from nerveseg.training.segmenter import Segmenter, init_classifier_bias, segmentation_loss
+from nerveseg.training.segmenter import Segmenter, init_classifier_bias
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and loggers.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*number of training batches.*", "ignore:Checkpoint directory .* not empty"),
-    pytest.mark.filterwarnings("ignore:The `srun` command is available.*"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available.*", "ignore:.*have no `val_dataloader`.*"),
 ]
 
 
@@ -30,7 +29,7 @@ def segmenter(dropout=0.0, seed=0):
         network(dropout),
         lambda parameters: torch.optim.SGD(parameters, lr=0.1),
         lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5),
-        seed,
+        seed=seed,
     )
 
 
@@ -50,25 +49,6 @@ def fit(model, folder, epochs=1, callbacks=(), checkpoint=None):
     )  # fmt: skip
     trainer.fit(model, DataLoader(batches(), batch_size=1), ckpt_path=checkpoint, weights_only=True)
     return trainer
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_the_loss_is_the_mean_negative_log_probability_of_the_true_class(seed, count, kind):
-    random = np.random.default_rng(seed)
-    logits = torch.tensor(random.normal(0, 5, (count, 2, 4, 5)), dtype=kind)
-    label = random.integers(0, 2, (count, 4, 5))
-    scores = logits.double().numpy()
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    expected = -np.log(np.take_along_axis(shares, label[:, None], axis=1)).mean()
-    loss = segmentation_loss(logits, torch.from_numpy(label))
-    assert loss.dtype == torch.float32
-    assert float(loss) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-
-
-def test_the_loss_of_an_undecided_network_is_the_logarithm_of_two():
-    label = torch.zeros(2, 3, 3, dtype=torch.int64)
-    assert float(segmentation_loss(torch.zeros(2, 2, 3, 3), label)) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("share", [0.0015, 0.03, 0.5, 0.9])
@@ -164,3 +144,87 @@ def test_the_schedule_is_stepped_once_per_epoch(tmp_path):
 def test_the_network_computes_in_channels_last():
     weights = [parameter for parameter in segmenter().network.parameters() if parameter.ndim == 4]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+
+
+class Validated(pl.Callback):
+    """The logged values of each epoch."""
+
+    def __init__(self):
+        self.values = []
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            self.values.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def validation_batches():
+    """Two subjects; the second batch holds slices of both."""
+    random = torch.Generator().manual_seed(5)
+    image = torch.randn(6, 1, 8, 8, generator=random)
+    label = (torch.rand(6, 8, 8, generator=random) < 0.3).long()
+    subject = torch.tensor([4, 4, 4, 9, 9, 9])
+    return [{"image": image[part], "label": label[part], "subject": subject[part]} for part in (slice(2), slice(2, 6))]
+
+
+def test_validation_is_the_mean_over_subjects_and_over_slices(tmp_path):
+    model, recorded = segmenter(), Validated()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, callbacks=[recorded], enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(model, DataLoader(batches(), batch_size=1), DataLoader(validation_batches(), batch_size=None))
+    (logged,) = recorded.values
+    image, label = (torch.cat([batch[name] for batch in validation_batches()]) for name in ("image", "label"))
+    model.eval()
+    with torch.no_grad():
+        logits = model(image)
+    found = (logits[:, 1] > logits[:, 0]).numpy()
+    scores = [dice(label.bool().numpy()[part], found[part]) for part in (slice(3), slice(3, 6))]
+    assert logged["validation/dice"] == pytest.approx(np.mean(scores))
+    assert logged["validation/loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, label)), rel=1e-5)
+
+
+def test_a_loss_of_any_origin_is_trained_with(tmp_path):
+    for loss in (monai.losses.DiceCELoss(to_onehot_y=True, softmax=True), lambda logits, label: logits.square().mean()):
+        recorded = Losses()
+        model = Segmenter(network(), lambda parameters: torch.optim.SGD(parameters, lr=0.0), loss=loss)
+        fit(model, tmp_path, callbacks=[recorded])
+        batch = batches()[0]
+        model.train()
+        logits, label = model(batch["image"][None]), batch["label"][None]
+        expected = loss(logits, label[:, None] if isinstance(loss, torch.nn.Module) else label)
+        assert recorded.numbers[0][0] == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_a_segmenter_is_loaded_from_its_checkpoint(tmp_path):
+    trained = segmenter()
+    fit(trained, tmp_path, epochs=2, callbacks=[EpochCheckpoint(tmp_path, 1, {})])
+    other = FCDenseNet(first_filters=3, growth_rate=2, layers_per_block=1, transitions=1)
+    loaded = Segmenter.load_from_checkpoint(tmp_path / "last.ckpt", network=other, weights_only=True).eval()
+    image = torch.randn(1, 1, 8, 8)
+    assert torch.equal(loaded(image), trained.eval()(image))
+
+
+class Breaking(pl.Callback):
+    """Makes a weight infinite after a step, as a rate that is too high does."""
+
+    def __init__(self, epoch, batch):
+        self.moment = epoch, batch
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == self.moment:
+            with torch.no_grad():
+                pl_module.network.classifier.bias[0] = float("inf")
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_training_that_is_not_finite_stops_and_keeps_the_checkpoint_before(batch, tmp_path):
+    checkpoint = EpochCheckpoint(tmp_path / "checkpoints", 1, {})
+    with pytest.raises(TrainingError) as caught:
+        fit(segmenter(), tmp_path, epochs=4, callbacks=[Breaking(2, batch), checkpoint])
+    assert "epoch 3" in caught.value.found
+    assert f"after {6 + batch + 1} optimizer steps" in caught.value.found
+    assert caught.value.remedy
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] == 1
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())

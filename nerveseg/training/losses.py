@@ -1,0 +1,85 @@
+"""Losses of training: any loss of torch or MONAI, and cross entropy with the soft Dice loss of the nerve.
+
+The paper's loss (2.4.3) is torch's own cross entropy. A loss maps logits (batch, class, x, y) in single precision and
+labels (batch, x, y) to a scalar. MONAI's losses want labels with a channel axis, (batch, 1, x, y): every loss whose
+class is MONAI's, or derived from one of MONAI's, gets them so and works as it is, as
+`monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nerveseg.errors import ConfigurationError
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Logits (batch, class, x, y) and labels (batch, x, y) to a scalar."""
+
+NERVE_CLASS = 1
+
+
+class DiceCrossEntropy(nn.Module):
+    """Cross entropy plus the soft Dice loss of the nerve, taken over all slices of a batch together.
+
+    Slices without nerve have no Dice of their own, which is why the batch counts as one volume.
+
+    Args:
+        dice_weight: Factor on the soft Dice loss.
+        smoothing_pixels: Pixels added to numerator and denominator, so that a batch without nerve has a gradient.
+
+    References:
+        Milletari F, Navab N, Ahmadi SA. V-Net: fully convolutional neural networks for volumetric medical image
+        segmentation. 3DV 2016.
+    """
+
+    def __init__(self, dice_weight: float = 1.0, smoothing_pixels: float = 1.0) -> None:
+        super().__init__()
+        self.dice_weight = dice_weight
+        self.smoothing_pixels = smoothing_pixels
+
+    def forward(self, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Float[Tensor, ""]:
+        """Return the loss in single precision."""
+        logits = logits.float()
+        probability, nerve = logits.softmax(dim=1)[:, NERVE_CLASS], label == NERVE_CLASS
+        overlap = 2 * probability[nerve].sum() + self.smoothing_pixels
+        dice = overlap / (probability.sum() + nerve.sum() + self.smoothing_pixels)
+        return functional.cross_entropy(logits, label) + self.dice_weight * (1 - dice)
+
+
+def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Tensor:
+    """Return the loss of a batch; a loss of MONAI's gets its labels with a channel axis.
+
+    Args:
+        loss: Loss, see the module's description.
+        logits: Logits of any floating type; the loss gets them in single precision.
+        label: Class of each pixel.
+    """
+    is_monai = any(cls.__module__.startswith("monai.") for cls in type(loss).__mro__)
+    return loss(logits.float(), label.unsqueeze(1) if is_monai else label)
+
+
+def check_loss(loss: Loss) -> None:
+    """Try a loss on a small batch of two classes, so that a mistake shows before a study is read.
+
+    Raises:
+        ConfigurationError: The loss fails on such a batch, or does not return a finite scalar.
+    """
+    label = torch.zeros(2, 16, 16, dtype=torch.int64)
+    label[:, 4:8, 4:8] = NERVE_CLASS
+    remedy = "see nerveseg/training/losses.py; MONAI's losses need to_onehot_y=true and softmax=true"
+    try:
+        value = loss_value(loss, torch.zeros(2, 2, 16, 16), label)
+    except Exception as error:  # whatever a loss raises about its arguments
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(
+            "loss takes logits (batch, class, x, y) and labels (batch, x, y)", found=found, remedy=remedy
+        ) from error
+    if value.ndim or not value.isfinite():
+        found = f"shape {tuple(value.shape)}" if value.ndim else f"{float(value)}"
+        raise ConfigurationError("loss returns a finite scalar", found=found, remedy=remedy)

@@ -1,0 +1,95 @@
+import math
+
+import monai.losses
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nerveseg.errors import ConfigurationError
+from nerveseg.training.losses import DiceCrossEntropy, check_loss, loss_value
+
+
+def example(seed=0, count=3):
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, 2, 6, 5, generator=random)
+    return logits, (torch.rand(count, 6, 5, generator=random) < 0.3).long()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_cross_entropy_is_the_mean_negative_log_probability_of_the_true_class(seed, count, kind):
+    random = np.random.default_rng(seed)
+    logits = torch.tensor(random.normal(0, 5, (count, 2, 4, 5)), dtype=kind)
+    label = random.integers(0, 2, (count, 4, 5))
+    scores = logits.double().numpy()
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    expected = -np.log(np.take_along_axis(shares, label[:, None], axis=1)).mean()
+    loss = loss_value(torch.nn.CrossEntropyLoss(), logits, torch.from_numpy(label))
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_the_loss_of_an_undecided_network_is_the_logarithm_of_two():
+    label = torch.zeros(2, 3, 3, dtype=torch.int64)
+    loss = loss_value(torch.nn.CrossEntropyLoss(), torch.zeros(2, 2, 3, 3), label)
+    assert float(loss) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+@pytest.mark.parametrize("nerve", [True, False])
+def test_dice_and_cross_entropy_are_monais_over_the_batch(nerve, weight):
+    logits, label = example()
+    label = label if nerve else torch.zeros_like(label)
+    theirs = monai.losses.DiceCELoss(
+        to_onehot_y=True, softmax=True, include_background=False, batch=True, smooth_nr=1.0, smooth_dr=1.0,
+        lambda_dice=weight,
+    )  # fmt: skip
+    assert float(DiceCrossEntropy(weight)(logits, label)) == pytest.approx(float(theirs(logits, label[:, None])))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        monai.losses.DiceCELoss(to_onehot_y=True, softmax=True),
+        monai.losses.DiceFocalLoss(to_onehot_y=True, softmax=True),
+        monai.losses.TverskyLoss(to_onehot_y=True, softmax=True, include_background=False),
+    ],
+)
+def test_monais_losses_work_as_they_are(loss):
+    logits, label = example()
+    check_loss(loss)
+    assert float(loss_value(loss, logits.bfloat16(), label)) == pytest.approx(
+        float(loss(logits.bfloat16().float(), label[:, None]))
+    )
+
+
+def test_a_loss_derived_from_one_of_monais_is_taken_for_one():
+    class Own(monai.losses.DiceLoss):
+        pass
+
+    logits, label = example()
+    loss = Own(to_onehot_y=True, softmax=True)
+    assert float(loss_value(loss, logits, label)) == float(loss(logits, label[:, None]))
+
+
+def test_any_function_of_logits_and_labels_is_a_loss():
+    logits, label = example()
+    assert loss_value(torch.nn.functional.cross_entropy, logits, label) == torch.nn.CrossEntropyLoss()(logits, label)
+    check_loss(torch.nn.functional.cross_entropy)
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (monai.losses.DiceLoss(), "AssertionError"),
+        (torch.nn.CrossEntropyLoss(reduction="none"), "shape (2, 16, 16)"),
+        (lambda logits, label: logits.mean() / 0, "nan"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:single channel prediction")
+def test_a_loss_that_does_not_fit_is_named_before_a_study_is_read(loss, found):
+    with pytest.raises(ConfigurationError) as caught:
+        check_loss(loss)
+    assert found in str(caught.value.found)
