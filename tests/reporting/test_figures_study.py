@@ -257,9 +257,27 @@ def test_training_curves_end_where_the_folds_did():
     assert per_epoch(log, LOSS).to_dict() == {1: 0.5, 2: 0.25}
     assert per_epoch(log, "learning_rate").to_dict() == {1: 0.1, 2: 0.01}
     figure = training_figure(tables(training={0: log, 3: log.head(3)}))
-    loss = panel(figure, "training loss per epoch\n(cross entropy, no unit)")
+    loss = panel(figure, "training loss per epoch\n(no unit)")
     assert {line.get_label(): list(line.get_ydata()) for line in loss.lines} == {"fold 0": [0.5, 0.25], "fold 3": [0.5]}
     assert "training" in [named.name for named in study_figures(tables(training={0: log}))]
+
+
+def test_training_curves_show_the_validation_where_a_fold_has_one():
+    log = pd.DataFrame(
+        {
+            "step": range(2), "epoch": [0, 1], "learning_rate": [0.1, 0.1], LOSS: [0.5, 0.25],
+            "validation/loss": [0.6, 0.4], "validation/dice": [0.1, 0.8],
+        }
+    )  # fmt: skip
+    figure = training_figure(tables(training={0: log, 1: log.drop(columns=["validation/loss", "validation/dice"])}))
+    loss = {line.get_label(): list(line.get_ydata()) for line in panel(figure, "loss per epoch (no unit)").lines}
+    assert loss["fold 0"] == loss["fold 1"] == [0.5, 0.25]
+    assert loss["fold 0, validation"] == [0.6, 0.4]
+    dice = {
+        line.get_label(): list(line.get_ydata())
+        for line in panel(figure, "Dice of validation\nsubjects (no unit)").lines
+    }
+    assert dice == {"fold 0": [0.1, 0.8], "fold 1": []}
 
 
 def test_tables_from_a_folder_give_the_same_boxes(tmp_path):

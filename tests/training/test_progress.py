@@ -1,15 +1,15 @@
 import io
 import re
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
-from nerveseg.training.progress import FoldProgress, Pace, duration
+from nerveseg.training.progress import FoldProgress, duration, pace
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and gives advice on loaders and folders.
 pytestmark = [
@@ -33,12 +33,6 @@ class Constant(pl.LightningModule):
         loss = 0 * self.weight.sum() + 0.25
         self.log("train/loss", loss, on_step=True, on_epoch=True)
         return loss
-
-    def predict_step(self, batch, batch_idx):
-        return torch.zeros(1)
-
-    def transfer_batch_to_device(self, batch, device, dataloader_idx):
-        return batch
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -80,36 +74,24 @@ def test_a_terminal_has_one_bar_for_all_epochs(tmp_path, screen):
     assert shown.count("\n") == 1, "one line stays on the screen"
 
 
-def test_a_resumed_run_begins_its_bar_where_it_goes_on(tmp_path, screen):
+def test_a_resumed_run_begins_its_bar_where_it_goes_on(tmp_path, screen, monkeypatch):
     saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     trainer(tmp_path, screen, terminal=True, epochs=2, callbacks=saving).fit(Constant(), batches())
     screen.truncate(0)
     saving = [EpochCheckpoint(tmp_path / "checkpoints", 1, {})]
     resumed = trainer(tmp_path, screen, terminal=True, epochs=4, callbacks=saving)
     started = []
-    resumed.callbacks[0]._begin = lambda *values: started.append(values)
+    monkeypatch.setattr(Progress, "add_task", lambda bar, *words, **values: started.append(values))
+    monkeypatch.setattr(Progress, "update", lambda bar, *values, **named: None)
     resumed.fit(Constant(), batches(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert started == [("training", 8, 4)]
-
-
-def test_the_test_subjects_are_counted(tmp_path, screen):
-    scans = [SimpleNamespace(scan=SimpleNamespace(subject=name)) for name in ("V01", "P01", "P02")]
-    loader = DataLoader(scans, batch_size=None)
-    trainer(tmp_path, screen, terminal=True).predict(Constant(), loader, return_predictions=False)
-    shown = screen.getvalue()
-    assert "fold 2, test subjects" in shown
-    assert "sub-P02" in shown
-    assert "100 %" in shown
+    assert [(values["total"], values["completed"]) for values in started] == [(8, 4)]
 
 
 def test_speed_and_time_left_count_this_process_and_all_folds_to_come():
-    """Resumed at step 20 of 100: 10 steps of 8 slices in 5 s leave 70 steps, or 35 s, and 50 s for each fold after."""
-    pace = Pace(first=20, total=100, folds_after=2, begun_s=1000.0, steps=30, slices=80)
-    assert pace.words(1005.0) == "16 slices/s, 0:35 left, all folds 2:15"
-    pace.folds_after = 0
-    assert pace.words(1005.0) == "16 slices/s, 0:35 left"
-    pace.steps = 20
-    assert pace.words(1005.0) == ""
+    """10 steps of 8 slices in 5 s: 70 steps more take 35 s, and 50 s come for each of two folds of 100 steps."""
+    assert pace(80, 5.0, 10, 70, 70 + 2 * 100) == "16 slices/s, 0:35 left, all folds 2:15"
+    assert pace(80, 5.0, 10, 70, 70) == "16 slices/s, 0:35 left"
+    assert pace(0, 5.0, 0, 80, 80) == ""
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00")])

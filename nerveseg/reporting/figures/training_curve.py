@@ -1,12 +1,14 @@
-"""Training curves: the loss per epoch of every fold, and the learning rate that it was trained with.
+"""Training curves of every fold: loss per epoch, Dice of the validation subjects if there are any, learning rate.
 
-There is no validation set (paper, section 2.4), so what falls here is the training loss alone.
+The paper has no validation subjects (section 2.4): its curves show the training loss alone. Validation losses are drawn
+as hollow markers in the colour of their fold.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -14,54 +16,71 @@ from nerveseg.reporting.figures.figure_data import StudyTables
 from nerveseg.reporting.style import INK, LINE_STYLES, MARKERS, new_figure, styled
 
 LOSS, RATE = "train/loss_epoch", "learning_rate"
+VALIDATION_LOSS, VALIDATION_DICE = "validation/loss", "validation/dice"
 COLOURS = ("#1656b0", "#c46a00", "#2f7d0a", "#7a3b9a", INK)
 
 
 def has_training(tables: StudyTables) -> bool:
-    """Whether any fold logged the loss of an epoch."""
+    """Return whether any fold logged the loss of an epoch."""
     return any(len(per_epoch(rows, LOSS)) for rows in tables.training.values())
 
 
 @styled
 def training_figure(tables: StudyTables) -> Figure:
-    """Loss above, learning rate below, one line per fold; folds differ in line style too.
+    """Return the figure: loss above, Dice of validation subjects, learning rate below, one line per fold.
 
     Args:
-        tables: Of the study; `has_training`.
+        tables: Tables of the study; `has_training`.
     """
-    figure, body = new_figure(3.6, f"Training, {tables.title}" if tables.title else "Training")
-    upper, lower = body.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in tables.training.values())
+    figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {tables.title}" if tables.title else "Training")
+    heights = [3, 2, 1] if is_validated else [3, 1]
+    panels = body.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     for number, (fold, rows) in enumerate(sorted(tables.training.items())):
-        look = {
-            "color": COLOURS[number % len(COLOURS)],
-            "ls": LINE_STYLES[number % len(LINE_STYLES)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "ms": 3,
-            "mec": "white",
-            "mew": 0.3,
-        }
-        for axes, column in ((upper, LOSS), (lower, RATE)):
-            values = per_epoch(rows, column)
-            axes.plot(values.index, values.to_numpy(), label=f"fold {fold}", **look)
-    for axes, subs in ((upper, (1, 2, 3, 5)), (lower, (1,))):
+        columns = (LOSS, VALIDATION_DICE, RATE) if is_validated else (LOSS, RATE)
+        for axes, column in zip(panels, columns, strict=True):
+            _draw(axes, per_epoch(rows, column), number, f"fold {fold}")
+        if is_validated:
+            _draw(panels[0], per_epoch(rows, VALIDATION_LOSS), number, f"fold {fold}, validation", hollow=True)
+    for axes, subs in ((panels[0], (1, 2, 3, 5)), (panels[-1], (1,))):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    upper.set_ylabel("training loss per epoch\n(cross entropy, no unit)")
-    lower.set_ylabel("learning rate\n(no unit)")
-    lower.set_xlabel("epoch")
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    upper.legend(ncols=2)
+    panels[0].set_ylabel("loss per epoch (no unit)" if is_validated else "training loss per epoch\n(no unit)")
+    if is_validated:
+        panels[1].set_ylabel("Dice of validation\nsubjects (no unit)")
+    panels[-1].set_ylabel("learning rate\n(no unit)")
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].legend(ncols=2)
     return figure
 
 
+def _draw(axes: Axes, values: pd.Series, number: int, label: str, hollow: bool = False) -> None:
+    """Draw the curve of one fold; folds differ in line style and marker too."""
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(
+        values.index,
+        values.to_numpy(),
+        label=label,
+        color=colour,
+        ls=LINE_STYLES[number % len(LINE_STYLES)],
+        lw=0.6 if hollow else None,
+        marker=MARKERS[number % len(MARKERS)],
+        ms=3,
+        mfc="white" if hollow else colour,
+        mec=colour if hollow else "white",
+        mew=0.6 if hollow else 0.3,
+    )
+
+
 def per_epoch(rows: pd.DataFrame, column: str) -> pd.Series:
-    """The last finite value of a column in every epoch, epochs counted from 1 as they are finished.
+    """Return the last finite value of a column in every epoch, epochs counted from 1 as they are finished.
 
     Args:
-        rows: As of `metrics.csv`.
-        column: One of its columns; where it is absent nothing is returned.
+        rows: Rows of a `metrics.csv`.
+        column: Name of a column; the result is empty where it is absent.
     """
     if column not in rows or "epoch" not in rows:
         return pd.Series(dtype=np.float64)
