@@ -1,8 +1,10 @@
-"""Checkpoint files that survive what stops a run: a signal at any moment, a full disk, a power cut, flipped bits.
+"""Checkpoint files that survive a signal at any moment, a full disk, a power cut and flipped bits.
 
-A checkpoint is written aside, synced to the disk, read back from it and compared by its SHA-256; only then does it take
-the place of the last one, which stays as the previous one. The digest stands in the file itself, as the comment of the
-zip archive that torch writes, so that no second file can disagree with it, and torch reads the file as ever.
+A checkpoint is written to a temporary file, synced to the disk, read back and compared by its SHA-256. Only then does
+it replace the last checkpoint, which is kept as the previous one. The digest is the comment of the zip archive that
+torch writes, so `torch.load` reads the file as usual. The archive's own CRC-32 would not do: it covers the content of
+the entries but not their directory, where one flipped bit (the entry's attribute "directory") makes torch load
+uninitialised memory as weights.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import hashlib
 import io
 import os
 import struct
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,16 @@ from nerveseg.files import atomic_write
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 DAMAGED = "damaged.ckpt"
-_END_OF_ARCHIVE = b"PK\x05\x06"
-_LABEL = b"sha256:"
-_COMMENT_BYTES = len(_LABEL) + 64
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """What a run goes on from.
+    """Checkpoint to resume a run from.
 
     Attributes:
-        checkpoint: A file that was found whole.
-        warning: What the user has to know of the files; empty if nothing.
+        checkpoint: Path of an undamaged checkpoint.
+        warning: Message about a damaged file; empty if there is none.
     """
 
     checkpoint: Path
@@ -44,10 +43,10 @@ class Resumption:
 
 
 class VerifiedCheckpoints(TorchCheckpointIO):
-    """Lightning's way to the disk, with the care that this module's beginning describes."""
+    """Lightning plugin that writes checkpoints as the module docstring describes."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the one before it stays, whatever happens.
+        """Write a checkpoint and keep the one before it.
 
         Raises:
             RunError: The disk is full or faulty; the checkpoint before is untouched.
@@ -55,60 +54,53 @@ class VerifiedCheckpoints(TorchCheckpointIO):
         last = Path(path)
         content = sealed(checkpoint)
         try:
-            with atomic_write(last) as aside:
-                _write_to_disk(aside, content)
-                if damage(aside):
-                    raise OSError("what was read back is not what was written")
+            with atomic_write(last) as temporary:
+                _write_to_disk(temporary, content)
+                if damage(temporary):
+                    raise OSError("the bytes read back differ from those written")
                 if last.is_file():
                     os.replace(last, last.with_name(PREVIOUS))
         except OSError as error:
             raise RunError(
-                "a checkpoint is written in full",
+                "a checkpoint is written completely",
                 found=error.strerror or error,
                 path=last,
-                remedy="make room on a sound disk; the same command goes on from the checkpoint before",
+                remedy="free space, or write to another disk; the same command resumes from the checkpoint before",
             ) from error
 
 
 def sealed(checkpoint: dict[str, Any]) -> bytes:
-    """The content of a checkpoint's file, with the digest of all before it at its end."""
+    """Return the content of a checkpoint's file: torch's zip archive with its SHA-256 as the archive's comment."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    archive = buffer.getvalue()
-    assert archive[-22:-18] == _END_OF_ARCHIVE, "torch writes a zip archive without a comment"
-    body = archive[:-2]
-    return body + struct.pack("<H", _COMMENT_BYTES) + _LABEL + hashlib.sha256(body).hexdigest().encode()
+    archive = buffer.getvalue()[:-2] + struct.pack("<H", _DIGEST_BYTES)  # an archive ends with its comment's length
+    return archive + hashlib.sha256(archive).digest()
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file; empty if it is as it was written.
-
-    A file without our digest, from an earlier version, is checked by the archive's own CRC-32.
-    """
+    """Return a description of a checkpoint file's damage; empty if the file is as it was written."""
     try:
         content = path.read_bytes()
-        body, comment = content[: -2 - _COMMENT_BYTES], content[-_COMMENT_BYTES:]
-        if comment.startswith(_LABEL):
-            return "" if hashlib.sha256(body).hexdigest().encode() == comment[len(_LABEL) :] else "its SHA-256 differs"
-        if content[-22:-18] != _END_OF_ARCHIVE or content[-2:] != b"\x00\x00":
-            return "its end is missing or altered"
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return "its CRC-32 differs" if archive.testzip() else ""
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except OSError as error:
         return str(error)
+    archive, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    return "" if hashlib.sha256(archive).digest() == digest else "its SHA-256 differs"
 
 
 def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
-    """The newest sound checkpoint of a folder; None where there is none at all.
+    """Find the newest undamaged checkpoint of a folder.
 
-    A damaged last one is set aside as `damaged.ckpt`: left in place, it would become the previous one.
+    A damaged last checkpoint is renamed to `damaged.ckpt`; otherwise the next save would keep it as the previous one.
 
     Args:
-        folder: Of the checkpoints.
-        set_aside: Whether to do that here, or leave it to the first of several processes.
+        folder: Folder of the checkpoints.
+        set_aside: Switch for the renaming; of several processes only the first does it.
+
+    Returns:
+        The checkpoint to resume from; None if the folder holds none.
 
     Raises:
-        RunError: There are checkpoints, but none is sound.
+        RunError: Every checkpoint of the folder is damaged.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     faults = {path: damage(path) for path in (last, previous) if path.is_file()}
@@ -118,7 +110,7 @@ def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
         return Resumption(last)
     if faults.get(previous) != "":
         raise RunError(
-            "a run goes on from a sound checkpoint",
+            "a run is resumed from an undamaged checkpoint",
             found="; ".join(f"{path.name} is damaged ({fault})" for path, fault in faults.items()),
             path=folder,
             remedy="delete this folder: the same command then trains the fold from its beginning",
@@ -128,12 +120,13 @@ def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
     if set_aside:
         os.replace(last, folder / DAMAGED)
     return Resumption(
-        previous, f"{last} is damaged ({faults[last]}) and kept as {DAMAGED}; {previous}, the one before it, is used"
+        previous,
+        f"{last} is damaged ({faults[last]}) and was renamed to {DAMAGED}; {previous}, the checkpoint before, is used",
     )
 
 
 def _write_to_disk(path: Path, content: bytes) -> None:
-    """Write and sync; what is read next comes from the disk where the system lets us forget its copy."""
+    """Write and sync a file, and drop it from the page cache so that the next read comes from the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
