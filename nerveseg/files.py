@@ -1,4 +1,4 @@
-"""Files: written in one piece, hashed, locked."""
+"""Files: atomic writes, checks before reading, SHA-256, locks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFLATE_LIMIT = 1032
-"""No deflate stream (gzip, zlib) grows by more than this factor when it is unpacked (zlib's technical notes)."""
+"""Largest factor by which a deflate stream (gzip, zlib) grows when it is decompressed (zlib's technical notes)."""
 
 
 def check_exists(path: Path, subject: str | None = None) -> None:
@@ -27,11 +28,11 @@ def check_exists(path: Path, subject: str | None = None) -> None:
             return
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VolumeError(
-            "a volume exists",
+            "a volume is an existing file",
             found="no such file",
             subject=subject,
             path=path,
-            remedy="add the file, or mend the study's path template",
+            remedy="add the file, or correct the study's path template",
         ) from error
     except OSError as error:
         raise VolumeError(
@@ -39,53 +40,53 @@ def check_exists(path: Path, subject: str | None = None) -> None:
             found=_reason(error),
             subject=subject,
             path=path,
-            remedy="mend the permissions of the file and its folders, or ask their owner",
+            remedy="change the permissions of the file and its folders, or ask their owner",
         ) from error
 
 
 def check_file_size(
     path: Path, subject: str | None, shape: tuple[int, ...], needed_bytes: int, held_bytes: int
 ) -> None:
-    """Raise `VolumeError` where a header promises more voxels than its file can hold.
+    """Raise `VolumeError` if a header claims more voxels than its file can hold.
 
     Args:
-        path: The file.
-        subject: Named in the error.
-        shape: As the header has it.
+        path: Path of the file.
+        subject: Id for the error message.
+        shape: Shape in the header.
         needed_bytes: Size of the header and of voxels of that shape.
-        held_bytes: Size of the file, or the largest size that it can be unpacked to.
+        held_bytes: Size of the file, or the largest size that it can decompress to.
     """
     if needed_bytes > held_bytes:
-        found = f"shape {shape} in the header, which takes {needed_bytes:,} bytes; there are at most {held_bytes:,}"
+        found = f"shape {shape} in the header: {needed_bytes:,} bytes; the file holds at most {held_bytes:,}"
         raise _incomplete(path, subject, found)
 
 
 def unreadable_file_error(path: Path, subject: str | None, error: Exception | str) -> VolumeError:
-    """The error of a file that its reader gave up on, in the reader's words."""
-    return _incomplete(path, subject, error if isinstance(error, str) else _named(error))
+    """Return the error of a file that its reader failed on, with the reader's message."""
+    return _incomplete(path, subject, error if isinstance(error, str) else _class_and_message(error))
 
 
 def voxel_count(shape: tuple[int, ...]) -> int:
-    """Number of voxels, exact for any shape that a header can claim."""
+    """Return the number of voxels, exact for any shape that a header can claim."""
     return math.prod(int(size) for size in shape)
 
 
 @contextmanager
 def atomic_volume_write(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` once it lies complete on the disk.
+    """Write a volume as `atomic_write` does, with every failure as a `VolumeError`.
 
     Raises:
-        VolumeError: The disk is full, the folder may not be written, or the writer failed; nothing of it remains.
+        VolumeError: The disk is full, the folder is not writable, or the writer failed; no file remains.
     """
     try:
-        with atomic_write(path) as aside:
-            yield aside
+        with atomic_write(path) as temporary:
+            yield temporary
     except (OSError, RuntimeError) as error:
         raise VolumeError(
             "the output can be written",
-            found=_named(error),
+            found=_class_and_message(error),
             path=path,
-            remedy="free space on the disk, or write elsewhere",
+            remedy="free space on the disk, or write to another folder",
         ) from error
 
 
@@ -99,12 +100,12 @@ def _incomplete(path: Path, subject: str | None, found: str) -> VolumeError:
     )
 
 
-def _named(error: Exception) -> str:
+def _class_and_message(error: Exception) -> str:
     return _reason(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {_reason(error)}"
 
 
 def _reason(error: Exception) -> str:
-    """The system's words, or the last line of what ITK says, without the place in its source."""
+    """Return the system's message, or the last line of ITK's without its position in ITK's source."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -115,68 +116,69 @@ def _reason(error: Exception) -> str:
 
 try:
     import fcntl
-except ImportError:  # Windows: no cluster, and the jobs' own process compares
+except ImportError:  # Windows, where one process trains and compares
     fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
 def wait_for_lock(file: Path) -> Iterator[None]:
-    """Wait until no other process holds this file, which is there only that long.
+    """Hold a lock on a file, after waiting for the process that holds it.
 
-    The lock goes with the process, however that ends; a file that a killed one leaves is taken over by the next.
+    The lock file exists only while the lock is held. The lock ends with its process; the file that a killed process
+    leaves is reused by the next.
     """
-    with _held(file, _await):
+
+    def acquire(stream: TextIO) -> None:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+
+    with _locked(file, acquire):
         yield
 
 
 @contextmanager
 def exclusive_lock(file: Path, rule: str) -> Iterator[None]:
-    """Hold a file that no other process may hold at the same time, and that is there only that long.
+    """Hold a lock on a file, or raise if another process holds it.
 
-    The lock is the process's own, not its children's: processes that load data and outlive a killed one hold nothing.
+    Child processes do not inherit the lock, so data loaders that outlive a killed process do not hold it.
 
     Args:
-        file: Is made.
-        rule: Whose violation a second process is told.
+        file: Path of the lock file, which exists only while the lock is held.
+        rule: Rule for the error message.
 
     Raises:
         RunError: Another process holds it.
     """
 
-    def take(stream: TextIO) -> None:
+    def acquire(stream: TextIO) -> None:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise RunError(
                 rule,
-                found="another process is at it",
+                found="another process holds the lock",
                 path=file.parent,
-                remedy="wait for it or end it; the same command then goes on from there",
+                remedy="wait for that process or end it; the same command then continues its work",
             ) from error
 
-    with _held(file, take):
+    with _locked(file, acquire):
         yield
 
 
 @contextmanager
-def _held(file: Path, take: Callable[[TextIO], None]) -> Iterator[None]:
-    """Hold the file that lies at this place, with a lock of either kind."""
+def _locked(file: Path, acquire: Callable[[TextIO], None]) -> Iterator[None]:
+    """Create and lock a file, and remove it at the end."""
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with file.open("a") as stream:
             if fcntl is not None:
-                take(stream)
+                acquire(stream)
             if not _is_at(file, stream.fileno()):
-                continue  # whoever had it has removed it: what lies there now, if anything, is another
+                continue  # the previous holder removed it; another process may have created it again
             try:
                 yield
             finally:
                 file.unlink(missing_ok=True)
             return
-
-
-def _await(stream: TextIO) -> None:
-    fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def _is_at(file: Path, descriptor: int) -> bool:
@@ -187,37 +189,42 @@ def _is_at(file: Path, descriptor: int) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's content."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when all went well and vanishes otherwise.
+    """Yield a temporary path to write to; rename it to `path` on success, remove it on failure.
 
-    It takes that place once its content lies on the disk itself (fsync, of the folder too): a power cut leaves the old
-    file or the new.
+    File and folder are synced to the disk before and after the renaming, so a power cut leaves the old file or the new
+    one. The file gets the user's usual permissions (0666 less the umask), even from a writer that creates it as 0600,
+    as safetensors does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temporary_sibling(path)
+    temporary = temporary_sibling(path)
     try:
-        yield aside
-        with aside.open("rb+") as file:
+        temporary.touch()
+        permissions = stat.S_IMODE(temporary.stat().st_mode)  # reading the umask itself would change it for all threads
+        temporary.unlink()
+        yield temporary
+        temporary.chmod(permissions)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
         _sync_folder(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def temporary_sibling(path: Path) -> Path:
-    """Where this process writes what is to take the place of a file or a folder."""
+    """Return the path at which this process writes the replacement of a file or a folder."""
     return path.with_name(f".{os.getpid()}.{path.name}")
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes were writing `beside` others below a folder; nobody else may be writing there."""
+    """Remove the temporary files and folders of killed processes below a folder that no process is writing to."""
     for path in list(folder.rglob(".[0-9]*.*")):
         if not path.name.split(".")[1].isdecimal():
             continue
@@ -228,7 +235,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk; not every file system can."""
+    """Sync a folder's list of names to the disk, where the file system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -238,9 +245,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one piece."""
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Write a text file atomically, as UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:

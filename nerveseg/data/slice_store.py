@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -187,12 +186,12 @@ def _build(
     workers: int,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    aside.chmod(0o755)
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as private:
+        temporary = Path(private) / folder.name  # the private folder is closed to others, this one need not be
+        temporary.mkdir()
         stored: list[StoredSubject] = []
         progress(0, len(study.subjects))
-        for subject in store_subjects(study, preprocessing, hashes, aside, workers):
+        for subject in store_subjects(study, preprocessing, hashes, temporary, workers):
             stored.append(subject)
             progress(len(stored), len(study.subjects))
         index = StoreIndex(
@@ -202,15 +201,13 @@ def _build(
             geometry=study.description.geometry,
             subjects=stored,
         )
-        (aside / "index.json").write_text(index.model_dump_json(indent=1), encoding="utf-8")
-        _rename_unless_another_was_faster(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (temporary / "index.json").write_text(index.model_dump_json(indent=1), encoding="utf-8")
+        _rename_unless_built_meanwhile(temporary, folder)
 
 
-def _rename_unless_another_was_faster(aside: Path, folder: Path) -> None:
+def _rename_unless_built_meanwhile(temporary: Path, folder: Path) -> None:
     try:
-        os.rename(aside, folder)
+        os.rename(temporary, folder)
     except OSError:
         if not (folder / "index.json").is_file():
             raise

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
-from nerveseg.files import file_sha256, temporary_sibling, write_text
+from nerveseg.files import atomic_write, file_sha256, temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
 from nerveseg.networks.fc_densenet import FCDenseNet
@@ -178,7 +178,8 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
     aside.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(weights, aside / "weights.safetensors")
+        with atomic_write(aside / "weights.safetensors") as file:
+            save_file(weights, file)
         hashed = description.model_copy(update={"weights_sha256": file_sha256(aside / "weights.safetensors")})
         _write_description(aside, hashed)
         shutil.rmtree(folder, ignore_errors=True)

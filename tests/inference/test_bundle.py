@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 
@@ -329,3 +330,14 @@ def test_a_bundle_says_what_its_transitions_divide_by(transitions):
 def test_scores_for_a_folder_without_a_model_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"has a model\.json"):
         add_scores(tmp_path, [])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_all_files_of_a_bundle_have_the_users_permissions(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_bundle(tmp_path / "model", network(), description(network()))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(("weights.safetensors", "model.json", "README.md"), 0o666 & ~umask)

@@ -159,7 +159,7 @@ def test_a_header_that_lies_about_its_shape_is_refused_before_memory_is_taken(su
     path = tmp_path / f"x{suffix}"
     SimpleITK.WriteImage(itk_image(), str(path), compressed)
     path.write_bytes(path.read_bytes().replace(b" 5 6 7\n", b" 30000 30000 30000\n"))
-    refused(path, r"complete and readable.*30000.*108,000,000,000,000 bytes; there are at most [\d,]*;")
+    refused(path, r"complete and readable.*30000.*108,000,000,000,000 bytes; the file holds at most [\d,]*;")
 
 
 @pytest.mark.parametrize("text", [
