@@ -163,13 +163,13 @@ def test_what_a_killed_build_left_is_not_taken_for_a_store(study_on_disk, tmp_pa
 
 def _build_and_wait(description, root, barrier, results):
     barrier.wait(timeout=60)  # both have found no store when either begins
-    monkey = slice_store._rename_unless_another_was_faster
+    monkey = slice_store._rename_unless_built_meanwhile
 
     def together(aside, folder):
         barrier.wait(timeout=60)
         monkey(aside, folder)
 
-    slice_store._rename_unless_another_was_faster = together
+    slice_store._rename_unless_built_meanwhile = together
     store = prepare_slices(open_study(description), CROP, root)
     results.put((store.key, float(store.images("V01").sum()), int(store.consensus("V01").sum())))
 

@@ -77,7 +77,7 @@ def test_a_compressed_file_is_measured_by_what_it_unpacks_to(tmp_path):
     path = save(nib.Nifti1Image(np.zeros((40, 40, 40), dtype=np.uint8), straight()), tmp_path / "x.nii.gz")
     content = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(content[:-1]))
-    with pytest.raises(VolumeError, match=r"64,352 bytes; there are at most 64,351"):
+    with pytest.raises(VolumeError, match=r"64,352 bytes; the file holds at most 64,351"):
         read_mask(path)
     path.write_bytes(gzip.compress(content))
     assert read_mask(path).shape == (40, 40, 40)
