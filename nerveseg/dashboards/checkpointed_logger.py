@@ -1,13 +1,12 @@
-"""Logged values that reach a dashboard only with a checkpoint: each step once, none missing, whatever was interrupted.
+"""Logged values that reach a logger only with a checkpoint: each step once, none missing, after any interruption.
 
 Most backends cannot be rewound (an offline W&B file only grows), so nothing is sent that a resumed run might log again.
-Between a checkpoint and its commit a run can die, and a backend may lose what it was sent last. So a resumed run offers
-the whole history of its checkpoint, and what the backend says it has is not sent again.
+A run can be killed between a checkpoint and its commit, so a resumed run offers the whole history of its checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
@@ -15,55 +14,55 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class CheckpointedLogger(Logger):
-    """Holds back what another logger is to log until a checkpoint of it exists. The values of a step become one call.
+    """Holds values back until a checkpoint contains them, then logs those of each step in one call.
+
+    Configurations and checkpoint files are not passed on: they would carry paths of this machine.
 
     Args:
-        logger: Any logger of Lightning's.
-        logged_steps: Steps that the backend has from earlier processes; asked once, before the first commit.
+        logger: Any of Lightning's loggers.
+        last_step: Last step that the backend has from earlier processes; -1 if there is none.
     """
 
-    def __init__(self, logger: Logger, logged_steps: Callable[[], Iterable[int]] = tuple) -> None:
+    def __init__(self, logger: Logger, last_step: int = -1) -> None:
         super().__init__()
         self.logger = logger
-        self._logged_steps = logged_steps
-        self._logged: set[int] | None = None
+        self._last_step = last_step
         self._pending: dict[int, dict[str, float | int]] = {}
 
     @property
     def name(self) -> str | None:
-        """As the logger says."""
+        """Name that the logger has."""
         return self.logger.name
 
     @property
     def version(self) -> int | str | None:
-        """As the logger says."""
+        """Version that the logger has."""
         return self.logger.version
 
     @property
     def save_dir(self) -> str | None:
-        """As the logger says."""
+        """Folder that the logger has."""
         return self.logger.save_dir
 
     @property
     def experiment(self) -> Any:
-        """The backend's own object; what is given to it directly is not held back."""
+        """Object of the backend; values that are given to it directly are not held back."""
         return getattr(self.logger, "experiment", None)
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Hand on."""
-        self.logger.log_hyperparams(params, *args, **kwargs)
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the configuration is logged when the logger is opened, without paths."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
-        """Hold back."""
+        """Hold values back."""
         self._pending.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
     def resume(self, rows: Iterable[Mapping[str, float | int]]) -> None:
-        """Commit what a checkpoint says was logged before it.
+        """Log a checkpoint's history, as far as the backend lacks it.
 
         Args:
-            rows: Each of one step, which is its `step`; several may be of the same.
+            rows: Values with their `step`; several rows may be of one step.
         """
         self._pending = {}
         for row in rows:
@@ -72,22 +71,19 @@ class CheckpointedLogger(Logger):
 
     @rank_zero_only
     def commit(self) -> None:
-        """Log what was held back, in order of steps, but for steps that the backend has."""
-        if self._logged is None:
-            self._logged = set(self._logged_steps())
-        for step in sorted(self._pending.keys() - self._logged):
+        """Log what was held back, in order of steps, without steps that the backend has."""
+        for step in sorted(step for step in self._pending if step > self._last_step):
             self.logger.log_metrics(self._pending[step], step)
-            self._logged.add(step)
+            self._last_step = step
         self._pending = {}
         self.logger.save()
 
     @rank_zero_only
     def save(self) -> None:
-        """Nothing: Lightning asks for it at every step."""
+        """Do nothing: Lightning calls this at every step."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Commit the rest of a run that ended well; of another, nothing that has no checkpoint."""
+        """Log the rest of a training that ended well; the run itself ends after the test."""
         if status == "success":
             self.commit()
-        self.logger.finalize(status)

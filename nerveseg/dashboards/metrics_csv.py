@@ -1,7 +1,7 @@
 """The history that every run has: a CSV file, written with each checkpoint, so that no step is doubled or lost.
 
-Every dashboard is brought up to it (`committing`). What is the same for two runs of one seed stands here; times and
-memory, which are not, go to dashboards alone (`throughput`).
+A resumed run brings every other logger to the state of this one (`CheckpointedLogger`). Values that are the same in two
+runs of one seed stand here; speed, which is not, goes to the other loggers alone (`training.throughput`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MetricsCsv(Logger):
     """`metrics.csv`: one row per logged step, its columns in order of appearance after `step`.
 
     Args:
-        path: The file; a run that begins anew replaces it at its first commit.
+        path: Path of the file; a run that begins anew replaces it at its first commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,12 +39,12 @@ class MetricsCsv(Logger):
 
     @property
     def version(self) -> str:
-        """There is one per run."""
+        """Empty: a run has one file."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Configurations are in `config.yaml`."""
+        """Do nothing: the configuration is in `config.yaml`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -55,12 +55,13 @@ class MetricsCsv(Logger):
         self.rows[-1].update(metrics)
 
     @rank_zero_only
-    def resume(self, text: str | None, step: int) -> None:
+    def restore(self, text: str | None, step: int) -> None:
         """Go on from a checkpoint.
 
         Args:
-            text: What the checkpoint carries of `text`; None in those of earlier versions, where the file counts.
-            step: The first that is logged next.
+            text: Content of the file that the checkpoint carries; None in those of earlier versions, where the file
+                itself counts.
+            step: Step that is logged next.
         """
         if text is not None:
             self.rows = parse_metrics(text)
@@ -70,10 +71,10 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Nothing: Lightning asks for it at every step, but values are committed with a checkpoint."""
+        """Do nothing: Lightning calls this at every step, but values are committed with a checkpoint."""
 
     def text(self) -> str:
-        """The file's content as of now."""
+        """Return the content that the file has after a commit."""
         columns = list(dict.fromkeys(column for row in self.rows for column in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -95,12 +96,12 @@ class MetricsCsv(Logger):
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Rows of a `metrics.csv`; empty cells are left out."""
+    """Read the rows of a `metrics.csv`; empty cells are left out."""
     return parse_metrics(path.read_text(encoding="utf-8"))
 
 
 def parse_metrics(text: str) -> list[Row]:
-    """Rows of what `MetricsFile.text` gives; empty cells are left out. Floats come back bit for bit."""
+    """Return the rows of a file's content; empty cells are left out. Floats come back bit for bit."""
     table = csv.DictReader(io.StringIO(text, newline=""))
     return [{key: _number(value) for key, value in row.items() if value} for row in table]
 

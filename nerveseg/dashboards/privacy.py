@@ -1,9 +1,9 @@
-"""What of a run may leave the machine: no paths, no names of machine or user, and subjects' ids as one decides.
+"""Redaction of what leaves the machine: no paths, no names of machine or user, subjects' ids plain or as keyed hashes.
 
-Hashed ids (`logger.subject_ids=hashed`) are keyed with a secret that only the study's files give: the SHA-256 of all of
-them, of which nothing that is uploaded tells more than a hash. So a reader of the dashboard who holds a list of ids (a
-hospital's, a registry's) cannot try them out. He can still tell that two rows are of one subject, and link a subject
-by what is shown of it (cohort, scores, picture). Who has the study's files can compute every hash.
+The key of hashed ids (`logger.subject_ids=hashed`) is the SHA-256 of all files of the study, which is never uploaded.
+So a reader of the dashboard who holds a list of ids (a hospital's, a registry's) cannot try them out. They can still
+tell that two rows are of one subject, and link a subject by its cohort, scores and image. Whoever has the study's files
+can compute every hash.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import pandas as pd
 
 SubjectIds = Literal["plain", "hashed"]
 
-PLACES = ("output_root", "root", "hydra", "logger", "images", "raters", "participants")
-"""Keys of a configuration that say where something lies, or hold addresses."""
+PATH_KEYS = ("output_root", "root", "hydra", "logger", "images", "raters", "participants")
+"""Keys of a configuration whose values are paths or addresses."""
 
 SUBJECT_COLUMNS = ("subject", "group", "repeat_of")
-_PLACE = re.compile(r"[/\\~]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|\.\.([/\\]|$)|file:")
+_PATH = re.compile(r"[/\\~]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|\.\.([/\\]|$)|file:")
 _DIGITS = 12
 
 
 @dataclass(frozen=True)
 class SubjectNames:
-    """How subjects are called where others can read it.
+    """Names of subjects on dashboards.
 
     Attributes:
-        key: Of the hash; None shows ids as they are.
+        key: Key of the hash; None shows ids as they are.
     """
 
     key: bytes | None = None
 
     @property
     def are_hidden(self) -> bool:
-        """Whether nothing may be shown that has ids drawn or written into it."""
+        """Tell whether images and pages with ids in them must not be shown."""
         return self.key is not None
 
     def __call__(self, subject_id: str) -> str:
-        """The id, or the beginning of its keyed hash (HMAC-SHA-256)."""
+        """Return the id, or the first 12 digits of its keyed hash (HMAC-SHA-256)."""
         if self.key is None:
             return subject_id
         return hmac.new(self.key, subject_id.encode(), hashlib.sha256).hexdigest()[:_DIGITS]
 
     def of_table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table with its subjects called so; subjects without a value stay without."""
+        """Return a table with its subjects' ids replaced; missing values stay missing."""
         if self.key is None:
             return table
         columns = [column for column in SUBJECT_COLUMNS if column in table]
@@ -61,10 +61,10 @@ class SubjectNames:
 
 
 def subject_names(mode: str, file_hashes: Iterable[Mapping[str, str]]) -> SubjectNames:
-    """How a study's subjects are called.
+    """Return the names of a study's subjects.
 
     Args:
-        mode: A `SubjectIds`.
+        mode: One of `SubjectIds`.
         file_hashes: SHA-256 of every file, by subject, of the whole study.
     """
     if mode == "plain":
@@ -74,19 +74,19 @@ def subject_names(mode: str, file_hashes: Iterable[Mapping[str, str]]) -> Subjec
 
 
 def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without folders, addresses and path templates; of channels and raters the names stay."""
-    kept = {key: _without_places(value) for key, value in config.items() if key not in PLACES}
+    """Return a configuration without folders, addresses and path templates, but with names of channels and raters."""
+    kept = {key: _redacted(value) for key, value in config.items() if key not in PATH_KEYS}
     names = {key: list(config[key]) for key in ("images", "raters") if isinstance(config.get(key), Mapping)}
-    return {key: value for key, value in kept.items() if not _is_place(value)} | names
+    return {key: value for key, value in kept.items() if not _is_path(value)} | names
 
 
-def _without_places(value: Any) -> Any:
+def _redacted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return without_paths(value)
     if isinstance(value, list | tuple):
-        return [_without_places(item) for item in value if not _is_place(item)]
+        return [_redacted(item) for item in value if not _is_path(item)]
     return value
 
 
-def _is_place(value: Any) -> bool:
-    return isinstance(value, str) and bool(_PLACE.match(value))
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and bool(_PATH.match(value))

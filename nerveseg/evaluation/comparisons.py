@@ -171,6 +171,11 @@ def read_scores(path: Path) -> pd.DataFrame:
     return frame
 
 
+def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the automatic mask's Dice against the consensus."""
+    return scores[(scores["comparison"] == AUTOMATIC_CONSENSUS) & (scores["metric"] == "dice")]
+
+
 def _damaged(path: Path, found: str) -> NervesegError:
     return RunError(
         "a complete table of scores with the columns " + ",".join(SCORE_COLUMNS),

@@ -1,14 +1,14 @@
 """Checkpoints of a run, kept only to resume it; models are shared as bundles.
 
 A checkpoint is written at the end of every few epochs; training resumes at the start of the epoch that follows. Besides
-weights, optimizer and schedule it carries everything logged so far, so that all histories can be brought to its state
-(`CheckpointedLogger`, `MetricsCsv`).
+weights, optimizer and schedule it carries everything logged so far, so that all loggers can be brought to its state
+(`RunHistory`, `ResumableLogger`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
@@ -16,15 +16,29 @@ from pytorch_lightning.utilities.types import LRSchedulerTypeUnion
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
-from nerveseg.dashboards.metrics_csv import MetricsCsv
 from nerveseg.errors import RunError
 from nerveseg.training.checkpoint_files import LAST
-from nerveseg.training.throughput import THROUGHPUT
+from nerveseg.training.throughput import THROUGHPUT, ResumableLogger
 
 METRICS = "nerveseg_metrics"
 OPTIMIZATION = "nerveseg_optimization"
 STOPPED = "nerveseg_stopped"
+
+
+@runtime_checkable
+class RunHistory(Protocol):
+    """Logger whose rows a checkpoint carries as text (`MetricsCsv`)."""
+
+    rows: list[dict[str, float | int]]
+
+    def text(self) -> str:
+        """Return all rows as text."""
+
+    def restore(self, text: str | None, step: int) -> None:
+        """Replace all rows by those of a checkpoint, whose next step is `step`."""
+
+    def commit(self) -> None:
+        """Write what was logged so far."""
 
 
 class EpochCheckpoint(Checkpoint):
@@ -54,7 +68,7 @@ class EpochCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self.folder / LAST, False)  # the whole state, not the weights alone
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsv | CheckpointedLogger):
+            if isinstance(logger, RunHistory | ResumableLogger):
                 logger.commit()
 
     def on_save_checkpoint(
@@ -64,7 +78,7 @@ class EpochCheckpoint(Checkpoint):
         checkpoint[OPTIMIZATION] = self.optimization
         checkpoint[STOPPED] = trainer.should_stop
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsv):
+            if isinstance(logger, RunHistory):
                 checkpoint[METRICS] = logger.text()
 
     def on_load_checkpoint(
@@ -74,11 +88,11 @@ class EpochCheckpoint(Checkpoint):
         trainer.should_stop = checkpoint.get(STOPPED, False)
         if checkpoint.get(OPTIMIZATION, self.optimization) != self.optimization:
             _apply_rates(pl_module, checkpoint, checkpoint[OPTIMIZATION], self.optimization)
-        histories = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
+        histories = [logger for logger in trainer.loggers if isinstance(logger, RunHistory)]
         for history in histories:
-            history.resume(checkpoint.get(METRICS), checkpoint["global_step"])
+            history.restore(checkpoint.get(METRICS), checkpoint["global_step"])
             for logger in trainer.loggers:
-                if isinstance(logger, CheckpointedLogger):
+                if isinstance(logger, ResumableLogger):
                     logger.resume([*history.rows, *checkpoint.get(THROUGHPUT, [])])
 
     def _log_epoch_values(self, trainer: pl.Trainer) -> None:

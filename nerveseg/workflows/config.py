@@ -7,7 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from nerveseg.dashboards.privacy import SubjectIds
-from nerveseg.dashboards.wandb_dashboard import WandbMode
 from nerveseg.training.compilation import Compile
 from nerveseg.training.devices import Accelerator, Precision
 
@@ -49,33 +48,13 @@ class FoldsOptions(_Options):
     validation_fraction: float = Field(ge=0, lt=1)
 
 
-class WandbOptions(_Options):
-    """`conf/logger/wandb.yaml`."""
+class LoggerOptions(BaseModel):
+    """`conf/logger/`: loggers beside `metrics.csv`, each a section of its own name with a `_target_`."""
 
-    mode: WandbMode
-    project: str = Field(min_length=1)
-
-
-class TensorboardOptions(_Options):
-    """`conf/logger/tensorboard.yaml`."""
-
-    enabled: bool
-
-
-class MlflowOptions(_Options):
-    """`conf/logger/mlflow.yaml`."""
-
-    uri: str | None
-    experiment: str = Field(min_length=1)
-
-
-class LoggerOptions(_Options):
-    """`conf/logger/`: the dashboards beside `metrics.csv`."""
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     subject_ids: SubjectIds = "plain"
-    wandb: WandbOptions | None = None
-    tensorboard: TensorboardOptions | None = None
-    mlflow: MlflowOptions | None = None
 
 
 class SimulateOptions(_Options):

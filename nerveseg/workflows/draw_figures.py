@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice
 from nerveseg.reporting.figures import NamedFigure, study_figures, tables_of
 from nerveseg.reporting.figures.case import Case
 from nerveseg.reporting.figures.cases import cases_figure, chosen_cases
@@ -17,7 +17,6 @@ from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
 from nerveseg.reporting.study_view import FigureEntry
 from nerveseg.reporting.style import save_figure
 from nerveseg.reporting.subject_view import SubjectView
-from nerveseg.workflows.score_subjects import automatic_dice
 
 FIGURES = "figures"
 

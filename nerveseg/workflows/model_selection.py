@@ -17,10 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nerveseg.errors import RunError
-from nerveseg.evaluation.comparisons import read_scores
+from nerveseg.evaluation.comparisons import automatic_dice, read_scores
 from nerveseg.files import write_csv, write_text
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
-from nerveseg.workflows.score_subjects import automatic_dice
 from nerveseg.workflows.training_job import read_run_config, result_affecting_options
 
 TABLE = "settings.csv"

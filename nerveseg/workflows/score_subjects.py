@@ -14,7 +14,7 @@ from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.evaluation.analysis import Measurements
-from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, score_subject
+from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, automatic_dice, score_subject
 from nerveseg.evaluation.quantities import measure_masks
 from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.inference.bundle import TestScore
@@ -74,11 +74,6 @@ def load_masks(
         automatic=automatic,
         consensus_without=leave_one_out(masks.raters, study.description.consensus),
     )
-
-
-def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the automatic mask's Dice against the consensus."""
-    return scores[(scores["comparison"] == "Auto-GT") & (scores["metric"] == "dice")]
 
 
 def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:

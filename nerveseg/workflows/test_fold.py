@@ -13,13 +13,13 @@ import pandas as pd
 import pytorch_lightning as pl
 from rich.console import Console
 
-from nerveseg.dashboards.base import Dashboards
 from nerveseg.dashboards.publish import log_test, log_validation
+from nerveseg.dashboards.results import Dashboards
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_image, read_mask
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, score_subject, write_scores
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice, score_subject, write_scores
 from nerveseg.files import write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
@@ -28,7 +28,7 @@ from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.training.devices import Device
 from nerveseg.training.distributed import ALONE
 from nerveseg.training.progress import FoldProgress
-from nerveseg.workflows.score_subjects import PredictedMask, automatic_dice, bundle_scores, load_masks
+from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 from nerveseg.workflows.training_job import TrainingJob
 
 

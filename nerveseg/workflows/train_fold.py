@@ -33,6 +33,7 @@ from nerveseg.launch.compose import instantiate_section, parse_section
 from nerveseg.launch.launchers import remaining_jobs
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import package_versions
+from nerveseg.targets import TARGET, find_target
 from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.compilation import wants_compiling
@@ -135,7 +136,9 @@ def check_configuration(config: dict[str, Any]) -> None:
     Raises:
         ConfigurationError: An option is unknown, of the wrong kind or out of its range.
     """
-    parse_section(TrainOptions, {key: config[key] for key in TrainOptions.model_fields}, "")
+    options = parse_section(TrainOptions, {key: config[key] for key in TrainOptions.model_fields}, "")
+    for name, values in (options.logger.model_extra or {}).items():
+        find_target(str(values.get(TARGET)), f"logger.{name}", config.get("plugins", ()))
     choose_device(config["trainer"]["accelerator"], config["trainer"]["precision"])
     parse_section(Preprocessing, config["preprocessing"], "preprocessing")
     network = build_network(config, len(study_description(config["study"]).images))

@@ -64,7 +64,7 @@ def test_a_resumed_run_neither_doubles_nor_loses_a_step(path):
     checkpoint = first.text()
     log(first, 6, 10)
     second = MetricsCsv(path)
-    second.resume(checkpoint, 6)
+    second.restore(checkpoint, 6)
     log(second, 6, 12, value=0.25)
     second.finalize("success")
     assert steps(path) == list(range(12))
@@ -77,7 +77,7 @@ def test_a_file_that_is_ahead_of_the_checkpoint_is_cut_back(path):
     checkpoint = first.text()
     log(first, 6, 10)
     first.commit()
-    MetricsCsv(path).resume(checkpoint, 6)
+    MetricsCsv(path).restore(checkpoint, 6)
     assert steps(path) == list(range(6))
 
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_history_of_its_own(path):
     log(first, 0, 10)
     first.commit()
     second = MetricsCsv(path)
-    second.resume(None, 6)
+    second.restore(None, 6)
     log(second, 6, 8, value=0.25)
     second.commit()
     assert steps(path) == list(range(8))
@@ -111,7 +111,7 @@ def test_a_resume_that_logs_nothing_leaves_the_file(path):
     first.finalize("success")
     before = path.read_bytes()
     idle = MetricsCsv(path)
-    idle.resume(first.text(), 3)
+    idle.restore(first.text(), 3)
     idle.finalize("success")
     assert path.read_bytes() == before
 

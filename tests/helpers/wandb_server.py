@@ -20,6 +20,7 @@ class Runs:
     Attributes:
         bodies: Of every request, and what its address says.
         lines: Of each run's history, as they would be after all uploads.
+        summaries: Of each run, the last one.
         upserts: Variables of each `UpsertBucket`.
         states: Of each run, the exit codes it was ended with.
         artifacts: Input of each `CreateArtifact`.
@@ -27,7 +28,7 @@ class Runs:
     """
 
     def __init__(self):
-        self.bodies, self.lines, self.upserts, self.states = [], {}, [], {}
+        self.bodies, self.lines, self.summaries, self.upserts, self.states = [], {}, {}, [], {}
         self.artifacts, self.artifact_files, self.used = [], [], []
 
     def answer(self, operation, variables):
@@ -98,8 +99,8 @@ class Runs:
         lines = self.lines[name]
         return {
             "id": "B", "name": name, "displayName": None, "historyLineCount": len(lines), "eventsLineCount": 0,
-            "logLineCount": 0, "historyTail": json.dumps(lines[-1:]), "eventsTail": "[]", "summaryMetrics": "{}",
-            "config": "{}", "tags": [], "wandbConfig": '{"t": {}}',
+            "logLineCount": 0, "historyTail": json.dumps(lines[-1:]), "eventsTail": "[]",
+            "summaryMetrics": self.summaries.get(name, "{}"), "config": "{}", "tags": [], "wandbConfig": '{"t": {}}',
         }  # fmt: skip
 
     def streamed(self, name, body):
@@ -108,6 +109,8 @@ class Runs:
         if history:
             lines = self.lines.setdefault(name, [])
             lines[history["offset"] :] = history["content"]
+        for summary in content.get("files", {}).get("wandb-summary.json", {}).get("content", []):
+            self.summaries[name] = summary
         if content.get("complete"):
             self.states.setdefault(name, []).append(content["exitcode"])
 
@@ -173,6 +176,12 @@ def sync(runs, *folders):
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def run_files(folder):
+    """The files of the W&B runs that were started in a folder, oldest first."""
+    runs = [run for run in (folder / "wandb").glob("*run-*") if run.is_dir() and not run.is_symlink()]
+    return sorted(path for run in runs for path in run.glob("*.wandb"))
 
 
 def inspected(path, deadline_s=30.0):

@@ -20,7 +20,7 @@ TINY = (
     "optimization.epochs=2",
     "trainer.workers=0",
     "trainer.accelerator=cpu",
-    "logger.wandb.mode=disabled",
+    "logger=csv",
     "report=false",
 )
 """Overrides that make `train` quick."""

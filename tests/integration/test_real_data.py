@@ -45,7 +45,7 @@ def test_one_fold_of_real_volumes_is_trained_and_the_table_says_there_is_one_rat
     quick = [
         "optimization.epochs=1", "optimization.batch_size=64", "augmentation=none", "network.first_filters=4",
         "network.growth_rate=2", "network.layers_per_block=1", "network.transitions=1", "trainer.workers=0",
-        "trainer.accelerator=cpu", "logger.wandb.mode=disabled", f"output_root={tmp_path}",
+        "trainer.accelerator=cpu", "logger=csv", f"output_root={tmp_path}",
     ]  # fmt: skip
     assert train(["experiment=hippocampus", "fold=0", *quick]) == 0
     (fold,) = tmp_path.rglob("fold-0")

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerveseg.dashboards.wandb_files import STEP, history, run_files
 from nerveseg.files import file_sha256
 from tests.helpers.main_job import weights
+from tests.helpers.wandb_server import rows, run_files
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "killing.py"
+STEP = "trainer/global_step"
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.integration
@@ -92,11 +93,11 @@ def same(one, other):
 def dashboard(fold):
     """What the W&B file of a run holds of its training, but for times and memory."""
     (path,) = run_files(fold)
-    rows = [
+    kept = [
         {key: value for key, value in row.items() if not key.startswith(("_", "speed/", "memory/"))}
-        for row in history(path)
+        for row in rows(path)
     ]
-    return [row for row in rows if not any(key.startswith("test/") for key in row)]
+    return [row for row in kept if not any(key.startswith("test/") for key in row)]
 
 
 def test_an_undisturbed_run_has_every_step_once_in_its_dashboard(straight):

@@ -27,7 +27,7 @@ TINY = (
     "optimization.epochs=20",
     "trainer=cpu",
     "trainer.workers=0",
-    "logger.wandb.mode=disabled",
+    "logger=csv",
     "report=false",
 )
 SUBMITTED = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")

@@ -80,7 +80,6 @@ def test_the_share_of_waiting_tells_a_slow_disk_from_a_slow_network(tmp_path, re
     (row,) = trained(tmp_path, 1, read_s=read_s, step_s=step_s)
     assert least <= row["speed/data_wait_share"] <= most
     assert 0 < row["speed/slices_per_s"] <= 32 / (8 * 0.07)
-    assert row["memory/process_peak_mib"] > 50
 
 
 def test_a_run_that_goes_on_shows_all_epochs_and_the_metrics_file_has_none_of_it(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import GeometryError
-from nerveseg.evaluation.comparisons import score_subject
-from nerveseg.workflows.score_subjects import PredictedMask, automatic_dice, bundle_scores, load_masks
+from nerveseg.evaluation.comparisons import automatic_dice, score_subject
+from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 
 SHAPE, AFFINE = (8, 7, 3), np.diag([-0.5, 0.5, 4.4, 1.0])  # stored left to right, as scanners do
 

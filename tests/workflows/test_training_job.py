@@ -47,7 +47,7 @@ def test_overrides_other_than_the_fold_have_a_folder_between(tmp_path):
     "override",
     [
         "fold=1", "name=other", "experiment=paper", "output_root=elsewhere", "study.root=elsewhere", "trainer=cpu",
-        "trainer.workers=0", "trainer.accelerator=cpu", "logger.wandb.mode=disabled", "+logger.wandb.tags=[a]",
+        "trainer.workers=0", "trainer.accelerator=cpu", "logger.wandb.offline=false", "+logger.wandb.tags=[a]",
         "hydra.verbose=true", "hydra/launcher=basic", "reference_table=null", "resume=force",
     ],
 )  # fmt: skip
@@ -110,7 +110,7 @@ def test_the_number_of_folds_is_the_configured_one(tmp_path):
 def test_the_same_configuration_may_go_on(tmp_path):
     begun(tmp_path, "seed=2")
     check_unchanged(job(tmp_path, "seed=2"))
-    check_unchanged(job(tmp_path, "seed=2", "trainer.workers=0", "logger.wandb.mode=disabled", "trainer=cpu"))
+    check_unchanged(job(tmp_path, "seed=2", "trainer.workers=0", "logger=csv", "trainer=cpu"))
     check_unchanged(job(tmp_path, "seed=2", f"study.root={tmp_path / 'moved'}"))
 
 

@@ -1,0 +1,132 @@
+"""Log the results of a run (tables, images, a page, the model) to every logger that can show them.
+
+What a logger has no place for is left out: TensorBoard shows no pages, and of other loggers than the three known ones
+only `log_table` and `log_image` are used, if they have them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import Logger
+
+from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
+from nerveseg.dashboards.loggers import close_logger, last_logged_step
+from nerveseg.dashboards.privacy import SubjectNames
+
+
+@dataclass(frozen=True)
+class Dashboards:
+    """Open loggers of a run; may be none. As a context, ends the run, as failed if an error passes.
+
+    Attributes:
+        each: Loggers of Lightning's.
+        names: Names that subjects have there.
+    """
+
+    each: Sequence[Logger] = ()
+    names: SubjectNames = field(default_factory=SubjectNames)
+
+    def __enter__(self) -> Dashboards:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for logger in self.each:
+            close_logger(logger, failed=kind is not None)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Loggers for a trainer, whose values are committed with checkpoints."""
+        return [CheckpointedLogger(logger, last_logged_step(logger)) for logger in self.each]
+
+    def log_table(self, name: str, table: pd.DataFrame) -> None:
+        """Log a tidy table, with the subjects' names replaced if they are hashed."""
+        shown = self.names.of_table(table)
+        for logger in self.each:
+            if isinstance(logger, WandbLogger):
+                _log_wandb_table(logger.experiment, name, shown)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_text(str(logger.run_id), shown.to_csv(index=False), f"{name}.csv")
+            elif isinstance(logger, TensorBoardLogger):
+                rows = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy(object).tolist()]
+                lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+                logger.experiment.add_text(name, "\n".join(lines))
+            elif hasattr(logger, "log_table"):
+                logger.log_table(name, dataframe=shown)
+
+    def log_image(self, name: str, path: Path, caption: str = "") -> None:
+        """Log a PNG file in which no subject's id is drawn; its path is not logged."""
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        for logger in self.each:
+            if isinstance(logger, MLFlowLogger):
+                logger.experiment.log_image(str(logger.run_id), image, f"{name}.png")
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(name, np.asarray(image), dataformats="HWC")
+            elif hasattr(logger, "log_image"):
+                logger.log_image(name, [image], caption=[caption or None])
+
+    def log_page(self, name: str, html: str) -> None:
+        """Log an HTML page that needs no other file and holds no subject's id."""
+        for logger in self.each:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                logger.experiment.log({name: wandb.Html(html, inject=False)})
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_text(str(logger.run_id), html, f"{name}.html")
+
+    def log_model(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Log a model bundle in which subjects are named as they may be.
+
+        Args:
+            folder: Folder of the bundle.
+            facts: What is known about the model; `weights_sha256` identifies it.
+        """
+        for logger in self.each:
+            if isinstance(logger, WandbLogger):
+                _log_wandb_model(logger.experiment, folder, facts)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_artifacts(str(logger.run_id), str(folder), "model")
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """Log the values by which runs are compared."""
+        for logger in self.each:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(dict(values))
+            else:
+                logger.log_metrics(dict(values), 0)
+
+
+def _log_wandb_table(run: Any, name: str, table: pd.DataFrame) -> None:
+    """Log a table as a file of the run; `run.log` of the table would upload an artifact with its path."""
+    import wandb
+
+    shown: Any = wandb.Table(dataframe=table)
+    shown.bind_to_run(run, name, run.step)
+    run.log({name: shown.to_json(run)})
+
+
+def _log_wandb_model(run: Any, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Log the bundle's files as files of the run, and an artifact that refers to them by the hash of the weights.
+
+    An artifact that held the files would upload their paths on this machine.
+    """
+    import wandb
+
+    shutil.copytree(folder, Path(run.dir) / "model", dirs_exist_ok=True)
+    run.save(str(Path(run.dir) / "model" / "*"), base_path=run.dir, policy="now")
+    artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=dict(facts))
+    artifact.add_reference(f"nerveseg:model/{facts['weights_sha256']}", name="sha256", checksum=False)
+    run.log_artifact(artifact)
