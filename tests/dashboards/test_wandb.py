@@ -78,8 +78,11 @@ def test_online_a_resumed_run_sends_what_the_server_lacks(tmp_path):
     """The server has two steps more than the checkpoint before it: the last checkpoint was damaged."""
     online = OFFLINE | {"offline": False}
     with wandb_server() as server:
-        in_a_process(server, f"trained(Path({str(tmp_path)!r}), {online}, 0, 6, failed=True)")
-        in_a_process(server, f"trained(Path({str(tmp_path)!r}), {online}, 4, 10, known=range(4))")
+        in_a_process(
+            server,
+            f"trained(Path({str(tmp_path)!r}), {online}, 0, 6, failed=True);"
+            f"trained(Path({str(tmp_path)!r}), {online}, 4, 10, known=range(4))",
+        )
         name = (tmp_path / "dashboard-id").read_text().strip()
         assert_every_step_once(server, name, 10)
         assert server.states[name] == [1, 0]
