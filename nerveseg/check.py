@@ -1,4 +1,4 @@
-"""`python -m nerveseg.check`: is this study fit to use? Every fault at once, with subject, path and remedy."""
+"""`python -m nerveseg.check`: find every fault of a study at once, with subject, path and remedy."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from nerveseg.launch.main import console, run_command
+from nerveseg.launch.main import run_command
 
 
-def check(config: Any) -> None:
+def check(job: Any) -> None:
     """Check the configured study."""
-    from nerveseg.launch.compose import to_plain_dict
-    from nerveseg.workflows.check_study_files import check_configured_study
+    from nerveseg.workflows.prepare_study import check_configured_study
 
-    check_configured_study(to_plain_dict(config), console)
+    check_configured_study(job.config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+    """Run the command; return its exit code."""
     return run_command("check", check, argv)
 
 

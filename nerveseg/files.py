@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nerveseg.errors import RunError, VolumeError
+from nerveseg.errors import ConfigurationError, RunError, VolumeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -259,3 +259,20 @@ def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) 
         float_format: Format of the numbers, such as "%.6g"; by default full precision.
     """
     write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format))
+
+
+def check_writable_folder(folder: Path, option: str) -> None:
+    """Raise `ConfigurationError` where a folder cannot be made or written to, before any work is done.
+
+    Args:
+        folder: Folder, which need not exist.
+        option: Option that names it.
+    """
+    existing = next(path for path in (folder, *folder.resolve().parents) if os.path.lexists(path))
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigurationError(
+            f"{option} names a folder that can be written to",
+            found="no permission to write" if existing.is_dir() else "a file",
+            path=existing,
+            remedy=f"{option}=<another folder>",
+        )

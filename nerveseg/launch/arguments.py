@@ -31,8 +31,12 @@ PATH_KEYS = (
 )  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
 
-OPEN_KEYS = ("images.*", "maps.*")
-"""Keys whose last part the user invents (`maps.T2map=...`): Hydra wants to be told that they may be new."""
+OPEN_KEYS = (
+    "images.*", "maps.*", "network.*", "loss.*", "augmentation.*", "callbacks.*", "logger.*", "trainer.*",
+    "optimization.optimizer.*", "optimization.schedule.*",
+)  # fmt: skip
+"""Keys that conf/ need not have: names that the user invents (`maps.T2map=...`), keyword arguments of a `_target_` or
+of `pl.Trainer`. Hydra takes them with `++`; parsing and the class itself refuse those that do not exist."""
 
 LARGEST_SWEEP = 1000
 """More values in one range are a slip of the finger, not a sweep."""
@@ -50,6 +54,8 @@ _SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
 _SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
+_FLAGS = (*_VALUE_FLAGS, *_OTHER_MODES, "--multirun", "--resolve")
+_SHORT_FLAGS = (*_SHORT_VALUE_FLAGS, *_SHORT_OTHER_MODES, "-m")
 
 _NAME = r"[A-Za-z0-9_$][A-Za-z0-9_$-]*"
 _KEY = rf"(?:{_NAME}(?:\.{_NAME})*|{_NAME}(?:/{_NAME})+)(?:@[A-Za-z0-9_$.:-]*)?"
@@ -71,15 +77,51 @@ def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] 
 
     Raises:
         ConfigurationError: A range that counts down or is absurdly long, a bare argument for another verb than
-            `segment`, or more than one input.
+            `segment`, more than one input, a flag that Hydra does not have, or some shards without their number.
     """
     flags, words = _separate(argv)
+    _check_flags(verb, flags)
     named = _name_input(verb, words)
     overrides = [_override(word, path_keys) for word in named]
     swept = any(_is_range(word, path_keys) for word in named)
     if swept and not is_multirun(flags) and not is_info_request(flags):
         flags.insert(0, "--multirun")
-    return flags + overrides
+    return flags + overrides + (_count_shards(overrides) if verb == "segment" and is_multirun(flags) else [])
+
+
+def _check_flags(verb: str, flags: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for a flag that Hydra's command line does not have."""
+    for index, flag in enumerate(flags):
+        name, joined, value = flag.partition("=")
+        if index > 0 and _takes(flags[index - 1], flag) and not _is_flag(flag):
+            continue
+        known = name in _SHORT_FLAGS if not name.startswith("--") else any(_abbreviates(name, each) for each in _FLAGS)
+        if not known:
+            option = name.lstrip("-")
+            raise ConfigurationError(
+                f"{verb} takes options as key=value, and Hydra's flags",
+                found=flag,
+                remedy=f"{option}={value}" if joined else f"write {option}=<value>; --help lists flags and options",
+            )
+
+
+def _count_shards(overrides: Sequence[str]) -> list[str]:
+    """Return the override that says how many shards `shard=0..15` means: all are named, from 0 up.
+
+    Raises:
+        ConfigurationError: Only some are named, so their number has to be given.
+    """
+    named = [word.partition("=")[2].split(",") for word in overrides if word.startswith("shard=")]
+    if not named or any(word.startswith("shards=") for word in overrides):
+        return []
+    numbers = {int(value) for value in named[-1] if value.isdecimal()}
+    if not numbers or numbers != set(range(len(numbers))) or len(numbers) != len(named[-1]):
+        raise ConfigurationError(
+            "a sweep over some of the shards says how many there are",
+            found=f"shard={','.join(named[-1])}",
+            remedy="shards=16",
+        )
+    return [f"shards={len(numbers)}"]
 
 
 def is_multirun(argv: Sequence[str]) -> bool:

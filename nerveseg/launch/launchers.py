@@ -7,17 +7,12 @@ the cores, since each job alone would take all of them.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.compose import overrides_of_jobs
 
 PLUGINS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
@@ -67,20 +62,6 @@ def with_launcher_settings(arguments: Sequence[str]) -> list[str]:
     said = {word.partition("=")[0].lstrip("+") for word in arguments}
     ours = {f"hydra.launcher.{key}": value for key, value in settings.items()}
     return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in said)]
-
-
-def run_catching(run_jobs: Callable[[], None]) -> Exception | None:
-    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' end."""
-    try:
-        run_jobs()
-    except Exception as crash:
-        return crash
-    return None
-
-
-def is_worker_death(error: Exception) -> bool:
-    """Whether an error of a launcher only says that a job's process ended: which one, its folder shows."""
-    return type(error).__module__.split(".")[0] in ("submitit", "joblib")
 
 
 def is_cluster_job(environment: Mapping[str, str] = os.environ) -> bool:
@@ -156,13 +137,3 @@ def _is_installed(plugin: str) -> bool:
         return find_spec(plugin) is not None
     except ModuleNotFoundError:
         return False
-
-
-def remaining_jobs() -> int:
-    """Jobs that this process does later; 0 where there is one, or another process does them side by side."""
-    if not HydraConfig.initialized():
-        return 0
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN or not str(hydra.launcher._target_).endswith("BasicLauncher"):
-        return 0
-    return max(len(overrides_of_jobs(sys.argv[1:])) - 1 - int(hydra.job.num), 0)

@@ -1,4 +1,4 @@
-"""Running an entry point: arguments rewritten, Hydra started, errors turned into one line and an exit code.
+"""Running a command: arguments rewritten, every job composed once, Hydra started for sweeps, errors as one line.
 
 Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted (143 by
 SIGTERM, 138 by SIGUSR1).
@@ -12,21 +12,13 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
-
+from nerveseg.console import print_error, say
 from nerveseg.errors import NervesegError, StoppedBySignal
-from nerveseg.launch.arguments import (
-    config_dir_override,
-    is_info_request,
-    is_multirun,
-    overrides_only,
-    to_hydra_overrides,
-)
+from nerveseg.launch.arguments import is_info_request, is_multirun, to_hydra_overrides
 from nerveseg.launch.launchers import (
     is_cluster_job,
     launcher_of,
@@ -35,29 +27,52 @@ from nerveseg.launch.launchers import (
     with_launcher_settings,
 )
 from nerveseg.launch.stopping import stop_on_signals
-from nerveseg.training.distributed import training_processes
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
 
-Job = Callable[[Any], None]
-console = Console(quiet=not training_processes().is_first, width=None if sys.stdout.isatty() else 100)
+VERBS = {
+    "simulate": "write a synthetic study",
+    "check": "find every fault of a study",
+    "train": "train folds of a cross-validation and compare them",
+    "evaluate": "Table 1 of a finished sweep, or of the raters alone",
+    "segment": "masks and numbers of new scans, with a trained model",
+}
+
+RunJob = Callable[[Any], None]
+"""What a command does for one `Job`."""
+
+WrapJobs = Callable[[Sequence[Any], Callable[[], None], bool], None]
+"""What a command does around its jobs: gets them all, a function that runs them, and whether they are a sweep."""
+
+
+def run_verb(argv: Sequence[str] | None = None) -> int:
+    """Run `nerveseg <verb> ...`; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else "--help"
+    if verb in VERBS:
+        code: int = import_module(f"nerveseg.{verb}").main(arguments[1:])
+        return code
+    is_help = verb in ("--help", "-h")
+    stream = sys.stdout if is_help else sys.stderr
+    if not is_help:
+        print(f"error: expected one of {', '.join(VERBS)} as the first word; found: {verb}", file=stream)
+    print("usage: nerveseg <verb> [option=value ...]\n", file=stream)
+    for name, purpose in VERBS.items():
+        print(f"  {name:10}{purpose}", file=stream)
+    return 0 if is_help else INPUT_MISTAKE
 
 
 def run_command(
-    verb: str,
-    job: Job,
-    argv: Sequence[str] | None = None,
-    wrap_jobs: Callable[[list[str], Callable[[], None]], None] | None = None,
+    verb: str, run_job: RunJob, argv: Sequence[str] | None = None, wrap_jobs: WrapJobs | None = None
 ) -> int:
-    """Run one entry point.
+    """Run one command.
 
     Args:
-        verb: Names the configuration, `conf/<verb>.yaml`.
-        job: Called with the configuration of each job.
-        argv: What was typed after the verb; by default that of this process.
-        wrap_jobs: Gets the rewritten arguments, to which it may add, and a function that runs Hydra; does what comes
-            before and after the jobs.
+        verb: Name of the command and of its configuration, `conf/<verb>.yaml`.
+        run_job: Function that is called with each job.
+        argv: Words typed after the verb; by default those of this process.
+        wrap_jobs: Function that checks all jobs, runs them and does what follows.
 
     Returns:
         The exit code.
@@ -66,7 +81,7 @@ def run_command(
     configure_libraries()
     try:
         with stop_on_signals():
-            return _run(verb, job, typed, wrap_jobs)
+            return _run(verb, run_job, typed, wrap_jobs)
     except NervesegError as error:
         print_error(error)
         return INPUT_MISTAKE
@@ -75,136 +90,124 @@ def run_command(
 
 
 def exit_code_of(stop: KeyboardInterrupt) -> int:
-    """Say that a process was stopped; its exit code."""
+    """Print that a process was stopped; return its exit code."""
     if isinstance(stop, StoppedBySignal):
-        console.print(f"stopped by {signal.Signals(stop.number).name}; the same command continues", highlight=False)
+        say(f"stopped by {signal.Signals(stop.number).name}; the same command continues")
         return INTERRUPTED - signal.SIGINT + stop.number
-    console.print("interrupted; the same command continues")
+    say("interrupted; the same command continues")
     return INTERRUPTED
 
 
-def _run(
-    verb: str, job: Job, typed: list[str], wrap_jobs: Callable[[list[str], Callable[[], None]], None] | None
-) -> int:
+def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | None) -> int:
     arguments = with_launcher_settings(to_hydra_overrides(verb, typed))
-    jobs = JobRunner(job, [f"nerveseg {verb}", *arguments])
     if is_info_request(arguments):
-        with _listing_without_copies():
-            _run_hydra(verb, jobs, arguments)
-    elif wrap_jobs:
-        _check_first_job(verb, arguments)
-        wrap_jobs(arguments, lambda: _run_hydra(verb, jobs, arguments))
+        _run_hydra(verb, lambda config: None, arguments)
+        return 0
+    from nerveseg.launch.compose import compose_jobs
+
+    jobs = compose_jobs(verb, arguments)
+    runner = JobRunner(verb, run_job, [f"nerveseg {verb}", *arguments], jobs)
+    is_sweep = is_multirun(arguments)
+
+    def run_jobs() -> None:
+        if is_sweep:
+            with submitit_results_patched(launcher_of(arguments)):
+                _run_hydra(verb, runner, arguments)
+        else:
+            runner.run(jobs[0])
+
+    if wrap_jobs:
+        wrap_jobs(jobs, run_jobs, is_sweep)
     else:
-        _check_composes(verb, arguments)
-        _run_hydra(verb, jobs, arguments)
-    return INPUT_MISTAKE if jobs.failed else 0
-
-
-def print_error(error: NervesegError) -> None:
-    """Print an error as one line on the error stream."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+        run_jobs()
+    return INPUT_MISTAKE if runner.failed else 0
 
 
 class JobRunner:
-    """A job for Hydra's launchers that keeps a user's mistake from becoming a traceback, and other jobs going.
+    """Task for Hydra's launchers: prints a user's mistake as one line, so that the other jobs go on.
 
-    Launchers may call it in another process or on another machine, where it first settles what is settled here.
+    A launcher may call it in another process or on another machine, where it first configures the libraries.
 
     Args:
-        job: Called with the configuration of each job.
-        command: The command line, as Hydra sees it.
+        verb: Name of the command.
+        run_job: Function that is called with each job.
+        command: Command line, as Hydra sees it.
+        jobs: Jobs as they were composed before the first one starts.
     """
 
-    def __init__(self, job: Job, command: list[str]) -> None:
-        self.job = job
+    def __init__(self, verb: str, run_job: RunJob, command: list[str], jobs: Sequence[Any]) -> None:
+        self.verb = verb
+        self.run_job = run_job
         self.command = command
+        self.jobs = {_without_hydra(job.overrides): job for job in jobs}
         self.failed = 0
-        self.planned = 1
         self.has_threads = "OMP_NUM_THREADS" in os.environ
         self.home = (socket.gethostname(), os.getpid())
 
     def __call__(self, config: Any) -> None:
-        """Run the job of one configuration; print a user's mistake as one line."""
+        """Run the job that Hydra has composed; its parsed form is looked up by its overrides."""
+        from hydra.core.hydra_config import HydraConfig
+
+        overrides = _without_hydra(HydraConfig.get().overrides.task)
+        job = self.jobs.get(overrides)
+        try:
+            if job is None:  # of a sweeper that chooses its overrides as it goes
+                from nerveseg.launch.compose import make_job
+
+                job = make_job(self.verb, config, overrides)
+        except NervesegError as error:
+            self.failed += 1
+            print_error(error)
+            return
+        self.run(job)
+
+    def run(self, job: Any) -> None:
+        """Run a job; print a user's mistake as one line."""
         try:
             if self.home == (socket.gethostname(), os.getpid()):
-                self.job(config)
+                self.run_job(job)
             else:
-                self._elsewhere(config)
+                self._run_elsewhere(job)
         except NervesegError as error:
             self.failed += 1
             print_error(error)
 
-    def _elsewhere(self, config: Any) -> None:
+    def _run_elsewhere(self, job: Any) -> None:
         sys.argv = self.command
         configure_libraries()
         if not self.has_threads:
-            limit_threads(self.planned)
+            limit_threads(len(self.jobs))
         try:
             with stop_on_signals():
-                self.job(config)
+                self.run_job(job)
         except KeyboardInterrupt as stop:
             if not is_cluster_job():
                 raise
-            sys.exit(exit_code_of(stop))  # requeued or cancelled: nobody waits for an answer
+            sys.exit(exit_code_of(stop))  # requeued or cancelled: no process waits for the exception
 
 
-def _check_composes(verb: str, arguments: Sequence[str]) -> None:
-    """Some slips Hydra's command line answers with a traceback; composing by ourselves names them."""
-    from nerveseg.launch.compose import compose_config
-
-    if not is_multirun(arguments):
-        compose_config(verb, [*overrides_only(arguments), *config_dir_override(arguments)])
+def _without_hydra(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for word in overrides if not word.lstrip("+~").startswith("hydra"))
 
 
-def _check_first_job(verb: str, arguments: Sequence[str]) -> None:
-    """What wraps the jobs takes seconds to import torch; a slip of the finger is told before that."""
-    from nerveseg.launch.compose import compose_config, overrides_of_jobs, to_plain_dict
-
-    to_plain_dict(compose_config(verb, [*overrides_of_jobs(arguments)[0], *config_dir_override(arguments)]))
-
-
-def _run_hydra(verb: str, jobs: JobRunner, arguments: Sequence[str]) -> None:
+def _run_hydra(verb: str, task: Callable[[Any], None], arguments: Sequence[str]) -> None:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nerveseg.launch.compose import config_folder, configuration_error, overrides_of_jobs
+    from nerveseg.launch.compose import config_folder, configuration_error
 
-    def task(config: Any) -> None:
-        jobs(config)
-
-    launcher = launcher_of(arguments)
-    if is_multirun(arguments) and launcher != "basic":
-        jobs.planned = len(overrides_of_jobs(arguments))
+    def run_task(config: Any) -> None:  # Hydra needs a function
+        task(config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
     try:
-        with submitit_results_patched(launcher):
-            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(run_task)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise configuration_error(error) from error
+        raise configuration_error(error, verb) from error
     finally:
         sys.argv = program
-
-
-@contextmanager
-def _listing_without_copies() -> Iterator[None]:
-    """For every group that `--help` lists, Hydra 1.3 copies all configurations it has read: half of its whole time."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.object_type import ObjectType
-
-    def listed(loader: Any, group_name: str, results_filter: Any = ObjectType.CONFIG, **composed: Any) -> Any:
-        if composed:
-            return copying(loader, group_name, results_filter, **composed)
-        return loader.repository.get_group_options(group_name, results_filter)
-
-    loaders: Any = ConfigLoaderImpl
-    copying, loaders.get_group_options = loaders.get_group_options, listed
-    try:
-        yield
-    finally:
-        loaders.get_group_options = copying
 
 
 def configure_libraries() -> None:
@@ -227,28 +230,3 @@ def configure_libraries() -> None:
         "The `srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-VERBS = {
-    "simulate": "write a synthetic study",
-    "check": "is a study fit to use?",
-    "train": "train folds of a cross-validation and compare them",
-    "evaluate": "Table 1 of a finished sweep, or of the raters alone",
-    "segment": "masks and numbers of new scans, with a trained model",
-}
-
-
-def run_verb(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = arguments[0] if arguments else "--help"
-    if verb in VERBS:
-        code: int = import_module(f"nerveseg.{verb}").main(arguments[1:])
-        return code
-    asked = verb in ("--help", "-h")
-    if not asked:
-        print(f"error: the first word is one of {', '.join(VERBS)}; found: {verb}", file=sys.stderr)
-    print("usage: nerveseg <verb> [option=value ...]\n", file=sys.stdout if asked else sys.stderr)
-    for name, purpose in VERBS.items():
-        print(f"  {name:10}{purpose}", file=sys.stdout if asked else sys.stderr)
-    return 0 if asked else 2

@@ -5,87 +5,120 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-from rich.console import Console
-
+from nerveseg.console import console, say
 from nerveseg.dashboards.publish import log_evaluation
 from nerveseg.data.external_masks import find_predictions
-from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, open_study
-from nerveseg.errors import RunError, StudyError
+from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.files import write_csv
-from nerveseg.launch.compose import parse_section
-from nerveseg.runs import FoldFolder, find_folds
-from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_write, parse_evaluation_options
-from nerveseg.workflows.prepare_study import prepared_slices, study_description
+from nerveseg.runs import FoldFolder, find_cross_validations, find_folds
+from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_write, evaluation_options
+from nerveseg.workflows.config import EvaluateConfig, Job, ReportConfig
+from nerveseg.workflows.model_selection import show_settings
+from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
 from nerveseg.workflows.score_subjects import PredictedMask, measure_subjects
-from nerveseg.workflows.training_job import check_data, check_one_experiment, read_run_config
+from nerveseg.workflows.training_job import check_data, check_one_experiment, parse_run_config
 from nerveseg.workflows.write_report import EvaluatedStudy
 
 
-class PredictedMasks(BaseModel):
-    """Masks of any origin (another program, a person) of a study's subjects.
+def evaluate(job: Job[EvaluateConfig]) -> None:
+    """Evaluate what a configuration names: a finished sweep, masks of any origin, or raters alone.
 
-    Attributes:
-        prediction: A folder of masks, or a path template with `{id}`.
-        prediction_foreground: Label values that are nerve in these masks; None means every label above zero.
-        missing_predictions: Whether to judge only the subjects that have a mask.
+    Raises:
+        ConfigurationError: Options that exclude each other, or none that names masks.
+        RunError: A sweep has no complete fold.
+        StudyError: Masks do not fit the study.
     """
+    config = job.config
+    if (config.run is None) == (config.study is None):
+        raise ConfigurationError(
+            "run= (a finished sweep) or study= (masks of any origin, or raters alone)",
+            found="neither" if config.run is None else "both",
+            remedy="run=outputs/demo, or study=aorta, or study=... prediction=<folder>",
+        )
+    if config.run is not None:
+        if config.prediction is not None or config.output is not None:
+            raise ConfigurationError(
+                "a run without prediction= and output=: it has its own masks and its own folder for tables",
+                found="both",
+                remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
+            )
+        evaluate_run(job, config.run)
+        return
+    assert config.study is not None
+    study = open_configured_study(config.study)
+    options = evaluation_options(config)
+    masks = "raters" if config.prediction is None else "predictions"
+    output = config.output or config.output_root / f"{masks}-{study.description.name}" / "evaluation"
+    if config.prediction is None:
+        compare_raters(study, output, options)
+    else:
+        compare_predictions(study, config, output, options)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prediction: str
-    prediction_foreground: tuple[int, ...] | None = None
-    missing_predictions: Literal["refuse", "skip"] = "refuse"
+def evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
+    """Evaluate every cross-validation of a run, and rank them where there are several.
+
+    What the command's own overrides say of margins, published table and report counts; else what the run says.
+    """
+    named = {override.lstrip("+").partition("=")[0].partition(".")[0] for override in job.overrides}
+    chosen = {key: job.values[key] for key in ReportConfig.model_fields if key in named}
+    folders = find_cross_validations(run)
+    for folder in folders:
+        config = check_one_experiment(_complete_folds(folder))
+        logging = config | {"logger": job.values["logger"], "plugins": job.values["plugins"]}
+        compare_cross_validation(folder, options_of_run(folder, chosen), logging)
+    if len(folders) > 1:
+        show_settings(run)
 
 
-def options_of_run(folder: Path, chosen: Mapping[str, Any], console: Console) -> EvaluationOptions:
-    """How a run's own configuration wants it to be judged and shown, but for what is chosen now.
+def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> EvaluationOptions:
+    """Return how a run's own configuration wants it to be judged and shown, but for what is chosen now.
 
     Args:
-        folder: Holds the folds.
-        chosen: `margins`, `reference_table` or `report`, where they are to differ from the run's.
-        console: Where tables are printed.
+        folder: Folder of the folds.
+        chosen: Values of `margins`, `reference_table` or `report` that replace the run's.
 
     Raises:
         RunError: No fold is complete, or the run's configuration is damaged.
-        ConfigurationError: A margin is out of its range, or the published table is unknown.
     """
-    complete = _complete_folds(folder)
-    own = {"margins": {}, "reference_table": None, "report": True} | read_run_config(complete[0])
-    return parse_evaluation_options(own | dict(chosen), console)
+    own = parse_run_config(_complete_folds(folder)[0])
+    return evaluation_options(own.model_copy(update=dict(ReportConfig.model_validate(dict(chosen)))) if chosen else own)
 
 
-def compare_cross_validation(folder: Path, shown: EvaluationOptions) -> None:
+def compare_cross_validation(
+    folder: Path, options: EvaluationOptions, logging: Mapping[str, Any] | None = None
+) -> None:
     """Score the predictions of all complete folds again, from the files, write every table and print the main ones.
 
     Args:
-        folder: Holds the folds.
-        shown: How results are judged and shown.
+        folder: Folder of the folds.
+        options: How results are judged and shown.
+        logging: Configuration whose dashboards show the evaluation, in plain types; by default none do.
 
     Raises:
         RunError: No fold is complete, a mask is missing, the study changed since the training, or the folds are not
             those of one cross-validation.
     """
     complete = _complete_folds(folder)
-    config = check_one_experiment(complete)
-    study = open_study(study_description(config["study"]))
-    preprocessing = parse_section(Preprocessing, config["preprocessing"], "preprocessing")
-    store = prepared_slices(study, preprocessing, Path(config["output_root"]), shown.console)
+    check_one_experiment(complete)
+    config = parse_run_config(complete[0])
+    study = open_study(config.study.layout)
+    store = prepared_slices(study, config.preprocessing, config.output_root)
     for fold in complete:
         check_data(fold, store.key)
     tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
-    analyse_and_write(EvaluatedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", shown)
-    log_evaluation(folder, config, store)
-    missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
+    analyse_and_write(EvaluatedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", options)
+    if logging:
+        log_evaluation(folder, logging, store)
+    missing = sorted(set(range(config.folds.count)) - {fold.number for fold in complete})
     if missing:
-        numbers = ", ".join(map(str, missing))
-        shown.console.print(f"Only part of the cross-validation: fold {numbers} is missing.", style="bold")
-    shown.console.print(f"masks, models, pictures: {folder}/fold-<k>/", highlight=False, soft_wrap=True)
+        say(f"Only part of the cross-validation: fold {', '.join(map(str, missing))} is missing.", style="bold")
+    say(f"masks, models, pictures: {folder}/fold-<k>/")
 
 
 def _complete_folds(folder: Path) -> list[FoldFolder]:
@@ -117,53 +150,54 @@ def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
     return tested
 
 
-def compare_raters(study: Study, output: Path, shown: EvaluationOptions) -> None:
+def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> None:
     """The raters alone: pairs, and each against the consensus. Of a single rater only the quantities are written."""
     raters = list(study.description.raters)
     if len(raters) < 2:
-        quantities = measure_subjects(study, {}, shown.console).quantities
+        quantities = measure_subjects(study, {}, console).quantities
         write_csv(output / "quantities.csv", quantities)
-        shown.console.print(
+        say(
             f"study {study.description.name}: {len(study.subjects)} subjects, one rater ({raters[0]}), who is the"
-            " reference; hence no R-R. run=outputs/<name> or prediction=<folder> judges automatic masks against him.",
-            highlight=False,
+            " reference; hence no R-R. run=outputs/<name> or prediction=<folder> evaluates automatic masks against"
+            " this rater."
         )
-        shown.console.print(f"volumes and areas: {output / 'quantities.csv'}", highlight=False, soft_wrap=True)
+        say(f"volumes and areas: {output / 'quantities.csv'}")
         return
-    analyse_and_write(EvaluatedStudy(study), output, shown)
+    analyse_and_write(EvaluatedStudy(study), output, options)
     for subject in study.subjects[:10]:
         voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
         names = ", ".join(subject.raters)
-        shown.console.print(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels", highlight=False)
+        say(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels")
 
 
-def compare_predictions(study: Study, masks: PredictedMasks, output: Path, shown: EvaluationOptions) -> None:
+def compare_predictions(study: Study, config: EvaluateConfig, output: Path, options: EvaluationOptions) -> None:
     """Masks of any origin against a study's raters, with the same tables.
 
     Args:
         study: The opened study.
-        masks: Where they lie, and how they are read.
-        output: Where the tables go.
-        shown: How results are judged and shown.
+        config: Configuration that says where the masks lie and how they are read.
+        output: Folder of the tables.
+        options: How results are judged and shown.
 
     Raises:
         StudyError: No mask belongs to a subject, several belong to one, or subjects lack one.
     """
-    found = find_predictions(masks.prediction, study.subjects)
+    assert config.prediction is not None
+    found = find_predictions(config.prediction, study.subjects)
     missing = [subject.id for subject in study.subjects if subject.id not in found]
-    if missing and masks.missing_predictions == "refuse":
+    if missing and config.missing_predictions == "refuse":
         raise StudyError(
             "every subject has a predicted mask (an empty one where the method found nothing)",
             found=f"{len(missing)} without: {', '.join(missing[:5])}",
-            path=masks.prediction,
+            path=config.prediction,
             remedy="add them, or missing_predictions=skip judges the others alone",
         )
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
-    foreground = masks.prediction_foreground or None
+    foreground = config.prediction_foreground or None
     predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
-    analyse_and_write(EvaluatedStudy(part, predictions), output, shown)
+    analyse_and_write(EvaluatedStudy(part, predictions), output, options)
     if missing:
-        shown.console.print(f"Not judged, without a mask: {', '.join(missing)}", style="bold", highlight=False)
+        say(f"Not judged, without a mask: {', '.join(missing)}", style="bold")
 
 
 def _fold_predictions(fold: FoldFolder) -> dict[str, PredictedMask]:

@@ -6,7 +6,7 @@ import errno
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -104,3 +104,17 @@ def _is_out_of_memory(error: Exception) -> bool:
     from torch import OutOfMemoryError
 
     return isinstance(error, MemoryError | OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def run_catching(run_jobs: Callable[[], None]) -> Exception | None:
+    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' end."""
+    try:
+        run_jobs()
+    except Exception as crash:
+        return crash
+    return None
+
+
+def is_worker_death(error: Exception) -> bool:
+    """Whether an error of a launcher only says that a job's process ended: which one, its folder shows."""
+    return type(error).__module__.split(".")[0] in ("submitit", "joblib")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
+from nerveseg.console import console, say
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import automatic_dice, read_scores
 from nerveseg.files import write_csv, write_text
@@ -115,13 +115,12 @@ def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
+def show_ranking(ranking: Ranking, folder: Path) -> None:
     """Write the table (CSV, and JSON with what it was chosen by) and print it, and what it comes to over seeds.
 
     Args:
         ranking: The table.
         folder: Of all its cross-validations.
-        console: Where it is printed.
     """
     write_csv(folder / TABLE, ranking.table)
     rows = json.loads(ranking.table.to_json(orient="records"))
@@ -146,8 +145,8 @@ def show_ranking(ranking: Ranking, folder: Path, console: Console) -> None:
         write_csv(folder / OVER_SEEDS, averaged)
         console.print(_shown_over_seeds(averaged, folder.name))
     for note in ranking.notes:
-        console.print(note, highlight=False, markup=False)
-    console.print(f"settings: {folder / TABLE}", highlight=False, soft_wrap=True)
+        say(note)
+    say(f"settings: {folder / TABLE}")
 
 
 def _shown_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
@@ -218,17 +217,16 @@ def _notes(chosen_by: str, tested: set[frozenset[str]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def show_settings(run: Path, console: Console) -> None:
+def show_settings(run: Path) -> None:
     """Rank all cross-validations of a run, where there are several; what is damaged costs the table only.
 
     Args:
         run: Folder of the run, `outputs/<name>`.
-        console: Where the table is printed.
     """
     try:
         ranking = rank_settings(sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()}))
     except RunError as error:
-        console.print(f"no table of settings: {error}", highlight=False, soft_wrap=True, markup=False)
+        say(f"no table of settings: {error}")
         return
     if ranking:
-        show_ranking(ranking, run, console)
+        show_ranking(ranking, run)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
+from nerveseg.console import console, print_error, say, track_progress
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slice_store import SliceStore, prepare_slices
+from nerveseg.data.slice_store import SliceStore, prepare_slices, study_hashes
 from nerveseg.data.slice_store_build import available_cores
-from nerveseg.data.study import Study, open_study
-from nerveseg.data.study_layout import StudyLayout
+from nerveseg.data.study import Study, list_subjects, open_study
+from nerveseg.data.study_check import check_subject, copied_images
 from nerveseg.errors import StudyError
 from nerveseg.files import wait_for_lock, write_text
-from nerveseg.launch.compose import parse_section
+from nerveseg.phantom.specification import CohortSpec
+from nerveseg.workflows.config import CheckConfig, StudyConfig
 from nerveseg.workflows.training_job import differences
 
 LOCK = ".preparing"
@@ -27,69 +26,52 @@ COHORT_FILE = "cohort.json"
 """Beside a synthetic study's participants.tsv: the options it was simulated with."""
 
 
-def study_description(values: Mapping[str, Any]) -> StudyLayout:
-    """The study section of a configuration, without what is needed to simulate it.
+def open_configured_study(config: StudyConfig) -> Study:
+    """Open a study; a synthetic one is simulated first where its folder does not exist.
 
     Raises:
-        ConfigurationError: An option is missing or unknown.
+        StudyError: Something that the study needs is missing.
     """
-    return parse_section(StudyLayout, {key: value for key, value in values.items() if key != "simulate"}, "study")
+    if config.simulate:
+        _simulate_if_missing(config.simulate, config.root)
+    return open_study(config.layout)
 
 
-def open_configured_study(values: Mapping[str, Any], console: Console) -> Study:
-    """Open a study, simulated first if it is the synthetic one and not there.
-
-    Args:
-        values: The study section in plain types.
-        console: Told what happens.
-
-    Raises:
-        StudyError: Something the study needs is missing.
-    """
-    description = study_description(values)
-    if values.get("simulate"):
-        _simulate_unless_there(values["simulate"], description.root, console)
-    return open_study(description)
-
-
-def _simulate_unless_there(cohort: Mapping[str, Any], root: Path, console: Console) -> None:
+def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
     if not root.exists():
         with wait_for_lock(root.with_name(f".{root.name}.simulating")):
             if not root.exists():  # else another process was faster
-                simulate(cohort, root, workers=1, console=console)
+                simulate(cohort, root, workers=1)
     record = root / COHORT_FILE
     if record.is_file():
-        changes = differences(json.loads(record.read_text(encoding="utf-8")), _plain_cohort(cohort))
+        changes = differences(json.loads(record.read_text(encoding="utf-8")), json.loads(cohort.model_dump_json()))
         if changes:
             raise StudyError(
-                "the synthetic study that is there was simulated with these options",
+                "the options that the synthetic study in this folder was simulated with",
                 found="; ".join(changes),
                 path=root,
                 remedy="study.root=<another folder>, or delete this one",
             )
 
 
-def _plain_cohort(cohort: Mapping[str, Any]) -> dict[str, Any]:
-    from nerveseg.phantom.cohort import CohortSpec
-
-    plain: dict[str, Any] = json.loads(parse_section(CohortSpec, cohort, "cohort").model_dump_json())
-    return plain
-
-
-def simulate(cohort: Mapping[str, Any], root: Path, workers: int, console: Console) -> None:
+def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
     """Write a synthetic study.
+
+    Args:
+        cohort: Options of the cohort.
+        root: Folder of the study.
+        workers: Number of processes.
 
     Raises:
         StudyError: The folder exists already.
     """
-    from nerveseg.phantom.cohort import CohortSpec, write_cohort
+    from nerveseg.phantom.cohort import write_cohort
 
-    spec = parse_section(CohortSpec, cohort, "cohort")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"simulating the study {spec.name}", total=None)
-        write_cohort(spec, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
-    write_text(root / COHORT_FILE, spec.model_dump_json(indent=1) + "\n")
-    console.print(f"SYNTHETIC study {spec.name}: {root}", highlight=False, soft_wrap=True)
+        task = progress.add_task(f"simulating the study {cohort.name}", total=None)
+        write_cohort(cohort, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
+    write_text(root / COHORT_FILE, cohort.model_dump_json(indent=1) + "\n")
+    say(f"SYNTHETIC study {cohort.name}: {root}")
 
 
 def stores_folder(output_root: Path) -> Path:
@@ -98,7 +80,7 @@ def stores_folder(output_root: Path) -> Path:
 
 
 def prepared_slices(
-    study: Study, preprocessing: Preprocessing, output_root: Path, console: Console, workers: int | None = None
+    study: Study, preprocessing: Preprocessing, output_root: Path, workers: int | None = None
 ) -> SliceStore:
     """The study's slice store below the output folder, made where it does not exist; one process does it, others wait.
 
@@ -106,7 +88,6 @@ def prepared_slices(
         study: An opened study.
         preprocessing: What is done to the images.
         output_root: Folder of all outputs.
-        console: Told what happens.
         workers: Processes at most; by default one for each core.
 
     Raises:
@@ -125,3 +106,37 @@ def prepared_slices(
             lambda done, total: progress.update(task, completed=done),
             workers,
         )
+
+
+def check_configured_study(config: CheckConfig) -> None:
+    """Check a study's list and then every file of it.
+
+    Raises:
+        StudyError: There were faults; each was printed.
+    """
+    layout, preprocessing = config.study.layout, config.preprocessing
+    subjects, listed = list_subjects(layout)
+    study = Study(layout, subjects)
+    root = stores_folder(config.output_root)
+    hashes, remember = study_hashes(study, root, available_cores(), images_only=True)
+    channel = next(iter(layout.images))
+    faults = listed + copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
+    warnings: list[str] = []
+    for subject in track_progress(subjects, "checking"):
+        found = check_subject(study, subject, preprocessing)
+        faults += found.faults
+        warnings += [f"sub-{subject.id}: {warning}" for warning in found.warnings]
+    for warning in warnings:
+        say(f"warning: {warning}")
+    for fault in faults:
+        print_error(fault)
+    if faults:
+        raise StudyError(
+            "a study has no faults",
+            found=f"{len(faults)}, listed above",
+            path=layout.root,
+            remedy="mend them and run check again",
+        )
+    remember()
+    cohorts = sorted({subject.cohort for subject in subjects})
+    say(f"{layout.name}: {len(subjects)} subjects ({', '.join(cohorts)}) are fit to use")

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 import yaml
-from rich.console import Console
 
+from nerveseg.console import say
 from nerveseg.files import write_text
 from nerveseg.runs import ConfigChange, Provenance
 from nerveseg.training.checkpoint_files import Resumption
@@ -31,7 +31,6 @@ def initialise_run_folder(
     device: Device,
     segmenter: Segmenter,
     resumption: Resumption | None,
-    console: Console,
 ) -> None:
     """Write the configuration and the provenance of a fold, or check those that are there.
 
@@ -41,7 +40,6 @@ def initialise_run_folder(
         device: What it is computed on.
         segmenter: What is trained; under a changed configuration it has to fit the checkpoint.
         resumption: That checkpoint, if there is one.
-        console: Told of a changed configuration.
 
     Raises:
         RunError: The folder was begun on other data, or its checkpoint does not fit the changed configuration.
@@ -50,10 +48,10 @@ def initialise_run_folder(
         check_data(job.folder, data)
         changes = changes_of(job)
         if changes:
-            console.print(f"{job.title} goes on under a changed configuration: {'; '.join(changes)}", highlight=False)
+            say(f"{job.title} goes on under a changed configuration: {'; '.join(changes)}")
             if resumption:
                 checkpoint = torch.load(resumption.checkpoint, map_location="cpu", weights_only=True)
-                check_resumable(checkpoint, segmenter, job.config["optimization"]["epochs"], resumption.checkpoint)
+                check_resumable(checkpoint, segmenter, job.config.optimization.epochs, resumption.checkpoint)
             _change_configuration(job, changes)
         return
     text = _configuration(job)
@@ -83,7 +81,7 @@ def _change_configuration(job: TrainingJob, changes: list[str]) -> None:
 
 
 def _configuration(job: TrainingJob) -> str:
-    return yaml.safe_dump(_with_absolute_roots(job.config), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_with_absolute_roots(job.values), sort_keys=False, allow_unicode=True)
 
 
 def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
 
 from nerveseg.biomarkers.norms import read_norms
+from nerveseg.console import console, say
 from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, StudyError
+from nerveseg.files import check_writable_folder
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
-from nerveseg.launch.compose import parse_section
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions, is_result
-from nerveseg.workflows.prepare_study import study_description
-from nerveseg.workflows.shards import chosen_shard, results_root
-
-
-class ScanTemplates(BaseModel):
-    """The files that belong to each scan; `{id}` stands for the scan's name.
-
-    Attributes:
-        images: Further channels.
-        maps: Quantitative maps.
-        muscle: Mask of a muscle that the nerve does not supply.
-        series: Number or UID of a DICOM series.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: dict[str, str] = Field(default_factory=dict)
-    maps: dict[str, str] = Field(default_factory=dict)
-    muscle: str | None = None
-    series: int | str | None = None
-
-    def files(self, name: str, image: Path, person: PatientInfo) -> ScanFiles:
-        """The files of one scan."""
-        return ScanFiles(
-            name=name,
-            image=image,
-            series=None if self.series is None else str(self.series),
-            channels=_named(self.images, name),
-            maps=_named(self.maps, name),
-            muscle=Path(self.muscle.replace("{id}", name)) if self.muscle else None,
-            person=person,
-        )
+from nerveseg.workflows.segment_config import SegmentConfig
+from nerveseg.workflows.shards import chosen_shard
 
 
 @dataclass(frozen=True)
@@ -77,7 +42,7 @@ class Plan:
     written: ResultOptions
 
 
-def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
+def segment_configured_scans(config: SegmentConfig) -> None:
     """Segment what the configuration names, one scan after the other.
 
     Raises:
@@ -85,78 +50,76 @@ def segment_configured_scans(config: dict[str, Any], console: Console) -> None:
     """
     plan = planned(config)
     for line in plan.model.lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
     outcomes = segment_all(plan.scans, plan.folders, plan.model, plan.options, plan.written, console)
     for fault in plan.missing:
-        console.print(f"{fault.subject}: failed; {fault}", highlight=False, soft_wrap=True, markup=False)
+        say(f"{fault.subject}: failed; {fault}")
         outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
     if plan.table:
         write_table(plan.table, outcomes, plan.model, console)
     _raise_failures(outcomes)
 
 
-def planned(config: dict[str, Any]) -> Plan:
+def planned(config: SegmentConfig) -> Plan:
     """What the configuration asks for, checked as far as that is possible before anything is computed.
 
     Raises:
         NervesegError: A mistake that concerns all scans.
     """
-    if (config["input"] is None) == (config.get("study") is None):
+    if (config.input is None) == (config.study is None):
         raise ConfigurationError(
             "segment takes a scan, a pattern of scans, or study=",
-            found="neither" if config["input"] is None else "both",
+            found="neither" if config.input is None else "both",
             remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
         )
-    if config["output"] == "":
+    if config.output == "":
         raise ConfigurationError("output names a folder", found="nothing", remedy="output=out")
     shard = chosen_shard(config)
-    if config["model"] is None:
-        raise no_model_error(Path(config["output_root"]))
-    options = parse_section(SegmentOptions, {key: config[key] for key in SegmentOptions.model_fields}, "")
-    written = parse_section(ResultOptions, {key: config[key] for key in ResultOptions.model_fields}, "")
+    if config.model is None:
+        raise no_model_error(config.output_root)
+    options = config.options
     if options.norms:
         read_norms(options.norms)
-    model = open_model(Path(config["model"]))
+    model = open_model(config.model)
     scans, missing = _scans(config, model)
     _check_names(scans, config)
-    alone = len(scans) == 1 and config["input"] is not None and shard is None
+    alone = len(scans) == 1 and config.input is not None and shard is None
     folders = _folders(scans, config, alone)
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
-        _check_output(folder)
-    table = results_root(config) / TABLE if len(scans) + len(missing) > 1 else None
+        check_writable_folder(folder, "output")
+    table = config.results_root / TABLE if len(scans) + len(missing) > 1 else None
     if shard:
         scans = [scan for scan in scans if shard.holds(scan.image.as_posix())]
         missing = [fault for fault in missing if shard.holds(str(fault.subject))]
-        table = shard.table(results_root(config))
-    return Plan(model, scans, folders, missing, table, options, written)
+        table = shard.table(config.results_root)
+    return Plan(model, scans, folders, missing, table, options, config.written)
 
 
-def _scans(config: Mapping[str, Any], model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
+def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
     """What is to be segmented, and the subjects of a study that cannot be."""
-    templates = parse_section(ScanTemplates, {key: config[key] for key in ScanTemplates.model_fields}, "")
-    person = parse_section(PatientInfo, {key: config[key] for key in PatientInfo.model_fields}, "")
-    if config["input"] is not None:
-        found = [scan for scan in resolve_inputs(config["input"]) if not is_result(scan.path)]
+    if config.input is not None:
+        found = [scan for scan in resolve_inputs(config.input) if not is_result(scan.path)]
         if not found:
             raise ConfigurationError(
                 "an input is a scan, not one of the results",
-                found=config["input"],
+                found=config.input,
                 remedy="give the scan that it was made of",
             )
-        return [templates.files(scan.name, scan.path, person) for scan in found], []
-    subjects, faults = list_scans(study_description(config["study"]))
+        return [config.files(scan.name, scan.path, config.person) for scan in found], []
+    assert config.study is not None
+    subjects, faults = list_scans(config.study.layout)
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]
-    return [_scan_of(subject, templates, person, model) for subject in subjects], missing
+    return [_scan_of(subject, config, model) for subject in subjects], missing
 
 
-def _scan_of(subject: Subject, templates: ScanTemplates, person: PatientInfo, model: Ensemble) -> ScanFiles:
+def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
     """A study's subject: what its table says of side and location counts, unless the command says otherwise."""
     known = {"side": subject.side, "location": subject.location}
     known = {key: value for key, value in known.items() if value in _VALUES[key]}
-    said = person.model_dump(exclude_none=True)
-    files = templates.files(subject.id, subject.image, PatientInfo.model_validate(known | said))
+    given = config.person.model_dump(exclude_none=True)
+    files = config.files(subject.id, subject.image, PatientInfo.model_validate(known | given))
     first = model.description.channels[0]
     image = subject.images.get(first, subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
@@ -168,14 +131,10 @@ def _scan_of(subject: Subject, templates: ScanTemplates, person: PatientInfo, mo
 _VALUES: dict[str, tuple[str, ...]] = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
 
 
-def _named(templates: Mapping[str, str], name: str) -> dict[str, Path]:
-    return {key: Path(template.replace("{id}", name)) for key, template in templates.items()}
-
-
-def _check_names(scans: list[ScanFiles], config: Mapping[str, Any]) -> None:
+def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
     """Several scans with one further file would be measured in another's image."""
-    given = {f"images.{key}": value for key, value in config["images"].items()}
-    given |= {f"maps.{key}": value for key, value in config["maps"].items()} | {"muscle": config["muscle"]}
+    given: dict[str, str | None] = {f"images.{key}": value for key, value in config.images.items()}
+    given |= {f"maps.{key}": value for key, value in config.maps.items()} | {"muscle": config.muscle}
     if len(scans) > 1:
         for key, value in given.items():
             if value is not None and "{id}" not in value:
@@ -186,23 +145,11 @@ def _check_names(scans: list[ScanFiles], config: Mapping[str, Any]) -> None:
                 )
 
 
-def _folders(scans: list[ScanFiles], config: Mapping[str, Any], alone: bool) -> dict[str, Path]:
+def _folders(scans: list[ScanFiles], config: SegmentConfig, alone: bool) -> dict[str, Path]:
     """Where each scan's results go: one scan into output itself, several into folders below it."""
-    if config["output"] is not None and alone:
-        return {scans[0].name: Path(config["output"])}
-    return {scan.name: results_root(config) / scan.name for scan in scans}
-
-
-def _check_output(folder: Path) -> None:
-    """Raise `ConfigurationError` where a folder cannot be made, before any work is done."""
-    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigurationError(
-            "output names a folder that can be written to",
-            found="a file" if there.is_file() else "no permission to write",
-            path=there,
-            remedy="output=<another folder>",
-        )
+    if config.output is not None and alone:
+        return {scans[0].name: Path(config.output)}
+    return {scan.name: config.results_root / scan.name for scan in scans}
 
 
 def _raise_failures(outcomes: list[Outcome]) -> None:

@@ -8,19 +8,19 @@ differ a little in size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import pandas as pd
-from rich.console import Console
 
+from nerveseg.console import say
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import wait_for_lock, write_csv
 from nerveseg.scans.batch import TABLE
 from nerveseg.workflows.failures import read_failure, record_failure
+from nerveseg.workflows.segment_config import SegmentConfig
 
 FOLDER = "shards"
 LOCK = ".collecting"
@@ -51,16 +51,16 @@ class Shard:
         return root / FOLDER / f"shard-{self.number}-of-{self.of}.failure.json"
 
 
-def chosen_shard(config: Mapping[str, Any]) -> Shard | None:
+def chosen_shard(config: SegmentConfig) -> Shard | None:
     """The shard that a configuration names; None where the whole is to be segmented.
 
     Raises:
         ConfigurationError: It is no number below that of the shards.
     """
-    number, of = config.get("shard"), config.get("shards")
+    number, of = config.shard, config.shards
     if number is None and of is None:
         return None
-    if not _is_number(number) or not _is_number(of) or not 0 <= number < of:
+    if number is None or of is None or not 0 <= number < of:
         raise ConfigurationError(
             "shard is a number from 0 to shards - 1",
             found=f"shard={number}, shards={of}",
@@ -69,40 +69,34 @@ def chosen_shard(config: Mapping[str, Any]) -> Shard | None:
     return Shard(number, of)
 
 
-def results_root(config: Mapping[str, Any]) -> Path:
-    """The folder of all scans' folders."""
-    return Path(config["output"] or Path(config["output_root"]) / "segmentations")
-
-
 @contextmanager
-def shard_recorded(config: Mapping[str, Any]) -> Iterator[None]:
+def shard_recorded(config: SegmentConfig) -> Iterator[None]:
     """Keep why a shard fails beside its table."""
     shard = chosen_shard(config)
     if shard is None:
         yield
         return
-    with record_failure(shard.failure(results_root(config))):
+    with record_failure(shard.failure(config.results_root)):
         yield
 
 
-def collect_if_complete(config: Mapping[str, Any], console: Console) -> bool:
+def collect_if_complete(config: SegmentConfig) -> bool:
     """Write the table over all shards when all of theirs are there; whoever ends last does.
 
     Args:
         config: Of any of the jobs.
-        console: Told what the archive came to.
 
     Returns:
         Whether it is written.
     """
-    shard, root = chosen_shard(config), results_root(config)
+    shard, root = chosen_shard(config), config.results_root
     if shard is None:
         return False
     with wait_for_lock(root / FOLDER / LOCK):
         shards = [Shard(number, shard.of) for number in range(shard.of)]
         missing = [str(each.number) for each in shards if not each.table(root).is_file()]
         if missing:
-            console.print(f"the table follows when shard {', '.join(missing)} is done too", highlight=False)
+            say(f"the table follows when shard {', '.join(missing)} is done too")
             return False
         parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
         table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
@@ -110,20 +104,19 @@ def collect_if_complete(config: Mapping[str, Any], console: Console) -> bool:
     failed = table[table["status"] == "failed"]
     counts = table.drop_duplicates("scan")["status"].value_counts(sort=False)
     said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
-    console.print(f"{shard.of} shards: {said}", highlight=False)
+    say(f"{shard.of} shards: {said}")
     for scan, why in zip(failed["scan"], failed["error"], strict=True):
-        console.print(f"  {scan}: {why}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"table: {root / TABLE}", highlight=False, soft_wrap=True)
+        say(f"  {scan}: {why}")
+    say(f"table: {root / TABLE}")
     return True
 
 
-def raise_failures(shards: list[Shard], root: Path, console: Console) -> None:
+def raise_failures(shards: list[Shard], root: Path) -> None:
     """Say which shards and scans failed, and why.
 
     Args:
         shards: Which were to be segmented now.
         root: Of all results.
-        console: Told why.
 
     Raises:
         RunError: Not all shards are complete, or scans failed.
@@ -131,7 +124,7 @@ def raise_failures(shards: list[Shard], root: Path, console: Console) -> None:
     failed = [shard for shard in shards if not shard.table(root).is_file() or shard.failure(root).is_file()]
     for shard in failed:
         why = read_failure(shard.failure(root))
-        console.print(f"failed: shard {shard.number}: {why}", highlight=False, soft_wrap=True, markup=False)
+        say(f"failed: shard {shard.number}: {why}")
     if failed:
         raise RunError(
             "every shard of an archive ends well",
@@ -139,7 +132,3 @@ def raise_failures(shards: list[Shard], root: Path, console: Console) -> None:
             path=root,
             remedy="mend what the lines above say; the same command does only what is missing",
         )
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)

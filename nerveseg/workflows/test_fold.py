@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytorch_lightning as pl
-from rich.console import Console
 
+from nerveseg.console import console, say
 from nerveseg.dashboards.publish import log_test, log_validation
 from nerveseg.dashboards.results import Dashboards
 from nerveseg.data.folds import Fold
@@ -39,7 +39,6 @@ def evaluate_fold(
     store: SliceStore,
     device: Device,
     dashboards: Dashboards,
-    console: Console,
 ) -> None:
     """Predict and score the test subjects of a fold whose bundle is written.
 
@@ -50,14 +49,13 @@ def evaluate_fold(
         store: Holds the consensus masks.
         device: What to compute on.
         dashboards: Get the scores, pictures and the model.
-        console: Told the result.
     """
     if fold.validation:
-        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device, console)
+        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device)
         validated = _scores(study, fold, fold.validation, store, job.folder.validation_mask)
         log_validation(dashboards, validated)
         write_scores(job.folder.validation_scores, validated)
-    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device, console)
+    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(study, fold, fold.test, store, job.folder.prediction)
     for subject in fold.test:
@@ -66,10 +64,7 @@ def evaluate_fold(
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     means = automatic_dice(scores).groupby("cohort")["value"].mean()
-    console.print(
-        f"{job.title}: mean test Dice " + ", ".join(f"{cohort} {value:.3f}" for cohort, value in means.items()),
-        highlight=False,
-    )
+    say(f"{job.title}: mean test Dice " + ", ".join(f"{cohort} {value:.3f}" for cohort, value in means.items()))
 
 
 def predict_subjects(
@@ -78,7 +73,6 @@ def predict_subjects(
     subjects: Sequence[Subject],
     mask_of: Callable[[str], Path],
     device: Device,
-    console: Console,
 ) -> dict[str, float]:
     """Write the masks that the fold's bundle makes of subjects that it was not trained on.
 
@@ -88,7 +82,6 @@ def predict_subjects(
         subjects: Of the study.
         mask_of: Where the mask of a subject's id goes.
         device: What to compute on.
-        console: Shows the progress.
 
     Returns:
         Seconds by subject's id.
@@ -107,7 +100,7 @@ def predict_subjects(
         enable_model_summary=False,
         default_root_dir=job.folder.path,
     )
-    predict_scans(bundle, scans, trainer, job.config["trainer"]["slices_per_batch"])
+    predict_scans(bundle, scans, trainer, job.config.trainer.slices_per_batch)
     return writer.seconds
 
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
-from rich.console import Console
 from torch.utils import deterministic
 
+from nerveseg.console import console, say
 from nerveseg.dashboards.metrics_csv import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.data.datamodule import SliceDataModule
@@ -26,14 +24,12 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study
 from nerveseg.errors import ConfigurationError
-from nerveseg.files import exclusive_lock, remove_unfinished
+from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
-from nerveseg.launch.compose import instantiate_section, parse_section
-from nerveseg.launch.launchers import remaining_jobs
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.runs import package_versions
-from nerveseg.targets import TARGET, find_target
+from nerveseg.targets import TARGET, find_target, instantiate_target
 from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.compilation import wants_compiling
@@ -44,14 +40,18 @@ from nerveseg.training.fitting import fit_interruptible
 from nerveseg.training.progress import FoldProgress
 from nerveseg.training.segmenter import Segmenter, init_classifier_bias
 from nerveseg.training.throughput import Throughput
-from nerveseg.workflows.config import FoldsOptions, TrainOptions
-from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices, study_description
+from nerveseg.workflows.config import TrainConfig
+from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
+from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
 
 CLASSES = 2
 """Background and nerve."""
+
+DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {"deterministic": "warn", "enable_model_summary": False, "log_every_n_steps": 1}
+"""Keywords of `pl.Trainer` where the configuration gives no other value: `metrics.csv` has a row for each step."""
 
 LOCK = ".training"
 """In the folder of a fold."""
@@ -79,7 +79,14 @@ class FoldInput:
         return [subject.id for subject in self.fold.train]
 
 
-def run_fold(job: TrainingJob, console: Console) -> None:
+def run_recorded_fold(job: TrainingJob) -> None:
+    """Train and test one fold; write why it failed to its folder, where it fails."""
+    path = job.folder.path
+    with record_failure(path / FAILURE), explain_full_disk(path), explain_out_of_memory(path):
+        run_fold(job)
+
+
+def run_fold(job: TrainingJob) -> None:
     """Train and test one fold, or continue it; a complete one is left alone.
 
     Raises:
@@ -88,61 +95,58 @@ def run_fold(job: TrainingJob, console: Console) -> None:
     """
     check_unchanged(job)
     if is_finished(job):
-        console.print(f"{job.title} is complete: {job.folder.path}", highlight=False, soft_wrap=True)
+        say(f"{job.title} is complete: {job.folder.path}")
         return
     processes = training_processes()
     if not processes.is_first:
-        _train_and_test(job, processes, console)
+        _train_and_test(job, processes)
         return
     with exclusive_lock(job.folder.path / LOCK, "a fold is trained by one command at a time"):
         remove_unfinished(job.folder.path)
-        _train_and_test(job, processes, console)
+        _train_and_test(job, processes)
 
 
-def _train_and_test(job: TrainingJob, processes: Processes, console: Console) -> None:
+def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     """Train; the first process writes all files, and tests."""
-    processes.check_batch(job.config["optimization"]["batch_size"])
-    device = choose_device(job.config["trainer"]["accelerator"], job.config["trainer"]["precision"])
+    config = job.config
+    processes.check_batch(config.optimization.batch_size)
+    device = choose_device(config.trainer.accelerator, config.trainer.precision)
     device = replace(device, description=device.description + processes.description)
-    loaded = load_fold(job, console)
-    network = build_network(job.config, len(loaded.study.description.images))
+    loaded = load_fold(job)
+    network = build_network(config, len(loaded.study.description.images))
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
-    compiled = alone and wants_compiling(job.config["trainer"]["compile"], device.accelerator)
-    segmenter = build_segmenter(job.config, network, compiled)
+    compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
+    segmenter = build_segmenter(config, network, compiled)
     share = loaded.store.foreground_share(loaded.training_ids)
-    if job.config["optimization"]["class_prior_bias"]:
+    if config.optimization.class_prior_bias:
         init_classifier_bias(network, share)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
-        console.print(f"warning: {resumption.warning}", highlight=False, soft_wrap=True)
+        say(f"warning: {resumption.warning}")
     if processes.is_first:
-        initialise_run_folder(job, loaded.store.key, device, segmenter, resumption, console)
+        initialise_run_folder(job, loaded.store.key, device, segmenter, resumption)
     train, test = loaded.fold.train, loaded.fold.test
-    console.print(
-        f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}", highlight=False
-    )
-    with open_dashboards(job.config, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
+    say(f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}")
+    with open_dashboards(job.values, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
         loggers = [MetricsCsv(job.folder.path / "metrics.csv"), *dashboards.loggers]
-        _train(job, loaded, segmenter, device, processes, loggers, resumption, console)
+        _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return
         save_bundle(job.folder.model, network, _describe(job, loaded, network))
-        evaluate_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards, console)
+        evaluate_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards)
 
 
-def check_configuration(config: dict[str, Any]) -> None:
-    """Build everything that a configuration names, so that a slip shows before anything is read or written.
+def check_configuration(config: TrainConfig) -> None:
+    """Build everything that a configuration names, so that mistakes show before anything is read or written.
 
     Raises:
-        ConfigurationError: An option is unknown, of the wrong kind or out of its range.
+        ConfigurationError: A class does not exist, or does not take its options.
     """
-    options = parse_section(TrainOptions, {key: config[key] for key in TrainOptions.model_fields}, "")
-    for name, values in (options.logger.model_extra or {}).items():
-        find_target(str(values.get(TARGET)), f"logger.{name}", config.get("plugins", ()))
-    choose_device(config["trainer"]["accelerator"], config["trainer"]["precision"])
-    parse_section(Preprocessing, config["preprocessing"], "preprocessing")
-    network = build_network(config, len(study_description(config["study"]).images))
-    segmenter = build_segmenter(config, network)
+    for name, section in config.logger.targets.items():
+        find_target(section[TARGET], f"logger.{name}", config.plugins)
+    choose_device(config.trainer.accelerator, config.trainer.precision)
+    check_writable_folder(config.output_root, "output_root")
+    segmenter = build_segmenter(config, build_network(config, len(config.study.images)))
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -151,51 +155,72 @@ def check_configuration(config: dict[str, Any]) -> None:
             found=error,
             remedy="see the file of conf/optimization/ that you chose",
         ) from error
-    instantiate_section(config["augmentation"], "augmentation")
+    instantiate_target(config.augmentation, "augmentation", config.plugins)
+    build_callbacks(config)
 
 
-def load_fold(job: TrainingJob, console: Console) -> FoldInput:
-    """The study of a job, its split and its slices.
+def load_fold(job: TrainingJob) -> FoldInput:
+    """Return the study of a job, its split and its slices.
 
     Raises:
         NervesegError: The study cannot be read, or not be split so.
     """
     config = job.config
-    preprocessing = parse_section(Preprocessing, config["preprocessing"], "preprocessing")
-    study = open_configured_study(config["study"], console)
-    options = parse_section(FoldsOptions, config["folds"], "folds")
-    folds = split_folds(study.subjects, options.count, options.seed, options.minimum_per_cohort)
-    fold = hold_out(select_fold(folds, config["fold"]), options.validation_fraction, options.seed)
-    store = prepared_slices(study, preprocessing, Path(config["output_root"]), console)
-    return FoldInput(study, fold, store, preprocessing)
+    study = open_configured_study(config.study)
+    folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
+    fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
+    store = prepared_slices(study, config.preprocessing, config.output_root)
+    return FoldInput(study, fold, store, config.preprocessing)
 
 
-def build_network(config: dict[str, Any], channels: int) -> FCDenseNet:
-    """The untrained network, its weights drawn from the training's seed.
+def build_network(config: TrainConfig, channels: int) -> FCDenseNet:
+    """Return the untrained network, its weights drawn from the training's seed.
 
     Raises:
         ConfigurationError: The network does not take these options.
     """
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    network = instantiate_section(config["network"], "network", in_channels=channels, classes=CLASSES)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    network = instantiate_target(config.network, "network", config.plugins, in_channels=channels, classes=CLASSES)
     assert isinstance(network, FCDenseNet)
     return network
 
 
-def build_segmenter(config: dict[str, Any], network: FCDenseNet, compiled: bool = False) -> Segmenter:
-    """The network with its loss, optimizer and schedule.
+def build_segmenter(config: TrainConfig, network: FCDenseNet, compiled: bool = False) -> Segmenter:
+    """Return the network with its loss, optimizer and schedule.
 
     Raises:
-        ConfigurationError: Optimizer or schedule do not exist or do not take these options.
+        ConfigurationError: Loss, optimizer or schedule do not exist or do not take these options.
     """
-    optimization = config["optimization"]
-    optimizer = instantiate_section(optimization["optimizer"], "optimization.optimizer")
-    schedule = instantiate_section(optimization["schedule"], "optimization.schedule")
-    return Segmenter(network, optimizer, schedule, seed=config["seed"], compiled=compiled)
+    optimization, plugins = config.optimization, config.plugins
+    optimizer = instantiate_target(optimization.optimizer, "optimization.optimizer", plugins)
+    schedule = None
+    if optimization.schedule is not None:
+        schedule = instantiate_target(optimization.schedule, "optimization.schedule", plugins)
+    loss = instantiate_target(config.loss, "loss", plugins)
+    return Segmenter(network, optimizer, schedule, loss=loss, seed=config.seed, compiled=compiled)
 
 
-def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
-    """Augmented batches of the training subjects' slices, or this process's share of them.
+def build_callbacks(config: TrainConfig) -> list[Callback]:
+    """Return the callbacks that the configuration names.
+
+    Raises:
+        ConfigurationError: A callback does not exist, does not take its options, or is no callback of Lightning's.
+    """
+    callbacks = []
+    for name, section in config.callbacks.items():
+        callback = instantiate_target(section, f"callbacks.{name}", config.plugins)
+        if not isinstance(callback, Callback):
+            raise ConfigurationError(
+                f"callbacks.{name} is a callback of Lightning's",
+                found=section[TARGET],
+                remedy="derive the class from pytorch_lightning.Callback",
+            )
+        callbacks.append(callback)
+    return callbacks
+
+
+def build_datamodule(config: TrainConfig, loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
+    """Return augmented batches of the training subjects' slices, or this process's share of them.
 
     Raises:
         ConfigurationError: The augmentation does not take these options.
@@ -204,10 +229,10 @@ def build_datamodule(config: dict[str, Any], loaded: FoldInput, processes: Proce
         loaded.store,
         loaded.training_ids,
         [subject.id for subject in loaded.fold.validation],
-        augmentation=instantiate_section(config["augmentation"], "augmentation"),
-        batch_size=config["optimization"]["batch_size"],
-        seed=config["seed"],
-        workers=config["trainer"]["workers"],
+        augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
+        batch_size=config.optimization.batch_size,
+        seed=config.seed,
+        workers=config.trainer.workers,
         rank=processes.rank,
         processes=processes.count,
     )
@@ -221,27 +246,26 @@ def _train(
     processes: Processes,
     loggers: list[Logger],
     resumption: Resumption | None,
-    console: Console,
 ) -> None:
     if resumption:
-        console.print(f"{job.title} goes on from its last checkpoint", highlight=False)
-    optimization = job.config["optimization"]
+        say(f"{job.title} goes on from its last checkpoint")
+    config = job.config
     trainer = pl.Trainer(
         accelerator=device.accelerator,
         precision=device.precision,
-        max_epochs=optimization["epochs"],
-        deterministic="warn",
+        max_epochs=config.optimization.epochs,
         logger=loggers,
         callbacks=[
-            EpochCheckpoint(job.folder.checkpoints, job.config["trainer"]["checkpoint_every_n_epochs"], optimization),
-            LearningRateMonitor(logging_interval="step"),
+            *build_callbacks(config),
+            EpochCheckpoint(
+                job.folder.checkpoints, config.trainer.checkpoint_every_n_epochs, job.values["optimization"]
+            ),
             Throughput(),
-            FoldProgress(console, job.title, remaining_jobs()),
+            FoldProgress(console, job.title, job.jobs_after),
         ],
         plugins=[VerifiedCheckpoints(), processes.environment()],
-        log_every_n_steps=1,
-        enable_model_summary=False,
         default_root_dir=job.folder.path,
+        **(DEFAULT_TRAINER_KEYWORDS | config.trainer.keywords),
         **processes.trainer_options(device.accelerator),
     )
     if device.accelerator == "cpu":
@@ -270,9 +294,9 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> Model
             synthetic=description.synthetic,
             subjects={subject.id: subject.sha256 for subject in stored},
             fold=loaded.fold.number,
-            epochs=config["optimization"]["epochs"],
-            seed=config["seed"],
-            folds_seed=config["folds"]["seed"],
+            epochs=config.optimization.epochs,
+            seed=config.seed,
+            folds_seed=config.folds.seed,
         ),
         intensity={
             channel: IntensityRange.over(

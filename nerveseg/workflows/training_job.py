@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.launch.arguments import split_fixed_and_swept
 from nerveseg.runs import FoldFolder, Provenance, fold_folder, settings_folder
+from nerveseg.workflows.config import Job, RunConfig, TrainConfig
 
 NON_RESULT_KEYS = (
     "fold",
@@ -51,47 +52,55 @@ class TrainingJob:
     """One fold to train.
 
     Attributes:
-        config: Resolved, in plain types.
+        config: The parsed configuration.
+        values: The same configuration in plain types, as `config.yaml` keeps it.
         cross_validation: Folder of all folds with these settings.
         folder: Folder of this fold.
+        jobs_after: Number of folds that this process trains after this one.
     """
 
-    config: dict[str, Any]
+    config: TrainConfig
+    values: dict[str, Any]
     cross_validation: Path
     folder: FoldFolder
+    jobs_after: int = 0
 
     @property
     def is_forced(self) -> bool:
-        """Whether the run may go on under a changed configuration."""
-        return bool(self.config["resume"] == "force")
+        """Flag: the run may go on under a changed configuration."""
+        return self.config.resume == "force"
 
     @property
     def title(self) -> str:
-        """Names the job on screen."""
-        return f"fold {self.config['fold']}"
+        """Name of the job on screen."""
+        return f"fold {self.config.fold}"
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run: of all cross-validations of one name."""
+        return self.config.output_root / self.config.name
 
 
-def training_job(config: dict[str, Any], overrides: Sequence[str]) -> TrainingJob:
-    """The job of a configuration that was composed with these overrides.
+def training_job(job: Job[TrainConfig]) -> TrainingJob:
+    """Return the fold that a job trains.
 
     Raises:
-        ConfigurationError: `fold` is no number of a fold.
+        ConfigurationError: `fold` is no number of a fold, or `name` no folder below `output_root`.
     """
-    fold, count = config["fold"], config["folds"]["count"]
-    last = count - 1 if isinstance(count, int) else "folds.count - 1"
-    if not isinstance(count, int) or not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < count:
+    config = job.config
+    if not 0 <= config.fold < config.folds.count:
         raise ConfigurationError(
-            f"fold is a number from 0 to {last}",
-            found=fold,
+            f"fold is a number from 0 to {config.folds.count - 1}",
+            found=config.fold,
             remedy="fold=0..3 trains four folds; folds.count sets their number",
         )
-    name = Path(str(config["name"]))
+    name = Path(config.name)
     if name.is_absolute() or ".." in name.parts:
         raise ConfigurationError(
-            "name is a folder below output_root", found=config["name"], remedy="output_root=<folder> name=<name>"
+            "name is a folder below output_root", found=config.name, remedy="output_root=<folder> name=<name>"
         )
-    folder = settings_folder(Path(config["output_root"]), str(config["name"]), variant_name(overrides))
-    return TrainingJob(config, folder, fold_folder(folder, fold))
+    folder = settings_folder(config.output_root, config.name, variant_name(job.overrides))
+    return TrainingJob(config, job.values, folder, fold_folder(folder, config.fold), job.jobs_after)
 
 
 def variant_name(overrides: Sequence[str]) -> str:
@@ -100,8 +109,8 @@ def variant_name(overrides: Sequence[str]) -> str:
     >>> settings_name(["fold=0", "network.growth_rate=16", "trainer=cpu"])
     'network.growth_rate=16'
     """
-    fixed, swept = split_fixed_and_swept(overrides)
-    telling = sorted(override.lstrip("+") for override in [*fixed, *swept] if not _sets_no_result(override))
+    last = {override.lstrip("+~").partition("=")[0]: override for override in overrides}
+    telling = sorted(override.lstrip("+") for override in last.values() if not _sets_no_result(override))
     name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
     if len(name.encode()) <= LONGEST_FOLDER_NAME:
         return name
@@ -144,7 +153,7 @@ def changes_of(job: TrainingJob) -> list[str]:
     """
     if not job.folder.config.is_file():
         return []
-    return differences(_result_affecting(read_run_config(job.folder)), _result_affecting(job.config))
+    return differences(_result_affecting(read_run_config(job.folder)), _result_affecting(job.values))
 
 
 def is_finished(job: TrainingJob) -> bool:
@@ -176,7 +185,7 @@ def study_root_changed(job: TrainingJob) -> bool:
     if not job.folder.config.is_file():
         return False
     before = Path(read_run_config(job.folder)["study"]["root"])
-    return before.resolve() != Path(job.config["study"]["root"]).resolve()
+    return before.resolve() != job.config.study.root.resolve()
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
@@ -198,6 +207,24 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
     if isinstance(config.get("folds"), dict):
         config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
     return config
+
+
+def parse_run_config(fold: FoldFolder) -> RunConfig:
+    """Return what the evaluation of a fold needs of the configuration that it was trained with.
+
+    Raises:
+        RunError: The configuration is missing or damaged.
+    """
+    try:
+        return RunConfig.model_validate(read_run_config(fold))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(
+            "a fold has the config.yaml that it was trained with",
+            found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            path=fold.config,
+            remedy="restore the file, or train the fold again",
+        ) from error
 
 
 def read_provenance(fold: FoldFolder) -> Provenance:

@@ -1,0 +1,142 @@
+"""The way from a composed configuration to the typed record of its command, and what is wrong with it in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from nerveseg.errors import ConfigurationError
+
+CONFIG_TYPES = {
+    "simulate": "nerveseg.workflows.config.SimulateConfig",
+    "check": "nerveseg.workflows.config.CheckConfig",
+    "train": "nerveseg.workflows.config.TrainConfig",
+    "evaluate": "nerveseg.workflows.config.EvaluateConfig",
+    "segment": "nerveseg.workflows.segment_config.SegmentConfig",
+}
+"""Record of each command; imported when a configuration is parsed."""
+
+OWNED_TRAINER_KEYS = {
+    "max_epochs": "optimization.epochs",
+    "logger": "logger",
+    "callbacks": "callbacks",
+    "plugins": "plugins, for packages of your own; Lightning's plugins are the framework's",
+    "default_root_dir": "output_root and name",
+    "enable_checkpointing": "trainer.checkpoint_every_n_epochs",
+    "enable_progress_bar": "a redirected output, where no bar is drawn",
+    "devices": "torchrun --nproc-per-node=<n> -m nerveseg.train, docs/cluster.md",
+    "num_nodes": "torchrun --nnodes=<n>, docs/cluster.md",
+    "strategy": "torchrun, docs/cluster.md",
+    "use_distributed_sampler": "torchrun, docs/cluster.md",
+    "reload_dataloaders_every_n_epochs": "nothing: the order of an epoch is a function of seed and epoch",
+}
+"""Keywords of `pl.Trainer` that are set by other options, and by which."""
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def parse_config(verb: str, values: Mapping[str, Any]) -> Any:
+    """Parse the composed configuration of a command.
+
+    Args:
+        verb: Name of the command.
+        values: Configuration in plain types, without the `hydra` node.
+
+    Returns:
+        The record that `CONFIG_TYPES` names.
+
+    Raises:
+        ConfigurationError: An option is missing, unknown, or of the wrong type.
+    """
+    module, _, name = CONFIG_TYPES[verb].rpartition(".")
+    config = parse_section(getattr(import_module(module), name), values, "")
+    if isinstance(values.get("trainer"), Mapping):
+        _check_trainer(config.trainer)
+    return config
+
+
+def parse_section(cls: type[Record], values: Mapping[str, Any], key: str) -> Record:
+    """Parse a section of the configuration.
+
+    Args:
+        cls: The record.
+        values: Section in plain types.
+        key: Name of the section, for errors; empty for the whole configuration.
+
+    Raises:
+        ConfigurationError: An option is missing, unknown, or of the wrong type.
+    """
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        raise _in_one_line(error, cls, key) from error
+
+
+def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> ConfigurationError:
+    """Return the first fault as an error; an unknown key comes first, since it is often what is missing elsewhere."""
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    parts = [str(part) for part in first["loc"]]
+    option = ".".join([*([key] if key else []), *parts])
+    section = option.rpartition(".")[0]
+    fields = _fields(cls, parts[:-1])
+    options = f"options of {section or 'this command'}: {', '.join(fields)}"
+    choice = f"{option}=<name> chooses a file of conf/{option}/"
+    if first["type"] == "extra_forbidden":
+        known = [f"{section}.{field}" if section else field for field in fields]
+        return ConfigurationError(
+            f"an option of {section or 'this command'}", found=option, remedy=_did_you_mean(option, known) or options
+        )
+    if first["type"] == "missing":
+        return ConfigurationError(f"{option} is given", found="nothing", remedy=options if section else choice)
+    message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    names_file = not section and ("dictionary" in message or "_target_" in message)
+    return ConfigurationError(
+        f"{option} is {message}", found=first.get("input"), remedy=choice if names_file else options
+    )
+
+
+def _did_you_mean(option: str, known: Sequence[str]) -> str:
+    similar = difflib.get_close_matches(option, known, 1)
+    return f"did you mean {similar[0]}" if similar else ""
+
+
+def _fields(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Names of the options of the section that a path of keys leads to."""
+    for part in path:
+        field = cls.model_fields.get(part)
+        inner = next(_records(field.annotation), None) if field else None
+        if inner is None:
+            return []
+        cls = inner
+    return list(cls.model_fields)
+
+
+def _records(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _records(argument)
+
+
+def _check_trainer(trainer: Any) -> None:
+    """Raise `ConfigurationError` for a key of `trainer` that is neither ours nor a keyword of `pl.Trainer`."""
+    from nerveseg.workflows.config import TRAINER_KEYWORDS
+
+    for name in trainer.model_extra or {}:
+        if name in OWNED_TRAINER_KEYS:
+            raise ConfigurationError(
+                f"trainer.{name} is left to the framework",
+                found=f"trainer.{name}",
+                remedy=f"use {OWNED_TRAINER_KEYS[name]}",
+            )
+        if name not in TRAINER_KEYWORDS:
+            known = [f"trainer.{each}" for each in (*type(trainer).model_fields, *TRAINER_KEYWORDS)]
+            raise ConfigurationError(
+                "an option of trainer: one of ours or a keyword of pl.Trainer",
+                found=f"trainer.{name}",
+                remedy=_did_you_mean(f"trainer.{name}", known) or f"options of trainer: {', '.join(known)}",
+            )
