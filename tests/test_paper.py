@@ -10,20 +10,29 @@ from nerveseg.data.folds import split_folds
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Subject
 from nerveseg.inference.predictor import THRESHOLD
-from nerveseg.launch.compose import compose_config, instantiate_section, to_plain_dict
+from nerveseg.launch.schema import parse_config
 from nerveseg.phantom.cohort import CohortSpec, participants
+from nerveseg.targets import instantiate_target
 from nerveseg.training.devices import choose_device
 from nerveseg.workflows.train_fold import build_network, build_segmenter
+from tests.helpers.composed import plain_config
 
 
 @pytest.fixture(scope="module")
 def config():
-    return to_plain_dict(compose_config("train", ["experiment=paper", "fold=0"]))
+    return plain_config("train", "experiment=paper", "fold=0")
+
+
+def built(config):
+    """Return the network and the Lightning module of a configuration in plain types."""
+    parsed = parse_config("train", config)
+    network = build_network(parsed, channels=1)
+    return network, build_segmenter(parsed, network)
 
 
 @pytest.fixture(scope="module")
 def network(config):
-    return build_network(config, channels=1)
+    return built(config)[0]
 
 
 def test_the_values_of_the_paper(config):
@@ -58,7 +67,7 @@ def test_the_cohort_stands_in_for_ten_volunteers_and_forty_two_patients(config):
 
 
 def test_a_real_study_takes_the_synthetic_ones_place_and_nothing_else_changes(config):
-    real = to_plain_dict(compose_config("train", ["experiment=paper", "study=bids", "study.root=/data"]))
+    real = plain_config("train", "experiment=paper", "study=bids", "study.root=/data")
     assert (real["study"]["name"], real["study"]["root"], real["study"]["synthetic"]) == ("bids", "/data", False)
     assert {key: value for key, value in real.items() if key != "study"} == {
         key: value for key, value in config.items() if key != "study"
@@ -66,7 +75,7 @@ def test_a_real_study_takes_the_synthetic_ones_place_and_nothing_else_changes(co
 
 
 def test_the_augmentation_flips_translates_and_bends_nothing_else(config):
-    augmentation = instantiate_section(config["augmentation"], "augmentation")
+    augmentation = instantiate_target(config["augmentation"], "augmentation")
     steps = augmentation._transform.transforms
     assert [type(step).__name__ for step in steps] == ["RandomFlip", "RandomAffine", "RandomElasticDeformation"]
     assert set(map(float, steps[1].scales)) == {1.0}
@@ -106,9 +115,9 @@ def test_the_networks_parts_are_the_papers(network):
     assert (network.classifier.kernel_size, network.classifier.out_channels) == ((1, 1), 2)
 
 
-def test_the_learning_rate_of_every_epoch(config, network):
+def test_the_learning_rate_of_every_epoch(config):
     """1e-3; 1e-4 after 30 epochs; 1e-5 after 80. Epochs count from 0 here."""
-    settings = build_segmenter(config, network).configure_optimizers()
+    settings = built(config)[1].configure_optimizers()
     optimizer, schedule = settings["optimizer"], settings["lr_scheduler"]
     assert type(optimizer) is torch.optim.Adam
     group = optimizer.param_groups[0]
@@ -139,7 +148,7 @@ class RecordedRate(pl.Callback):
 @pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`.*")
 def test_lightning_steps_the_schedule_once_per_epoch_whatever_the_number_of_batches(config, tmp_path):
     tiny = config | {"network": config["network"] | {"first_filters": 2, "growth_rate": 1, "layers_per_block": 1}}
-    segmenter = build_segmenter(tiny, build_network(tiny | {"network": tiny["network"] | {"transitions": 0}}, 1))
+    segmenter = built(tiny | {"network": tiny["network"] | {"transitions": 0}})[1]
     batch = {"image": torch.zeros(1, 8, 8), "label": torch.zeros(8, 8, dtype=torch.int64)}
     recorded = RecordedRate()
     trainer = pl.Trainer(
@@ -187,8 +196,7 @@ def test_the_crop_of_the_papers_matrix_is_undone_exactly():
 
 
 def test_one_step_of_training_at_full_size_moves_every_weight(config):
-    network = build_network(config, channels=1)
-    segmenter = build_segmenter(config, network)
+    network, segmenter = built(config)
     optimizer = segmenter.configure_optimizers()["optimizer"]
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     assert network.classifier.bias.abs().max() < 0.2, "no class prior"

@@ -25,12 +25,12 @@ class Processes:
     Attributes:
         rank: Of this one, from 0.
         count: Of all.
-        here: How many run on this machine.
+        local_count: Number of processes on this machine.
     """
 
     rank: int = 0
     count: int = 1
-    here: int = 1
+    local_count: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -66,8 +66,8 @@ class Processes:
         from pytorch_lightning.strategies import DDPStrategy
 
         return {
-            "devices": self.here,
-            "num_nodes": self.count // self.here,
+            "devices": self.local_count,
+            "num_nodes": self.count // self.local_count,
             "strategy": DDPStrategy(),
             "sync_batchnorm": accelerator == "gpu",
             "use_distributed_sampler": False,  # ours shares out by itself
@@ -83,7 +83,7 @@ class Processes:
 
         return LightningEnvironment() if self.count == 1 else TorchElasticEnvironment()
 
-    def part(self) -> None:
+    def shut_down(self) -> None:
         """End what bound the processes together, before the first goes on alone."""
         import torch.distributed
 

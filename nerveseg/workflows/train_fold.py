@@ -50,7 +50,11 @@ from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_fin
 CLASSES = 2
 """Background and nerve."""
 
-DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {"deterministic": "warn", "enable_model_summary": False, "log_every_n_steps": 1}
+DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {
+    "deterministic": "warn",
+    "enable_model_summary": False,
+    "log_every_n_steps": 1,
+}
 """Keywords of `pl.Trainer` where the configuration gives no other value: `metrics.csv` has a row for each step."""
 
 LOCK = ".training"
@@ -274,7 +278,7 @@ def _train(
     started = time.monotonic()
     data = build_datamodule(job.config, loaded, processes)
     fit_interruptible(trainer, segmenter, data, resumption.checkpoint if resumption else None)
-    processes.part()
+    processes.shut_down()
     if processes.is_first:
         add_training_time(job, time.monotonic() - started)
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import wandb.apis.public
 
-from nerveseg.launch.arguments import to_hydra_overrides
-from nerveseg.launch.main import console, run_command
-from nerveseg.workflows.sweep import planned_jobs
+from nerveseg.launch.main import run_command
 from nerveseg.workflows.train_fold import run_fold
+from tests.helpers.composed import training_jobs
 
 PRELOADED = wandb.apis.public
 """What W&B would import in every process."""
@@ -25,7 +24,7 @@ PRELOADED = wandb.apis.public
 def started(arguments, job):
     """A process of its own that trains, and the end of the pipe that has its output.
 
-    It does what `python -m nerveseg.train` does, but for Hydra, which composes the same configuration four times.
+    It does what `python -m nerveseg.train` does, but for Hydra.
     """
     out, into = os.pipe()
     child = os.fork()
@@ -35,7 +34,7 @@ def started(arguments, job):
         os.dup2(into, 2)
         code = 1
         try:
-            code = run_command("train", run_fold, arguments, wrap_jobs=lambda *_: run_fold(job, console))
+            code = run_command("train", run_fold, arguments, wrap_jobs=lambda *_: run_fold(job))
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -88,7 +87,7 @@ def ended(plan, job, number=0, event="start", after=0.0):
 
 def carried_out(plan):
     """What became of each process of a plan, up to the first that came to its end."""
-    (job,) = planned_jobs(to_hydra_overrides("train", plan["arguments"]))
+    (job,) = training_jobs(*plan["arguments"])
     results = []
     for planned in [*plan["signals"], []]:
         results.append(ended(plan, job, *planned))

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 from torch import nn
 
-from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.training.distributed import training_processes
-from nerveseg.workflows.sweep import planned_jobs
 from nerveseg.workflows.train_fold import build_datamodule, build_segmenter, load_fold
+from tests.helpers.composed import training_jobs
 
 
 def main(output, *arguments):
-    (job,) = planned_jobs(to_hydra_overrides("train", list(arguments)))
-    loaded = load_fold(job, Console(quiet=True))
+    (job,) = training_jobs(*arguments)
+    loaded = load_fold(job)
     processes = training_processes()
     torch.manual_seed(5)
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
@@ -29,7 +27,7 @@ def main(output, *arguments):
         enable_model_summary=False, plugins=[processes.environment()], **processes.trainer_options("cpu"),
     )  # fmt: skip
     trainer.fit(build_segmenter(job.config, network), build_datamodule(job.config, loaded, processes))
-    processes.part()
+    processes.shut_down()
     if processes.is_first:
         torch.save({"steps": trainer.global_step, "weights": network.state_dict()}, Path(output))
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nerveseg.launch.arguments import to_hydra_overrides
-from nerveseg.workflows.sweep import planned_jobs
+from tests.helpers.composed import training_jobs
 from tests.helpers.main_job import processes_naming
 
 pytestmark = pytest.mark.integration
@@ -25,9 +24,7 @@ def arguments(tiny_overrides, tiny_study, tmp_path):
 
 
 def folders(*typed):
-    return {
-        (job.config["seed"], job.config["fold"]): job.folder for job in planned_jobs(to_hydra_overrides("train", typed))
-    }
+    return {(job.config.seed, job.config.fold): job.folder for job in training_jobs(*typed)}
 
 
 def test_one_failed_job_of_a_grid(command, arguments, tmp_path):

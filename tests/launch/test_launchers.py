@@ -7,11 +7,11 @@ from nerveseg.launch import launchers
 from nerveseg.launch.compose import compose_config
 from nerveseg.launch.launchers import (
     is_cluster_job,
-    is_worker_death,
     launcher_of,
     threads_of_job,
     with_launcher_settings,
 )
+from nerveseg.workflows.failures import is_worker_death
 
 
 @pytest.mark.parametrize(

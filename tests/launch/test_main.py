@@ -4,7 +4,6 @@ import pytest
 
 from nerveseg.errors import StudyError
 from nerveseg.launch import main
-from nerveseg.launch.compose import to_plain_dict
 from nerveseg.launch.main import run_command
 
 MISTAKE = StudyError("a mask\nhas labels", found=0.5, subject="P01", path="m.nii", remedy="threshold it.")
@@ -29,11 +28,8 @@ def failing(error):
 
 def test_a_job_gets_the_resolved_configuration_and_the_end_is_zero():
     seen = []
-    assert (
-        run_command("simulate", lambda config: seen.append(to_plain_dict(config)), ["cohort=tiny", "output=a b, c"])
-        == 0
-    )
-    assert (seen[0]["cohort"]["name"], seen[0]["output"]) == ("tiny", "a b, c")
+    assert run_command("simulate", lambda job: seen.append(job.config), ["cohort=tiny", "output=a b, c"]) == 0
+    assert (seen[0].cohort.name, str(seen[0].output)) == ("tiny", "a b, c")
 
 
 def test_a_users_mistake_is_one_line_and_two(capsys):
@@ -57,28 +53,29 @@ def test_an_interruption_says_how_to_go_on(capsys):
 def test_a_mistake_in_one_job_of_a_sweep_lets_the_others_run(tmp_path, capsys):
     seen = []
 
-    def job(config):
-        seen.append(config.workers)
-        if config.workers == 2:
+    def run_job(job):
+        seen.append((job.config.workers, job.jobs_after))
+        if job.config.workers == 2:
             raise MISTAKE
 
-    assert run_command("simulate", job, ["-m", "workers=1,2,3", f"hydra.sweep.dir={tmp_path}"]) == 2
-    assert seen == [1, 2, 3]
+    assert run_command("simulate", run_job, ["-m", "workers=1,2,3", f"hydra.sweep.dir={tmp_path}"]) == 2
+    assert seen == [(1, 2), (2, 1), (3, 0)]
     assert capsys.readouterr().err.count("error: ") == 1
 
 
 def test_what_comes_around_the_jobs_runs_them_and_may_refuse():
     events = []
 
-    def around(arguments, run_jobs):
-        events.append(arguments)
+    def around(jobs, run_jobs, is_sweep):
+        events.append([job.overrides for job in jobs])
+        assert not is_sweep
         run_jobs()
         events.append("after")
 
     assert run_command("simulate", lambda config: events.append("job"), ["workers=3"], around) == 0
-    assert events == [["workers=3"], "job", "after"]
+    assert events == [[("workers=3",)], "job", "after"]
 
-    def refuse(arguments, run_jobs):
+    def refuse(jobs, run_jobs, is_sweep):
         raise MISTAKE
 
     assert run_command("simulate", lambda config: events.append("job"), [], refuse) == 2
@@ -114,7 +111,7 @@ def test_an_unknown_option_is_one_line(argv, capsys):
 def test_the_arguments_of_the_process_come_back(monkeypatch):
     monkeypatch.setattr("sys.argv", ["nerveseg", "workers=2"])
     seen = []
-    assert run_command("simulate", lambda config: seen.append(config.workers)) == 0
+    assert run_command("simulate", lambda job: seen.append(job.config.workers)) == 0
     assert seen == [2]
     import sys
 

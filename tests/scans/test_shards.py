@@ -88,10 +88,10 @@ def test_a_shard_that_dies_is_named_and_the_others_stay(run, archive, sweep, tmp
     shutil.rmtree(archive / "case-4")
     whole = segment_scans.segment_configured_scans
 
-    def dying(config, console):
-        if config["shard"] == 1:
+    def dying(config):
+        if config.shard == 1:
             raise OSError("the node is gone")
-        whole(config, console)
+        whole(config)
 
     monkeypatch.setattr(segment_scans, "segment_configured_scans", dying)
     arguments = ("-m", "shard=0,1", f"input={archive}/**/*.nii.gz", f"model={sweep}", "output=out")

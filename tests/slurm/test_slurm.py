@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from nerveseg.launch.arguments import to_hydra_overrides
-from nerveseg.workflows.sweep import planned_jobs
+from tests.helpers.composed import training_jobs
 
 pytestmark = pytest.mark.slurm
 
@@ -56,7 +55,7 @@ class Training:
         return [sys.executable, "-m", "nerveseg.train", *further, *self.arguments]
 
     def folders(self):
-        return [job.folder for job in planned_jobs(to_hydra_overrides("train", ["fold=0..3", *self.arguments]))]
+        return [job.folder for job in training_jobs("fold=0..3", *self.arguments)]
 
     def tested(self):
         table = pd.read_csv(self.folders()[0].path.parent / "evaluation" / "table1.csv")

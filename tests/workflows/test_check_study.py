@@ -5,12 +5,12 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from rich.console import Console
 
 from nerveseg.data import hashing
 from nerveseg.errors import StudyError
-from nerveseg.launch.compose import compose_config, to_plain_dict
-from nerveseg.workflows.check_study_files import check_configured_study
+from nerveseg.launch.schema import parse_config
+from nerveseg.workflows.prepare_study import check_configured_study
+from tests.helpers.composed import plain_config
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def config(tmp_path):
             image = nib.Nifti1Image(array.astype(np.float32), np.diag([0.5, 0.5, 4.0, 1.0]))
             nib.save(image, tmp_path / f"{subject}_{name}.nii.gz")
     words = ["study=bids", f"study.root={tmp_path}", f"output_root={tmp_path / 'out'}", "preprocessing.size=[8, 8]"]
-    composed = to_plain_dict(compose_config("check", words))
+    composed = plain_config("check", *words)
     composed["study"] |= {"images": {"T2": "{id}_t2.nii.gz"}, "raters": {"R": "{id}_mask.nii.gz"}}
-    return composed
+    return parse_config("check", composed)
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def read(monkeypatch):
 
 def test_images_are_hashed_once(config, read):
     for _ in range(2):
-        check_configured_study(config, Console(quiet=True))
+        check_configured_study(config)
     assert sorted(read) == ["A_t2.nii.gz", "B_t2.nii.gz"]
 
 
 def test_a_copied_image_is_a_fault_and_nothing_is_left(config, read, tmp_path, capsys):
     (tmp_path / "B_t2.nii.gz").write_bytes((tmp_path / "A_t2.nii.gz").read_bytes())
     with pytest.raises(StudyError, match="1, listed above"):
-        check_configured_study(config, Console(quiet=True))
+        check_configured_study(config)
     assert "the very image of A" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import shutil
@@ -8,26 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from rich.console import Console
+from pydantic import ValidationError
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import prepare_slices
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.errors import ConfigurationError, NervesegError, RunError
+from nerveseg.errors import NervesegError, RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.runs import FoldFolder, Provenance
-from nerveseg.workflows.analyse_scores import EvaluationOptions, parse_evaluation_options, print_cached_summary
+from nerveseg.workflows.analyse_scores import EvaluationOptions, evaluation_options, print_cached_summary
+from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation, compare_raters, options_of_run
 from nerveseg.workflows.training_job import read_run_config
 
 SHAPE = (12, 12, 3)
 RATERS = ("A", "B", "C")
-
-
-def console():
-    return Console(file=io.StringIO(), width=100)
 
 
 def save(path, array):
@@ -54,8 +50,10 @@ class FinishedRun:
         self.study = open_study(StudyLayout(**values))
         key = prepare_slices(self.study, Preprocessing(size=(12, 12)), root / "outputs" / "slices").key
         self.config = {
+            "name": "t",
+            "seed": 1,
             "study": values,
-            "folds": {"count": 2},
+            "folds": {"count": 2, "seed": 1, "minimum_per_cohort": {}},
             "preprocessing": {"size": [12, 12]},
             "output_root": str(root / "outputs"),
         }
@@ -79,17 +77,24 @@ def run(tmp_path):
     return FinishedRun(tmp_path)
 
 
-def shown(screen, reference=None, **margins):
-    return parse_evaluation_options({"reference_table": reference, "margins": margins, "report": False}, screen)
+def shown(reference=None, **margins):
+    return evaluation_options(ReportConfig(reference_table=reference, margins=margins, report=False))
 
 
-def compared(run, reference=None, **margins):
-    screen = console()
-    compare_cross_validation(run.folder, shown(screen, reference, **margins))
-    return screen.file.getvalue(), pd.read_csv(run.folder / "evaluation" / "scores.csv", dtype={"subject": str})
+@pytest.fixture
+def compared(capsys):
+    """Compare a run; return what was printed and the scores."""
+
+    def compare(run, reference=None, **margins):
+        capsys.readouterr()
+        compare_cross_validation(run.folder, shown(reference, **margins))
+        scores = pd.read_csv(run.folder / "evaluation" / "scores.csv", dtype={"subject": str})
+        return capsys.readouterr().out, scores
+
+    return compare
 
 
-def test_a_copy_of_rater_a_scores_what_rater_a_scores(run):
+def test_a_copy_of_rater_a_scores_what_rater_a_scores(run, compared):
     screen, scores = compared(run)
     wide = scores.pivot_table(index=["subject", "metric"], columns="comparison", values="value")
     np.testing.assert_array_equal(wide["Auto-GT"], wide["A-GT"])
@@ -101,7 +106,7 @@ def test_a_copy_of_rater_a_scores_what_rater_a_scores(run):
     assert "missing" not in screen
 
 
-def test_the_tables_on_disk_are_one_table(run):
+def test_the_tables_on_disk_are_one_table(run, compared):
     compared(run)
     evaluation = run.folder / "evaluation"
     table = pd.read_csv(evaluation / "table1.csv")
@@ -114,21 +119,21 @@ def test_the_tables_on_disk_are_one_table(run):
     assert printed in markdown
 
 
-def test_a_missing_fold_is_named_and_the_rest_compared(run):
+def test_a_missing_fold_is_named_and_the_rest_compared(run, compared):
     (run.folder / "fold-1" / "scores.csv").unlink()
     screen, scores = compared(run)
     assert "fold 1 is missing" in screen
     assert sorted(scores["subject"].unique()) == ["0", "2"]
 
 
-def test_nothing_complete_is_an_error(run):
+def test_nothing_complete_is_an_error(run, compared):
     for fold in (0, 1):
         (run.folder / f"fold-{fold}" / "scores.csv").unlink()
     with pytest.raises(RunError, match="at least one fold is complete"):
         compared(run)
 
 
-def test_data_that_changed_since_the_training_is_an_error(run):
+def test_data_that_changed_since_the_training_is_an_error(run, compared):
     save(run.root / "study/B/sub-1.nii.gz", np.ones(SHAPE, np.uint8))
     with pytest.raises(RunError, match="judged on the data it was trained on"):
         compared(run)
@@ -136,7 +141,7 @@ def test_data_that_changed_since_the_training_is_an_error(run):
 
 @pytest.mark.parametrize("file", ["config.yaml", "provenance.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut off", "empty"])
-def test_a_damaged_record_of_the_run_is_an_error_with_its_path(run, file, damage):
+def test_a_damaged_record_of_the_run_is_an_error_with_its_path(run, file, damage, compared):
     path = run.folder / "fold-0" / file
     content = path.read_text(encoding="utf-8")
     path.unlink()
@@ -147,33 +152,33 @@ def test_a_damaged_record_of_the_run_is_an_error_with_its_path(run, file, damage
     assert str(path) in str(caught.value)
 
 
-def test_the_paper_stands_beside_ours_when_asked_and_no_other_table_does(run):
+def test_the_paper_stands_beside_ours_when_asked_and_no_other_table_does(run, compared):
     compared(run, "paper")
-    with pytest.raises(ConfigurationError, match="reference_table is null or paper"):
+    with pytest.raises(ValidationError):
         compared(run, "ours")
 
 
-def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path):
+def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path, compared, capsys):
     run = FinishedRun(tmp_path, raters=("A",))
     screen, scores = compared(run)
     assert set(scores["comparison"]) == {"Auto-GT"}
     assert set(scores[scores["metric"] == "dice"]["value"]) == {1.0}
     assert "There is one rater" in screen
-    alone = console()
-    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None, alone))
-    assert "one rater (A)" in alone.file.getvalue()
-    assert "no R-R" in " ".join(alone.file.getvalue().split())
+    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None))
+    printed = capsys.readouterr().out
+    assert "one rater (A)" in printed
+    assert "no R-R" in printed
     assert set(pd.read_csv(tmp_path / "raters" / "quantities.csv")["source"]) == {"A"}
 
 
-def test_folds_of_different_splits_are_not_one_cross_validation(run):
-    other = run.config | {"folds": {"count": 2, "seed": 5}}
+def test_folds_of_different_splits_are_not_one_cross_validation(run, compared):
+    other = run.config | {"folds": run.config["folds"] | {"seed": 5}}
     (run.folder / "fold-1" / "config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
-    with pytest.raises(RunError, match=r"folds\.seed: None -> 5"):
+    with pytest.raises(RunError, match=r"folds\.seed: 1 -> 5"):
         compared(run)
 
 
-def test_a_subject_tested_twice_is_not_one_cross_validation(run):
+def test_a_subject_tested_twice_is_not_one_cross_validation(run, compared):
     run.write_fold(1, "12", json.loads((run.folder / "fold-0/provenance.json").read_text())["data"])
     with pytest.raises(RunError, match="tested in one fold; found: folds 0 and 1; subject: 2"):
         compared(run)
@@ -183,50 +188,49 @@ def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
     for fold in (0, 1):
         own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper", "report": False}
         (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    as_configured = options_of_run(run.folder, {}, console())
+    as_configured = options_of_run(run.folder, {})
     assert as_configured.margins.dice == 0.2
     assert as_configured.reference is not None
-    assert options_of_run(run.folder, {"reference_table": None}, console()).reference is None
+    assert options_of_run(run.folder, {"reference_table": None}).reference is None
 
 
-def test_what_was_printed_is_shown_again_until_a_fold_is_new(run):
-    assert not print_cached_summary(run.folder, shown(console()))
+def test_what_was_printed_is_shown_again_until_a_fold_is_new(run, compared, capsys):
+    assert not print_cached_summary(run.folder, shown())
     printed, _ = compared(run)
-    again = console()
-    assert print_cached_summary(run.folder, shown(again))
-    assert again.file.getvalue().strip() in printed
+    capsys.readouterr()
+    assert print_cached_summary(run.folder, shown())
+    assert capsys.readouterr().out.strip() in printed
     later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
     os.utime(run.folder / "fold-1/scores.csv", (later, later))
-    assert not print_cached_summary(run.folder, shown(console()))
+    assert not print_cached_summary(run.folder, shown())
 
 
-def test_what_was_judged_another_way_is_not_shown_again(run):
+def test_what_was_judged_another_way_is_not_shown_again(run, compared):
     compared(run)
-    for other in (shown(console(), dice=0.1), shown(console(), "paper")):
+    for other in (shown(dice=0.1), shown("paper")):
         assert not print_cached_summary(run.folder, other)
     compared(run, "paper", dice=0.1)
-    assert print_cached_summary(run.folder, shown(console(), "paper", dice=0.1))
-    assert not print_cached_summary(run.folder, shown(console(), dice=0.1))
+    assert print_cached_summary(run.folder, shown("paper", dice=0.1))
+    assert not print_cached_summary(run.folder, shown(dice=0.1))
 
 
-def test_what_was_printed_before_the_options_were_recorded_or_beside_newer_ones_is_not_shown(run):
+def test_what_was_printed_before_the_options_were_recorded_or_beside_newer_ones_is_not_shown(run, compared):
     compared(run)
     options = run.folder / "evaluation/presentation.json"
     later = (run.folder / "evaluation/summary.txt").stat().st_mtime + 10
     os.utime(options, (later, later))
-    assert not print_cached_summary(run.folder, shown(console())), "an interruption between the two files"
+    assert not print_cached_summary(run.folder, shown()), "an interruption between the two files"
     options.unlink()
-    assert not print_cached_summary(run.folder, shown(console()))
+    assert not print_cached_summary(run.folder, shown())
 
 
-def test_raters_alone_need_no_training(run, tmp_path):
-    screen = console()
-    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None, screen))
+def test_raters_alone_need_no_training(run, tmp_path, capsys):
+    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None))
     scores = pd.read_csv(tmp_path / "raters" / "scores.csv")
     assert set(scores["comparison"]) == {"A-B", "A-C", "A-GT", "B-C", "B-GT", "C-GT"}
     masks = [nib.load(run.root / f"study/{rater}/sub-2.nii.gz").get_fdata() > 0 for rater in RATERS]
     voxels = int((np.sum(masks, axis=0) >= 2).sum())
-    assert f"sub-2: {voxels:,} voxels" in screen.file.getvalue()
+    assert f"sub-2: {voxels:,} voxels" in capsys.readouterr().out
 
 
 def test_what_a_fold_was_trained_with_is_read_back(run):

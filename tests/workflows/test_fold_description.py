@@ -3,12 +3,13 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from rich.console import Console
 
 from nerveseg.inference.training_intensity import PERCENTILES
-from nerveseg.launch.compose import compose_config, to_plain_dict
+from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import train_fold
+from nerveseg.workflows.config import Job
 from nerveseg.workflows.training_job import training_job
+from tests.helpers.composed import plain_config
 
 IDS = [f"V{number:02}" for number in range(4)]
 
@@ -27,13 +28,14 @@ def job(tmp_path):
         f"output_root={tmp_path / 'outputs'}", "study=aorta", f"study.root={tmp_path}", "folds.count=2",
         "preprocessing.size=[16,16]", "network=tiramisu_small", "optimization.epochs=1",
     ]  # fmt: skip
-    config = to_plain_dict(compose_config("train", overrides))
+    config = plain_config("train", *overrides)
     files = {"images": {"T2": "{id}_T2w.nii", "FS": "{id}_FS.nii"}, "raters": {"OS": "{id}_mask.nii"}}
-    return training_job(config | {"study": config["study"] | files}, overrides)
+    config |= {"study": config["study"] | files}
+    return training_job(Job(parse_config("train", config), config, tuple(overrides)))
 
 
 def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
-    loaded = train_fold.load_fold(job, Console(quiet=True))
+    loaded = train_fold.load_fold(job)
     network = train_fold.build_network(job.config, 2)
     described = train_fold._describe(job, loaded, network)
 

@@ -1,12 +1,10 @@
 """The table over settings, from folders that a sweep would leave."""
 
-import io
 import json
 
 import pandas as pd
 import pytest
 import yaml
-from rich.console import Console
 
 from nerveseg.runs import find_folds
 from nerveseg.workflows.model_selection import BIASED, HONEST, averaged_over_seeds, rank_settings, show_settings
@@ -102,19 +100,19 @@ def test_options_that_go_together_are_one_column(run):
     assert run.rank().options == ("optimization.epochs",)
 
 
-def test_the_table_is_written_and_printed(run, tmp_path):
+def test_the_table_is_written_and_printed(run, tmp_path, capsys):
     for number in (0, 1):
         run.fold("a", number, {"seed": 1, "network": {"sizes": [1, 2]}}, {f"V{number}": 0.7})
         run.fold("b", number, {"seed": 2, "network": {"sizes": [3]}}, {f"V{number}": 0.8})
-    screen = io.StringIO()
-    show_settings(tmp_path, Console(file=screen, width=120))
-    assert "best first" in screen.getvalue()
+    show_settings(tmp_path)
+    screen = capsys.readouterr().out
+    assert "best first" in screen
     assert pd.read_csv(tmp_path / "settings.csv")["test_dice"].tolist() == pytest.approx([0.8, 0.7])
     record = json.loads((tmp_path / "settings.json").read_text())
     assert (record["chosen_by"], [row["seed"] for row in record["settings"]]) == ("test_dice", [2, 1])
 
 
-def test_seeds_are_averaged_and_incomplete_ones_do_not_count(run, tmp_path):
+def test_seeds_are_averaged_and_incomplete_ones_do_not_count(run, tmp_path, capsys):
     dice = {("a", 12, 1): 0.6, ("b", 12, 2): 0.8, ("c", 16, 1): 0.65, ("d", 16, 2): 0.66, ("e", 20, 1): 0.9}
     for (settings, rate, seed), value in dice.items():
         for number in (0, 1):
@@ -125,10 +123,10 @@ def test_seeds_are_averaged_and_incomplete_ones_do_not_count(run, tmp_path):
     assert table[["seeds", "incomplete"]].to_numpy().tolist() == [[2, 0], [2, 0], [1, 1]]
     assert table["test_dice"].tolist() == pytest.approx([0.7, 0.655, 0.9])
     assert table["test_dice_seed_sd"].tolist()[:2] == pytest.approx([0.2 / 2**0.5, 0.01 / 2**0.5])
-    screen = io.StringIO()
-    show_settings(tmp_path, Console(file=screen, width=120))
-    assert "0.700 (0.141)" in screen.getvalue()
-    assert "1 (1 incomplete)" in screen.getvalue()
+    show_settings(tmp_path)
+    screen = capsys.readouterr().out
+    assert "0.700 (0.141)" in screen
+    assert "1 (1 incomplete)" in screen
     assert pd.read_csv(tmp_path / "settings_over_seeds.csv")["test_dice"].tolist() == pytest.approx([0.7, 0.655, 0.9])
 
 
@@ -144,17 +142,17 @@ def test_seeds_alone_are_one_row_and_equal_seeds_none(run):
     assert averaged_over_seeds(ranking) is None
 
 
-def test_one_setting_needs_no_table(run, tmp_path):
+def test_one_setting_needs_no_table(run, tmp_path, capsys):
     run.fold("a", 0, {}, {"V0": 0.7})
-    screen = io.StringIO()
-    show_settings(tmp_path, Console(file=screen))
-    assert (screen.getvalue(), list(tmp_path.glob("settings.*"))) == ("", [])
+    show_settings(tmp_path)
+    screen = capsys.readouterr().out
+    assert (screen, list(tmp_path.glob("settings.*"))) == ("", [])
 
 
-def test_a_damaged_fold_costs_the_table_but_no_more(run, tmp_path):
+def test_a_damaged_fold_costs_the_table_but_no_more(run, tmp_path, capsys):
     for settings in ("a", "b"):
         run.fold(settings, 0, {"seed": len(settings)}, {"V0": 0.7})
     find_folds(tmp_path / "b")[0].scores.write_text("half")
-    screen = io.StringIO()
-    show_settings(tmp_path, Console(file=screen, width=300))
-    assert "no table of settings" in screen.getvalue()
+    show_settings(tmp_path)
+    screen = capsys.readouterr().out
+    assert "no table of settings" in screen

@@ -4,58 +4,55 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rich.console import Console
 
 from nerveseg.data.study import says_synthetic
 from nerveseg.errors import StudyError
-from nerveseg.launch.compose import compose_config, to_plain_dict
 from nerveseg.workflows import prepare_study
-
-QUIET = Console(quiet=True)
+from tests.helpers.composed import parsed_config
 
 
 @pytest.fixture
 def tiny(tmp_path):
     words = ["cohort@study.simulate=tiny", f"study.root={tmp_path / 'phantom'}"]
-    return to_plain_dict(compose_config("train", words))["study"]
+    return parsed_config("train", *words).study
 
 
 def test_a_synthetic_study_is_simulated_once_and_remembers_how(tiny, tmp_path):
-    study = prepare_study.open_configured_study(tiny, QUIET)
+    study = prepare_study.open_configured_study(tiny)
     assert study.description.synthetic
-    assert json.loads((tmp_path / "phantom" / "cohort.json").read_text())["seed"] == tiny["simulate"]["seed"]
+    assert json.loads((tmp_path / "phantom" / "cohort.json").read_text())["seed"] == tiny.simulate.seed
     written = (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns
-    prepare_study.open_configured_study(tiny, QUIET)
+    prepare_study.open_configured_study(tiny)
     assert (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns == written
 
 
 def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(tiny):
-    prepare_study.open_configured_study(tiny, QUIET)
-    other = tiny | {"simulate": tiny["simulate"] | {"seed": 99}}
-    with pytest.raises(StudyError, match="simulated with these options") as caught:
-        prepare_study.open_configured_study(other, QUIET)
-    assert "seed: 2018 -> 99" in str(caught.value)
+    prepare_study.open_configured_study(tiny)
+    other = tiny.model_copy(update={"simulate": tiny.simulate.model_copy(update={"seed": 99})})
+    with pytest.raises(StudyError) as caught:
+        prepare_study.open_configured_study(other)
+    assert caught.value.found == "seed: 2018 -> 99"
 
 
 def test_who_comes_second_uses_the_study_of_the_first(tiny, monkeypatch):
     simulate, begun = prepare_study.simulate, []
 
-    def counted(cohort, root, workers, console):
+    def counted(cohort, root, workers):
         begun.append(root)
-        simulate(cohort, root, workers, console)
+        simulate(cohort, root, workers)
 
     monkeypatch.setattr(prepare_study, "simulate", counted)
     with ThreadPoolExecutor(2) as pool:
-        opened = list(pool.map(lambda _: prepare_study.open_configured_study(tiny, QUIET), range(2)))
+        opened = list(pool.map(lambda _: prepare_study.open_configured_study(tiny), range(2)))
     assert [len(study.subjects) for study in opened] == [8, 8]
     assert len(begun) == 1
 
 
 def test_a_synthetic_study_says_so_under_any_description(tiny, tmp_path):
-    prepare_study.open_configured_study(tiny, QUIET)
-    bids = to_plain_dict(compose_config("train", ["study=bids", f"study.root={tmp_path / 'phantom'}"]))["study"]
-    assert not bids["synthetic"]
-    assert prepare_study.open_configured_study(bids, QUIET).description.synthetic
+    prepare_study.open_configured_study(tiny)
+    bids = parsed_config("train", "study=bids", f"study.root={tmp_path / 'phantom'}").study
+    assert not bids.synthetic
+    assert prepare_study.open_configured_study(bids).description.synthetic
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "Name: SYNTHETIC", json.dumps({"Name": "Thighs"})])

@@ -1,18 +1,15 @@
-import io
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import write_text
-from nerveseg.launch.arguments import to_hydra_overrides
+from nerveseg.launch.arguments import is_multirun, to_hydra_overrides
+from nerveseg.launch.compose import compose_jobs
 from nerveseg.workflows import sweep
-from nerveseg.workflows.sweep import planned_jobs, train_and_compare
-
-
-def jobs(*typed):
-    return planned_jobs(to_hydra_overrides("train", typed))
+from nerveseg.workflows.sweep import train_and_compare
+from nerveseg.workflows.training_job import training_job
+from tests.helpers.composed import training_jobs as jobs
 
 
 def places(*typed):
@@ -25,7 +22,7 @@ def test_one_job():
 
 def test_a_range_of_folds():
     assert places("fold=0..3") == [f"outputs/demo/fold-{fold}" for fold in range(4)]
-    assert [job.config["fold"] for job in jobs("fold=0..3")] == [0, 1, 2, 3]
+    assert [job.config.fold for job in jobs("fold=0..3")] == [0, 1, 2, 3]
 
 
 def test_a_grid_is_every_combination_each_with_its_own_configuration():
@@ -33,7 +30,7 @@ def test_a_grid_is_every_combination_each_with_its_own_configuration():
     assert [job.folder.path.as_posix() for job in grid] == [
         f"here/demo/network.growth_rate={rate},seed=5/fold-{fold}" for fold in (0, 1) for rate in (8, 12)
     ]
-    assert [job.config["network"]["growth_rate"] for job in grid] == [8, 12, 8, 12]
+    assert [job.config.network["growth_rate"] for job in grid] == [8, 12, 8, 12]
 
 
 def test_a_sweep_over_choices_and_experiments():
@@ -70,27 +67,27 @@ class Recorder:
         monkeypatch.setattr(
             sweep,
             "compare_cross_validation",
-            lambda folder, shown: self.events.append(f"compare {folder.name}"),
+            lambda folder, options, logging: self.events.append(f"compare {folder.name}"),
         )
 
-    def load(self, job, console):
+    def load(self, job):
         self.events.append("study")
         return SimpleNamespace(store=SimpleNamespace(key="the data"))
 
     def run(self, *typed):
         arguments = to_hydra_overrides("train", typed)
-        self.screen = io.StringIO()
+        planned = compose_jobs("train", arguments)
 
         def run_jobs():
             self.events.append("jobs")
-            for job in planned_jobs(arguments):
-                if job.config["fold"] not in self.failing:
+            for job in map(training_job, planned):
+                if job.config.fold not in self.failing:
                     job.folder.path.mkdir(parents=True, exist_ok=True)
                     job.folder.scores.touch()
             if self.crash:
                 raise self.crash
 
-        train_and_compare(arguments, run_jobs, Console(file=self.screen, width=100))
+        train_and_compare(planned, run_jobs, is_multirun(arguments))
 
 
 @pytest.fixture
@@ -130,11 +127,11 @@ def test_an_interruption_ends_everything_at_once(monkeypatch, typed):
     assert recorder.events[-1] == "jobs"
 
 
-def test_one_fold_waits_for_the_others(monkeypatch, typed):
+def test_one_fold_waits_for_the_others(monkeypatch, typed, capsys):
     recorder = Recorder(monkeypatch)
     recorder.run("fold=1", *typed)
     assert recorder.events == ["study", "jobs"]
-    assert "fold 0, 2, 3" in recorder.screen.getvalue()
+    assert "fold 0, 2, 3" in capsys.readouterr().out
     for fold in (0, 2):
         recorder.run(f"fold={fold}", *typed)
     recorder.events.clear()
@@ -150,22 +147,23 @@ def test_what_is_complete_needs_no_study(monkeypatch, typed):
     assert recorder.events[0] == "jobs"
 
 
-def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with_the_same(monkeypatch, typed):
+def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with_the_same(monkeypatch, typed, capsys):
     recorder = Recorder(monkeypatch)
     judged = []
 
-    def compare(folder, shown):
-        judged.append(shown.margins.dice)
-        write_text(folder / "evaluation" / "presentation.json", shown.options)
-        write_text(folder / "evaluation" / "summary.txt", f"no worse by {shown.margins.dice}")
+    def compare(folder, options, logging):
+        judged.append(options.margins.dice)
+        write_text(folder / "evaluation" / "presentation.json", options.text)
+        write_text(folder / "evaluation" / "summary.txt", f"no worse by {options.margins.dice}")
 
     monkeypatch.setattr(sweep, "compare_cross_validation", compare)
     recorder.run("fold=0..1", *typed, "folds.count=2")
     recorder.failing = range(2)  # the jobs of a finished sweep write nothing
     seen = []
+    capsys.readouterr()
     for margins in ([], ["margins.dice=0.1"], ["margins.dice=0.1"], []):
         recorder.run("fold=0..1", *typed, "folds.count=2", *margins)
-        seen.append((len(judged), recorder.screen.getvalue().strip()))
+        seen.append((len(judged), capsys.readouterr().out.strip()))
     assert judged == [0.05, 0.1, 0.05]
     assert seen == [(1, "no worse by 0.05"), (2, ""), (2, "no worse by 0.1"), (3, "")]
 
@@ -173,7 +171,7 @@ def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with
 def test_a_study_with_faults_stops_before_the_jobs(monkeypatch, typed):
     recorder = Recorder(monkeypatch)
 
-    def broken(job, console):
+    def broken(job):
         raise StudyError("the study's folder exists")
 
     monkeypatch.setattr(sweep, "load_fold", broken)
