@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nerveseg"
 
-BASE = ["types", "errors", "notices", "files", "runs", "targets"]
+BASE = ["types", "errors", "notices", "files", "runs", "targets", "console"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": ["data.study", "scans.segmentation"],
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "runs": ["types", "errors", "files"],
     "files": ["errors"],
     "targets": ["errors"],
+    "console": ["errors"],
     "types": [],
     "errors": [],
     "notices": [],
@@ -111,7 +112,7 @@ def test_every_part_stands_in_the_table():
     [
         ("data/a.py", "from nerveseg.training import segmenter", "nerveseg.training.segmenter"),
         ("data/a.py", "def f():\n    import nerveseg.networks.fc_densenet", "nerveseg.networks.fc_densenet"),
-        ("data/a.py", "from ..launch import cli", "nerveseg.launch.main"),
+        ("data/a.py", "from ..launch import cli", "nerveseg.launch.cli"),
         ("data/deep/a.py", "from ...networks.b import c", "nerveseg.networks.b.c"),
         ("errors.py", "from . import types", "nerveseg.types"),
         ("evaluation/a.py", "if TYPE_CHECKING:\n    from torch import Tensor", "torch.Tensor"),

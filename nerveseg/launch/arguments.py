@@ -95,7 +95,11 @@ def _check_flags(verb: str, flags: Sequence[str]) -> None:
         name, joined, value = flag.partition("=")
         if index > 0 and _takes(flags[index - 1], flag) and not _is_flag(flag):
             continue
-        known = name in _SHORT_FLAGS if not name.startswith("--") else any(_abbreviates(name, each) for each in _FLAGS)
+        known = (
+            name in _SHORT_FLAGS
+            if not name.startswith("--")
+            else any(_abbreviates(name, each) for each in _FLAGS if each != "--experimental-rerun" or name == each)
+        )
         if not known:
             option = name.lstrip("-")
             raise ConfigurationError(
@@ -269,7 +273,7 @@ def _override(word: str, path_keys: Sequence[str]) -> str:
         return f"{sign}{key}={_path_value(value)}"
     if _is_range(word, path_keys):
         return f"{sign}{key}={_spell_out(key, value)}"
-    return word
+    return f"{sign}{key}={value}"
 
 
 def _holds_path(key: str, path_keys: Sequence[str]) -> bool:

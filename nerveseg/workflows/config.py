@@ -99,6 +99,8 @@ class OptimizationConfig(Section):
         class_prior_bias: Flag: the last layer starts at the share of nerve among the training pixels.
         optimizer: Optimizer, waiting for the parameters.
         schedule: Learning-rate schedule, waiting for the optimizer; null keeps the rate.
+        schedule_interval: Interval between two steps of the schedule.
+        schedule_monitor: Name of the logged value that `ReduceLROnPlateau` follows.
     """
 
     epochs: PositiveInt
@@ -106,6 +108,8 @@ class OptimizationConfig(Section):
     class_prior_bias: bool
     optimizer: Target
     schedule: Target | None
+    schedule_interval: Literal["epoch", "step"] = "epoch"
+    schedule_monitor: str | None = None
 
 
 class FoldsConfig(Section):

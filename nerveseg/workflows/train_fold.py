@@ -201,7 +201,16 @@ def build_segmenter(config: TrainConfig, network: FCDenseNet, compiled: bool = F
     if optimization.schedule is not None:
         schedule = instantiate_target(optimization.schedule, "optimization.schedule", plugins)
     loss = instantiate_target(config.loss, "loss", plugins)
-    return Segmenter(network, optimizer, schedule, loss=loss, seed=config.seed, compiled=compiled)
+    return Segmenter(
+        network,
+        optimizer,
+        schedule,
+        loss,
+        interval=optimization.schedule_interval,
+        monitor=optimization.schedule_monitor,
+        seed=config.seed,
+        compiled=compiled,
+    )
 
 
 def build_callbacks(config: TrainConfig) -> list[Callback]:

@@ -20,7 +20,6 @@ class Record(BaseModel):
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("+seed.foo=1", "foo"),
         ("foo=1", "foo"),
         ("network=nosuch", "nosuch"),
         ("nosuch=1", "nosuch"),
