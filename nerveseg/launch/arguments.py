@@ -54,7 +54,8 @@ _SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
 _SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
-_FLAGS = (*_VALUE_FLAGS, *_OTHER_MODES, "--multirun", "--resolve")
+_FLAGS = (*_VALUE_FLAGS[:-1], *_OTHER_MODES, "--multirun", "--resolve")
+"""Without --experimental-rerun, of which --experiment would be an abbreviation."""
 _SHORT_FLAGS = (*_SHORT_VALUE_FLAGS, *_SHORT_OTHER_MODES, "-m")
 
 _NAME = r"[A-Za-z0-9_$][A-Za-z0-9_$-]*"
@@ -95,11 +96,7 @@ def _check_flags(verb: str, flags: Sequence[str]) -> None:
         name, joined, value = flag.partition("=")
         if index > 0 and _takes(flags[index - 1], flag) and not _is_flag(flag):
             continue
-        known = (
-            name in _SHORT_FLAGS
-            if not name.startswith("--")
-            else any(_abbreviates(name, each) for each in _FLAGS if each != "--experimental-rerun" or name == each)
-        )
+        known = any(_abbreviates(name, each) for each in _FLAGS) if name.startswith("--") else name in _SHORT_FLAGS
         if not known:
             option = name.lstrip("-")
             raise ConfigurationError(

@@ -228,7 +228,7 @@ class EvaluateConfig(ReportConfig):
     """
 
     run: FolderPath | None
-    study: StudyConfig | None
+    study: StudyConfig | None = None
     prediction: str | None
     prediction_foreground: Annotated[tuple[int, ...], Strict(False)] | None
     missing_predictions: Literal["refuse", "skip"]

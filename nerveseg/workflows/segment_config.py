@@ -35,7 +35,7 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: str | None
-    study: StudyConfig | None
+    study: StudyConfig | None = None
     model: OptionalPath
     plugins: tuple[str, ...]
     output: str | None

@@ -52,7 +52,7 @@ def test_a_path_of_any_characters_reaches_every_job():
     assert {job.folder.path.parts[0] for job in jobs("fold=0,1", "-m", f"output_root={hard}")} == {hard}
 
 
-@pytest.mark.parametrize("typed", [["fold=7"], ["fold=0..4"], ["fold=abc"], ["network.foo=1"], ["network=nosuch"]])
+@pytest.mark.parametrize("typed", [["fold=7"], ["fold=0..4"], ["fold=abc"], ["network=nosuch"]])
 def test_a_mistake_in_any_job_is_found_before_the_first(typed):
     with pytest.raises(ConfigurationError):
         jobs(*typed)
@@ -192,3 +192,11 @@ def test_two_settings_are_compared_apart(monkeypatch, typed):
 def test_precision_changes_the_result_and_so_the_folder_but_a_device_does_not():
     assert places("fold=0", "trainer=cpu", "trainer.workers=0", "trainer.accelerator=cpu") == places("fold=0")
     assert places("fold=0", "trainer.precision=bf16-mixed") == ["outputs/demo/trainer.precision=bf16-mixed/fold-0"]
+
+
+def test_an_option_that_the_network_does_not_take_is_found_before_the_first_job(monkeypatch, typed):
+    recorder = Recorder(monkeypatch)
+    with pytest.raises(ConfigurationError) as caught:
+        recorder.run("fold=0..3", "network.growth_rat=1", *typed)
+    assert (caught.value.found, caught.value.remedy) == ("network.growth_rat", "did you mean network.growth_rate")
+    assert recorder.events == []
