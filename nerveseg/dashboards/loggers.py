@@ -151,7 +151,6 @@ def _run_arguments(
 def _wandb_arguments(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return arguments of `wandb.init`; without `resume`, a synced offline file overwrites the server's run."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_SILENT", "true")
     is_offline = bool(values.get("offline", False))
     return {
         "id": run_id(folder),
@@ -194,6 +193,7 @@ def _connect(logger: Logger, label: RunLabel) -> None:
     if isinstance(logger, WandbLogger):
         import wandb
 
+        wandb.setup(wandb.Settings(silent=True))  # or W&B warns of an argument that Lightning passes
         wandb.finish()  # or the logger would go on with a run that this process has open
         current = Path(logger.experiment.dir).parent
         for earlier in current.parent.glob("offline-run-*"):

@@ -135,8 +135,10 @@ def test_nothing_of_the_machine_is_uploaded(tmp_path, mode):
     assert [word for word in of_this_machine(tmp_path) if word.encode() in uploaded] == []
 
 
-def test_nothing_of_the_machine_is_in_the_offline_file(tmp_path):
+def test_nothing_of_the_machine_is_in_the_offline_file_and_nothing_is_printed(tmp_path, capsys):
     all_kinds(tmp_path / "fold-0", OFFLINE)
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == "printed to the console\n"
     (path,) = run_files(tmp_path / "fold-0")
     assert not {"environment", "output", "output_raw", "stats"} & {record["type"] for record in inspected(path)}
     content = path.read_bytes()
