@@ -89,7 +89,7 @@ def the_case(options: argparse.Namespace) -> Case:
         return Case(load_bundle(options.model), image, known)
     network = fixture_network(options.json.parent, options.size, options.minutes, options.slices)
     description = ModelDescription(
-        architecture=Architecture(name="FCDenseNet", arguments=network.arguments),
+        architecture=Architecture(name="FCDenseNet", arguments={"in_channels": 1, **SIZES[options.size].network}),
         channels=["T2"],
         spacing_mm=SPACING_MM,
         preprocessing=Preprocessing(size=size),

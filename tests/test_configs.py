@@ -10,6 +10,7 @@ import yaml
 from nerveseg.errors import ConfigurationError
 from nerveseg.launch.compose import compose_config, config_folder, to_plain_dict
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.registry import NetworkSpec, build_network
 from nerveseg.targets import instantiate_target
 
 ROOT = Path(__file__).parents[1]
@@ -103,10 +104,10 @@ def test_a_run_without_an_experiment_needs_a_name():
 @pytest.mark.parametrize("file", sorted((CONF / "network").glob("*.yaml")), ids=name)
 def test_every_network_is_built(file):
     config = composed("train", f"network={file.stem}")
-    network = instantiate_target(config["network"], "network", in_channels=3, classes=2)
-    assert isinstance(network, FCDenseNet)
-    assert network.arguments["in_channels"] == 3
-    assert network.arguments["growth_rate"] == yaml.safe_load(file.read_text(encoding="utf-8"))["growth_rate"]
+    built = build_network(config["network"], in_channels=3, classes=2)
+    assert isinstance(built.module, FCDenseNet)
+    values = {key: value for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items() if key[0] != "_"}
+    assert built.spec == NetworkSpec("FCDenseNet", values | {"in_channels": 3, "classes": 2})
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "augmentation").glob("*.yaml")), ids=name)

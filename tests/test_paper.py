@@ -27,7 +27,7 @@ def built(config):
     """Return the network and the Lightning module of a configuration in plain types."""
     parsed = parse_config("train", config)
     network = build_network(parsed, channels=1)
-    return network, build_segmenter(parsed, network)
+    return network.module, build_segmenter(parsed, network.module)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def test_the_values_of_the_paper(config):
         "layers_per_block": 4,
         "transitions": 4,
         "dropout": 0.2,
+        "checkpointing": False,
     }
     optimization = config["optimization"]
     assert (optimization["epochs"], optimization["batch_size"]) == (100, 8)

@@ -27,7 +27,7 @@ from nerveseg.evaluation.comparisons import (
     rater_pairs,
     read_scores,
 )
-from nerveseg.inference.bundle import load_bundle, renamed_bundle
+from nerveseg.inference.bundle import read_description, renamed_bundle
 from nerveseg.runs import FoldFolder, find_folds
 
 TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")
@@ -143,7 +143,7 @@ def mean_dice(scores: pd.DataFrame, raters: Sequence[str]) -> dict[str, float]:
 def _log_model(dashboards: Dashboards, bundle: Path) -> None:
     if not dashboards.each:
         return
-    description = load_bundle(bundle).description
+    description = read_description(bundle)
     facts = {
         "weights_sha256": description.weights_sha256,
         "study": description.training.study,

@@ -4,8 +4,8 @@
     model.json             everything needed to apply the network, and what it was trained on
     README.md              the model card
 
-Loading runs no code from the bundle: the architecture is looked up by name among our own, the weights are plain
-tensors, and their SHA-256 is compared, because safetensors notices truncation but not a flipped bit.
+Loading runs no code from the bundle: the network is a class that `networks.registry` allows, with plain JSON arguments,
+and the weights are plain tensors. Their SHA-256 is compared: safetensors notices truncation but not a flipped bit.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
+from torch import nn
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import atomic_write, file_sha256, temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
-from nerveseg.networks.fc_densenet import FCDenseNet
-
-ARCHITECTURES = {"FCDenseNet": FCDenseNet}
+from nerveseg.networks.inspection import find_reduction
+from nerveseg.networks.registry import NetworkSpec, find_network, load_network
 
 
 class Architecture(BaseModel):
-    """Which network, and how it is built.
+    """Name of a network and the arguments that it is built with.
 
     Attributes:
-        name: One of our own networks.
-        arguments: Of its constructor.
+        name: Name in the registry of our own networks, or dotted path of a class.
+        arguments: Arguments of the constructor in plain JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    arguments: dict[str, int | float | list[int]]
+    arguments: dict[str, JsonValue]
 
 
 class TrainingRecord(BaseModel):
@@ -156,16 +157,16 @@ class ModelDescription(BaseModel):
 class Bundle:
     """A loaded model: the network in evaluation mode on the CPU, and its description."""
 
-    network: FCDenseNet
+    network: nn.Module
     description: ModelDescription
 
-    @property
+    @cached_property
     def reduction(self) -> int:
-        """By how much the network's transitions divide the in-plane size."""
-        return 1 << len(self.network.transitions_down)
+        """Factor by which the network divides the in-plane size, of which its inputs are multiples."""
+        return find_reduction(self.network, len(self.description.channels))
 
 
-def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription) -> None:
+def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:
     """Write a bundle aside and rename it, replacing what lies there.
 
     Args:
@@ -177,9 +178,8 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         with atomic_write(aside / "weights.safetensors") as file:
-            save_file(weights, file)
+            save_model(network, str(file))  # a tensor with several names is written once
         hashed = description.model_copy(update={"weights_sha256": file_sha256(aside / "weights.safetensors")})
         _write_description(aside, hashed)
         shutil.rmtree(folder, ignore_errors=True)
@@ -190,7 +190,7 @@ def save_bundle(folder: Path, network: FCDenseNet, description: ModelDescription
 
 def add_scores(folder: Path, scores: list[TestScore]) -> None:
     """Write the scores of the held-out subjects into a bundle's description and card."""
-    description = _read_description(folder)
+    description = read_description(folder)
     _write_description(folder, description.model_copy(update={"scores": scores}))
 
 
@@ -202,28 +202,28 @@ def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> No
         target: A new folder.
         name: Gives each id another name.
     """
-    description = _read_description(folder)
+    description = read_description(folder)
     subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
     training = description.training.model_copy(update={"subjects": subjects})
     shutil.copytree(folder, target)
     _write_description(target, description.model_copy(update={"training": training}))
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
     """Load a bundle.
 
+    Args:
+        folder: Folder of the bundle.
+        plugins: Packages whose networks a bundle may name, from the user's own configuration.
+
     Raises:
-        BundleError: It is incomplete or altered, or of a format or architecture this version does not know.
+        BundleError: It is incomplete or altered, or of a format or network that this version does not know.
     """
-    description = _read_description(folder)
+    description = read_description(folder)
     weights = folder / "weights.safetensors"
     if not weights.is_file():
-        raise BundleError(
-            "a model bundle has weights",
-            found="no weights.safetensors",
-            path=folder,
-            remedy="copy the whole folder of the model",
-        )
+        remedy = "copy the whole folder of the model"
+        raise BundleError("a model bundle has weights", found="no weights.safetensors", path=folder, remedy=remedy)
     if (found := file_sha256(weights)) != description.weights_sha256:
         raise BundleError(
             "the weights have the hash that model.json names",
@@ -231,9 +231,9 @@ def load_bundle(folder: Path) -> Bundle:
             found=f"{found[:12]}..., not {description.weights_sha256[:12]}...",
             remedy="copy the model again from its source; do not use this one",
         )
-    network = _build_network(description.architecture, folder)
+    network = _load_network(description.architecture, folder, plugins)
     try:
-        network.load_state_dict(load_file(weights))
+        load_model(network, weights)
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(
             "the weights fit the architecture that model.json names",
@@ -244,27 +244,30 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(network.eval(), description)
 
 
-def _build_network(architecture: Architecture, folder: Path) -> FCDenseNet:
-    if architecture.name not in ARCHITECTURES:
-        raise BundleError(
-            "the architecture is one of " + ", ".join(ARCHITECTURES),
-            found=architecture.name,
-            path=folder,
-            remedy="install the version of nerveseg that made this model",
-        )
-    arguments: dict[str, Any] = dict(architecture.arguments)
+def _load_network(architecture: Architecture, folder: Path, plugins: Sequence[str]) -> nn.Module:
+    other_version = "install the version of nerveseg that made this model"
     try:
-        return ARCHITECTURES[architecture.name](**arguments)
-    except (TypeError, ValueError, OverflowError, RuntimeError, ConfigurationError) as error:
+        find_network(architecture.name, plugins)
+    except ConfigurationError as error:
+        remedy = error.remedy if "." in architecture.name else other_version
+        raise BundleError(error.rule, found=architecture.name, path=folder, remedy=remedy) from error
+    try:
+        return load_network(NetworkSpec(architecture.name, dict(architecture.arguments)), plugins)
+    except ConfigurationError as error:
         raise BundleError(
-            "the architecture's arguments are known to this version",
-            found=_one_line(error),
+            "the network's arguments are known to this version",
+            found=_one_line(f"{error.rule}: {error.found}"),
             path=folder,
-            remedy="install the version of nerveseg that made this model",
+            remedy=other_version,
         ) from error
 
 
-def _read_description(folder: Path) -> ModelDescription:
+def read_description(folder: Path) -> ModelDescription:
+    """Read `model.json` of a bundle, without its weights.
+
+    Raises:
+        BundleError: It is missing, damaged or of another format.
+    """
     path = folder / "model.json"
     if not path.is_file():
         raise BundleError(
@@ -291,7 +294,7 @@ def _write_description(folder: Path, description: ModelDescription) -> None:
     write_text(folder / "README.md", model_card(description.model_dump()))
 
 
-def _one_line(error: Exception) -> str:
-    """The first 300 characters: torch lists every key and signature."""
+def _one_line(error: Exception | str) -> str:
+    """Return the first 300 characters: torch lists every key and signature."""
     line = " ".join(str(error).split())
     return line if len(line) <= 300 else f"{line[:300]}..."

@@ -14,6 +14,7 @@ from pathlib import Path
 from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
 from nerveseg.inference.in_plane_resampling import SAME_SPACING
+from nerveseg.networks.registry import CHANNELS_ARGUMENT
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
 
 DESCRIPTION = "model.json"
@@ -68,11 +69,12 @@ class Ensemble:
         return held_out, f"this scan is in the model's training data: segmented by fold {folds}, which held it out"
 
 
-def open_model(path: Path) -> Ensemble:
+def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
     """Load a model.
 
     Args:
         path: Folder of a bundle, of a fold, or of a sweep with folds of one setting.
+        plugins: Packages whose networks a bundle may name, from the user's own configuration.
 
     Raises:
         BundleError: There is no model, there are several, or one is incomplete, altered or unknown to this version.
@@ -87,11 +89,11 @@ def open_model(path: Path) -> Ensemble:
             remedy=f"see outputs/ for what was trained; {DEMO}",
         )
     if _is_bundle(path):
-        return _checked(Ensemble(_name(path), (load_bundle(path),)))
+        return _checked(Ensemble(_name(path), (load_bundle(path, plugins),)))
     fold = FoldFolder(path)
     if _is_bundle(fold.model):
-        return _checked(Ensemble(_name(fold.model), (load_bundle(fold.model),)))
-    return _checked(_open_sweep(path))
+        return _checked(Ensemble(_name(fold.model), (load_bundle(fold.model, plugins),)))
+    return _checked(_open_sweep(path, plugins))
 
 
 def check_channels(model: Ensemble, given: Sequence[str]) -> None:
@@ -118,7 +120,7 @@ def no_model_error(output_root: Path) -> BundleError:
     )
 
 
-def _open_sweep(path: Path) -> Ensemble:
+def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
     folder = _cross_validation(path)
     folds = find_folds(folder)
     trained = [fold for fold in folds if _is_bundle(fold.model)]
@@ -131,9 +133,8 @@ def _open_sweep(path: Path) -> Ensemble:
             remedy="run the command that trains it again; it goes on where it stopped",
         )
     left_out = f"{folder.name}: fold {', '.join(untrained)} is not trained yet and left out"
-    return Ensemble(
-        folder.resolve().name, tuple(load_bundle(fold.model) for fold in trained), (left_out,) if untrained else ()
-    )
+    bundles = tuple(load_bundle(fold.model, plugins) for fold in trained)
+    return Ensemble(folder.resolve().name, bundles, (left_out,) if untrained else ())
 
 
 def _cross_validation(path: Path) -> Path:
@@ -162,10 +163,11 @@ def _checked(model: Ensemble) -> Ensemble:
     first = model.description
     for bundle in model.bundles:
         description = bundle.description
-        if bundle.network.arguments["in_channels"] != len(description.channels):
+        in_channels = description.architecture.arguments.get(CHANNELS_ARGUMENT)
+        if in_channels != len(description.channels):
             raise BundleError(
                 "a model's network takes as many channels as model.json names",
-                found=f"{bundle.network.arguments['in_channels']} and {len(description.channels)}",
+                found=f"{in_channels} and {len(description.channels)}",
                 path=model.name,
                 remedy="copy the model again from its source",
             )

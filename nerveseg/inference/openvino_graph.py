@@ -2,7 +2,8 @@
 
 OpenVINO fuses each normalisation with the convolution around it and keeps the feature maps in the order that its
 kernels want, where plain torch writes and reads every intermediate once more. The graph is put together from the
-network's weights directly, which takes milliseconds; a traced conversion would take seconds and longer than a scan.
+network's weights directly, which takes milliseconds. Other networks run in torch: OpenVINO's own conversion takes
+seconds for each member of an ensemble, and it traces one input, so that a branch on the image is lost without an error.
 
 OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`).
 """
@@ -33,8 +34,7 @@ def nerve_probability_graph(network: FCDenseNet) -> Any:
     import openvino
     from openvino import opset13 as ops
 
-    channels = int(network.arguments["in_channels"])  # type: ignore[arg-type]
-    slices = ops.parameter([-1, channels, -1, -1], np.float32, name="slices")
+    slices = ops.parameter([-1, network.first.in_channels, -1, -1], np.float32, name="slices")
     x = _convolution(slices, network.first)
     skips: list[Node] = []
     for block, down in zip(network.down_blocks, network.transitions_down, strict=True):

@@ -1,6 +1,7 @@
 """The members of a model made ready to run: in OpenVINO on a CPU where that is installed, else in torch.
 
-Both give the same numbers within rounding (1e-4 at most, tested); only the time differs.
+Both give the same numbers within rounding (1e-4 at most, tested); only the time differs. OpenVINO is for FC-DenseNet,
+whose graph `openvino_graph` puts together; every other network runs in torch.
 """
 
 from __future__ import annotations
@@ -36,14 +37,19 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
 
     Args:
         members: Models that agree in channels.
-        runtime: "auto" is OpenVINO on a CPU where it is installed.
+        runtime: "auto" is OpenVINO on a CPU where it is installed, for networks that it has a graph for.
         device: What to compute on, in torch's words.
 
     Raises:
-        ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU.
+        ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU or another
+            network than FC-DenseNet.
     """
     networks = [member.network.to(device) for member in members]
     openvino = settled_runtime(runtime, device) == "openvino"
+    others = [type(network).__name__ for network in networks if not isinstance(network, FCDenseNet)]
+    if others and runtime == "openvino":
+        raise ConfigurationError("runtime=openvino runs FCDenseNet", found=others[0], remedy="runtime=auto")
+    openvino = openvino and not others
     smallest = max(member.reduction for member in members)
 
     def run(slices: Tensor) -> Tensor:
@@ -72,14 +78,15 @@ def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch
     return "openvino" if runtime != "torch" and device == "cpu" and installed else "torch"
 
 
-_COMPILED: WeakKeyDictionary[FCDenseNet, Any] = WeakKeyDictionary()
+_COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 """Compiling takes as long as a few slices: once per network, not once per scan."""
 
 
-def _compiled(network: FCDenseNet) -> Any:
+def _compiled(network: nn.Module) -> Any:
     if network not in _COMPILED:
         from nerveseg.inference.openvino_graph import nerve_probability_graph
 
+        assert isinstance(network, FCDenseNet)
         _COMPILED[network] = _core().compile_model(nerve_probability_graph(network), "CPU", SINGLE_PRECISION)
     return _COMPILED[network]
 

@@ -4,25 +4,27 @@ Balsiger et al. 2018 (section 2.4.2) use it with four transitions, four layers p
 filters. On the way up a dense block hands on only the features it made itself, so that the number of feature maps does
 not explode; the last block hands on everything it has.
 
+Training keeps every joined, normalised and rectified feature map for the backward pass, so the memory of a block grows
+with the square of its layers. `checkpointing` recomputes the blocks in the backward pass instead.
+
 References:
     Jegou S, Drozdzal M, Vazquez D, Romero A, Bengio Y. The one hundred layers tiramisu: fully convolutional DenseNets
     for semantic segmentation. CVPR Workshops 2017. Section 3, Table 1 and Table 2.
+    Pleiss G, Chen D, Huang G, Li T, van der Maaten L, Weinberger KQ. Memory-efficient implementation of DenseNets.
+    arXiv 1707.06990, 2017. Section 3 (recomputation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.networks.dense_training import can_train_leanly, dense_block, norm_relu_convolution
-
-LEAN_WIDTH, LEAN_VALUES = 128, 2_500_000
-"""Feature maps at full resolution, and their values in a batch, from which on `dense_training` is faster (measured)."""
 
 
 class Layer(nn.Sequential):
@@ -48,7 +50,7 @@ class DenseBlock(nn.Module):
         self.new_channels = layers * growth_rate
 
     def forward(self, x: Float[Tensor, "batch in x y"]) -> Float[Tensor, "batch new x y"]:
-        """The new features only; the caller joins them to the input where the architecture says so."""
+        """Return the new features only; the caller joins them to the input where the architecture says so."""
         features = [x]
         for layer in self.layers:
             features.append(layer(torch.cat(features, dim=1)))
@@ -78,19 +80,12 @@ class TransitionUp(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch in x y"], skip: Float[Tensor, "batch skip x2 y2"]
     ) -> Float[Tensor, "batch out x2 y2"]:
-        """Upsampled features followed by the skip connection's, along the channels."""
-        return torch.cat([self.upsample(x, skip), skip], dim=1)
-
-    def upsample(
-        self, x: Float[Tensor, "batch in x y"], skip: Float[Tensor, "batch skip x2 y2"]
-    ) -> Float[Tensor, "batch in x2 y2"]:
-        """The features at the size of the skip connection."""
-        up: Tensor = self.convolution(x, output_size=list(skip.shape[-2:]))
-        return up
+        """Return the upsampled features followed by those of the skip connection, along the channels."""
+        return torch.cat([self.convolution(x, output_size=list(skip.shape[-2:])), skip], dim=1)
 
 
 class FCDenseNet(nn.Module):
-    """Fully convolutional DenseNet; returns logits.
+    """Fully convolutional DenseNet for images of any size; returns logits.
 
     Args:
         in_channels: Image channels.
@@ -100,13 +95,15 @@ class FCDenseNet(nn.Module):
         layers_per_block: One number for all blocks, or one per block: down path, bottleneck, up path.
         transitions: Transitions down, and as many up.
         dropout: Probability of dropping a value behind each convolution of a layer or transition down.
+        checkpointing: Recomputation of the dense blocks in the backward pass, to the same gradients: about a third more
+            time, and a fraction of the memory.
+
+    Attributes:
+        reduction: Factor by which the transitions down divide the in-plane size.
 
     Raises:
         ConfigurationError: A value is out of range, or `layers_per_block` does not name `2 * transitions + 1` blocks.
     """
-
-    lean_training: bool | None = None
-    """Whether training on a CPU goes the way of `dense_training`, to the same numbers; None: where that pays."""
 
     def __init__(
         self,
@@ -117,21 +114,15 @@ class FCDenseNet(nn.Module):
         layers_per_block: int | Sequence[int] = 4,
         transitions: int = 4,
         dropout: float = 0.2,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         layers = _layers_of_each_block(layers_per_block, transitions)
         _check_positive(in_channels=in_channels, classes=classes, first_filters=first_filters, growth_rate=growth_rate)
         if not 0 <= dropout < 1:
             raise ConfigurationError("network.dropout is a probability below 1", found=dropout)
-        self.arguments: dict[str, int | float | list[int]] = {
-            "in_channels": in_channels,
-            "classes": classes,
-            "first_filters": first_filters,
-            "growth_rate": growth_rate,
-            "layers_per_block": layers,
-            "transitions": transitions,
-            "dropout": dropout,
-        }
+        self.checkpointing = checkpointing
+        self.reduction = 2**transitions
 
         self.first = nn.Conv2d(in_channels, first_filters, kernel_size=3, padding="same")
         channels = first_filters
@@ -160,49 +151,47 @@ class FCDenseNet(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
-        """Logits of every pixel; any in-plane size.
-
-        Training on a CPU takes another way to the same numbers: `dense_training`.
-        """
-        pays = (
-            self.classifier.in_channels >= LEAN_WIDTH and x[:, 0].numel() * self.classifier.in_channels >= LEAN_VALUES
-        )
-        if (self.lean_training or (pays and self.lean_training is None)) and can_train_leanly(self, x):
-            return self._forward_leanly(x)
+        """Return the logits of every pixel."""
         x = self.first(x)
         skips: list[Tensor] = []
         for block, transition in zip(self.down_blocks, self.transitions_down, strict=True):
-            x = torch.cat([x, block(x)], dim=1)
+            x = torch.cat([x, self._new_features(block, x)], dim=1)
             skips.append(x)
             x = transition(x)
-        new = self.bottleneck(x)
+        new = self._new_features(self.bottleneck, x)
         for block, transition in zip(self.up_blocks, self.transitions_up, strict=True):
             x = transition(new, skips.pop())
-            new = block(x)
+            new = self._new_features(block, x)
         logits: Tensor = self.classifier(torch.cat([x, new], dim=1) if self.up_blocks else new)
         return logits
 
-    def _forward_leanly(self, x: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
-        x = self.first(x)
-        skips: list[Tensor] = []
-        for block, down in zip(self.down_blocks, self.transitions_down, strict=True):
-            assert isinstance(block, DenseBlock)
-            assert isinstance(down, TransitionDown)
-            maps, statistics = dense_block([x], block.layers)
-            skips.append(maps)
-            x = down[-1](norm_relu_convolution(maps, statistics, down))
-        maps, _ = dense_block([x], self.bottleneck.layers)
-        new = maps[:, -self.bottleneck.new_channels :]
-        for block, up in zip(self.up_blocks, self.transitions_up, strict=True):
-            assert isinstance(block, DenseBlock)
-            assert isinstance(up, TransitionUp)
-            skip = skips.pop()
-            maps, _ = dense_block([up.upsample(new, skip), skip], block.layers)
-            new = maps[:, -block.new_channels :]
-        seen = (maps if self.up_blocks else new).permute(0, 2, 3, 1)
-        # a product of matrices: measured faster than the way back of a convolution
-        weight = self.classifier.weight.flatten(1)
-        return functional.linear(seen, weight, self.classifier.bias).permute(0, 3, 1, 2)
+    def _new_features(self, block: nn.Module, x: Float[Tensor, "batch in x y"]) -> Float[Tensor, "batch new x y"]:
+        """Apply a dense block, with checkpointing if asked for; dropout draws the same values again."""
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            new: Tensor = block(x)
+        elif torch.compiler.is_compiling():  # a compiled graph updates each buffer once
+            new = checkpoint(block, x, use_reentrant=False)
+        else:
+            new = checkpoint(
+                block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _running_statistics_kept(block))
+            )
+        return new
+
+
+@contextmanager
+def _running_statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Let batch normalisation update copies of its running statistics, which the forward pass has updated already."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    buffers = [dict(norm.named_buffers()) for norm in norms]
+    try:
+        for norm, originals in zip(norms, buffers, strict=True):
+            for name, buffer in originals.items():
+                setattr(norm, name, buffer.clone())
+        yield
+    finally:
+        for norm, originals in zip(norms, buffers, strict=True):
+            for name, buffer in originals.items():
+                setattr(norm, name, buffer)
 
 
 def _layers_of_each_block(layers_per_block: int | Sequence[int], transitions: int) -> list[int]:
@@ -226,7 +215,7 @@ def _check_positive(**values: int) -> None:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation (uniform), zero biases: Jegou et al. 2017, section 4.1."""
+    """Draw weights as He et al. (uniform) and set biases to zero: Jegou et al. 2017, section 4.1."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
         if module.bias is not None:

@@ -1,8 +1,9 @@
-"""Whether training compiles the network (`torch.compile`), and what happens where a compiler is missing or gives up.
+"""Training through `torch.compile`: where it is used, and how training goes on without it where it fails.
 
-Compiling writes normalisation, ReLU and the joining of feature maps as one kernel, which saves a GPU most of its memory
+Compiling writes normalisation, ReLU and the joining of feature maps as one kernel, which saves most of the memory
 traffic. It needs a compiler (Triton on a GPU, one for C++ on a CPU) and can fail in ways that have nothing to do with
-the experiment. So a compiled step is tried once, and training goes on without it where that fails.
+the experiment. So a compiled step is tried once, and training goes on without it where that fails. On a CPU compiling
+takes minutes for a step that becomes a tenth faster (docs/speed.md): `trainer.compile=true` asks for it there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Compile = Literal["auto"] | bool
 
 
 def wants_compiling(choice: Compile, accelerator: str) -> bool:
-    """What `trainer.compile` means: "auto" compiles on a GPU that Triton can compile for."""
+    """Return the meaning of `trainer.compile`: "auto" compiles on a GPU that Triton can compile for."""
     if choice != "auto":
         return choice
     from torch.utils._triton import has_triton
@@ -32,15 +33,15 @@ def compile_or_explain(
     tell: Callable[[str], None],
     compiler: Callable[[nn.Module], nn.Module] | None = None,
 ) -> nn.Module:
-    """The compiled network, tried forwards and backwards on a batch; or the network as it was.
+    """Return the compiled network, tried forwards and backwards on a batch, or the network as it was.
 
     Weights, running statistics, gradients and random numbers are afterwards what they were before.
 
     Args:
-        network: In training.
-        image: A batch like those to come; compiled is for its shape.
-        tell: Takes one line where compiling failed.
-        compiler: Default `torch.compile` for fixed shapes.
+        network: Network in training mode.
+        image: Batch like those to come; the compiled network is for its shape.
+        tell: Function that prints one line where compiling failed.
+        compiler: Function that compiles; default `torch.compile` for fixed shapes.
     """
     compiler = compiler or _compile
     before = copy.deepcopy(network.state_dict())

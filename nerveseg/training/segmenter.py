@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from nerveseg.errors import ConfigurationError, TrainingError
-from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.inspection import find_classifier
 from nerveseg.training.compilation import compile_or_explain
 from nerveseg.training.losses import NERVE_CLASS, Loss, loss_value
 from nerveseg.training.metrics import SubjectDice
@@ -178,19 +178,24 @@ class Segmenter(pl.LightningModule):
             )
 
 
-def init_classifier_bias(network: FCDenseNet, foreground_share: float) -> None:
+def init_classifier_bias(network: nn.Module, foreground_share: float, in_channels: int = 1) -> None:
     """Make an untrained network predict the share of nerve instead of one half.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
     is background. The paper does not do this.
 
     Args:
-        network: Network with two classes.
+        network: Network with two classes, whose last module is a convolution with a bias.
         foreground_share: Share of nerve among the training pixels, between 0 and 1.
+        in_channels: Number of image channels.
+
+    Raises:
+        ConfigurationError: No convolution with a bias makes the network's logits.
     """
-    bias = network.classifier.bias
+    classifier = find_classifier(network, in_channels, classes=2)
+    bias = classifier.bias
     assert bias is not None
     with torch.no_grad():
-        network.classifier.weight.mul_(CLASSIFIER_WEIGHT_SCALE)
+        classifier.weight.mul_(CLASSIFIER_WEIGHT_SCALE)
         bias.zero_()
         bias[NERVE_CLASS] = math.log(foreground_share / (1 - foreground_share))

@@ -80,7 +80,7 @@ def planned(config: SegmentConfig) -> Plan:
     options = config.options
     if options.norms:
         read_norms(options.norms)
-    model = open_model(config.model)
+    model = open_model(config.model, config.plugins)
     scans, missing = _scans(config, model)
     _check_names(scans, config)
     alone = len(scans) == 1 and config.input is not None and shard is None

@@ -86,7 +86,7 @@ def predict_subjects(
     Returns:
         Seconds by subject's id.
     """
-    bundle = load_bundle(job.folder.model)
+    bundle = load_bundle(job.folder.model, job.config.plugins)
     scans = [Scan(subject.id, subject.images, mask_of(subject.id), study.description.geometry) for subject in subjects]
     writer = MaskWriter(header_notice(bundle.description.training.synthetic))
     trainer = pl.Trainer(

@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from torch import nn
 from torch.utils import deterministic
 
 from nerveseg.console import console, say
@@ -28,10 +29,10 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
-from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks import registry
+from nerveseg.networks.inspection import check_network
 from nerveseg.runs import package_versions
 from nerveseg.targets import TARGET, find_target, instantiate_target
-from nerveseg.training.allocation import keep_freed_memory
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
@@ -118,13 +119,14 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     device = choose_device(config.trainer.accelerator, config.trainer.precision)
     device = replace(device, description=device.description + processes.description)
     loaded = load_fold(job)
-    network = build_network(config, len(loaded.study.description.images))
+    channels = len(loaded.study.description.images)
+    network = build_network(config, channels)
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
     compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
-    segmenter = build_segmenter(config, network, compiled)
+    segmenter = build_segmenter(config, network.module, compiled)
     share = loaded.store.foreground_share(loaded.training_ids)
     if config.optimization.class_prior_bias:
-        init_classifier_bias(network, share)
+        init_classifier_bias(network.module, share, channels)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
         say(f"warning: {resumption.warning}")
@@ -137,7 +139,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
         _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return
-        save_bundle(job.folder.model, network, _describe(job, loaded, network))
+        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec))
         evaluate_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards)
 
 
@@ -151,7 +153,7 @@ def check_configuration(config: TrainConfig) -> None:
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
-    segmenter = build_segmenter(config, build_network(config, len(config.study.images)))
+    segmenter = build_segmenter(config, build_network(config, len(config.study.images)).module)
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -178,19 +180,20 @@ def load_fold(job: TrainingJob) -> FoldInput:
     return FoldInput(study, fold, store, config.preprocessing)
 
 
-def build_network(config: TrainConfig, channels: int) -> FCDenseNet:
+def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
     """Return the untrained network, its weights drawn from the training's seed.
 
     Raises:
-        ConfigurationError: The network does not take these options.
+        ConfigurationError: The network does not take these options or this size of slices, or returns no logits.
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    network = instantiate_target(config.network, "network", config.plugins, in_channels=channels, classes=CLASSES)
-    assert isinstance(network, FCDenseNet)
+    network = registry.build_network(config.network, channels, CLASSES, config.plugins)
+    if network.spec.name not in registry.NETWORKS:
+        check_network(network.module, channels, CLASSES, config.preprocessing.size)
     return network
 
 
-def build_segmenter(config: TrainConfig, network: FCDenseNet, compiled: bool = False) -> Segmenter:
+def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
     """Return the network with its loss, optimizer and schedule.
 
     Raises:
@@ -282,8 +285,6 @@ def _train(
         **(DEFAULT_TRAINER_KEYWORDS | config.trainer.keywords),
         **processes.trainer_options(device.accelerator),
     )
-    if device.accelerator == "cpu":
-        keep_freed_memory()
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
     data = build_datamodule(job.config, loaded, processes)
@@ -293,12 +294,12 @@ def _train(
         add_training_time(job, time.monotonic() - started)
 
 
-def _describe(job: TrainingJob, loaded: FoldInput, network: FCDenseNet) -> ModelDescription:
+def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec) -> ModelDescription:
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
     return ModelDescription(
-        architecture=Architecture(name=type(network).__name__, arguments=network.arguments),
+        architecture=Architecture(name=network.name, arguments=network.arguments),
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=loaded.preprocessing,

@@ -10,7 +10,8 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
-    network = FCDenseNet(len(channels), first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+    options = dict(in_channels=len(channels), first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+    network = FCDenseNet(**options)
     network(torch.randn(8, len(channels), 16, 16))
     with torch.no_grad():
         network.classifier.weight *= 4
@@ -19,7 +20,7 @@ def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True
         study="tiny", synthetic=synthetic, subjects=subjects, fold=fold, epochs=1, seed=1, folds_seed=1
     )
     description = ModelDescription(
-        architecture=Architecture(name="FCDenseNet", arguments=network.arguments),
+        architecture=Architecture(name="FCDenseNet", arguments=options),
         channels=list(channels),
         spacing_mm=(1.7, 1.7, 17.6),
         preprocessing=Preprocessing(size=(48, 48)),

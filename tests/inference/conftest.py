@@ -24,12 +24,13 @@ def random_bundle():
     ):
         torch.manual_seed(seed)
         options = {"first_filters": 4, "growth_rate": 3, "layers_per_block": 1, "transitions": 1} | network_options
-        network = FCDenseNet(len(channels), **options)
+        options["in_channels"] = len(channels)
+        network = FCDenseNet(**options)
         network(torch.randn(8, len(channels), 16, 16))
         with torch.no_grad():
             network.classifier.weight *= 5
         description = ModelDescription(
-            architecture=Architecture(name="FCDenseNet", arguments=network.arguments),
+            architecture=Architecture(name="FCDenseNet", arguments=options),
             channels=list(channels),
             spacing_mm=spacing_mm,
             preprocessing=Preprocessing(size=size),

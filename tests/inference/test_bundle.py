@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,8 +30,9 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 
 def network(seed=0, **options):
     torch.manual_seed(seed)
-    arguments = {"first_filters": 4, "growth_rate": 2, "layers_per_block": [1, 2, 1], "transitions": 1}
-    made = FCDenseNet(**(arguments | options))
+    usual = {"in_channels": 1, "first_filters": 4, "growth_rate": 2, "layers_per_block": [1, 2, 1], "transitions": 1}
+    made = FCDenseNet(**(usual | options))
+    made.arguments = usual | options
     made(torch.randn(3, made.arguments["in_channels"], 8, 8))  # running statistics that are not those of a new network
     return made.eval()
 
@@ -160,11 +162,11 @@ def test_saving_again_replaces_the_old_bundle(folder):
 def test_a_bundle_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
     before = (folder / "weights.safetensors").read_bytes()
 
-    def disk_full(_weights, path):
-        path.write_bytes(b"half")
+    def disk_full(_network, path):
+        Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "save_file", disk_full)
+    monkeypatch.setattr(bundle, "save_model", disk_full)
     with pytest.raises(OSError, match="No space"):
         save_bundle(folder, network(seed=1), description(network()))
     assert (folder / "weights.safetensors").read_bytes() == before
@@ -208,7 +210,7 @@ def test_weights_of_another_network_are_named(change, said, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda values: values["architecture"].update(name="UNet"), "one of FCDenseNet; found: UNet"),
+        (lambda values: values["architecture"].update(name="UNet"), "found: UNet; .*remedy: install the version"),
         (lambda values: values["architecture"].update(name="os.system"), r"found: os\.system"),
         (lambda values: values.update(format_version=2), "format 1; found: format_version: "),
         (lambda values: values.update(colour="red"), "found: colour: .*not permitted"),

@@ -34,12 +34,13 @@ def bundle_of():
 
     def make(size=(8, 6), channels=1):
         torch.manual_seed(3)
-        network = FCDenseNet(channels, first_filters=4, growth_rate=3, layers_per_block=1, transitions=1, dropout=0.5)
+        options = dict(in_channels=channels, first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+        network = FCDenseNet(**options, dropout=0.5)
         network(torch.randn(8, channels, 8, 8))
         with torch.no_grad():
             network.classifier.weight *= 5
         description = ModelDescription(
-            architecture=Architecture(name="FCDenseNet", arguments=network.arguments),
+            architecture=Architecture(name="FCDenseNet", arguments=options | {"dropout": 0.5}),
             channels=[f"C{number}" for number in range(channels)],
             spacing_mm=(1.0, 1.0, 4.4),
             preprocessing=Preprocessing(size=size),

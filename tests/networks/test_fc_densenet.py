@@ -66,7 +66,8 @@ def test_the_papers_network_has_a_million_parameters():
     network = from_config("tiramisu", in_channels=1, classes=2)
     assert parameters(network) == counted(1, 2, 48, 12, [4] * 9)
     assert parameters(network) == pytest.approx(0.98e6, rel=0.01)
-    assert network.arguments == FCDenseNet().arguments, "the constructor's defaults are the paper's"
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in FCDenseNet().state_dict().items()}, "the paper"
 
 
 def test_the_papers_bottleneck_sees_twenty_by_twenty_pixels():
@@ -114,12 +115,12 @@ def test_the_output_is_logits():
 
 
 def test_saved_weights_and_arguments_rebuild_the_network(tmp_path):
-    network = small(in_channels=2, layers_per_block=[1, 2, 3, 2, 1])
+    arguments = {"in_channels": 2, "layers_per_block": [1, 2, 3, 2, 1]}
+    network = small(**arguments)
     network(torch.randn(4, 2, 16, 16))  # moves the running statistics
-    torch.save({"arguments": network.arguments, "state": network.state_dict()}, tmp_path / "network.pt")
-    saved = torch.load(tmp_path / "network.pt", weights_only=True)
-    again = FCDenseNet(**saved["arguments"])
-    again.load_state_dict(saved["state"])
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    again = small(**arguments)
+    again.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
     image = torch.randn(1, 2, 21, 16)
     with torch.no_grad():
         assert torch.equal(network.eval()(image), again.eval()(image))
@@ -135,6 +136,34 @@ def test_bfloat16_stays_close_to_float32(memory_format):
             rough = network(image)
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), exact, atol=0.05 * float(exact.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_checkpointing_changes_no_gradient_no_statistic_and_no_random_number(dropout):
+    image = torch.randn(3, 1, 19, 16)
+    results = []
+    for checkpointing in (False, True):
+        network = small(checkpointing=checkpointing, dropout=dropout).train()
+        torch.manual_seed(7)
+        logits = network(image)
+        logits.square().mean().backward()
+        gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+        results.append({"logits": logits.detach(), **gradients, **dict(network.named_buffers())})
+        results[-1]["next random number"] = torch.rand(1)
+    plain, recomputed = results
+    assert plain.keys() == recomputed.keys()
+    assert [name for name, value in plain.items() if not torch.equal(value, recomputed[name])] == []
+    assert int(plain["bottleneck.layers.0.0.num_batches_tracked"]) == 1
+
+
+def test_checkpointing_computes_every_dense_block_twice_in_training_only():
+    network, calls = small(checkpointing=True), []
+    network.bottleneck.register_forward_pre_hook(lambda *_arguments: calls.append("bottleneck"))
+    network(torch.randn(1, 1, 16, 16)).sum().backward()
+    assert len(calls) == 2
+    with torch.no_grad():
+        network.eval()(torch.randn(1, 1, 16, 16))
+    assert len(calls) == 3
 
 
 def test_dropout_acts_in_training_only():

@@ -1,0 +1,139 @@
+"""Properties of a network that are found by running it once on tensors without data (PyTorch's meta device).
+
+A network of another package has no attributes for the factor by which it divides the in-plane size, the convolution
+that makes its logits and the shape of its output. One forward pass of a copy on the meta device computes shapes only,
+takes a fraction of a second and needs no memory for feature maps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nerveseg.errors import ConfigurationError
+
+PROBE_SIDE = 256
+"""In-plane size of the image that the reduction is found with, in pixels."""
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What the modules of a network returned in one forward pass.
+
+    Attributes:
+        result: Output of the network.
+        outputs: Names of modules and the tensors they returned, in the order of the computation.
+    """
+
+    result: Any
+    outputs: list[tuple[str, Tensor]]
+
+
+def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:
+    """Raise `ConfigurationError` unless a network returns one tensor of logits in training and in evaluation.
+
+    Args:
+        network: Network that was just built.
+        in_channels: Number of image channels.
+        classes: Number of classes.
+        size: In-plane size of the training slices, in pixels.
+    """
+    expected = (2, classes, *size)
+    for training in (True, False):
+        result = _run(network, (2, in_channels, *size), training).result
+        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        if found != expected:
+            raise ConfigurationError(
+                f"a network returns logits of the shape {expected} for images of {(2, in_channels, *size)}",
+                found=f"{found} in {'training' if training else 'evaluation'}",
+                remedy="switch off deep supervision (network.deep_supervision=false) and every other additional output",
+            )
+
+
+def find_reduction(network: nn.Module, in_channels: int) -> int:
+    """Return the factor by which a network divides the in-plane size, of which its inputs have to be multiples.
+
+    It is the network's own integer attribute `reduction` if it has one. Otherwise it is the size of a probe over the
+    smallest feature map larger than one pixel, doubled until odd multiples of it are accepted: for a U-Net the product
+    of its strides.
+
+    Raises:
+        ConfigurationError: The network takes no image of a size other than its own.
+    """
+    own = getattr(network, "reduction", None)
+    if isinstance(own, int):
+        return own
+    outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE)).outputs
+    sides = [min(output.shape[2:]) for _, output in outputs if output.ndim == 4 and min(output.shape[2:]) > 1]
+    reduction = PROBE_SIDE // min([*sides, PROBE_SIDE])
+    while reduction < PROBE_SIDE:
+        size = (3 * reduction, 5 * reduction)
+        try:
+            result = _run(network, (1, in_channels, *size)).result
+        except ConfigurationError:
+            result = None
+        if isinstance(result, Tensor) and tuple(result.shape[2:]) == size:
+            return reduction
+        reduction *= 2
+    raise ConfigurationError(
+        "a network takes every in-plane size that is a multiple of its reduction",
+        found=type(network).__name__,
+        remedy=f"give it an integer attribute reduction of at most {PROBE_SIDE}, or take another network",
+    )
+
+
+def find_classifier(network: nn.Module, in_channels: int, classes: int) -> nn.Conv2d | nn.ConvTranspose2d:
+    """Return the convolution whose output is the network's output: one channel per class, with a bias.
+
+    Raises:
+        ConfigurationError: Something else than a convolution with a bias makes the logits.
+    """
+    forward_pass = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
+    for name, output in reversed(forward_pass.outputs):
+        module = network.get_submodule(name)
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or output is not forward_pass.result:
+            continue
+        if module.out_channels == classes and module.bias is not None:
+            return module
+    raise ConfigurationError(
+        "the class prior is written into the bias of a convolution whose output is the network's output",
+        found=f"no such convolution in {type(network).__name__}",
+        remedy="optimization.class_prior_bias=false",
+    )
+
+
+def _run(network: nn.Module, shape: tuple[int, ...], training: bool = False) -> ForwardPass:
+    """Run a copy of a network on the meta device; on the CPU where an operation has no meta kernel."""
+    try:
+        return _run_on("meta", network, shape, training)
+    except NotImplementedError:
+        return _run_on("cpu", network, shape, training)
+    except Exception as error:  # whatever a network raises about a size
+        raise ConfigurationError(
+            f"{type(network).__name__} takes images (batch, channel, x, y) of the shape {shape}",
+            found=" ".join(f"{type(error).__name__}: {error}".split())[:300],
+            remedy="preprocessing.size in multiples of what the network divides by, such as [320,320]",
+        ) from error
+
+
+def _run_on(device: str, network: nn.Module, shape: tuple[int, ...], training: bool) -> ForwardPass:
+    copied = copy.deepcopy(network).to(device).train(training)
+    outputs: list[tuple[str, Tensor]] = []
+
+    def record(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs.append((name, output))
+
+        return hook
+
+    for name, module in copied.named_modules():
+        module.register_forward_hook(record(name))
+    with torch.no_grad():
+        result = copied(torch.zeros(shape, device=device))
+    return ForwardPass(result, outputs)

@@ -1,0 +1,195 @@
+"""What a network has to offer, how a configuration and a model bundle name it, and how it is built.
+
+A network is any `torch.nn.Module` that satisfies `SegmentationNetwork`; it inherits nothing of ours. Its name is that
+of the registry (`FCDenseNet`) or the dotted path of its class (`monai.networks.nets.DynUNet`, `my_package.MyNet`), and
+its arguments are plain JSON. Classes of nerveseg.networks, monai.networks.nets and torch.nn may be named as they are,
+those of another package if the user's own configuration lists the package in `plugins`. Nothing else is imported or
+called, because the name may come from a bundle of unknown origin.
+
+The constructor is told the number of image channels as `in_channels`, and the number of classes as the first of
+`classes`, `out_channels` and `num_classes` that its signature has.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerveseg.errors import ConfigurationError
+from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.targets import PARTIAL, TARGET, find_target, instantiate_target
+
+NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet}
+"""Our own networks by the name that a bundle gives them."""
+
+OPEN_PACKAGES = ("nerveseg.networks", "monai.networks.nets", "torch.nn")
+"""Packages whose classes may be named without `plugins`."""
+
+CHANNELS_ARGUMENT = "in_channels"
+CLASSES_ARGUMENTS = ("classes", "out_channels", "num_classes")
+
+
+class SegmentationNetwork(Protocol):
+    """Network as training and inference use it, in training and in evaluation mode.
+
+    It returns one tensor of logits, not probabilities, and no further outputs: a network with deep supervision is
+    refused (`inspection.check_network`), because its additional outputs would need losses of their own. It takes every
+    in-plane size that is a multiple of its reduction, which is the integer attribute `reduction` if it has one, else
+    found by `inspection.find_reduction`. A class prior needs a last convolution with a bias (`find_classifier`).
+    """
+
+    def __call__(self, images: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
+        """Return the logits of every pixel."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Name of a network and the arguments that it is built with.
+
+    Attributes:
+        name: Name in `NETWORKS`, or dotted path of the class.
+        arguments: Arguments of the constructor in plain JSON.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """Network beside the record of how it was built.
+
+    Attributes:
+        module: Network with untrained weights.
+        spec: Name and arguments, for the bundle.
+    """
+
+    module: nn.Module
+    spec: NetworkSpec
+
+
+def build_network(
+    section: Mapping[str, Any], in_channels: int, classes: int, plugins: Sequence[str] = ()
+) -> BuiltNetwork:
+    """Build the network that the user's configuration names.
+
+    Args:
+        section: `_target_` (name of the network) and arguments of its constructor.
+        in_channels: Number of image channels.
+        classes: Number of classes, background included.
+        plugins: Packages whose classes may be named beside `OPEN_PACKAGES`.
+
+    Raises:
+        ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
+    """
+    name = str(section.get(TARGET) or "")
+    cls = find_network(name, plugins)
+    arguments = {key: value for key, value in section.items() if key != TARGET}
+    arguments |= _channel_arguments(cls, in_channels, classes)
+    spec = NetworkSpec(next((short for short, own in NETWORKS.items() if own is cls), name), arguments)
+    return BuiltNetwork(_instantiate(cls, name, arguments, plugins), spec)
+
+
+def load_network(spec: NetworkSpec, plugins: Sequence[str] = ()) -> nn.Module:
+    """Build the network that a model bundle names; its arguments make it read no file and no address.
+
+    Args:
+        spec: Name and arguments, of any origin.
+        plugins: Packages that the user's own configuration opens.
+
+    Raises:
+        ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
+    """
+    cls = find_network(spec.name, plugins)
+    texts = [text for text in _texts(spec.arguments) if "/" in text or "\\" in text]
+    if texts:
+        raise ConfigurationError(
+            "the arguments of a network in a bundle are no paths and no addresses",
+            found=texts[0],
+            remedy="do not use this bundle",
+        )
+    return _instantiate(cls, spec.name, spec.arguments | _pretrained_off(cls), plugins)
+
+
+def find_network(name: str, plugins: Sequence[str] = ()) -> type[nn.Module]:
+    """Return the class that a network's name stands for, without calling it.
+
+    Raises:
+        ConfigurationError: The class may not be named, does not exist, or is no `torch.nn.Module`.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    cls = find_target(name, "network", plugins, OPEN_PACKAGES)
+    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
+        raise ConfigurationError(
+            "network._target_ is a torch.nn.Module",
+            found=name,
+            remedy="choose a file of conf/network/, or a class that inherits torch.nn.Module",
+        )
+    return cls
+
+
+def _instantiate(cls: type[nn.Module], name: str, arguments: Mapping[str, Any], plugins: Sequence[str]) -> nn.Module:
+    _check_plain(arguments, "network")
+    target = f"{cls.__module__}.{cls.__qualname__}" if name in NETWORKS else name
+    network: nn.Module = instantiate_target({TARGET: target, **arguments}, "network", plugins)
+    return network
+
+
+def _channel_arguments(cls: type[nn.Module], in_channels: int, classes: int) -> dict[str, int]:
+    names = inspect.signature(cls).parameters
+    classes_name = next((name for name in CLASSES_ARGUMENTS if name in names), None)
+    if CHANNELS_ARGUMENT not in names or classes_name is None:
+        raise ConfigurationError(
+            f"the constructor of a network takes {CHANNELS_ARGUMENT} and one of {', '.join(CLASSES_ARGUMENTS)}",
+            found=f"{cls.__name__}({', '.join(names)})",
+            remedy="name another class, or write a subclass whose constructor takes them",
+        )
+    return {CHANNELS_ARGUMENT: in_channels, classes_name: classes}
+
+
+def _pretrained_off(cls: type[nn.Module]) -> dict[str, Any]:
+    """Return arguments that keep a constructor from reading weights, which a bundle replaces anyway."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {
+        parameter.name: False if isinstance(parameter.default, bool) else None
+        for parameter in parameters
+        if parameter.name.startswith("pretrained")
+    }
+
+
+def _check_plain(value: Any, key: str) -> None:
+    """Raise `ConfigurationError` unless a value is plain JSON without a target of its own."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str) or name in (TARGET, PARTIAL):
+                raise _not_plain(f"{key}.{name}")
+            _check_plain(inner, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _check_plain(inner, f"{key}.{index}")
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise _not_plain(f"{key}: {type(value).__name__}")
+
+
+def _not_plain(found: str) -> ConfigurationError:
+    return ConfigurationError(
+        "the arguments of a network are numbers, texts, true, false, null, lists and mappings",
+        found=found,
+        remedy="build the objects in the constructor of a network of your own",
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    """Return every string among the keys and values of plain JSON."""
+    if isinstance(value, Mapping):
+        return [text for item in value.items() for text in _texts(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
