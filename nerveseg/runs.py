@@ -44,6 +44,11 @@ class FoldFolder:
         return self.path / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """Folder of the best epoch's checkpoint, where a callback keeps one."""
+        return self.path / "best"
+
+    @property
     def model(self) -> Path:
         """The model bundle."""
         return self.path / "model"

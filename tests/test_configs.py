@@ -12,6 +12,9 @@ from nerveseg.launch.compose import compose_config, config_folder, to_plain_dict
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.registry import NetworkSpec, build_network
 from nerveseg.targets import instantiate_target
+from nerveseg.training.losses import check_loss
+from nerveseg.workflows.training_objects import build_callbacks, build_segmenter
+from tests.helpers.composed import parsed_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -124,7 +127,27 @@ def test_every_augmentation_keeps_shapes_and_the_label_a_label(file):
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "optimization").glob("*.yaml")), ids=name)
-def test_every_optimizer_and_schedule_lowers_the_rate_over_its_epochs(file):
+def test_every_optimizer_and_schedule_is_built(file):
+    parsed = parsed_config("train", "~experiment", "name=x", f"optimization={file.stem}", "network=tiramisu_small")
+    configured = build_segmenter(parsed, torch.nn.Conv2d(1, 2, 1)).configure_optimizers()
+    assert configured["optimizer"].param_groups[0]["lr"] > 0
+    assert configured["lr_scheduler"]["interval"] == parsed.optimization.schedule_interval
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "callbacks").glob("*.yaml")), ids=name)
+def test_every_callback_is_built(file):
+    parsed = parsed_config("train", f"callbacks={file.stem}")
+    assert len(build_callbacks(parsed)) == len(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "loss").glob("*.yaml")), ids=name)
+def test_every_loss_is_built(file):
+    parsed = parsed_config("train", f"loss={file.stem}")
+    check_loss(instantiate_target(parsed.loss, "loss"))
+
+
+@pytest.mark.parametrize("file", [CONF / "optimization" / "paper.yaml", CONF / "optimization" / "short.yaml"], ids=name)
+def test_the_paper_and_the_short_schedule_lower_the_rate_over_their_epochs(file):
     config = composed("train", "~experiment", f"optimization={file.stem}")["optimization"]
     layer = torch.nn.Linear(3, 1)
     optimizer = instantiate_target(config["optimizer"], "optimization.optimizer")(layer.parameters())

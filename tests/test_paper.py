@@ -14,7 +14,7 @@ from nerveseg.launch.schema import parse_config
 from nerveseg.phantom.cohort import CohortSpec, participants
 from nerveseg.targets import instantiate_target
 from nerveseg.training.devices import choose_device
-from nerveseg.workflows.train_fold import build_network, build_segmenter
+from nerveseg.workflows.training_objects import build_network, build_segmenter
 from tests.helpers.composed import plain_config
 
 

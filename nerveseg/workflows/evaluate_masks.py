@@ -19,8 +19,9 @@ from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_wri
 from nerveseg.workflows.config import EvaluateConfig, Job, ReportConfig
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
+from nerveseg.workflows.run_records import check_data, parse_run_config
 from nerveseg.workflows.score_subjects import PredictedMask, measure_subjects
-from nerveseg.workflows.training_job import check_data, check_one_experiment, parse_run_config
+from nerveseg.workflows.training_job import check_one_experiment
 from nerveseg.workflows.write_report import EvaluatedStudy
 
 

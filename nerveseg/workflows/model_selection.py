@@ -20,7 +20,8 @@ from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import automatic_dice, read_scores
 from nerveseg.files import write_csv, write_text
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
-from nerveseg.workflows.training_job import read_run_config, result_affecting_options
+from nerveseg.workflows.run_records import read_run_config
+from nerveseg.workflows.training_job import result_affecting_options
 
 TABLE = "settings.csv"
 OVER_SEEDS = "settings_over_seeds.csv"

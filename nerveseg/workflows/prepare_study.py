@@ -17,7 +17,7 @@ from nerveseg.errors import StudyError
 from nerveseg.files import wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.workflows.config import CheckConfig, StudyConfig
-from nerveseg.workflows.training_job import differences
+from nerveseg.workflows.run_records import differences
 
 LOCK = ".preparing"
 """In the folder of slice stores."""

@@ -22,7 +22,8 @@ from nerveseg.training.checkpoint_files import Resumption
 from nerveseg.training.devices import Device
 from nerveseg.training.epoch_checkpoint import check_resumable
 from nerveseg.training.segmenter import Segmenter
-from nerveseg.workflows.training_job import TrainingJob, changes_of, check_data, read_provenance
+from nerveseg.workflows.run_records import check_data, read_provenance
+from nerveseg.workflows.training_job import TrainingJob, changes_of
 
 
 def initialise_run_folder(

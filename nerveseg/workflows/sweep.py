@@ -26,15 +26,9 @@ from nerveseg.workflows.failures import (
     run_catching,
 )
 from nerveseg.workflows.model_selection import show_settings
+from nerveseg.workflows.run_records import check_data
 from nerveseg.workflows.train_fold import check_configuration, load_fold
-from nerveseg.workflows.training_job import (
-    TrainingJob,
-    check_data,
-    check_unchanged,
-    is_finished,
-    study_root_changed,
-    training_job,
-)
+from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished, study_root_changed, training_job
 
 LOCK = ".comparing"
 """In the folder of a cross-validation."""

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from torch import nn
 from torch.utils import deterministic
 
 from nerveseg.console import console, say
 from nerveseg.dashboards.metrics_csv import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
-from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore
@@ -30,15 +29,15 @@ from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinis
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.networks import registry
-from nerveseg.networks.inspection import check_network
 from nerveseg.runs import package_versions
 from nerveseg.targets import TARGET, find_target, instantiate_target
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
-from nerveseg.training.distributed import ALONE, Processes, training_processes
+from nerveseg.training.distributed import Processes, training_processes
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.fitting import fit_interruptible
+from nerveseg.training.losses import check_loss
 from nerveseg.training.progress import FoldProgress
 from nerveseg.training.segmenter import Segmenter, init_classifier_bias
 from nerveseg.training.throughput import Throughput
@@ -48,9 +47,7 @@ from nerveseg.workflows.prepare_study import open_configured_study, prepared_sli
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
-
-CLASSES = 2
-"""Background and nerve."""
+from nerveseg.workflows.training_objects import build_callbacks, build_datamodule, build_network, build_segmenter
 
 DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {
     "deterministic": "warn",
@@ -154,6 +151,7 @@ def check_configuration(config: TrainConfig) -> None:
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
     segmenter = build_segmenter(config, build_network(config, len(config.study.images)).module)
+    check_loss(segmenter.loss)
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -180,81 +178,6 @@ def load_fold(job: TrainingJob) -> FoldInput:
     return FoldInput(study, fold, store, config.preprocessing)
 
 
-def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
-    """Return the untrained network, its weights drawn from the training's seed.
-
-    Raises:
-        ConfigurationError: The network does not take these options or this size of slices, or returns no logits.
-    """
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    network = registry.build_network(config.network, channels, CLASSES, config.plugins)
-    if network.spec.name not in registry.NETWORKS:
-        check_network(network.module, channels, CLASSES, config.preprocessing.size)
-    return network
-
-
-def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
-    """Return the network with its loss, optimizer and schedule.
-
-    Raises:
-        ConfigurationError: Loss, optimizer or schedule do not exist or do not take these options.
-    """
-    optimization, plugins = config.optimization, config.plugins
-    optimizer = instantiate_target(optimization.optimizer, "optimization.optimizer", plugins)
-    schedule = None
-    if optimization.schedule is not None:
-        schedule = instantiate_target(optimization.schedule, "optimization.schedule", plugins)
-    loss = instantiate_target(config.loss, "loss", plugins)
-    return Segmenter(
-        network,
-        optimizer,
-        schedule,
-        loss,
-        interval=optimization.schedule_interval,
-        monitor=optimization.schedule_monitor,
-        seed=config.seed,
-        compiled=compiled,
-    )
-
-
-def build_callbacks(config: TrainConfig) -> list[Callback]:
-    """Return the callbacks that the configuration names.
-
-    Raises:
-        ConfigurationError: A callback does not exist, does not take its options, or is no callback of Lightning's.
-    """
-    callbacks = []
-    for name, section in config.callbacks.items():
-        callback = instantiate_target(section, f"callbacks.{name}", config.plugins)
-        if not isinstance(callback, Callback):
-            raise ConfigurationError(
-                f"callbacks.{name} is a callback of Lightning's",
-                found=section[TARGET],
-                remedy="derive the class from pytorch_lightning.Callback",
-            )
-        callbacks.append(callback)
-    return callbacks
-
-
-def build_datamodule(config: TrainConfig, loaded: FoldInput, processes: Processes = ALONE) -> SliceDataModule:
-    """Return augmented batches of the training subjects' slices, or this process's share of them.
-
-    Raises:
-        ConfigurationError: The augmentation does not take these options.
-    """
-    return SliceDataModule(
-        loaded.store,
-        loaded.training_ids,
-        [subject.id for subject in loaded.fold.validation],
-        augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
-        batch_size=config.optimization.batch_size,
-        seed=config.seed,
-        workers=config.trainer.workers,
-        rank=processes.rank,
-        processes=processes.count,
-    )
-
-
 def _train(
     job: TrainingJob,
     loaded: FoldInput,
@@ -273,7 +196,7 @@ def _train(
         max_epochs=config.optimization.epochs,
         logger=loggers,
         callbacks=[
-            *build_callbacks(config),
+            *build_callbacks(config, job.folder.best),
             EpochCheckpoint(
                 job.folder.checkpoints, config.trainer.checkpoint_every_n_epochs, job.values["optimization"]
             ),
@@ -287,11 +210,22 @@ def _train(
     )
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
-    data = build_datamodule(job.config, loaded, processes)
+    data = build_datamodule(job.config, loaded.store, loaded.fold, processes)
     fit_interruptible(trainer, segmenter, data, resumption.checkpoint if resumption else None)
     processes.shut_down()
+    _restore_best_weights(trainer, segmenter)
     if processes.is_first:
         add_training_time(job, time.monotonic() - started)
+
+
+def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> None:
+    """Load the weights of the epoch that a monitoring `ModelCheckpoint` found best; else the last epoch's stay."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            checkpoint = torch.load(callback.best_model_path, map_location=segmenter.device, weights_only=True)
+            segmenter.load_state_dict(checkpoint["state_dict"])
+            epoch, score = checkpoint["epoch"] + 1, float(callback.best_model_score or float("nan"))
+            say(f"tested are the weights of epoch {epoch}, the best by {callback.monitor} ({score:.3f})")
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec) -> ModelDescription:

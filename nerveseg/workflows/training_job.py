@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.runs import FoldFolder, Provenance, fold_folder, settings_folder
-from nerveseg.workflows.config import Job, RunConfig, TrainConfig
+from nerveseg.runs import FoldFolder, fold_folder, settings_folder
+from nerveseg.workflows.config import Job, TrainConfig
+from nerveseg.workflows.run_records import differences, read_run_config
 
 NON_RESULT_KEYS = (
     "fold",
@@ -186,94 +184,6 @@ def study_root_changed(job: TrainingJob) -> bool:
         return False
     before = Path(read_run_config(job.folder)["study"]["root"])
     return before.resolve() != job.config.study.root.resolve()
-
-
-def read_run_config(fold: FoldFolder) -> dict[str, Any]:
-    """The configuration that a fold was trained with.
-
-    Raises:
-        RunError: It is missing or damaged.
-    """
-    try:
-        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunError(
-            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
-        ) from error
-    if not isinstance(config, dict):
-        raise RunError(
-            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
-        )
-    if isinstance(config.get("folds"), dict):
-        config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
-    return config
-
-
-def parse_run_config(fold: FoldFolder) -> RunConfig:
-    """Return what the evaluation of a fold needs of the configuration that it was trained with.
-
-    Raises:
-        RunError: The configuration is missing or damaged.
-    """
-    try:
-        return RunConfig.model_validate(read_run_config(fold))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(
-            "a fold has the config.yaml that it was trained with",
-            found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            path=fold.config,
-            remedy="restore the file, or train the fold again",
-        ) from error
-
-
-def read_provenance(fold: FoldFolder) -> Provenance:
-    """Where a fold's results come from.
-
-    Raises:
-        RunError: The record is missing or damaged.
-    """
-    try:
-        return Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
-        raise RunError(
-            "a fold has its provenance.json",
-            found=str(error).splitlines()[0],
-            path=fold.provenance,
-            remedy="delete the fold's folder and train it again",
-        ) from error
-
-
-def check_data(fold: FoldFolder, key: str) -> None:
-    """Refuse to judge, or to continue, a fold on other data than it was begun with.
-
-    Args:
-        fold: The fold.
-        key: Of the slice store that the study has now.
-
-    Raises:
-        RunError: The study's files changed, or the fold's record is damaged.
-    """
-    trained_on = read_provenance(fold).data
-    if trained_on != key:
-        raise RunError(
-            "a fold is judged on the data it was trained on",
-            found=f"data {key}, trained on {trained_on}",
-            path=fold.path,
-            remedy="restore the study's files, or train again under another name=",
-        )
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested configurations, as `key: before -> after`."""
-    changes = []
-    for key in sorted(set(before) | set(after)):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            changes.append(f"{prefix}{key}: {old} -> {new}")
-    return changes
 
 
 def result_affecting_options(config: Mapping[str, Any]) -> dict[str, Any]:

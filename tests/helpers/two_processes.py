@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from nerveseg.training.distributed import training_processes
-from nerveseg.workflows.train_fold import build_datamodule, build_segmenter, load_fold
+from nerveseg.workflows.train_fold import load_fold
+from nerveseg.workflows.training_objects import build_datamodule, build_segmenter
 from tests.helpers.composed import training_jobs
 
 
@@ -26,7 +27,9 @@ def main(output, *arguments):
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, plugins=[processes.environment()], **processes.trainer_options("cpu"),
     )  # fmt: skip
-    trainer.fit(build_segmenter(job.config, network), build_datamodule(job.config, loaded, processes))
+    trainer.fit(
+        build_segmenter(job.config, network), build_datamodule(job.config, loaded.store, loaded.fold, processes)
+    )
     processes.shut_down()
     if processes.is_first:
         torch.save({"steps": trainer.global_step, "weights": network.state_dict()}, Path(output))

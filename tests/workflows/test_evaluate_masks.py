@@ -20,7 +20,7 @@ from nerveseg.runs import FoldFolder, Provenance
 from nerveseg.workflows.analyse_scores import EvaluationOptions, evaluation_options, print_cached_summary
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation, compare_raters, options_of_run
-from nerveseg.workflows.training_job import read_run_config
+from nerveseg.workflows.run_records import read_run_config
 
 SHAPE = (12, 12, 3)
 RATERS = ("A", "B", "C")

@@ -6,7 +6,7 @@ import pytest
 
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
-from nerveseg.workflows import train_fold
+from nerveseg.workflows import train_fold, training_objects
 from nerveseg.workflows.config import Job
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import plain_config
@@ -36,7 +36,7 @@ def job(tmp_path):
 
 def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
     loaded = train_fold.load_fold(job)
-    network = train_fold.build_network(job.config, 2)
+    network = training_objects.build_network(job.config, 2)
     described = train_fold._describe(job, loaded, network.spec)
 
     held_out = {subject.id for subject in loaded.fold.test}

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.launch.compose import compose_config, make_job
-from nerveseg.workflows.training_job import (
-    changes_of,
-    check_unchanged,
-    differences,
-    is_finished,
-    training_job,
-    variant_name,
-)
+from nerveseg.workflows.run_records import differences
+from nerveseg.workflows.training_job import changes_of, check_unchanged, is_finished, training_job, variant_name
 
 
 def job(tmp_path, *overrides):

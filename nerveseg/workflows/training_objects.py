@@ -1,0 +1,106 @@
+"""The objects that a training's configuration names: network, Lightning module, callbacks and batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import nn
+
+from nerveseg.data.datamodule import SliceDataModule
+from nerveseg.data.folds import Fold
+from nerveseg.data.slice_store import SliceStore
+from nerveseg.errors import ConfigurationError
+from nerveseg.networks import registry
+from nerveseg.networks.inspection import check_network
+from nerveseg.targets import TARGET, instantiate_target
+from nerveseg.training.distributed import ALONE, Processes
+from nerveseg.training.segmenter import Segmenter
+from nerveseg.workflows.config import TrainConfig
+
+CLASSES = 2
+"""Background and nerve."""
+
+
+def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
+    """Return the untrained network, its weights drawn from the training's seed.
+
+    Raises:
+        ConfigurationError: The network does not take these options or this size of slices, or returns no logits.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    network = registry.build_network(config.network, channels, CLASSES, config.plugins)
+    if network.spec.name not in registry.NETWORKS:
+        check_network(network.module, channels, CLASSES, config.preprocessing.size)
+    return network
+
+
+def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
+    """Return the network with its loss, optimizer and schedule.
+
+    Raises:
+        ConfigurationError: Loss, optimizer or schedule do not exist or do not take these options.
+    """
+    optimization, plugins = config.optimization, config.plugins
+    optimizer = instantiate_target(optimization.optimizer, "optimization.optimizer", plugins)
+    schedule = None
+    if optimization.schedule is not None:
+        schedule = instantiate_target(optimization.schedule, "optimization.schedule", plugins)
+    loss = instantiate_target(config.loss, "loss", plugins)
+    return Segmenter(
+        network,
+        optimizer,
+        schedule,
+        loss,
+        interval=optimization.schedule_interval,
+        monitor=optimization.schedule_monitor,
+        seed=config.seed,
+        compiled=compiled,
+    )
+
+
+def build_callbacks(config: TrainConfig, best: Path | None = None) -> list[Callback]:
+    """Return the callbacks that the configuration names.
+
+    Args:
+        config: Configuration of the training.
+        best: Folder of the checkpoints of a `ModelCheckpoint` that names none.
+
+    Raises:
+        ConfigurationError: A callback does not exist, does not take its options, or is no callback of Lightning's.
+    """
+    callbacks = []
+    for name, section in config.callbacks.items():
+        callback = instantiate_target(section, f"callbacks.{name}", config.plugins)
+        if not isinstance(callback, Callback):
+            raise ConfigurationError(
+                f"callbacks.{name} is a callback of Lightning's",
+                found=section[TARGET],
+                remedy="derive the class from pytorch_lightning.Callback",
+            )
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = best
+        callbacks.append(callback)
+    return callbacks
+
+
+def build_datamodule(
+    config: TrainConfig, store: SliceStore, fold: Fold, processes: Processes = ALONE
+) -> SliceDataModule:
+    """Return augmented batches of the training subjects' slices, or this process's share of them.
+
+    Raises:
+        ConfigurationError: The augmentation does not take these options.
+    """
+    return SliceDataModule(
+        store,
+        [subject.id for subject in fold.train],
+        [subject.id for subject in fold.validation],
+        augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
+        batch_size=config.optimization.batch_size,
+        seed=config.seed,
+        workers=config.trainer.workers,
+        rank=processes.rank,
+        processes=processes.count,
+    )
