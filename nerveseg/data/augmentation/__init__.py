@@ -1,17 +1,22 @@
-"""Artificial variety for training slices: flip, in-plane translation, in-plane elastic deformation (paper, 2.4.3).
+"""Augmentation of training slices: flip, in-plane translation, in-plane elastic deformation (paper, 2.4.3).
 
-Two classes draw from one distribution. `TorchioAugmentation` lets TorchIO move the slices, as the paper did;
-`TensorAugmentation` moves them in plain torch, many times faster, and whole batches on any device. Image and label are
-always transformed together, the image with linear and the label with nearest-neighbour interpolation, and nothing ever
-leaves the plane. The random parameters are a pure function of the seed that comes with each call, so neither the number
-of workers nor a resumed run changes them.
+Two classes draw from one distribution. `TorchioAugmentation` transforms slices with TorchIO, as the paper did;
+`TensorAugmentation` transforms them in plain torch, many times faster, and whole batches on any device. Image and label
+are transformed together, the image with linear and the label with nearest-neighbour interpolation, and nothing leaves
+the plane. The random parameters are a function of the seed that each call gets, so the number of workers and a resumed
+run do not change them.
 """
 
-from nerveseg.data.augmentation.interface import Augmentation, BatchAugmentation, NoAugmentation
-from nerveseg.data.augmentation.options import MIN_CONTROL_POINTS, AugmentationOptions
-from nerveseg.data.augmentation.seeds import slice_seed
-from nerveseg.data.augmentation.tensor import TensorAugmentation
-from nerveseg.data.augmentation.torchio_transforms import TorchioAugmentation
+from nerveseg.data.augmentation.base import (
+    MIN_CONTROL_POINTS,
+    Augmentation,
+    AugmentationOptions,
+    BatchAugmentation,
+    NoAugmentation,
+    slice_seed,
+)
+from nerveseg.data.augmentation.torchio_augmentation import TorchioAugmentation
+from nerveseg.data.augmentation.warp import TensorAugmentation
 
 __all__ = [
     "MIN_CONTROL_POINTS",

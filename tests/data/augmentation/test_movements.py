@@ -10,8 +10,7 @@ from scipy import stats
 from torchio.data.io import nib_to_sitk
 
 from nerveseg.data.augmentation import AugmentationOptions
-from nerveseg.data.augmentation.movements import draw_movements
-from nerveseg.data.augmentation.resampling import move_slices
+from nerveseg.data.augmentation.warp import draw_movements, move_slices
 
 OPTIONS = AugmentationOptions(flip_axes=(0, 1), translation_mm=6.0, elastic_displacement_mm=4.0)
 

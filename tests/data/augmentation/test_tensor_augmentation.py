@@ -14,8 +14,7 @@ from scipy import ndimage, stats
 from torchio.data.io import nib_to_sitk
 
 from nerveseg.data.augmentation import AugmentationOptions, TensorAugmentation, TorchioAugmentation
-from nerveseg.data.augmentation.movements import Movements, draw_movements
-from nerveseg.data.augmentation.resampling import move_slices
+from nerveseg.data.augmentation.warp import Movements, draw_movements, move_slices
 
 OPTIONS = AugmentationOptions(flip_axes=(0, 1), translation_mm=6.0, elastic_displacement_mm=4.0)
 SHAPES_AND_SPACINGS = [((96, 80), (1.0, 1.0)), ((75, 61), (0.7, 0.7)), ((64, 91), (0.5, 1.3))]

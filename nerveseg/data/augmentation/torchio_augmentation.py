@@ -1,7 +1,7 @@
-"""Slices moved by TorchIO, which thinks in volumes: this module makes it fit slices.
+"""Augmentation by TorchIO, as in the paper.
 
-A slice is a volume one voxel deep, and nothing may leave its plane. TorchIO resamples once per step, so a slice that is
-shifted and then deformed is interpolated twice.
+A slice is passed to TorchIO as a volume one voxel deep, and displacements across the plane are switched off. TorchIO
+resamples once per transform, so a slice that is shifted and then deformed is interpolated twice.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ import torchio as tio
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from nerveseg.data.augmentation.options import LOCKED_POINTS, MIN_CONTROL_POINTS, AugmentationOptions
+from nerveseg.data.augmentation.base import LOCKED_POINTS, MIN_CONTROL_POINTS, AugmentationOptions
 
 
 @dataclass(frozen=True)
 class TorchioAugmentation(AugmentationOptions):
-    """Random flip, translation and elastic deformation of a slice, by TorchIO; the deformation is by far the slowest.
-
-    The options are those of `AugmentationOptions`.
-    """
+    """Random flip, translation and elastic deformation by TorchIO; takes the options of `AugmentationOptions`."""
 
     @cached_property
     def _transform(self) -> tio.Compose:
@@ -56,14 +53,7 @@ class TorchioAugmentation(AugmentationOptions):
         spacing_mm: tuple[float, float],
         seed: int,
     ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
-        """Augment one slice.
-
-        Args:
-            image: Preprocessed slice.
-            label: Its label, 0 and 1.
-            spacing_mm: In-plane spacing; displacements are in mm.
-            seed: Fixes every random parameter.
-        """
+        """Augment one slice (see `Augmentation`)."""
         affine = np.diag([*spacing_mm, 1.0, 1.0])
         subject = tio.Subject(
             image=tio.ScalarImage(tensor=image.unsqueeze(-1), affine=affine),

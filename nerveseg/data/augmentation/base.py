@@ -1,0 +1,134 @@
+"""Interface of augmentations, the options of the random ones, seeds of slices, and an augmentation without effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from nerveseg.errors import ConfigurationError
+
+LOCKED_POINTS = 2
+"""Control points at each border of an axis that stay in place: TorchIO's `locked_borders`."""
+
+MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
+"""Least number of control points along an axis, for one of them to be movable."""
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """Function from a slice and its label to another pair of the same shapes."""
+
+    def __call__(
+        self,
+        image: Float32[Tensor, "channel x y"],
+        label: UInt8[Tensor, "x y"],
+        spacing_mm: tuple[float, float],
+        seed: int,
+    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        """Augment one slice.
+
+        Args:
+            image: Preprocessed slice.
+            label: Label of the slice, 0 and 1.
+            spacing_mm: In-plane spacing; displacements are in mm.
+            seed: Seed that fixes every random parameter.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchAugmentation(Augmentation, Protocol):
+    """Augmentation that also takes whole batches, on any device."""
+
+    def augment_batch(
+        self,
+        images: Float32[Tensor, "slice channel x y"],
+        labels: UInt8[Tensor, "slice x y"],
+        spacings_mm: Sequence[tuple[float, float]],
+        seeds: Sequence[int],
+    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        """Augment a batch on its device, each slice as `__call__` augments it.
+
+        Args:
+            images: Preprocessed slices.
+            labels: Labels of the slices, 0 and 1.
+            spacings_mm: In-plane spacing of each slice.
+            seeds: Seed of each slice.
+        """
+        ...
+
+
+class NoAugmentation:
+    """Augmentation that returns slices unchanged."""
+
+    def __call__(
+        self,
+        image: Float32[Tensor, "channel x y"],
+        label: UInt8[Tensor, "x y"],
+        spacing_mm: tuple[float, float],
+        seed: int,
+    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        """Return the pair unchanged."""
+        return image, label
+
+    def augment_batch(
+        self,
+        images: Float32[Tensor, "slice channel x y"],
+        labels: UInt8[Tensor, "slice x y"],
+        spacings_mm: Sequence[tuple[float, float]],
+        seeds: Sequence[int],
+    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        """Return the batch unchanged."""
+        return images, labels
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """Options of random flip, translation and elastic deformation, with the defaults of `conf/augmentation/paper.yaml`.
+
+    Args:
+        flip_axes: In-plane axes (0 is left-right, 1 is anterior-posterior), each flipped with `flip_probability`.
+        flip_probability: Probability of a flip, per axis.
+        translation_mm: Largest shift along each in-plane axis.
+        translation_probability: Share of slices that are shifted.
+        elastic_displacement_mm: Largest displacement of a control point along each in-plane axis.
+        elastic_control_points: Number of control points per in-plane axis, including the locked ones at the border.
+        elastic_probability: Share of slices that are deformed.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    flip_axes: Sequence[int] = (0,)
+    flip_probability: float = 0.5
+    translation_mm: float = 10.0
+    translation_probability: float = 1.0
+    elastic_displacement_mm: float = 5.0
+    elastic_control_points: int = 7
+    elastic_probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not set(self.flip_axes) <= {0, 1}:
+            raise ConfigurationError("augmentation.flip_axes holds in-plane axes, 0 and 1", found=list(self.flip_axes))
+        if self.elastic_control_points < MIN_CONTROL_POINTS:
+            raise ConfigurationError(
+                f"augmentation.elastic_control_points is a number from {MIN_CONTROL_POINTS} up",
+                found=self.elastic_control_points,
+            )
+        for name in ("flip_probability", "translation_probability", "elastic_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"augmentation.{name} lies between 0 and 1", found=getattr(self, name))
+        for name in ("translation_mm", "elastic_displacement_mm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigurationError(f"augmentation.{name} is a length from 0 up", found=getattr(self, name))
+
+
+def slice_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the seed of one slice in one epoch, independent of the order in which slices are read."""
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])

@@ -1,0 +1,223 @@
+"""Augmentation in plain torch: flip, translation and elastic deformation of whole batches in one interpolation.
+
+Each pixel of the result looks up the position in the slice that its value comes from: deformed, then shifted back, then
+flipped back. Between pixel centres the image is linear and the label nearest-neighbour; up to the outer edges of the
+border pixels both are constant. Positions outside get the smallest value of their channel (air), and background in the
+label. All of this is what ITK, and with it TorchIO, does; TorchIO alone interpolates once per transform and so blurs a
+little more. The random stream is another one, so a seed means other parameters than in `TorchioAugmentation`.
+
+The distribution is TorchIO's. It deforms a volume of control points, five along z without locked ones, each displaced
+uniformly. A slice lies on the middle layer, where a cubic B-spline weighs the nearest three by 1/6, 4/6 and 1/6, so a
+control point of the slice is displaced by the weighted sum of three uniform displacements.
+
+Coordinates are those of `grid_sample`: the outer edges of a slice are at -1 and 1. Parameters are computed on the host
+and copied without waiting, so that a GPU that still computes the last step does not stall the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import grid_sample, pad
+
+from nerveseg.data.augmentation.base import LOCKED_POINTS, AugmentationOptions
+
+DEPTH_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)
+"""B-spline weights of the control points above, in and below a slice."""
+
+MARGIN = 0.125
+"""Pixels by which ITK's control points reach beyond the edges (its `BSplineEpsilon`)."""
+
+Spacings = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class TensorAugmentation(AugmentationOptions):
+    """Random flip, translation and elastic deformation in plain torch; takes the options of `AugmentationOptions`."""
+
+    def __call__(
+        self,
+        image: Float32[Tensor, "channel x y"],
+        label: UInt8[Tensor, "x y"],
+        spacing_mm: tuple[float, float],
+        seed: int,
+    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        """Augment one slice (see `Augmentation`)."""
+        images, labels = self.augment_batch(image[None], label[None], [spacing_mm], [seed])
+        return images[0], labels[0]
+
+    def augment_batch(
+        self,
+        images: Float32[Tensor, "slice channel x y"],
+        labels: UInt8[Tensor, "slice x y"],
+        spacings_mm: Spacings,
+        seeds: Sequence[int],
+    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        """Augment a batch on its device (see `BatchAugmentation`)."""
+        return move_slices(images, labels, spacings_mm, draw_movements(self, seeds))
+
+
+@dataclass(frozen=True)
+class Movements:
+    """Parameters of each slice of a batch, in TorchIO's order: flip, then shift, then deformation.
+
+    Attributes:
+        flipped: Flags of a flip along x and y.
+        shift_mm: Shift of the content along x and y.
+        bend_mm: Displacements of the control points along x and y, from a position in the result to the position that
+            its value comes from.
+    """
+
+    flipped: Bool[Tensor, "slice 2"]
+    shift_mm: Float64[Tensor, "slice 2"]
+    bend_mm: Float64[Tensor, "slice 2 control_x control_y"]
+
+    @property
+    def resampled(self) -> Bool[Tensor, " slice"]:
+        """Flags of the slices that are shifted or deformed; the others keep their values exactly."""
+        return self.shift_mm.any(dim=1) | self.bend_mm.flatten(1).any(dim=1)
+
+    def of(self, slices: Bool[Tensor, " slice"]) -> Movements:
+        """Return the parameters of the selected slices."""
+        return Movements(self.flipped[slices], self.shift_mm[slices], self.bend_mm[slices])
+
+
+def draw_movements(options: AugmentationOptions, seeds: Sequence[int]) -> Movements:
+    """Draw the parameters of one slice per seed; those of a slice depend on its own seed alone."""
+    free = options.elastic_control_points - 2 * LOCKED_POINTS
+    counts = (2, 1, 2, 1, 3 * 2 * free**2)
+    streams = torch.stack([_uniform(sum(counts), seed) for seed in seeds])
+    flip, shifts, shift, bends, bend = torch.tensor_split(streams, list(accumulate(counts))[:-1], dim=1)
+    chosen = torch.tensor([axis in options.flip_axes for axis in (0, 1)])
+    shift_mm = options.translation_mm * (2 * shift - 1) * (shifts < options.translation_probability)
+    layers_mm = options.elastic_displacement_mm * (2 * bend - 1) * (bends < options.elastic_probability)
+    weights = torch.tensor(DEPTH_WEIGHTS, dtype=torch.float64)
+    bend_mm = torch.einsum("sdaxy,d->saxy", layers_mm.reshape(-1, 3, 2, free, free), weights)
+    return Movements(
+        flipped=chosen & (flip < options.flip_probability),
+        shift_mm=shift_mm,
+        bend_mm=pad(bend_mm, 4 * [LOCKED_POINTS]),
+    )
+
+
+def _uniform(count: int, seed: int) -> Float64[Tensor, " count"]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def move_slices(
+    images: Float32[Tensor, "slice channel x y"],
+    labels: UInt8[Tensor, "slice x y"],
+    spacings_mm: Spacings,
+    movements: Movements,
+) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+    """Flip, shift and deform slices, each with its own parameters, on their device."""
+    resampled = movements.resampled
+    if resampled.all():
+        return _resample(images, labels, spacings_mm, movements)
+    images, labels = images.clone(), labels.clone()
+    for index in (~resampled).nonzero().flatten().tolist():
+        axes = movements.flipped[index].nonzero().flatten().tolist()
+        images[index] = images[index].flip([axis + 1 for axis in axes])
+        labels[index] = labels[index].flip(axes)
+    if resampled.any():
+        spacings = [spacing for spacing, chosen in zip(spacings_mm, resampled.tolist(), strict=True) if chosen]
+        numbers = resampled.nonzero().flatten()  # a mask would make the host wait for a GPU
+        chosen = numbers.to(images.device, non_blocking=True)
+        images[chosen], labels[chosen] = _resample(images[chosen], labels[chosen], spacings, movements.of(resampled))
+    return images, labels
+
+
+def _resample(
+    images: Float32[Tensor, "slice channel x y"],
+    labels: UInt8[Tensor, "slice x y"],
+    spacings_mm: Spacings,
+    movements: Movements,
+) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+    _, _, width, height = images.shape
+    with torch.autocast(images.device.type, enabled=False):  # half precision would misplace values by whole pixels
+        positions, inside = _origins((width, height), spacings_mm, movements, images.device)
+        grid = positions.permute(0, 2, 3, 1)
+        linear = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        nearest = grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    air = images.amin(dim=(-2, -1), keepdim=True)
+    return torch.where(inside[:, None], linear, air), nearest[:, 0].to(torch.uint8) * inside
+
+
+def _origins(
+    shape: tuple[int, int], spacings_mm: Spacings, movements: Movements, device: torch.device
+) -> tuple[Float32[Tensor, "slice 2 x y"], Bool[Tensor, "slice x y"]]:
+    """Return the position each value comes from, as (y, x) for `grid_sample`, and the flags of positions inside.
+
+    The deformed position has to be inside too, before the shift: TorchIO looks it up in the shifted slice, which holds
+    air beyond its own edges.
+    """
+    half_mm = torch.tensor(spacings_mm, dtype=torch.float64) * torch.tensor(shape) / 2
+    sign = 1.0 - 2.0 * movements.flipped
+    shift = movements.shift_mm / half_mm
+    lowest = (-1 - sign * shift).clamp(min=-1)
+    highest = (1 - sign * shift).clamp(max=1)
+    rows, columns = (
+        _to(device, sign[:, axis, None] * (_centres(shape[axis]) - shift[:, axis, None])) for axis in (0, 1)
+    )
+    positions = _bends(shape, movements.bend_mm * (sign / half_mm)[..., None, None], device)
+    positions[:, 0] += columns[:, None, :]
+    positions[:, 1] += rows[:, :, None]
+    middle, reach = (
+        _to(device, limit.flip(1)[..., None, None]) for limit in ((lowest + highest) / 2, (highest - lowest) / 2)
+    )
+    inside = (positions - middle).abs_() <= reach
+    return positions, inside[:, 0] & inside[:, 1]
+
+
+def _bends(
+    shape: tuple[int, int], bend: Float64[Tensor, "slice 2 control_x control_y"], device: torch.device
+) -> Float32[Tensor, "slice 2 x y"]:
+    """Return the displacement of every pixel along y and x: control points times the spline weights of each axis."""
+    along_x, along_y = (spline_weights(shape[axis], bend.shape[axis + 2]) for axis in (0, 1))
+    return _to(device, along_x) @ _to(device, bend.flip(1) @ along_y.T)
+
+
+@lru_cache(maxsize=64)
+def spline_weights(pixels: int, control_points: int) -> Float64[Tensor, "pixel control_point"]:
+    """Return the weight of each control point at each pixel centre of an axis, as ITK's B-spline transform has it.
+
+    ITK's `BSplineTransformInitializer` puts the second control point from each end on the edge of the image (of its
+    pixels, not of their centres), and the outermost one a step further out.
+
+    Args:
+        pixels: Length of the axis.
+        control_points: Number of control points, at least 4.
+
+    Returns:
+        Rows that sum to one, with at most four weights above zero each; shared between calls, so not to be modified.
+    """
+    step = (pixels + 2 * MARGIN) / (control_points - 3)
+    positions = (np.arange(pixels) + 0.5 + MARGIN) / step
+    return torch.from_numpy(cubic_b_spline(positions[:, None] - (np.arange(control_points) - 1)))
+
+
+def cubic_b_spline(distance: NDArray[Any]) -> NDArray[Any]:
+    """Return the cubic B-spline at a distance from its middle, in steps between control points."""
+    distance = np.abs(distance)
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    return np.asarray(np.where(distance < 1, near, far))
+
+
+def _centres(pixels: int) -> Float64[Tensor, " pixel"]:
+    return (2 * torch.arange(pixels, dtype=torch.float64) + 1) / pixels - 1
+
+
+def _to(device: torch.device, values: Tensor) -> Tensor:
+    """Copy float32 values to a device; CUDA has read them when the call returns, so it need not be waited for."""
+    return values.float().to(device, non_blocking=device.type == "cuda")
