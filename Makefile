@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed in $(VENV)"
 
-demo: install  ## Simulate a small study, train four folds, print Table 1, write the report (about 10 minutes on 2 cores)
+demo: install  ## Simulate a small study, train four folds, print Table 1, write the report (5 to 10 minutes on 2 cores)
 	@$(RUN) -m nerveseg.train fold=0..3
 
 test: install lint type  ## Lint, types and tests, in a process for each core
