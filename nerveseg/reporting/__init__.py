@@ -1,1 +1,1 @@
-"""Pictures and pages for people."""
+"""Pictures and pages of segmentations and studies."""

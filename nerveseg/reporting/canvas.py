@@ -1,4 +1,4 @@
-"""A page drawn off screen: a title, a warning beside it, a line at the foot, pictures as they are in their pixels."""
+"""Pages drawn off screen: a title, a warning, a line at the foot, and pictures in their own pixels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _INCHES, _DOTS_PER_INCH = (14.0, 8.2), 125
 
 
 def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFigure]:
-    """An empty page in landscape, and the part of it to draw on.
+    """Return an empty page in landscape, and its part to draw on.
 
     Args:
-        title: Stands above.
-        warning: In capitals beside it.
-        foot: Stands below.
+        title: Title above.
+        warning: Warning beside the title, shown in capitals.
+        foot: Line below.
     """
     page = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH)
     FigureCanvasAgg(page)
@@ -34,14 +34,14 @@ def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFig
 
 
 def render_pixels(page: Figure) -> Rgb:
-    """The page's pixels."""
+    """Return the page's pixels."""
     canvas: Any = page.canvas
     canvas.draw()
     return np.array(canvas.buffer_rgba())[:, :, :3]
 
 
 def show_picture(axis: Axes, picture: Rgb, aspect: float = 1.0) -> None:
-    """A picture without ticks; `aspect` is the height of its pixels to their width."""
+    """Draw a picture without ticks; `aspect` is the height of its pixels relative to their width."""
     axis.imshow(picture, aspect=aspect, interpolation="antialiased")
     axis.set_xticks([])
     axis.set_yticks([])

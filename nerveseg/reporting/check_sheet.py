@@ -1,9 +1,9 @@
-"""One page to check a segmentation by eye in ten seconds: is the line around the nerve, in every slice looked at?
+"""Check sheet: one page to check a segmentation by eye in ten seconds.
 
 Up to twelve slices, evenly spread from one end of the nerve to the other, all at one scale; the first, the middle and
-the last with the whole slice in a corner, since a line may be around the wrong thing. Below, the area along the nerve,
-where a missed slice or a lost branch is a step, and what the program itself finds odd, in words. As in `overlay`, the
-patient's right is on the left and anterior is up.
+the last with the whole slice in a corner, to see which structure is outlined. Below, the area along the nerve, where a
+missed slice or a lost branch is a step, and the quality flags as text. As in `overlay`, the patient's right is on the
+left and anterior is up.
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ from numpy.typing import NDArray
 
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.reporting.canvas import RED, new_page, render_pixels, show_picture
+from nerveseg.reporting.crops import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, crop_of_size, extent_mm, side_mm
 from nerveseg.reporting.overlay import Rgb, overlay, save_png
-from nerveseg.reporting.registration_sheet import registration_sheet
+from nerveseg.reporting.window import Window
 from nerveseg.types import Image, Mask, SpacingMm
 
-__all__ = ["check_sheet", "registration_sheet", "write_check_sheet"]
-
 TILES = 12
-MARGIN_MM, SMALLEST_MM = 12.0, 50.0
-"""Shown around the nerve, and at least the width of a tile: assumed, muscles and vessels around must be known again."""
 
 NO_MEDICAL_DEVICE = "Not a medical device."
 _COLUMNS, _WHOLE_SLICES = 6, 3
 _TILE_PIXELS = 280
-"""About what a tile has on the page."""
+"""Approximate size of a tile on the page."""
 
 
 def write_check_sheet(
@@ -52,7 +49,7 @@ def write_check_sheet(
     spacing_mm: SpacingMm | None = None,
     sides: Mapping[str, slice] | None = None,
 ) -> None:
-    """Write `check_sheet` as a PNG file; nothing appears under `path` until it is complete."""
+    """Write `check_sheet` as a PNG file, in one piece."""
     page = check_sheet(
         image, mask, profile_rows, title=title, warning=warning, slice_numbers=slice_numbers, flags=flags,
         spacing_mm=spacing_mm, sides=sides,
@@ -75,16 +72,16 @@ def check_sheet(
     """Draw the page.
 
     Args:
-        image: The first channel, in RAS order.
-        mask: The nerve on the same grid.
-        profile_rows: Columns side, branch, slice (the file's number), csa_mm2 and csa_perpendicular_mm2; without it the
-            page has no curve.
-        title: Names the scan.
-        warning: In capitals above everything, such as that the model was trained on synthetic data.
-        slice_numbers: The input file's number of each slice.
-        flags: What a human should look at, one sentence each.
-        spacing_mm: Voxel spacing; without it pixels are drawn square and tiles are sized in pixels.
-        sides: Where the image shows both legs, the columns (along x) of each: each gets a row of tiles.
+        image: First channel, in RAS order.
+        mask: Nerve on the same grid.
+        profile_rows: Table with columns side, branch, slice (the file's number), csa_mm2 and csa_perpendicular_mm2;
+            None for a page without a curve.
+        title: Name of the scan.
+        warning: Warning in capitals at the top, such as that the model was trained on synthetic data.
+        slice_numbers: Number of each slice in the input file.
+        flags: Quality flags, one sentence each.
+        spacing_mm: Voxel spacing in mm; without it pixels are drawn square and tiles are sized in pixels.
+        sides: Columns (along x) of each leg by side, where the image shows both; each leg gets a row of tiles.
     """
     pixel_mm = (1.0, 1.0) if spacing_mm is None else spacing_mm[:2]
     picture = _Pictures(image, mask, pixel_mm, slice_numbers)
@@ -104,7 +101,7 @@ def check_sheet(
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Slices with the outline of the nerve, whole or in part."""
+    """Slices with the outline of the nerve, whole or cropped."""
 
     image: Image
     mask: Mask
@@ -112,28 +109,28 @@ class _Pictures:
     slice_numbers: Sequence[int]
 
     def whole_slices(self, figure: SubFigure) -> None:
-        """Of a scan without nerve: slices about the middle of the stack."""
+        """Draw slices about the middle of a stack without nerve."""
         middle, number = self.mask.shape[2] // 2, min(_WHOLE_SLICES, self.mask.shape[2])
-        shown = range(middle - number // 2, middle - number // 2 + number)
-        for axis, index in zip(_axes(figure, 1, number), shown, strict=True):
+        indices = range(middle - number // 2, middle - number // 2 + number)
+        for axis, index in zip(_axes(figure, 1, number), indices, strict=True):
             self._draw(axis, index)
             axis.set_title(f"slice {self.slice_numbers[index]}", fontsize=9, pad=2)
 
     def tiles(self, figure: SubFigure, side: str, columns: slice, number: int) -> None:
-        """The nerve of one leg, from end to end."""
+        """Draw the nerve of one leg, from end to end."""
         leg = np.zeros_like(self.mask)
         leg[columns] = self.mask[columns]
         if not leg.any():
             figure.text(0.5, 0.5, f"no nerve found on the {side} side", fontsize=12, ha="center", color=RED)
             return
-        shown = _evenly_spread(leg, number)
+        indices = _evenly_spread(leg, number)
         axes = _axes(figure, -(-number // _COLUMNS), _COLUMNS)
-        size = _tile_size(leg[:, :, shown], self.pixel_mm)
-        with_whole = {shown[0], shown[len(shown) // 2], shown[-1]}
-        for axis in axes[len(shown) :]:
+        size = _tile_size(leg[:, :, indices], self.pixel_mm)
+        with_whole = {indices[0], indices[len(indices) // 2], indices[-1]}
+        for axis in axes[len(indices) :]:
             axis.set_axis_off()
-        for axis, index in zip(axes, shown, strict=False):
-            box = _box(leg[:, :, index], size)
+        for axis, index in zip(axes, indices, strict=False):
+            box = crop_of_size(leg[:, :, index], size)
             self._draw(axis, index, box)
             found = bool(leg[:, :, index].any())
             name = f"{side} slice {self.slice_numbers[index]}{'' if found else ', no nerve'}".strip()
@@ -151,7 +148,7 @@ class _Pictures:
         show_picture(axis, overlay(image, {AUTOMATIC: mask}, window=window, scale=scale), self._aspect)
 
     def _inset(self, axis: Axes, index: int, box: tuple[slice, slice]) -> None:
-        """The whole slice in a corner, with the tile's frame."""
+        """Draw the whole slice in a corner, with the tile's frame."""
         image = self.image[:, :, index].astype(np.float64)
         scale = max(1, round(_TILE_PIXELS / 2 / max(image.shape)))
         corner = axis.inset_axes((0.6, 0.6, 0.4, 0.4), anchor="NE")
@@ -175,31 +172,20 @@ def _axes(figure: SubFigure, height: int, width: int) -> list[Axes]:
 
 
 def _evenly_spread(nerve: Mask, number: int) -> list[int]:
-    """From the first slice of the nerve to its last."""
+    """Return slice indices evenly spread from the first slice of the nerve to its last."""
     found = np.flatnonzero(nerve.any(axis=(0, 1)))
     return [int(index) for index in np.unique(np.linspace(found[0], found[-1], number).round())]
 
 
 def _tile_size(nerve: Mask, pixel_mm: tuple[float, ...]) -> tuple[int, int]:
-    """Pixels (x, y) of all tiles: square, and so large that the widest slice of the nerve has room with its margin."""
-    places = [np.argwhere(nerve[:, :, index]) for index in np.flatnonzero(nerve.any(axis=(0, 1)))]
-    widest_mm = max((float(((np.ptp(place, axis=0) + 1) * pixel_mm).max()) for place in places), default=0.0)
-    side_mm = max(SMALLEST_MM, widest_mm + 2 * MARGIN_MM)
-    return round(side_mm / pixel_mm[0]), round(side_mm / pixel_mm[1])
+    """Return the size in pixels (x, y) of all tiles: a square in mm that holds the widest slice with its margin."""
+    widest_mm = max(extent_mm(nerve[:, :, index], pixel_mm) for index in range(nerve.shape[2]))
+    side = side_mm(widest_mm, CLOSE_UP_SIDE_MM, CLOSE_UP_MARGIN_MM)
+    return round(side / pixel_mm[0]), round(side / pixel_mm[1])
 
 
-def _box(nerve: NDArray[Any], size: tuple[int, int]) -> tuple[slice, slice]:
-    """A tile's part of a slice: about the nerve, or about the middle where there is none, within the image."""
-    places = np.argwhere(nerve if nerve.any() else np.ones_like(nerve))
-    sides = []
-    for middle, length, full in zip((places.min(axis=0) + places.max(axis=0)) / 2, size, nerve.shape, strict=True):
-        start = int(np.clip(round(float(middle) - length / 2), 0, max(0, full - length)))
-        sides.append(slice(start, min(start + length, full)))
-    return sides[0], sides[1]
-
-
-def _window(pixels: NDArray[Any], nerve: NDArray[Any]) -> tuple[float, float]:
-    """Nerve and muscle are dark beside fat, which may be white all over; the nerve may not."""
+def _window(pixels: NDArray[Any], nerve: NDArray[Any]) -> Window:
+    """Return a window in which fat may be saturated, but neither muscle nor nerve."""
     low, middle, high = (float(value) for value in np.percentile(pixels, (1.0, 50.0, 99.0)))
     bright = max(middle + 2.5 * (middle - low), float(np.percentile(nerve, 95.0)) * 1.2 if len(nerve) else low)
     return low, min(high, bright)
@@ -211,16 +197,16 @@ def _draw_profile(figure: SubFigure, rows: pd.DataFrame | None) -> None:
     if rows is None or rows.empty:
         axis.set_axis_off()
         return
-    shown = rows[(rows["branch"] == "total") | (rows["csa_mm2"] > 0)]
-    slices = range(int(shown["slice"].min()), int(shown["slice"].max()) + 1)
-    several = shown["side"].nunique() > 1
-    for (side, branch), part in shown.groupby(["side", "branch"], sort=False):
-        line_of = part.set_index("slice").reindex(slices)  # a slice that is missing parts the line
+    drawn = rows[(rows["branch"] == "total") | (rows["csa_mm2"] > 0)]
+    slices = range(int(drawn["slice"].min()), int(drawn["slice"].max()) + 1)
+    several = drawn["side"].nunique() > 1
+    for (side, branch), part in drawn.groupby(["side", "branch"], sort=False):
+        line_of = part.set_index("slice").reindex(slices)  # a missing slice leaves a gap in the line
         name, width = (f"{side} {branch}" if several else str(branch)), 1.8 if branch == "total" else 1.0
         (line,) = axis.plot(slices, line_of["csa_mm2"], label=name, marker=".", markersize=4, linewidth=width)
         axis.plot(slices, line_of["csa_perpendicular_mm2"], color=line.get_color(), linewidth=1, linestyle="--")
     axis.plot([], [], color="black", linewidth=1, linestyle="--", label="across the nerve")
-    axis.set_ylim(0, 1.08 * max(1.0, float(shown["csa_mm2"].max())))
+    axis.set_ylim(0, 1.08 * max(1.0, float(drawn["csa_mm2"].max())))
     axis.set_xlabel("slice", fontsize=9)
     axis.set_ylabel("area (mm²)", fontsize=9)
     axis.tick_params(labelsize=8)

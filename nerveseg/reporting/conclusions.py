@@ -1,8 +1,8 @@
-"""The rows of `tests.csv` as sentences that can be read without knowing the tests; no number is computed here.
+"""Rows of `tests.csv` as sentences for readers who do not know the tests; no number is computed here.
 
-Three questions are answered, the fair one first. Each answer says how large the difference is, how certain that is,
-and, where a margin was set beforehand, whether being worse by as much can be ruled out. "Not shown" is said where the
-data do not decide: an absent difference is never claimed from a large p-value.
+Three questions are answered, the fair one first. Each answer states the difference, its interval and, where a margin
+was set beforehand, if a loss of the margin can be excluded. "Not shown" means that the data do not decide: a large
+p-value is never reported as equality.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from nerveseg.evaluation.hypotheses import CONTRAST, LEAVE_ONE_OUT
-from nerveseg.evaluation.metric_catalog import BY_KEY
+from nerveseg.evaluation.metric_catalog import label_of
+from nerveseg.reporting.style import format_p
 
 Row = Mapping[Hashable, Any]
 
@@ -24,13 +25,14 @@ NO_WORSE, NOT_SHOWN, WORSE, UNDECIDED = "no worse", "not shown", "worse", "undec
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer.
+    """Answer for one cohort.
 
     Attributes:
-        cohort: Whom it is about.
-        topic: What was compared: a metric's heading.
-        text: The answer, a sentence or a few.
-        verdict: "no worse", "not shown", "worse", "undecided" (too few subjects), or "" where no margin was set.
+        cohort: Name of the cohort.
+        topic: Heading of the metric that was compared.
+        text: Answer in one or a few sentences.
+        verdict: Verdict, "no worse", "not shown", "worse", "undecided" (too few subjects), or "" where no margin was
+            set.
     """
 
     cohort: str
@@ -41,7 +43,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Question:
-    """A question to the study, why it is asked so, and its answers."""
+    """Question to the study, with its reason and its answers.
+
+    Attributes:
+        title: Question.
+        explanation: Reason for the question.
+        findings: Answers.
+    """
 
     title: str
     explanation: str
@@ -49,13 +57,13 @@ class Question:
 
 
 def questions(tests: pd.DataFrame) -> list[Question]:
-    """What the tests say, as far as they were made.
+    """Answer up to three questions by the tests.
 
     Args:
-        tests: Rows as of `tests.csv`.
+        tests: Rows of `tests.csv`.
 
     Returns:
-        Up to three questions; none for an empty table.
+        Questions with an answer; none for an empty table.
     """
     asked = [
         (
@@ -85,24 +93,19 @@ def questions(tests: pd.DataFrame) -> list[Question]:
 
 
 def _findings(tests: pd.DataFrame, words: Mapping[str, Callable[[Row], str]]) -> tuple[Finding, ...]:
-    """One finding per cohort and topic; the Williams index stands with the difference that it belongs to."""
+    """Return one finding per cohort and topic; the Williams index is added to its contrast."""
     found: dict[tuple[str, str], Finding] = {}
     for row in tests[tests["test"].isin(list(words))].to_dict("records"):
         cohort, topic = str(row["cohort"]), _topic(row)
         text = words[row["test"]](row) if pd.notna(row["estimate"]) else _not_computable(row)
         before = found.get((cohort, topic), Finding(cohort, topic, ""))
-        found[cohort, topic] = Finding(
-            cohort, topic, f"{before.text} {text}".strip(), before.verdict or _verdict(row)
-        )  # fmt: skip
+        answer = f"{before.text} {text}".strip()
+        found[cohort, topic] = Finding(cohort, topic, answer, before.verdict or _verdict(row))
     return tuple(found.values())
 
 
 def _topic(row: Row) -> str:
-    return _label(row) + (", against the other raters' consensus" if row["test"] == LEAVE_ONE_OUT else "")
-
-
-def _label(row: Row) -> str:
-    return BY_KEY[row["metric"]].label if row["metric"] in BY_KEY else str(row["metric"])
+    return label_of(row["metric"]) + (", against the other raters' consensus" if row["test"] == LEAVE_ONE_OUT else "")
 
 
 def _not_computable(row: Row) -> str:
@@ -111,7 +114,7 @@ def _not_computable(row: Row) -> str:
 
 
 def _contrast(row: Row) -> str:
-    metric = _label(row)
+    metric = label_of(row["metric"])
     return (
         f"Its {metric} with the raters is {_compared(row['estimate'], metric)} with each other {_certainty(row)}."
         f" {_margin(row, 'a loss of')}"
@@ -119,8 +122,9 @@ def _contrast(row: Row) -> str:
 
 
 def _left_out(row: Row) -> str:
+    metric = label_of(row["metric"])
     return (
-        f"Its {_label(row)} is {_compared(row['estimate'], _label(row), 'rater left out')} {_certainty(row)}."
+        f"Its {metric} is {_compared(row['estimate'], metric, 'rater left out')} {_certainty(row)}."
         f" {_margin(row, 'a loss of')}"
     ).rstrip()
 
@@ -167,7 +171,7 @@ def _margin(row: Row, loss: str, scale: float = 1.0, unit: str = "") -> str:
 
 
 def _verdict(row: Row) -> str:
-    """Against the margin; of shares a higher one is the worse, of Dice and VS a lower one."""
+    """Return the verdict at the margin; higher shares are worse, lower Dice and VS are worse."""
     if pd.isna(row["margin"]):
         return ""
     if row["non_inferior"] is None or pd.isna(row["non_inferior"]):
@@ -179,14 +183,14 @@ def _verdict(row: Row) -> str:
 
 
 def _disadvantage(row: Row) -> str:
-    """Said where the interval excludes equality to the method's disadvantage, though not the margin."""
+    """Return a sentence if the interval excludes equality to the method's disadvantage, but not the margin."""
     if row["test"] == "share above":
         return "That it is larger is shown. " if row["ci_low"] > 0 else ""
     return "That it is lower is shown. " if row["ci_high"] < 0 else ""
 
 
 def _certainty(row: Row, scale: float = 1.0, digits: int = 3) -> str:
-    """Interval and subjects in brackets, with what has to be known about them."""
+    """Format interval and number of subjects in brackets, with the note."""
     subjects = f"{row['n']} subject{'' if row['n'] == 1 else 's'}"
     if pd.isna(row["ci_low"]) or pd.isna(row["ci_high"]):
         return f"({subjects}: no 95 % interval)"
@@ -204,6 +208,4 @@ def _capital(text: str) -> str:
 
 
 def _p(value: float) -> str:
-    if pd.isna(value):
-        return "p not computable"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return format_p(value) or "p not computable"

@@ -1,9 +1,9 @@
-"""One axial slice with the outlines of masks, as a radiologist looks at it (paper, Figure 3).
+"""One axial slice with the outlines of masks, in radiological orientation (paper, Figure 3).
 
 The patient's right is on the left of the picture and anterior is up. Pixels are enlarged, never interpolated, and an
-outline runs inside the mask along its edge, at most a quarter of a pixel wide or one screen pixel. Where outlines
-coincide they take turns along the line, so that none hides another. The consensus is blue and the automatic
-segmentation green, as in the paper, in tones that stay apart under red-green colour blindness.
+outline runs inside the mask along its edge, at most a quarter of a pixel wide or one screen pixel. Coinciding outlines
+alternate along the line, so that none hides another. The consensus is blue and the automatic segmentation green, as in
+the paper, in tones that are distinct under red-green colour blindness.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from scipy.ndimage import binary_erosion
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
 from nerveseg.files import atomic_write
+from nerveseg.reporting.window import Window, to_grey, upright, window_of
 from nerveseg.types import Mask
 
-Slice: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
+Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
 Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
 Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
 Colour: TypeAlias = tuple[int, int, int]
 
 COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
 OTHER_COLOURS: tuple[Colour, ...] = ((255, 170, 0), (255, 90, 170), (90, 230, 235), (250, 240, 110), (190, 140, 255))
-WINDOW_PERCENTILES = (1.0, 99.5)
 _LEGIBLE_PIXELS = 640
 _DASH_PIXELS = 4
 
 
 def overlay(
-    image: Slice,
+    image: Plane,
     contours: Mapping[str, Outlined],
     *,
-    window: tuple[float, float] | None = None,
+    window: Window | None = None,
     margin: int | None = None,
     scale: int | None = None,
 ) -> Rgb:
@@ -46,38 +46,40 @@ def overlay(
 
     Args:
         image: Slice in RAS order (x to the patient's right, y to anterior), any unit.
-        contours: Masks of the slice's shape by name; "GT" and "Auto" have colours of their own (`COLOURS`), others get
+        contours: Masks of the slice's shape by name; "GT" and "Auto" have fixed colours (`COLOURS`), others get
             `OTHER_COLOURS` in turn. An empty mask draws nothing.
-        window: Intensities shown as black and white; by default the 1st and 99.5th percentile of the slice.
-        margin: Show only the masks' bounding box and so many pixels around it; by default, or without any foreground,
-            the whole slice.
-        scale: Screen pixels per voxel; by default as many as make the longer side about 640, at least 2.
+        window: Intensities shown as black and white; by default `window_of` the slice.
+        margin: Margin in pixels around the masks' bounding box; by default, or without any foreground, the whole slice
+            is shown.
+        scale: Number of screen pixels per voxel; by default the longer side becomes about 640 pixels, at least 2.
 
     Raises:
         GeometryError: A mask has another shape than the slice.
     """
     for name, mask in contours.items():
         if mask.shape != image.shape:
-            raise GeometryError("a contour lies on its slice", found=f"{name} {mask.shape}, slice {image.shape}")
-    grey = _grey(image, window)
+            raise GeometryError(
+                "a contour of the shape of its slice", found=f"{name} {mask.shape}, slice {image.shape}"
+            )
+    grey = to_grey(image, window_of(image) if window is None else window)
     box = _box(contours, image.shape, margin)
     scale = scale or max(2, _LEGIBLE_PIXELS // max(grey[box].shape))
     picture = np.repeat(_enlarged(grey[box], scale)[..., None], 3, axis=2)
     if contours:
         lines = np.stack([_outline(_enlarged(mask[box], scale), max(1, scale // 4)) for mask in contours.values()])
-        for line, colour in zip(_in_turns(lines), colours(list(contours)).values(), strict=True):
+        for line, colour in zip(_alternating(lines), colours(list(contours)).values(), strict=True):
             picture[line] = colour
     return picture
 
 
 def colours(names: list[str]) -> dict[str, Colour]:
-    """The colour of each contour, for a legend."""
+    """Return the colour of each contour, for a legend."""
     others = [name for name in names if name not in COLOURS]
     return {name: COLOURS.get(name) or OTHER_COLOURS[others.index(name) % len(OTHER_COLOURS)] for name in names}
 
 
 def best_slice(reference: Mask, prediction: Mask) -> int:
-    """The slice where the reference is largest; without a reference the prediction; without both the middle slice."""
+    """Return the slice where the reference is largest, else the prediction; the middle slice if both are empty."""
     for mask in (reference, prediction):
         if mask.any():
             return int(np.argmax(mask.sum(axis=(0, 1))))
@@ -85,15 +87,9 @@ def best_slice(reference: Mask, prediction: Mask) -> int:
 
 
 def save_png(path: Path, rgb: Rgb) -> None:
-    """Write a picture; nothing appears under `path` until it is complete."""
-    with atomic_write(path) as aside:
-        imsave(aside, rgb, format="png")
-
-
-def _grey(image: Slice, window: tuple[float, float] | None) -> UInt8[np.ndarray[Any, Any], "x y"]:
-    low, high = np.percentile(image, WINDOW_PERCENTILES) if window is None else window
-    share = (image - low) / (high - low) if high > low else np.zeros(image.shape)
-    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), dtype=np.uint8)
+    """Write a picture as PNG, in one piece."""
+    with atomic_write(path) as temporary:
+        imsave(temporary, rgb, format="png")
 
 
 def _box(contours: Mapping[str, Outlined], shape: tuple[int, ...], margin: int | None) -> tuple[slice, slice]:
@@ -106,8 +102,8 @@ def _box(contours: Mapping[str, Outlined], shape: tuple[int, ...], margin: int |
 
 
 def _enlarged(pixels: np.ndarray[Any, np.dtype[Any]], scale: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """Rows from anterior to posterior, columns from the patient's right to left, each pixel `scale` times."""
-    return pixels[::-1, ::-1].T.repeat(scale, axis=0).repeat(scale, axis=1)
+    """Turn a slice upright and repeat each pixel `scale` times."""
+    return upright(pixels).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _outline(
@@ -117,10 +113,10 @@ def _outline(
     return np.asarray(mask & ~inside, dtype=np.bool_)
 
 
-def _in_turns(
+def _alternating(
     lines: Bool[np.ndarray[Any, Any], "contour height width"],
 ) -> Bool[np.ndarray[Any, Any], "contour height width"]:
-    """Give each pixel to one contour: shared ones to each in turn, in dashes along the picture's diagonals."""
+    """Assign each pixel to one contour; shared pixels alternate in dashes along the picture's diagonals."""
     shared = np.maximum(lines.sum(axis=0), 1)
     row, column = np.indices(lines.shape[1:])
     turn = (row + column) // _DASH_PIXELS % shared

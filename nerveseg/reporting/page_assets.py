@@ -1,8 +1,8 @@
-"""What every page is made with: templates, styles, scripts, pictures and data as text, and the one library for charts.
+"""Assets of every page: templates, styles, scripts, pictures and data as text, and the chart library.
 
-A page opens from a disk without a network, today and in ten years, so nothing in it points outside its folder: Plotly
-lies in the page, compressed, or once beside a folder of pages. The page's own security policy has the browser refuse
-anything else. Text from a study gets into a page as text: templates escape it, and data in a script cannot end it.
+A page opens from a disk without a network, so nothing in it refers outside its folder: Plotly is in the page,
+compressed, or once beside a folder of pages. The page's content security policy makes the browser refuse anything else.
+Text from a study is escaped by the templates, and data in a script cannot end the script.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from PIL import Image as Picture
 from nerveseg.files import atomic_write
 
 Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]
-"""Grey, or with a third axis of three colours."""
+"""Picture in grey, or with a third axis of three colours."""
 
 PLOTLY = "assets/plotly.min.js"
-"""Below the folder that pages share."""
+"""Path below the folder that pages share."""
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; "
     "img-src 'self' file: data: blob:; form-action 'none'; base-uri 'none'"
 )
-"""Content security policy of a page: its own scripts and styles, pictures beside it, no connection to anywhere."""
+"""Content security policy of a page: its own scripts and styles, pictures beside it, no connections."""
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from a template of templates/.
+    """Render a page from a template of templates/.
 
-    Text is escaped, `Markup` is not, and a name that was not given is an error. Templates may call `css`, `script`,
-    `plotly_inline` and `plotly_linked`, and know the `policy`.
+    Text is escaped, `Markup` is not, and an undefined name is an error. Templates may call `css`, `script`,
+    `plotly_inline` and `plotly_linked`, and use `policy`.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -56,17 +56,17 @@ def render(template: str, **content: Any) -> str:
 
 
 def css(*names: str) -> Markup:
-    """Stylesheets of templates/ for a `<style>`; `page.css`, of all pages, comes first."""
+    """Return stylesheets of templates/ for a `<style>`; `page.css`, common to all pages, comes first."""
     return Markup("\n".join(_text(name) for name in names))
 
 
 def script(name: str) -> Markup:
-    """A script of templates/ for a `<script>`."""
+    """Return a script of templates/ for a `<script>`."""
     return Markup(_text(name))
 
 
 def json_for_script(data: Any) -> Markup:
-    """Data for `<script type="application/json">`; NaN and infinity become null, and no value ends the script."""
+    """Encode data for `<script type="application/json">`; NaN and infinity become null, no value ends the script."""
     text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -74,54 +74,49 @@ def json_for_script(data: Any) -> Markup:
 
 
 def plotly_inline() -> Markup:
-    """Script elements that bring Plotly inside the page.
+    """Return script elements that contain Plotly.
 
-    The library is compressed and unpacked by the browser while the page is shown; then `window` gets the event
-    `plotly-ready`, or `plotly-failed`.
+    The browser unpacks the compressed library after the page is shown; `window` then gets the event `plotly-ready` or
+    `plotly-failed`.
     """
     packed, unpack = _packed_plotly(), _text("plotly_unpack.js")
     return Markup(f'<script id="plotly-packed" type="text/plain">{packed}</script>\n<script>\n{unpack}</script>')
 
 
 def plotly_linked(folder: str = ".") -> Markup:
-    """A script element that loads Plotly from below a folder, relative to the page, and the same events."""
+    """Return a script element that loads Plotly from a folder, relative to the page, with the same events."""
     ready, failed = (f"window.dispatchEvent(new Event('plotly-{state}'))" for state in ("ready", "failed"))
     source = Markup("{}/{}").format(folder, PLOTLY)
     return Markup(f'<script defer src="{source}" onload="{ready}" onerror="{failed}"></script>')
 
 
 def write_plotly(folder: Path) -> Path:
-    """Put Plotly below a folder, unless the same version lies there."""
+    """Write Plotly below a folder, unless the same version exists there."""
     path, library = folder / PLOTLY, _plotly().encode()
     if not path.is_file() or path.read_bytes() != library:
-        with atomic_write(path) as aside:
-            aside.write_bytes(library)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(library)
     return path
 
 
-def png_data_uri(picture: Pixels) -> str:
-    """A picture as text, without loss."""
-    return _data_uri(picture, "png", optimize=True)
-
-
 def jpeg_data_uri(picture: Pixels, quality: int = 85) -> str:
-    """A picture as text, small; colours at full resolution."""
+    """Encode a picture as a JPEG data URI, with colours at full resolution."""
     return _data_uri(picture, "jpeg", quality=quality, subsampling=0, optimize=True)
 
 
 def webp_data_uri(picture: Pixels, quality: int = 85) -> str:
-    """A picture as text, smaller than JPEG at the same quality."""
+    """Encode a picture as a WebP data URI, smaller than JPEG at the same quality."""
     return _data_uri(picture, "webp", quality=quality, method=4)
 
 
-def _data_uri(picture: Pixels, form: Literal["png", "jpeg", "webp"], **options: Any) -> str:
+def _data_uri(picture: Pixels, form: Literal["jpeg", "webp"], **options: Any) -> str:
     file = io.BytesIO()
     Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, **options)
     return f"data:image/{form};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _plain(value: Any) -> Any:
-    """Plain Python, as JSON knows it."""
+    """Convert to the plain types of JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

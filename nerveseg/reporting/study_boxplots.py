@@ -1,7 +1,7 @@
-"""What the boxplots of the study page are drawn from: one case per subject and comparison, pooled as in Table 1.
+"""Data of the boxplots of the study page: one case per subject and comparison, pooled as in Table 1.
 
-Beside the paper's two boxes, R-R and Auto-GT, stands Auto-R, the automatic mask against each rater: only R-R and Auto-R
-compare like with like. A value that does not exist, because a mask is empty, is no point; the page says how many.
+Beside the paper's two boxes, R-R and Auto-GT, is Auto-R, the automatic mask against each rater: only R-R and Auto-R
+compare like with like. A value that is undefined, because a mask is empty, is no point; the page states their number.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _SIGNIFICANT_DIGITS = 5
 
 
 def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, str | None]) -> dict[str, Any]:
-    """The points of every box, as JSON-able data.
+    """Return the points of every box, as data for JSON.
 
     Args:
-        scores: Rows as of `scores.csv`.
-        raters: In the study's order.
-        pages: Address of every subject's page, None where there is none.
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
+        pages: Addresses of the subjects' pages, None without a page.
 
     Returns:
-        `metrics` (key, label, unit, better), `cohorts`, `groups`, `subjects` (id, page), and `cases`: each a list of
-        the places of its cohort, group and subject in those lists, its comparison, and one value per metric or None.
+        Mapping with `metrics` (key, label, unit, better), `cohorts`, `groups`, `subjects` (id, page), and `cases`: each
+        a list of the indices of its cohort, group and subject, its comparison, and one value per metric or None.
     """
     metrics = shown_metrics(scores)
     members = pooled_comparisons(raters)
@@ -53,13 +53,13 @@ def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, st
 
 
 def shown_metrics(scores: pd.DataFrame) -> list[MetricWords]:
-    """The metrics of these scores that have words, in the order of `METRICS`."""
+    """Return the metrics of these scores that the catalog explains, in the order of `METRICS`."""
     present = set(scores["metric"])
     return [metric for metric in METRICS if metric.key in present]
 
 
 def pooled_comparisons(raters: Sequence[str]) -> dict[str, list[str]]:
-    """The comparisons in each box. A single rater is the reference: there is Auto-GT only."""
+    """Return the comparisons in each box; with a single rater, who is the reference, Auto-GT only."""
     several = list(raters) if len(raters) > 1 else []
     return {
         RATER_RATER: rater_pairs(several),

@@ -1,7 +1,7 @@
-"""The page of a study: Table 1, tests in words, boxplots to explore, and every subject, failures first.
+"""Page of a study: Table 1, tests as text, interactive boxplots, and every subject, failures first.
 
 One HTML file that opens from disk without a network, with `assets/plotly.min.js` once per folder, the figures, and the
-subjects' own pages beside it. It holds no path and no name but the study's own ids.
+subjects' pages beside it. It holds no path and no name except the study's ids.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nerveseg.biomarkers.flags import listed
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
 from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
 from nerveseg.evaluation.tables.table1 import mean_sd, published_rows, table_metrics
@@ -28,23 +29,23 @@ VERDICTS = {
 }
 
 ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")
-"""The scores in a subject's row."""
+"""Scores in a subject's row."""
 
 
 def write_study_page(path: Path, view: StudyView) -> None:
-    """Write the page, and beside it the plotting library if it is not there yet.
+    """Write the page, and the chart library beside it if it is missing.
 
     Args:
-        path: Of the HTML file; the subjects' pages and figures lie below its folder.
-        view: What it shows.
+        path: HTML file; the subjects' pages and figures are below its folder.
+        view: Data of the page.
     """
     write_plotly(path.parent)
     write_text(path, study_html(view))
 
 
 def study_html(view: StudyView) -> str:
-    """The page as text."""
-    pages = {row.id: _address(row.exhibit.page) for row in view.subjects}
+    """Render the page."""
+    pages = {row.id: _address(row.card.page) for row in view.subjects}
     metrics = [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)]
     content = {
         "view": view,
@@ -60,12 +61,12 @@ def study_html(view: StudyView) -> str:
             "location": any(row.location for row in view.subjects),
             "side": any(row.side for row in view.subjects),
             "fold": any(row.fold is not None for row in view.subjects),
-            "thumbnail": any(row.exhibit.thumbnail for row in view.subjects),
+            "thumbnail": any(row.card.thumbnail for row in view.subjects),
         },
         "cohorts": list(dict.fromkeys(view.table1["cohort"])),
         "locations": sorted({row.location for row in view.subjects if row.location}),
         "failed": sum(row.failed for row in view.subjects),
-        "flagged": sum(bool(row.exhibit.flags) for row in view.subjects),
+        "flagged": sum(bool(row.card.flags) for row in view.subjects),
         "definitions": shown_metrics(view.scores),
         "figures": [(_address(figure.path), figure, _address(figure.vector)) for figure in view.figures],
         "data": json_for_script({"study": view.name, **boxplots(view.scores, view.raters, pages)}),
@@ -76,12 +77,12 @@ def study_html(view: StudyView) -> str:
 
 
 def introduction(view: StudyView) -> list[str]:
-    """What the page is, in three sentences."""
+    """Describe the page in three sentences."""
     cohorts = view.scores.drop_duplicates("subject").groupby("cohort")["subject"].size()
     counted = ", ".join(
         _counted(int(cohorts[cohort]), cohort) for cohort in dict.fromkeys(map(str, view.table1["cohort"]))
     )
-    raters = _listed(list(view.raters))
+    raters = listed(list(view.raters))
     hands = f"{len(view.raters)} raters ({raters})" if len(view.raters) > 1 else f"one rater ({raters})"
     opens = "; its name opens a page to check by eye" if _has_pages(view) else ""
     ending = f"Below Table 1, every subject has a row, the worst first{opens}."
@@ -109,7 +110,7 @@ def introduction(view: StudyView) -> list[str]:
 
 
 def _has_pages(view: StudyView) -> bool:
-    return any(row.exhibit.page for row in view.subjects)
+    return any(row.card.page for row in view.subjects)
 
 
 def _in_paper(view: StudyView, metric: str) -> bool:
@@ -146,10 +147,10 @@ def _table1(view: StudyView) -> list[dict[str, Any]]:
 
 
 def _row(row: SubjectRow, metrics: list[str]) -> dict[str, Any]:
-    picture = row.exhibit.thumbnail
+    picture = row.card.thumbnail
     return {
         "row": row,
-        "page": _address(row.exhibit.page),
+        "page": _address(row.card.page),
         "thumbnail": picture.data_uri if picture else "",
         "alt": f"sub-{row.id}, slice {picture.slice_number}" if picture else "",
         "scores": [(value, number_in_words(key, value)) for key in metrics for value in [row.scores.get(key, nan)]],
@@ -158,15 +159,11 @@ def _row(row: SubjectRow, metrics: list[str]) -> dict[str, Any]:
 
 
 def _counted(number: int, cohort: str) -> str:
-    """Subjects of a cohort; the two of the paper in the plural."""
+    """Format the number of subjects of a cohort, with the paper's two cohorts in the plural."""
     plural = "s" if cohort in ("volunteer", "patient") and number != 1 else ""
     return f"{number} {cohort}{plural}"
 
 
 def _address(path: str | None) -> str | None:
-    """A relative path as a link."""
+    """Quote a relative path as a link."""
     return None if path is None else quote(path)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

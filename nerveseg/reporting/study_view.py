@@ -1,7 +1,7 @@
-"""What the page of a study shows, as plain data: the tables of an evaluation, and one row per subject.
+"""Data of a study's page: the tables of an evaluation, and one row per subject.
 
 A subject's scores are those of the automatic mask against the consensus; where only raters were compared, the mean over
-their pairs. A subject has failed if a mask of that comparison is empty: it then stands first on the page.
+their pairs. A subject has failed if a mask of that comparison is empty; failed subjects come first on the page.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _SUMMARY_WIDTH = 100
 
 @dataclass(frozen=True)
 class SubjectCard:
-    """What the page shows of a subject beside its scores.
+    """Picture, page and flags of a subject.
 
     Attributes:
         thumbnail: Small picture, if there is one.
-        page: The subject's own page, relative to the study's.
-        flags: What a human should look at.
-        digest: Of the outlines that the page shows (`SubjectView.digest`): a review of others counts no more.
+        page: Path of the subject's page, relative to the study's page.
+        flags: Quality flags.
+        digest: Hash of the outlines on the page (`SubjectView.digest`); a review of other outlines is void.
     """
 
     thumbnail: Thumbnail | None = None
@@ -50,18 +50,18 @@ class SubjectCard:
 
 @dataclass(frozen=True)
 class SubjectRow:
-    """One subject.
+    """Row of one subject.
 
     Attributes:
-        id: The participant, without `sub-`.
-        cohort: For instance "patient".
+        id: Participant id, without `sub-`.
+        cohort: Name of the cohort, for instance "patient".
         location: Part of the thigh, if known.
-        side: Which leg, if known.
-        fold: The fold that tested the subject; None where nothing was trained.
-        scores: By metric, as of scores.csv; NaN where undefined.
+        side: Side of the leg, if known.
+        fold: Number of the fold that tested the subject; None where nothing was trained.
+        scores: Scores by metric of scores.csv; NaN where undefined.
         raters_dice: Mean Dice of the rater pairs in this subject; NaN without any.
-        failed: Whether a mask of the comparison is empty.
-        exhibit: Picture, page and flags.
+        failed: Flag: true if a mask of the comparison is empty.
+        card: Picture, page and flags.
     """
 
     id: str
@@ -72,17 +72,17 @@ class SubjectRow:
     scores: Mapping[str, float]
     raters_dice: float
     failed: bool
-    exhibit: SubjectCard
+    card: SubjectCard
 
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A picture in a file beside the page.
+    """Figure in a file beside the page.
 
     Attributes:
-        path: Of a PNG, relative to the page.
-        caption: What it shows.
-        vector: The same as PDF, relative to the page, for a paper.
+        path: Path of the PNG, relative to the page.
+        caption: Caption.
+        vector: Path of the PDF, relative to the page.
     """
 
     path: str
@@ -96,24 +96,24 @@ class FigureEntry:
 
 @dataclass(frozen=True)
 class StudyView:
-    """Everything on the page of a study.
+    """Data of a study's page.
 
     Attributes:
-        name: Of the study; reviews are kept under it.
-        title: Heads the page.
-        warning: "SYNTHETIC STUDY", "SYNTHETIC TRAINING DATA", or empty.
-        raters: In the study's order.
-        compared: Whose scores the subjects' rows hold: "Auto-GT" or "R-R".
-        table1: As `tables.table1`.
-        reference: A published Table 1 to stand beside it.
-        notes: How Table 1 is read.
-        remarks: Sentences of the analysis: empty masks, absent raters.
-        questions: The tests in words.
-        numbers: Every other table as text, as `summary.txt` has them.
-        scores: Rows as of `scores.csv`.
-        subjects: Failures first, then by Dice from the lowest.
-        figures: In order.
-        provenance: Names and values: versions, model, date; no paths.
+        name: Name of the study, under which reviews are kept.
+        title: Title of the page.
+        warning: Warning, "SYNTHETIC STUDY", "SYNTHETIC TRAINING DATA", or empty.
+        raters: Names of the raters, in the study's order.
+        compared: Comparison of the subjects' scores, "Auto-GT" or "R-R".
+        table1: Table 1.
+        reference: Published Table 1 to show beside it.
+        notes: Text under Table 1.
+        remarks: Sentences on empty masks and absent raters.
+        questions: Answers of the tests, as text.
+        numbers: All other tables as text, as in `summary.txt`.
+        scores: Rows of `scores.csv`.
+        subjects: Rows of the subjects, failures first, then by ascending Dice.
+        figures: Figures in order.
+        provenance: Names and values of versions, model and date; no paths.
     """
 
     name: str
@@ -140,21 +140,21 @@ def study_view(
     title: str,
     warning: str = "",
     reference: pd.DataFrame | None = None,
-    exhibits: Mapping[str, SubjectCard] | None = None,
+    cards: Mapping[str, SubjectCard] | None = None,
     figures: Sequence[FigureEntry] = (),
     provenance: Sequence[tuple[str, str]] = (),
 ) -> StudyView:
-    """Gather what an evaluation gave.
+    """Collect the data of the page.
 
     Args:
-        analysis: Of the study.
-        name: Of the study.
-        title: Heads the page.
-        warning: In capitals, where data or training data are synthetic.
-        reference: A published Table 1.
-        exhibits: Picture, page and flags by subject id; may lack some.
-        figures: Beside the page.
-        provenance: Names and values.
+        analysis: Tables of the study.
+        name: Name of the study.
+        title: Title of the page.
+        warning: Warning in capitals, where data or training data are synthetic.
+        reference: Published Table 1.
+        cards: Picture, page and flags by subject id; subjects may be missing.
+        figures: Figures beside the page.
+        provenance: Names and values of versions, model and date.
     """
     measured = analysis.measurements
     automatic = (measured.scores["comparison"] == AUTOMATIC_CONSENSUS).any()
@@ -171,13 +171,13 @@ def study_view(
         questions=tuple(questions(analysis.tests)),
         numbers=_as_text(analysis),
         scores=measured.scores,
-        subjects=tuple(sorted(_rows(analysis, bool(automatic), exhibits or {}), key=_worst_first)),
+        subjects=tuple(sorted(_rows(analysis, bool(automatic), cards or {}), key=_worst_first)),
         figures=tuple(figures),
         provenance=tuple(provenance),
     )
 
 
-def _rows(analysis: Analysis, automatic: bool, exhibits: Mapping[str, SubjectCard]) -> Iterator[SubjectRow]:
+def _rows(analysis: Analysis, automatic: bool, cards: Mapping[str, SubjectCard]) -> Iterator[SubjectRow]:
     scores, raters = analysis.measurements.scores, analysis.measurements.raters
     among_raters = like_for_like(scores, raters)[RATER_RATER]
     compared = scores["comparison"].isin([AUTOMATIC_CONSENSUS] if automatic else rater_pairs(raters))
@@ -193,7 +193,7 @@ def _rows(analysis: Analysis, automatic: bool, exhibits: Mapping[str, SubjectCar
             scores={str(metric): float(value) for metric, value in rows.groupby("metric")["value"].mean().items()},
             raters_dice=float(among_raters.get((cohort, subject, "dice"), float("nan"))),
             failed=bool(undefined),
-            exhibit=exhibits.get(str(subject), SubjectCard()),
+            card=cards.get(str(subject), SubjectCard()),
         )
 
 
@@ -215,10 +215,10 @@ def _as_text(analysis: Analysis) -> str:
 
 
 def _check_relative(path: str | None) -> None:
-    """A page that can be moved, and tells nobody where it was made, names nothing outside its folder."""
+    """Check that a page refers to files below its own folder only, so that it can be moved and reveals no path."""
     if path is not None and (PurePosixPath(path).is_absolute() or ".." in path.split("/") or ":" in path):
         raise RunError(
-            "a page names its pictures and other pages relative to its own folder",
+            "a path relative to the page's folder and below it",
             found=path,
-            remedy="write them below the page's folder",
+            remedy="write the file below the page's folder",
         )

@@ -1,8 +1,8 @@
-"""How every figure looks, and how it is written: named colours, sizes, PNG and PDF.
+"""Style of the figures (named colours, sizes) and their files (PNG and PDF).
 
-Manual is blue and automatic green, as in the paper and in `overlay`. The two differ in lightness as well, so that they
-stay apart in grey, and every other difference has a second cue: marker, line style, or place. Files hold no date and no
-version, so that the same tables give the same bytes.
+Manual is blue and automatic green, as in the paper and in `overlay`. The two differ in lightness too, so that they are
+distinct in grey, and every other difference has a second cue: marker, line style, or position. Files hold no date and
+no version, so that equal tables give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def _hex(colour: Colour) -> str:
 
 
 FILL: dict[Kind, str] = {"manual": _hex(COLOURS[CONSENSUS]), "automatic": _hex(COLOURS[AUTOMATIC])}
-"""For areas and outlines on dark pictures."""
+"""Colours of areas, and of outlines on dark pictures."""
 
 LINE: dict[Kind, str] = {"manual": "#1656b0", "automatic": "#2f7d0a"}
-"""For lines and points on white: the same hues, dark enough to be seen."""
+"""Colours of lines and points on white: the same hues, darker."""
 
 MARKER: dict[Kind, str] = {"manual": "o", "automatic": "^"}
 LESION = "#b3001b"
 INK, PALE, NERVE = "#222222", "#8a8a8a", "#d9d2c3"
 MARKERS = ("o", "s", "D", "v", "P", "X")
-"""For what has no colour of its own: rater pairs, cohorts, folds."""
+"""Markers of series without their own colour: rater pairs, cohorts, folds."""
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
 WIDTH_INCHES = 7.2
-"""A page's two columns."""
+"""Width of a page's two columns."""
 
 DOTS_PER_INCH = 200
 SMALL_POINTS = 6.5
@@ -71,19 +71,19 @@ RC: Any = {
 }
 
 styled = rc_context(RC)
-"""Decorates every function that draws."""
+"""Decorator of every function that draws."""
 
 
 def new_figure(
     body_inches: float, title: str, entries: Sequence[Artist] = (), note: str = ""
 ) -> tuple[Figure, SubFigure]:
-    """An empty figure as wide as a page, and the part of it to draw on, which lays itself out.
+    """Return an empty figure as wide as a page, and its part to draw on, with constrained layout.
 
     Args:
-        body_inches: Height of what is drawn.
-        title: Stands above, on the left.
-        entries: Of a legend under the title, with labels.
-        note: Small print under the figure, as many lines as it needs.
+        body_inches: Height of the part to draw on, in inches.
+        title: Title above, on the left.
+        entries: Labelled entries of a legend under the title.
+        note: Small print under the figure, wrapped.
     """
     small_print = textwrap.wrap(note, _LETTERS_PER_LINE)
     heights = (_LINE_INCHES * (bool(title) + bool(entries)) + 0.06, body_inches, 0.12 * len(small_print) + 0.04)
@@ -100,29 +100,36 @@ def new_figure(
 
 
 def grid_shape(panels: int, columns: int) -> tuple[int, int]:
-    """Rows and columns for so many panels, at most so many columns, without a row of gaps."""
+    """Return rows and columns of a grid for a number of panels, with at most `columns` columns."""
     columns = min(columns, panels)
     return -(-panels // columns), columns
 
 
+def format_p(p_value: float) -> str:
+    """Format a p-value: "p < 0.001", "p = 0.028", or nothing for NaN."""
+    if p_value != p_value:
+        return ""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
 def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
-    """Write a figure as PNG (200 dpi) and as PDF; each appears in one piece.
+    """Write a figure as PNG (200 dpi) and as PDF, each in one piece.
 
     Args:
-        folder: Made if it is not there.
-        name: Of the files, without an ending.
-        figure: From one of the functions of `figures`.
+        folder: Folder of the files; created if missing.
+        name: Name of the files, without an extension.
+        figure: Figure from one of the functions of `figures`.
 
     Returns:
         Paths of the PNG and of the PDF.
     """
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
     with rc_context(RC):
-        with atomic_write(png) as aside:
-            figure.savefig(aside, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        with atomic_write(pdf) as aside:
+        with atomic_write(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        with atomic_write(pdf) as temporary:
             figure.savefig(
-                aside,
+                temporary,
                 format="pdf",
                 dpi=DOTS_PER_INCH,
                 metadata={"CreationDate": None, "Producer": None, "Creator": None},

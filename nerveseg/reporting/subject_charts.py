@@ -1,7 +1,7 @@
-"""The curves and the surface of a subject's page as plain data: area, signal and lesion along the nerve, and its shape.
+"""Data of the curves and surfaces of a subject's page: area, signal and lesion along the nerve, and its shape.
 
-Every curve has one value per slice, none where the slice shows no such branch, so that a line parts where the nerve is
-missing. What is not known in any slice gives no curve.
+Every curve has one value per slice, None where the slice does not show the branch, which leaves a gap in the line.
+Quantities that are unknown in all slices have no curve.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from nerveseg.reporting.subject_view import LESION, SubjectView
 from nerveseg.reporting.surfaces import Surface, surface_of
 from nerveseg.types import Mask, SpacingMm
 
-MOST_TRIANGLES = 8_000
-"""Of one surface."""
-
 Curve = dict[str, Any]
 
 
 def area_curves(view: SubjectView) -> list[Curve]:
-    """Per side: where the nerve splits, and per mask and branch the area in the slice and across the nerve."""
+    """Return, per side, the slice of the split, and per mask and branch the area in the slice and across the nerve."""
     return [{"side": side, "split": _split(view, side), "lines": _areas(view, side)} for side in _sides(view)]
 
 
 def signal_curves(view: SubjectView) -> list[Curve]:
-    """Per channel and side: mean, 10th and 90th percentile inside the first mask's nerve."""
+    """Return, per channel and side, mean, 10th and 90th percentile inside the first mask's nerve."""
     return [
         {"channel": column.removesuffix("_mean"), "side": side}
         | {name: _values(rows, _numbers(view), f"{column.removesuffix('_mean')}_{name}") for name in _BAND}
@@ -39,7 +36,7 @@ def signal_curves(view: SubjectView) -> list[Curve]:
 
 
 def lesion_curves(view: SubjectView) -> list[Curve]:
-    """Per side: share of the nerve's section that is abnormal."""
+    """Return, per side, the abnormal share of the nerve's section."""
     return [
         {"side": side, "share": _values(rows, _numbers(view), column)}
         for column, side, rows in _measured(view, lambda name: name == "lesion_fraction")
@@ -47,7 +44,7 @@ def lesion_curves(view: SubjectView) -> list[Curve]:
 
 
 def surfaces(view: SubjectView) -> list[dict[str, Any]]:
-    """The judged mask, the reference if there is one, and the lesion, as triangles in mm from the first voxel."""
+    """Return the surfaces of the first mask, the reference and the lesion, as triangles in mm from the first voxel."""
     names = [name for name in (*list(view.outlines)[:1], "GT", LESION) if name in view.masks]
     return [
         {"name": name, **_surface(view.masks[name], view.spacing_mm, _RAISED_MM if name == LESION else 0.0)}
@@ -58,12 +55,12 @@ def surfaces(view: SubjectView) -> list[dict[str, Any]]:
 
 _BAND = ("mean", "p10", "p90")
 _RAISED_MM = 0.4
-"""The lesion's surface lies that far outside, or the nerve's would hide it where they are the same."""
+"""Outward shift of the lesion's surface, which the nerve's surface would hide where both coincide."""
 
 
 def _surface(mask: Mask, spacing_mm: SpacingMm, raised_mm: float) -> dict[str, Any]:
-    """Vertices and triangles in columns, to a tenth of a millimetre."""
-    surface = surface_of(mask, spacing_mm, MOST_TRIANGLES)
+    """Return vertices and triangles in columns, in tenths of a millimetre."""
+    surface = surface_of(mask, spacing_mm)
     raised = np.round(surface.vertices_mm + raised_mm * _normals(surface), 1)
     return {
         **{axis: raised[:, number].tolist() for number, axis in enumerate("xyz")},
@@ -72,7 +69,7 @@ def _surface(mask: Mask, spacing_mm: SpacingMm, raised_mm: float) -> dict[str, A
 
 
 def _normals(surface: Surface) -> NDArray[Any]:
-    """Of each vertex, outward, the mean over its triangles."""
+    """Return the outward normal of each vertex, the mean over its triangles."""
     total = np.zeros_like(surface.vertices_mm)
     for corner in range(3):
         np.add.at(total, surface.triangles[:, corner], surface.across_mm2)
@@ -94,7 +91,7 @@ def _areas(view: SubjectView, side: str) -> list[Curve]:
 
 
 def _measured(view: SubjectView, wanted: Any) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Columns of the first mask's profile that hold a value, with the rows of the whole nerve of each side."""
+    """Yield the columns of the first mask's profile with a value, with the rows of the whole nerve of each side."""
     if not view.profiles:
         return
     profile = next(iter(view.profiles.values()))
@@ -115,7 +112,7 @@ def _of_side(profile: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def _split(view: SubjectView, side: str) -> int | None:
-    """The first slice that shows two nerves, of the first mask whose profile knows one."""
+    """Return the first slice that shows two nerves, from the first profile that has one."""
     for profile in view.profiles.values():
         rows = _of_side(profile, side)
         found = rows[rows["distance_from_split_mm"] == 0]

@@ -1,7 +1,7 @@
-"""The page of one subject: its slices with outlines, its shape, its curves, what is odd, and a box for the verdict.
+"""Page of one subject: slices with outlines, shape, curves, quality flags, and a form for the review.
 
-It is the report of a segmented scan as well. One HTML file that opens from disk without a network, small enough to be
-mailed; it holds no path and no name but the one it is given.
+It is the report of a segmented scan as well. One HTML file that opens from disk without a network, small enough for
+mail; it holds no path and no name except the given one.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Assets = Literal["inline", "folder"]
 
 
 def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> None:
-    """Write the page; nothing appears under `path` until it is complete.
+    """Write the page, in one piece.
 
     Args:
-        path: Of the HTML file.
-        view: What it shows.
-        assets: "inline" for a page on its own; "folder" where `write_plotly` has put the chart library into the folder
-            above that of the page.
+        path: HTML file.
+        view: Data of the page.
+        assets: Location of the chart library: "inline" in the page, "folder" in the folder above that of the page,
+            where `write_plotly` has written it.
         back: Address of the study's page, relative to this one, if there is one.
     """
     write_text(path, subject_html(view, assets=assets, back=back))
 
 
 def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> str:
-    """The page as text."""
+    """Render the page."""
     return render(
         "subject.html.j2",
         view=view,
@@ -79,7 +79,7 @@ def _data(view: SubjectView) -> dict[str, Any]:
 
 
 def _masks(view: SubjectView) -> list[dict[str, Any]]:
-    """Name, colour and line of each mask; lines differ in their dashes too, for those who see no colours."""
+    """Return name, colour and line of each mask; lines differ in their dashes too, for colour-blind readers."""
     dashes = iter(([], [5, 3], [1.5, 2.5], [8, 3, 2, 3], [3, 2]))
     palette = colours(list(view.outlines))
     return [
@@ -91,18 +91,18 @@ def _masks(view: SubjectView) -> list[dict[str, Any]]:
 
 
 def _first(view: SubjectView) -> int:
-    """Position of the slice that is shown first: the one with most of the judged mask, else the middle one."""
+    """Return the position of the slice that is shown first: with most of the first mask, else the middle slice."""
     sizes = [int(view.masks[name][:, :, index].sum()) for name in list(view.outlines)[:1] for index in view.order]
     return sizes.index(max(sizes)) if any(sizes) else len(view.order) // 2
 
 
 def _feet_first(view: SubjectView) -> bool:
-    """Whether the file counts its slices upward: RAS slices go from inferior to superior."""
+    """Tell if the file numbers its slices upward; RAS slices go from inferior to superior."""
     return view.order[0] <= view.order[-1]
 
 
 def _scores(scores: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    """Heading, value and meaning of each score that is known in words."""
+    """Return heading, value and meaning of each score that the catalog explains."""
     return [
         (words.label, f"{number_in_words(key, scores[key])} {words.unit}".strip(), words.meaning)
         for key, words in BY_KEY.items()

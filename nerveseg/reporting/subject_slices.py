@@ -1,4 +1,4 @@
-"""The slices of a subject as a browser draws them: pictures, the outlines of masks, and where to look closely.
+"""Slices of a subject for a browser: pictures, outlines of masks, and close-ups around the nerve.
 
 As in `overlay`, the patient's right is on the left and anterior is up. An outline runs along the edge of the mask,
 halfway between the centres of the pixels inside and outside; its points are counted in half pixels of the picture from
@@ -18,25 +18,23 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
-from nerveseg.reporting.overlay import WINDOW_PERCENTILES
+from nerveseg.reporting.crops import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, side_mm
 from nerveseg.reporting.page_assets import webp_data_uri
 from nerveseg.reporting.subject_view import SubjectView
+from nerveseg.reporting.window import to_grey, upright, window_of
 from nerveseg.types import Mask, SpacingMm
 
 MOST_PICTURE_BYTES = 3_000_000
-"""Of all slices as text; with the chart library a page then stays below 6 MB."""
-
-MARGIN_MM, SMALLEST_MM = 12.0, 50.0
-"""Shown around the nerve, and at least shown: muscles and vessels around must be known again."""
+"""Largest size of all slices as text; with the chart library a page is then smaller than 6 MB."""
 
 _QUALITIES = ((90, 1), (80, 1), (70, 1), (55, 1), (80, 2), (60, 2), (60, 4))
-"""Quality of WebP, and pixels that are averaged to one along x and y: the first that is small enough."""
+"""Qualities of WebP, and number of pixels averaged along x and y; the first that is small enough is used."""
 
 _SAMPLE = 4
 
 
 def slice_pictures(view: SubjectView) -> list[str]:
-    """Every slice as a data URI, at the best quality for which all of them are small enough."""
+    """Encode every slice as a data URI, at the best quality for which all slices are small enough."""
     pictures = _grey(view)
     tried = pictures[:: max(1, len(pictures) // _SAMPLE)]
     for quality, block in _QUALITIES:
@@ -51,12 +49,12 @@ def slice_pictures(view: SubjectView) -> list[str]:
 
 
 def outlines(mask: Mask, order: Iterable[int]) -> list[list[list[int]]]:
-    """Closed outlines of a mask: per slice, per part or hole, x and y in turn, in half pixels of the picture."""
-    return [_outlines(_upright(mask[:, :, index])) for index in order]
+    """Return the closed outlines of a mask: per slice, per part or hole, x and y in turn, in half pixels."""
+    return [_outlines(upright(mask[:, :, index])) for index in order]
 
 
 def close_looks(view: SubjectView) -> list[dict[str, Any]]:
-    """Squares around the nerve, one view per leg: side, length in mm, and the centre in every slice in pixels."""
+    """Return squares around the nerve, one per leg: side, length in mm, and the centre in every slice in pixels."""
     nerve = np.any([*view.outlines.values(), np.zeros(view.image.shape, dtype=bool)], axis=0)
     sides = view.sides if len(view.sides) > 1 else {"": slice(None)}
     looks = []
@@ -65,12 +63,13 @@ def close_looks(view: SubjectView) -> list[dict[str, Any]]:
         leg[columns] = nerve[columns]
         if leg.any():
             centres, extent_mm = _course(leg[:, :, view.order], view.spacing_mm)
-            looks.append({"side": side, "mm": max(SMALLEST_MM, extent_mm + 2 * MARGIN_MM), "centres": centres})
+            length_mm = side_mm(extent_mm, CLOSE_UP_SIDE_MM, CLOSE_UP_MARGIN_MM)
+            looks.append({"side": side, "mm": length_mm, "centres": centres})
     return looks
 
 
 def picture_uri(png: bytes, longest: int = 1400, quality: int = 80) -> str:
-    """A picture from a file, made small enough for a page."""
+    """Encode a picture from a file, reduced to a page's size, as a data URI."""
     with Picture.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
     picture.thumbnail((longest, longest))
@@ -80,17 +79,10 @@ def picture_uri(png: bytes, longest: int = 1400, quality: int = 80) -> str:
 
 
 def _grey(view: SubjectView) -> list[UInt8[np.ndarray[Any, Any], "height width"]]:
-    """One window for all slices, so that they can be compared; what is not a number is black."""
+    """Return all slices in one window, so that they can be compared; NaN is black."""
     image = np.nan_to_num(view.image, nan=float(np.nanmin(view.image)) if np.isfinite(view.image).any() else 0.0)
-    low, high = (float(value) for value in np.percentile(image, WINDOW_PERCENTILES))
-    share = (image - low) / (high - low) if high > low else np.zeros(image.shape)
-    grey = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
-    return [_upright(grey[:, :, index]) for index in view.order]
-
-
-def _upright(plane: NDArray[Any]) -> NDArray[Any]:
-    """Rows from anterior to posterior, columns from the patient's right to left."""
-    return plane[::-1, ::-1].T
+    grey = to_grey(image, window_of(image))
+    return [upright(grey[:, :, index]) for index in view.order]
 
 
 def _shrunk(picture: NDArray[Any], block: int) -> UInt8[np.ndarray[Any, Any], "height width"]:
@@ -106,17 +98,17 @@ def _outlines(plane: NDArray[np.bool_]) -> list[list[int]]:
     lines = []
     for line in find_contours(np.pad(plane, 1).astype(np.float64), 0.5):
         corners = approximate_polygon(line, tolerance=0.01)[:-1]  # the last point is the first
-        places = np.rint(2 * (corners[:, ::-1] - 0.5)).astype(int)  # pad of 1; a pixel's centre is at its index + 0.5
-        lines.append([int(value) for value in places.ravel()])
+        points = np.rint(2 * (corners[:, ::-1] - 0.5)).astype(int)  # pad of 1; a pixel's centre is at its index + 0.5
+        lines.append([int(value) for value in points.ravel()])
     return lines
 
 
 def _course(leg: Mask, spacing_mm: SpacingMm) -> tuple[list[list[float]], float]:
-    """Centre of the nerve's box in every slice, in pixels of the picture, straight on where it is missing; its size."""
+    """Return the centre of the nerve's box in every slice in pixels, interpolated in gaps, and its size in mm."""
     found = np.flatnonzero(leg.any(axis=(0, 1)))
     boxes = []
     for number in found:
-        rows, columns = np.nonzero(_upright(leg[:, :, number]))
+        rows, columns = np.nonzero(upright(leg[:, :, number]))
         boxes.append((columns.min(), columns.max() + 1, rows.min(), rows.max() + 1))
     left, right, top, bottom = np.array(boxes, dtype=np.float64).T
     slices = np.arange(leg.shape[2])

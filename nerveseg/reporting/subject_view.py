@@ -1,6 +1,6 @@
-"""What the page of one subject shows, as plain data: one image with masks, and what was measured and found odd.
+"""Data of a subject's page: one image with masks, measurements and quality flags.
 
-The same record is filled from a subject of a study (with reference and scores) and from a scan that was segmented.
+The same record describes a subject of a study (with reference and scores) and a segmented scan.
 """
 
 from __future__ import annotations
@@ -8,22 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
 
 from nerveseg.biomarkers.flags import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
+from nerveseg.evaluation.metrics import AnyMask
+from nerveseg.reporting.window import check_one_grid
 from nerveseg.types import Image, Mask, SpacingMm
 
-AnyMask: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y _z"]
-"""A mask whose shape has still to be compared with the image's."""
-
 LESION = "lesion"
-"""Name of the mask of what is abnormal inside the nerve."""
+"""Name of the mask of the abnormal part of the nerve."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +28,21 @@ class SubjectView:
     """Everything on the page of a subject.
 
     Attributes:
-        name: The study's own id or the scan's name; never a path.
-        title: Heads the page.
-        warning: "SYNTHETIC TRAINING DATA", "SYNTHETIC STUDY", or empty.
-        image: The first channel, in RAS order.
-        spacing_mm: Voxel spacing; the last is the slice step.
-        slice_numbers: The input file's own number of each slice.
-        masks: By name in drawing order, the one to be judged first: "Auto", then "GT", raters, "lesion".
+        name: Subject id or name of the scan; never a path.
+        title: Title of the page.
+        warning: Warning, "SYNTHETIC TRAINING DATA", "SYNTHETIC STUDY", or empty.
+        image: First channel, in RAS order.
+        spacing_mm: Voxel spacing in mm; the last is the slice step.
+        slice_numbers: Number of each slice in the input file.
+        masks: Masks by name in drawing order, the mask under review first: "Auto", then "GT", raters, "lesion".
         profiles: Rows of `biomarkers.profile` by the name of their mask; may be empty.
-        facts: Names and values, in words.
-        flags: What a human should look at.
-        scores: Against the reference, by metric as of scores.csv; None where there is no reference.
-        notes: How the numbers came about, in words.
-        sides: Where the image shows both legs, the columns (along x) of each, for a closer look.
-        registrations: Pictures (PNG) of channels that were moved onto the first, by channel.
-        study: Reviews are kept under it; empty for a single scan.
+        facts: Names and values of the measurements, as text.
+        flags: Quality flags.
+        scores: Scores against the reference, by metric of scores.csv; None without a reference.
+        notes: Notes on the measurements, as text.
+        sides: Columns (along x) of each leg by side, where the image shows both, for close-ups.
+        registrations: Pictures (PNG) of channels that were registered to the first, by channel.
+        study: Name of the study, under which reviews are kept; empty for a single scan.
     """
 
     name: str
@@ -65,17 +62,10 @@ class SubjectView:
     study: str = ""
 
     def __post_init__(self) -> None:
-        found = {name: mask.shape for name, mask in self.masks.items() if mask.shape != self.image.shape}
-        if found or len(self.slice_numbers) != self.image.shape[2]:
-            raise GeometryError(
-                "an image, its masks and its slice numbers belong together",
-                found=f"image {self.image.shape}, masks {found or 'of that shape'}, "
-                f"{len(self.slice_numbers)} slice numbers",
-                subject=self.name,
-            )
+        check_one_grid(self.image, self.masks, self.slice_numbers, self.name)
         if unknown := set(self.profiles) - set(self.masks):
             raise GeometryError(
-                "a profile belongs to a mask", found=f"profiles of {sorted(unknown)}, masks {list(self.masks)}",
+                "profiles of masks of the page", found=f"profiles of {sorted(unknown)}, masks {list(self.masks)}",
                 subject=self.name,
             )  # fmt: skip
 
@@ -91,7 +81,7 @@ class SubjectView:
 
     @property
     def digest(self) -> str:
-        """Tells the masks of this page from those of another, so that a review stays with what was reviewed."""
+        """Hash of the outlines, so that a review applies only to the masks that were reviewed."""
         hashed = hashlib.sha256(repr(self.image.shape).encode())
         for name, mask in self.outlines.items():
             hashed.update(name.encode() + np.packbits(mask).tobytes())
@@ -99,7 +89,7 @@ class SubjectView:
 
 
 def facts_of(nerves: Iterable[NerveSummary]) -> list[tuple[str, str]]:
-    """What a nerve measures, in words; with the side in front where there are several."""
+    """Format the measurements of the nerves; with the side in front where there are several."""
     nerves = list(nerves)
     return [
         (name if len(nerves) == 1 else f"{nerve.side} nerve: {name}", value)

@@ -1,9 +1,9 @@
-"""The surface of a mask as a mesh of triangles in mm that looks like a nerve, not like stairs.
+"""Surface of a mask as a smooth mesh of triangles in mm.
 
-Slices lie eight pixels apart, so a mesh of the voxels shows steps. Between slices the outline is therefore interpolated
-by its signed distance in the plane (shape-based interpolation, Raya and Udupa 1990), piece by piece; a piece ends half
-a slice step beyond its last slice, as far as its voxels reach. The level is then shifted by a few hundredths of a
-millimetre so that the mesh holds the mask's volume, which smoothing would diminish.
+Slices are eight pixels apart, so a mesh of the voxels shows steps. Between slices the outline is therefore interpolated
+by its signed distance in the plane (shape-based interpolation, Raya and Udupa 1990), component by component; a
+component ends half a slice step beyond its last slice, like its voxels. The level is then shifted by a few hundredths
+of a millimetre so that the mesh has the mask's volume, which smoothing would reduce.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter, label, zoom
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
@@ -26,24 +26,24 @@ Field: TypeAlias = Float[np.ndarray[Any, Any], "_x _y _z"]
 
 MOST_TRIANGLES = 8_000
 REACH_MM = 3.0
-"""Signed distances are cut there: an outline may move by twice as much from slice to slice and stay one surface."""
+"""Limit of the signed distances; an outline may move by twice as much between slices and remain one surface."""
 
 SMOOTHING_PIXELS = 0.8
 _NEAR_TRIANGLES = 24
 _LEAST_PART = 0.25
 _THIN_OUT = 3
-"""Where a mesh must lose that much, half-way planes alone are kept, on which the pieces end."""
+"""Ratio of triangles to the limit above which only the planes half-way between slices are kept."""
 
 _CORRECTIONS, _MOST_SHIFT_MM = 3, 0.5
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A closed mesh.
+    """Closed mesh.
 
     Attributes:
-        vertices_mm: (n, 3) in mm from the centre of the mask's first voxel, in RAS order.
-        triangles: (m, 3) rows of `vertices_mm`, turning so that normals point outward.
+        vertices_mm: Vertices (n, 3) in mm from the centre of the mask's first voxel, in RAS order.
+        triangles: Triangles (m, 3) as rows of `vertices_mm`, oriented so that normals point outward.
     """
 
     vertices_mm: PointsMm
@@ -51,41 +51,27 @@ class Surface:
 
     @property
     def corners_mm(self) -> Float[np.ndarray[Any, Any], "triangle 3 3"]:
-        """Of each triangle, the three corners."""
+        """Three corners of each triangle."""
         return self.vertices_mm[self.triangles]
 
     @property
     def across_mm2(self) -> Float[np.ndarray[Any, Any], "triangle 3"]:
-        """Of each triangle, the outward normal, twice as long as the area is large."""
+        """Outward normal of each triangle, with twice its area as length."""
         a, b, c = self.corners_mm.transpose(1, 0, 2)
         return np.asarray(np.cross(b - a, c - a))
 
     @property
     def area_mm2(self) -> float:
-        """Of the whole surface."""
+        """Area of the surface in mm²."""
         return float(np.linalg.norm(self.across_mm2, axis=1).sum() / 2)
 
     @property
     def volume_mm3(self) -> float:
-        """Of what is inside."""
+        """Enclosed volume in mm³."""
         return float(np.einsum("ij,ij->", self.corners_mm[:, 0], self.across_mm2) / 6)
 
-    def values_at(self, volume: Shaped[np.ndarray[Any, Any], "x y z"], mask: Mask, spacing_mm: SpacingMm) -> Any:
-        """Per vertex, the volume's value in the nearest voxel of a mask.
-
-        Args:
-            volume: For instance a lesion, or a signal.
-            mask: The one whose surface this is; not empty.
-            spacing_mm: Distance between voxel centres.
-
-        Returns:
-            (n,) of the volume's type.
-        """
-        _, nearest = cKDTree(np.argwhere(mask) * np.array(spacing_mm)).query(self.vertices_mm)
-        return np.asarray(volume[mask][nearest])
-
     def distances_mm(self, points_mm: PointsMm) -> Float[np.ndarray[Any, Any], " point"]:
-        """Per point, the distance to this surface in mm; infinite where the surface has no triangle."""
+        """Return the distance of each point to this surface in mm; infinite for a surface without triangles."""
         if not len(self.triangles):
             return np.full(len(points_mm), np.inf)
         number = min(_NEAR_TRIANGLES, len(self.triangles))
@@ -98,15 +84,15 @@ EMPTY = Surface(np.empty((0, 3)), np.empty((0, 3), dtype=np.int64))
 
 
 def surface_of(mask: Mask, spacing_mm: SpacingMm, max_triangles: int = MOST_TRIANGLES) -> Surface:
-    """The surface of a mask.
+    """Compute the surface of a mask.
 
     Args:
-        mask: (x, y, z) in RAS order, slices along z.
-        spacing_mm: Distance between voxel centres; the last is the slice step.
-        max_triangles: The mesh is made coarser until it holds at most so many.
+        mask: Mask (x, y, z) in RAS order, slices along z.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+        max_triangles: Largest number of triangles, to which the mesh is coarsened.
 
     Returns:
-        A closed mesh of the mask's volume; `EMPTY` for an empty mask.
+        Closed mesh of the mask's volume; `EMPTY` for an empty mask.
     """
     if not mask.any():
         return EMPTY
@@ -129,7 +115,7 @@ def surface_of(mask: Mask, spacing_mm: SpacingMm, max_triangles: int = MOST_TRIA
 
 
 def _signed_distance(mask: Mask, spacing_mm: SpacingMm) -> tuple[Field, SpacingMm]:
-    """Distance in mm to the outline in the slice, positive inside, on the slices and half-way between them."""
+    """Compute the signed distance in mm to the outline in the slice, positive inside, on slices and half-way planes."""
     x_mm, y_mm, z_mm = spacing_mm
     field = np.full((*mask.shape[:2], 2 * mask.shape[2] - 1), -REACH_MM, dtype=np.float32)
     pieces, _ = label(mask, np.ones((3, 3, 3)))
@@ -147,7 +133,7 @@ def _signed_distance(mask: Mask, spacing_mm: SpacingMm) -> tuple[Field, SpacingM
 
 
 def _piece(piece: Mask, pixel_mm: tuple[float, float]) -> Field:
-    """Of one piece, from a whole slice before its first to a whole slice behind its last; zero half-way to these."""
+    """Compute the field of one component, one slice beyond both ends; zero on the half-way planes at the ends."""
     half_mm = min(pixel_mm) / 2
     field = np.full((*piece.shape[:2], 2 * piece.shape[2] + 3), -REACH_MM, dtype=np.float32)
     for z in range(piece.shape[2]):
@@ -164,7 +150,7 @@ def _piece(piece: Mask, pixel_mm: tuple[float, float]) -> Field:
 
 
 def _coarser(field: Field, steps_mm: SpacingMm, share: float) -> tuple[Field, SpacingMm]:
-    """The field on fewer points within the slices; the slices stay."""
+    """Coarsen the field within the slices."""
     smaller = zoom(field, (share, share, 1.0), order=1, mode="nearest")
     factors = [(old - 1) / max(new - 1, 1) for old, new in zip(field.shape, smaller.shape, strict=True)]
     x_mm, y_mm, z_mm = (step * factor for step, factor in zip(steps_mm, factors, strict=True))
@@ -172,7 +158,7 @@ def _coarser(field: Field, steps_mm: SpacingMm, share: float) -> tuple[Field, Sp
 
 
 def _meshed(field: Field, steps_mm: SpacingMm, volume_mm3: float) -> Surface:
-    """The surface at the level at which it holds the given volume, as closely as a few corrections bring it."""
+    """Compute the surface at the level of a given volume, approximated by a few corrections."""
     level_mm, best = 0.0, _at_level(field, steps_mm, 0.0)
     surface = best
     for _ in range(_CORRECTIONS):
@@ -193,7 +179,7 @@ def _at_level(field: Field, steps_mm: SpacingMm, level_mm: float) -> Surface:
 
 
 def _to_triangles(points: Any, corners: Any) -> Any:
-    """Distance of points (n, 1, 3) to triangles (n, k, 3, 3), as (n, k)."""
+    """Return the distance of points (n, 1, 3) to triangles (n, k, 3, 3), as (n, k)."""
     a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     across = np.cross(b - a, c - a)
     length = np.maximum(np.linalg.norm(across, axis=-1), 1e-12)

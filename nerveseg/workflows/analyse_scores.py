@@ -1,4 +1,4 @@
-"""What a comparison ends in: tables on the screen and in files, the report, and what was printed for the next time."""
+"""Analysis of the scores of a study: tables on the screen and in files, the report, and the cached summary."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from nerveseg.workflows.score_subjects import measure_subjects
 from nerveseg.workflows.write_report import EvaluatedStudy, write_report
 
 SUMMARY = "summary.txt"
-"""All that was printed, beside the tables."""
+"""File with everything that was printed, beside the tables."""
 
 OPTIONS = "presentation.json"
-"""How that was judged and shown; written before it."""
+"""File with the options of the summary, written before it."""
 
 PAGE_WIDTH = 100
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How results are judged and shown.
+    """Options of the analysis and of its presentation.
 
     Attributes:
-        margins: Of non-inferiority.
-        reference: A published Table 1 to show beside ours.
-        report: Whether pages and figures are written beside the tables.
+        margins: Margins of non-inferiority.
+        reference: Published Table 1 to show beside the study's.
+        report: Flag: true to write pages and figures beside the tables.
     """
 
     margins: Margins
@@ -46,24 +46,24 @@ class EvaluationOptions:
 
     @property
     def text(self) -> str:
-        """What the printed tables depend on besides the results, as JSON."""
+        """Options on which the printed tables depend, as JSON."""
         reference_table = None if self.reference is None else "paper"
         values = {"margins": self.margins.model_dump(), "reference_table": reference_table, "report": self.report}
         return json.dumps(values, indent=2) + "\n"
 
 
 def evaluation_options(config: ReportConfig) -> EvaluationOptions:
-    """Return how a configuration wants results to be judged and shown."""
+    """Return the options of the analysis from a configuration."""
     reference = None if config.reference_table is None else reference_table(config.reference_table)
     return EvaluationOptions(config.margins, reference, config.report)
 
 
 def print_cached_summary(folder: Path, options: EvaluationOptions) -> bool:
-    """Print what the last comparison printed; False if there is none, it is outdated, or it was judged another way.
+    """Print the summary of the last evaluation; return False if it is missing, outdated, or has other options.
 
     Args:
-        folder: Holds the folds.
-        options: How results are to be judged and shown now.
+        folder: Folder of the folds.
+        options: Options of the analysis.
     """
     summary, cached = folder / "evaluation" / SUMMARY, folder / "evaluation" / OPTIONS
     if not (summary.is_file() and cached.is_file() and cached.read_bytes() == options.text.encode()):
@@ -75,26 +75,27 @@ def print_cached_summary(folder: Path, options: EvaluationOptions) -> bool:
     return True
 
 
-def analyse_and_write(judged: EvaluatedStudy, output: Path, options: EvaluationOptions) -> None:
-    """Measure the masks of a study, then make, write and print all tables, and write the report.
+def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: EvaluationOptions) -> None:
+    """Measure the masks of a study; compute, write and print all tables, and write the report.
 
     Args:
-        judged: Whose masks are compared.
-        output: Folder of the evaluation; `summary.txt` comes last.
-        options: How results are judged and shown.
+        evaluated: Study and its automatic masks.
+        output: Folder of the evaluation; `summary.txt` is written last.
+        options: Options of the analysis.
 
     Raises:
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    analysis = analyse(measure_subjects(judged.study, judged.predictions, console, judged.consensus), options.margins)
-    title = f"Table 1, {judged.title}"
+    measurements = measure_subjects(evaluated.study, evaluated.predictions, console, evaluated.consensus)
+    analysis = analyse(measurements, options.margins)
+    title = f"Table 1, {evaluated.title}"
     write_analysis(analysis, output, title)
     _print(analysis, title, options.reference, console)
     page = Console(file=io.StringIO(), width=PAGE_WIDTH)
     _print(analysis, title, options.reference, page)
     assert isinstance(page.file, io.StringIO)
-    report = write_report(output, judged, analysis, options.reference, console) if options.report else None
+    report = write_report(output, evaluated, analysis, options.reference, console) if options.report else None
     write_text(output / OPTIONS, options.text)
     write_text(output / SUMMARY, page.file.getvalue())
     say(f"\ntables and figures: {output}")

@@ -1,15 +1,15 @@
-"""The figures of an evaluation, from its tables in memory and the masks of the subjects that they pick out."""
+"""Figures of an evaluation, from its tables and the masks of the subjects that they show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice
-from nerveseg.reporting.figures import NamedFigure, study_figures, tables_of
+from nerveseg.reporting.figures import NamedFigure, study_figures
 from nerveseg.reporting.figures.case import Case
 from nerveseg.reporting.figures.cases import cases_figure, chosen_cases
 from nerveseg.reporting.figures.distance import distance_figure
@@ -20,46 +20,48 @@ from nerveseg.reporting.subject_view import SubjectView
 
 FIGURES = "figures"
 
-View = Callable[[str], SubjectView]
-"""Image, masks and profiles of a subject."""
+
+def figure_subjects(analysis: Analysis) -> set[str]:
+    """Return the subjects whose images and masks the figures show."""
+    chosen = {case.subject for case in chosen_cases(analysis.measurements.scores)}
+    return chosen | {subject for subject, _ in _median_cases(analysis)}
 
 
 def write_figures(
     folder: Path,
-    view: View,
+    views: Mapping[str, SubjectView],
     analysis: Analysis,
     title: str,
     reference: pd.DataFrame | None,
     training: dict[int, pd.DataFrame],
 ) -> list[FigureEntry]:
-    """Draw and write every figure that the study gives.
+    """Draw and write every figure that the study allows.
 
     Args:
-        folder: Of the evaluation.
-        view: Gives the image and masks of a subject.
-        analysis: The tables.
-        title: Stands above every figure.
-        reference: A published Table 1.
-        training: By fold, rows as of `metrics.csv`.
+        folder: Folder of the evaluation.
+        views: Image, masks and profiles of the subjects in `figure_subjects`, by id.
+        analysis: Tables of the study.
+        title: Title above every figure.
+        reference: Published Table 1.
+        training: Rows of `metrics.csv`, by fold.
 
     Returns:
-        What the study's page shows of them.
+        Entries of the study's page.
     """
-    tables = tables_of(analysis, title, reference, training)
-    shown = []
-    for named in [*study_figures(tables), *_case_figures(view, analysis, title)]:
+    entries = []
+    for named in [*study_figures(analysis, title, reference, training), *_case_figures(views, analysis, title)]:
         picture, vector = save_figure(folder / FIGURES, named.name, named.figure)
-        shown.append(FigureEntry(f"{FIGURES}/{picture.name}", named.caption, f"{FIGURES}/{vector.name}"))
-    return shown
+        entries.append(FigureEntry(f"{FIGURES}/{picture.name}", named.caption, f"{FIGURES}/{vector.name}"))
+    return entries
 
 
-def _case_figures(view: View, analysis: Analysis, title: str) -> Iterator[NamedFigure]:
-    """Figures 3 to 5 of the paper; they need an automatic mask."""
+def _case_figures(views: Mapping[str, SubjectView], analysis: Analysis, title: str) -> Iterator[NamedFigure]:
+    """Draw Figures 3 to 5 of the paper, which need an automatic mask."""
     chosen = chosen_cases(analysis.measurements.scores)
     if not chosen:
         return
     median = next(case.subject for case in chosen if case.rank == "median")
-    case = _case(view(median))
+    case = _case(views[median])
     if case.reference.any() or case.automatic.any():
         yield NamedFigure(
             "distance",
@@ -70,9 +72,9 @@ def _case_figures(view: View, analysis: Analysis, title: str) -> Iterator[NamedF
     yield NamedFigure(
         "cases",
         "Best, median and worst case by Dice and by HD95 between surfaces (Figure 4 of the paper).",
-        cases_figure(chosen, lambda subject: _case(view(subject)), title),
+        cases_figure(chosen, lambda subject: _case(views[subject]), title),
     )
-    examples = [_example(view(subject), kind) for subject, kind in _told_apart(analysis)]
+    examples = [_example(views[subject], description) for subject, description in _median_cases(analysis)]
     if examples:
         yield NamedFigure(
             "profiles",
@@ -88,19 +90,19 @@ def _case(view: SubjectView) -> Case:
     )
 
 
-def _example(view: SubjectView, kind: str) -> ProfileExample:
+def _example(view: SubjectView, description: str) -> ProfileExample:
     profile = view.profiles[AUTOMATIC]
     side = profile["side"].iloc[0]
     return ProfileExample(
-        view.name, kind, view.masks[AUTOMATIC], None, view.spacing_mm, profile[profile["side"] == side]
+        view.name, description, view.masks[AUTOMATIC], None, view.spacing_mm, profile[profile["side"] == side]
     )
 
 
-def _told_apart(analysis: Analysis) -> list[tuple[str, str]]:
-    """Subjects of Figure 5, and what they stand for: of every cohort the median case by Dice."""
+def _median_cases(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return the median case by Dice of every cohort, for Figure 5, with its description."""
     rows = automatic_dice(analysis.measurements.scores)
-    found = []
+    cases = []
     for cohort, group in rows.dropna(subset=["value"]).groupby("cohort", sort=False):
         ordered = group.sort_values("value", kind="stable")
-        found.append((str(ordered["subject"].iloc[len(ordered) // 2]), f"{cohort}, median case"))
-    return found
+        cases.append((str(ordered["subject"].iloc[len(ordered) // 2]), f"{cohort}, median case"))
+    return cases

@@ -1,4 +1,4 @@
-"""The masks of one subject of a study (raters, consensus, automatic), and what a fold's scores come to."""
+"""Masks of a study's subjects (raters, consensus, automatic) and their scores and quantities."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from nerveseg.types import Mask
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """An automatic mask of a subject.
+    """Automatic mask of a subject.
 
     Attributes:
-        path: Its file.
-        fold: The fold that it comes from, if from one.
-        seconds: From reading the volume to writing the mask, where it was measured.
+        path: File of the mask.
+        fold: Number of the fold that predicted it, if any.
+        seconds: Time in s from reading the volume to writing the mask, where it was measured.
         foreground: Label values that are nerve; None means every label above zero.
     """
 
@@ -44,13 +44,13 @@ def load_masks(
     consensus: Mask | None = None,
     prediction: PredictedMask | None = None,
 ) -> SubjectMasks:
-    """All masks of a subject; where four raters drew it, with the consensus without each of them too.
+    """Read all masks of a subject; with four raters or more, also compute the consensus without each rater.
 
     Args:
-        study: The subject's study.
-        subject: The subject.
-        consensus: In RAS order; by default it is made from the raters' masks.
-        prediction: The automatic mask.
+        study: Study of the subject.
+        subject: Subject to read.
+        consensus: Consensus in RAS order; by default it is computed from the raters' masks.
+        prediction: Automatic mask.
 
     Raises:
         VolumeError: A mask cannot be read.
@@ -77,7 +77,7 @@ def load_masks(
 
 
 def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
-    """Mean Dice against the consensus, per cohort, for a model's description."""
+    """Compute the mean Dice against the consensus per cohort, for a model's description."""
     cohorts = automatic_dice(scores).groupby("cohort", sort=True)["value"]
     return [
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
@@ -97,10 +97,10 @@ def measure_subjects(
     """Measure every subject of a study.
 
     Args:
-        study: The opened study.
-        predictions: Automatic masks by subject id; may lack some, or all.
-        console: Gets a progress bar.
-        consensus: The stored consensus of a subject; by default it is made from the raters' masks.
+        study: Opened study.
+        predictions: Automatic masks by subject id; subjects may be missing.
+        console: Console of the progress bar.
+        consensus: Function that returns the stored consensus of a subject; by default it is computed.
 
     Raises:
         VolumeError: A mask cannot be read.

@@ -1,4 +1,4 @@
-"""The report of a study: its page, a page per subject, and the figures, from the masks on disk and the analysis.
+"""Report of a study: its page, a page per subject, and the figures, from the masks on disk and the analysis.
 
 evaluation/report.html                the study: Table 1, tests in words, every subject
 evaluation/subjects/<id>.html         one subject, slice by slice
@@ -33,7 +33,7 @@ from nerveseg.reporting.subject_view import SubjectView, facts_of
 from nerveseg.reporting.thumbnails import thumbnail
 from nerveseg.runs import FoldFolder, package_versions
 from nerveseg.types import Mask
-from nerveseg.workflows.draw_figures import write_figures
+from nerveseg.workflows.draw_figures import figure_subjects, write_figures
 from nerveseg.workflows.score_subjects import PredictedMask, load_masks
 
 REPORT = "report.html"
@@ -43,13 +43,13 @@ SYNTHETIC = "SYNTHETIC STUDY"
 
 @dataclass(frozen=True)
 class EvaluatedStudy:
-    """Whose masks are compared.
+    """A study together with the automatic masks to evaluate.
 
     Attributes:
-        study: The subjects that were compared.
-        predictions: Automatic masks by subject id; may lack some, or all.
-        consensus: The stored consensus of a subject; by default it is made from the raters' masks.
-        folds: Of a cross-validation, for its training curves.
+        study: Study with the subjects to compare.
+        predictions: Automatic masks by subject id; subjects may be missing.
+        consensus: Function that returns the stored consensus of a subject; by default it is computed.
+        folds: Folds of the cross-validation, for its training curves.
     """
 
     study: Study
@@ -59,90 +59,83 @@ class EvaluatedStudy:
 
     @property
     def title(self) -> str:
-        """The study's name, and that it is simulated where that is so."""
-        kind = "SYNTHETIC study" if self.study.description.synthetic else "study"
-        return f"{kind} {self.study.description.name}"
+        """Name of the study, marked if it is simulated."""
+        return f"{'SYNTHETIC ' if self.study.description.synthetic else ''}study {self.study.description.name}"
 
     @property
     def warning(self) -> str:
-        """In capitals, where the study is simulated."""
+        """Warning that the study is simulated, or empty."""
         return SYNTHETIC if self.study.description.synthetic else ""
 
 
 def write_report(
-    folder: Path, judged: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None, console: Console
+    folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None, console: Console
 ) -> Path:
-    """Write the pages and the figures of a study; the study's page comes last.
+    """Write the pages and the figures of a study, the study's page last; each subject is read once.
 
     Args:
-        folder: Of the evaluation.
-        judged: Whose masks are shown.
-        analysis: Their tables.
-        reference: A published Table 1 to stand beside it.
-        console: Gets a progress bar.
+        folder: Folder of the evaluation.
+        evaluated: Study and its automatic masks.
+        analysis: Tables of the study.
+        reference: Published Table 1 to show beside it.
+        console: Console of the progress bar.
 
     Raises:
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    study = judged.study
-    subjects = track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal)
-    exhibits = {subject.id: _write_subject(folder, judged, subject, analysis) for subject in subjects}
+    study = evaluated.study
+    cards: dict[str, SubjectCard] = {}
+    kept: dict[str, SubjectView] = {}
+    in_figures = figure_subjects(analysis)
+    for subject in track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal):
+        view = _read_view(evaluated, subject, analysis)
+        cards[subject.id] = _write_subject(folder, view)
+        if subject.id in in_figures:
+            kept[subject.id] = view
     console.print("drawing the figures", highlight=False)
-    figures = write_figures(
-        folder,
-        lambda name: _view(judged, study.subject(name), analysis),
-        analysis,
-        judged.title,
-        reference,
-        _training(judged),
-    )
-    view = study_view(
+    training = read_training(evaluated.folds[0].path.parent) if evaluated.folds else {}
+    page = study_view(
         analysis,
         name=study.description.name,
         title=f"{study.description.name}: automatic segmentation against the raters",
-        warning=judged.warning,
+        warning=evaluated.warning,
         reference=reference,
-        exhibits=exhibits,
-        figures=figures,
+        cards=cards,
+        figures=write_figures(folder, kept, analysis, evaluated.title, reference, training),
         provenance=list(package_versions().items()),
     )
-    write_study_page(folder / REPORT, view)
+    write_study_page(folder / REPORT, page)
     return folder / REPORT
 
 
-def _write_subject(folder: Path, judged: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectCard:
-    view = _view(judged, subject, analysis)
-    page = f"{SUBJECTS}/{subject.id}.html"
+def _write_subject(folder: Path, view: SubjectView) -> SubjectCard:
+    page = f"{SUBJECTS}/{view.name}.html"
     write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
     compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
     picture = thumbnail(view.image, compared, view.slice_numbers, view.spacing_mm)
     return SubjectCard(picture, page, view.flags, view.digest)
 
 
-def _view(judged: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
-    study = judged.study
+def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
+    study = evaluated.study
     volume = read_image(subject.image, subject.id, study.description.geometry)
-    consensus = judged.consensus(subject.id) if judged.consensus else None
-    masks = load_masks(study, subject, consensus, judged.predictions.get(subject.id))
-    return subject_view(judged, subject, volume, masks, analysis)
-
-
-def _training(judged: EvaluatedStudy) -> dict[int, pd.DataFrame]:
-    return read_training(judged.folds[0].path.parent) if judged.folds else {}
+    consensus = evaluated.consensus(subject.id) if evaluated.consensus else None
+    masks = load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))
+    return subject_view(evaluated, subject, volume, masks, analysis)
 
 
 def subject_view(
-    judged: EvaluatedStudy, subject: Subject, volume: Volume, masks: SubjectMasks, analysis: Analysis
+    evaluated: EvaluatedStudy, subject: Subject, volume: Volume, masks: SubjectMasks, analysis: Analysis
 ) -> SubjectView:
-    """A study's subject as its page shows it."""
-    shown = _shown_masks(masks)
+    """Return the data of a subject's page."""
+    drawn = _masks_in_order(masks)
     numbers = volume.grid.slice_numbers
     legs = legs_of(volume.array, volume.grid.ras_spacing_mm, subject.side)
     profiles, nerves = {}, {}
     for name in (AUTOMATIC, CONSENSUS):
-        if name in shown:
-            profiles[name], nerves[name] = _measured(shown[name], volume, legs, numbers)
+        if name in drawn:
+            profiles[name], nerves[name] = _measured(drawn[name], volume, legs, numbers)
     first = next(iter(nerves))
     sides: dict[str, slice] = {leg.side: leg.columns for leg in legs}
     flags: tuple[Flag, ...] = ()
@@ -151,24 +144,24 @@ def subject_view(
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
     return SubjectView(
         name=subject.id,
-        title=f"{judged.study.description.name}, {subject.id}",
-        warning=judged.warning,
+        title=f"{evaluated.study.description.name}, {subject.id}",
+        warning=evaluated.warning,
         image=volume.array,
         spacing_mm=volume.grid.ras_spacing_mm,
         slice_numbers=numbers,
-        masks=shown,
+        masks=drawn,
         profiles=profiles,
         facts=[(name, value) for name, value in facts if value] + facts_of(nerves[first]),
         flags=flags,
         scores=_scores(analysis, subject.id),
         notes=[note for nerve in nerves[first] for note in nerve.notes],
         sides=sides,
-        study=judged.study.description.name,
+        study=evaluated.study.description.name,
     )
 
 
-def _shown_masks(masks: SubjectMasks) -> dict[str, Mask]:
-    """The automatic mask first, then the consensus, then who made it."""
+def _masks_in_order(masks: SubjectMasks) -> dict[str, Mask]:
+    """Return the automatic mask first, then the consensus, then the raters if there are several."""
     named = masks.named()
     raters = {name: mask for name, mask in named.items() if name not in (AUTOMATIC, CONSENSUS)}
     first = {name: named[name] for name in (AUTOMATIC, CONSENSUS) if name in named}
@@ -184,7 +177,7 @@ def _measured(
 
 
 def _scores(analysis: Analysis, subject: str) -> dict[str, float] | None:
-    """Of the automatic mask against the consensus."""
+    """Return the scores of the automatic mask against the consensus."""
     scores = analysis.measurements.scores
     rows = scores[(scores["subject"] == subject) & (scores["comparison"] == AUTOMATIC_CONSENSUS)]
     return dict(zip(rows["metric"].astype(str), rows["value"].astype(float), strict=True)) or None

@@ -72,13 +72,13 @@ def view_of(analysis, *, flagged=("P02",), figures=(), pages=True, **options):
     """The page of an analysis; P02 has a flag."""
     subjects = list(dict.fromkeys(analysis.measurements.scores["subject"]))
     flag = Flag("area_jump", "the area of the nerve jumps between slices 12 and 13", "left", (12, 13))
-    exhibits = {
+    cards = {
         subject: SubjectCard(
             picture(number), f"subjects/{subject}.html" if pages else None, (flag,) if subject in flagged else ()
         )
         for number, subject in enumerate(subjects)
     }
-    given = {"name": "demo", "title": "Study demo", "exhibits": exhibits, "figures": figures} | options
+    given = {"name": "demo", "title": "Study demo", "cards": cards, "figures": figures} | options
     return study_view(analysis, **given)
 
 

@@ -39,16 +39,16 @@ def profile(numbers, sides=("unknown",), area=36.0):
 
 @pytest.fixture
 def page(monkeypatch):
-    """The words of the page and its axes, seen just before it is painted."""
+    """The words of the page and its axes, seen just before it is rendered."""
     seen = {}
-    paint = module.painted
+    paint = module.render_pixels
 
     def look(figure):
         seen["words"] = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
         seen["axes"] = figure.axes
         return paint(figure)
 
-    monkeypatch.setattr(module, "painted", look)
+    monkeypatch.setattr(module, "render_pixels", look)
     return seen
 
 

@@ -1,6 +1,5 @@
 """What a figure of a study shows is what its tables hold; every kind of study has its figures."""
 
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -9,16 +8,16 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from nerveseg.errors import RunError
-from nerveseg.evaluation.analysis import Measurements, analyse, write_analysis
+from nerveseg.evaluation.analysis import Measurements, analyse
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.evaluation.tables.times import TIME_COLUMNS
-from nerveseg.reporting.figures import read_tables, study_figures, tables_of
+from nerveseg.reporting.figures import study_figures
 from nerveseg.reporting.figures.agreement_figure import agreement_figure
-from nerveseg.reporting.figures.comparison_figure import PANELS, comparison_figure
+from nerveseg.reporting.figures.comparison_figure import comparison_figure
 from nerveseg.reporting.figures.locations import locations_figure
 from nerveseg.reporting.figures.training_curve import LOSS, per_epoch, training_figure
 from nerveseg.reporting.style import FILL
@@ -54,10 +53,6 @@ def analysed(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=())
     )
 
 
-def tables(reference=None, training=None, **kind):
-    return tables_of(analysed(**kind), TITLE, reference, training)
-
-
 def panel(figure, label):
     (axes,) = [
         axes for axes in figure.findobj(lambda artist: hasattr(artist, "get_ylabel")) if axes.get_ylabel() == label
@@ -88,23 +83,23 @@ def texts(figure):
 
 
 def values(study, cohort, comparisons, metric):
-    scores = study.scores
+    scores = study.measurements.scores
     chosen = (scores["cohort"] == cohort) & (scores["metric"] == metric) & scores["comparison"].isin(comparisons)
     return scores.loc[chosen, "value"]
 
 
 @cache
 def drawn_usually():
-    return comparison_figure(tables())
+    return comparison_figure(analysed(), TITLE)
 
 
 PAIRS = ["OS-BW", "OS-LG", "BW-LG"]
 
 
-@pytest.mark.parametrize("metric", PANELS)
+@pytest.mark.parametrize("metric", TABLE_METRICS)
 def test_boxes_show_the_medians_and_every_point_of_the_scores(metric):
-    study = tables()
-    axes = panel(drawn_usually(), PANELS[metric][0])
+    study = analysed()
+    axes = panel(drawn_usually(), BY_KEY[metric].axis_label)
     expected = [values(study, cohort, pooled, metric) for cohort in COHORTS for pooled in (PAIRS, ["Auto-GT"])]
     assert medians(axes) == pytest.approx([part.median() for part in expected])
     assert [len(part) for part in points(axes)] == [9, 3, 15, 5]
@@ -114,26 +109,26 @@ def test_boxes_show_the_medians_and_every_point_of_the_scores(metric):
 
 
 def test_the_brackets_bear_the_p_values_of_the_papers_test():
-    study = tables()
+    study = analysed()
     papers = study.tests[(study.tests["test"] == "paper") & (study.tests["metric"] == "dice")].set_index("cohort")
     shown = [text.get_text() for text in panel(drawn_usually(), "Dice (no unit)").texts]
     assert shown == [f"p = {papers.loc[cohort, 'p_value']:.3f}" for cohort in COHORTS]
 
 
 def test_the_papers_means_are_ticks_at_their_boxes():
-    figure = comparison_figure(tables(reference_table("paper")))
+    figure = comparison_figure(analysed(), TITLE, reference_table("paper"))
     axes = panel(figure, "Dice (no unit)")
     ticks = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 1.4]
     assert ticks == pytest.approx([0.869, 0.859, 0.786, 0.719])
-    unpublished = panel(figure, "HD95, surface (mm)")
+    unpublished = panel(figure, "HD95 surface (mm)")
     assert not [line for line in unpublished.lines if line.get_linewidth() == 1.4]
 
 
 def test_a_missing_mask_stands_above_every_distance():
-    study = tables(failed=("P02", "V01"))
-    figure = comparison_figure(study)
-    axes = panel(figure, "HD95, surface (mm)")
-    finite = study.scores.loc[study.scores["metric"] == "hd95_mm", "value"].max()
+    study = analysed(failed=("P02", "V01"))
+    figure = comparison_figure(study, TITLE)
+    axes = panel(figure, "HD95 surface (mm)")
+    finite = study.measurements.scores.loc[study.measurements.scores["metric"] == "hd95_mm", "value"].max()
     above = [int((drawn[:, 1] > finite).sum()) for drawn in points(axes)]
     assert above == [0, 1, 0, 1]
     assert [len(drawn) for drawn in points(axes)] == [9, 3, 15, 5]
@@ -143,9 +138,9 @@ def test_a_missing_mask_stands_above_every_distance():
 
 
 def test_the_contrast_shows_estimate_interval_and_margin():
-    study = tables(volunteers=0, patients=30)
+    study = analysed(volunteers=0, patients=30)
     rows = study.tests[study.tests["test"].isin(["contrast", "share above"])].set_index(["test", "metric"])
-    figure = comparison_figure(study)
+    figure = comparison_figure(study, TITLE)
     (axes,) = [
         axes for axes in figure.findobj(lambda a: hasattr(a, "get_title")) if axes.get_title() == "like with like"
     ]
@@ -160,7 +155,7 @@ def test_the_contrast_shows_estimate_interval_and_margin():
 
 
 def test_one_rater_has_no_second_box_no_p_value_and_no_contrast():
-    figure = comparison_figure(tables(raters=("OS",)))
+    figure = comparison_figure(analysed(raters=("OS",)), TITLE)
     axes = panel(figure, "Dice (no unit)")
     assert [to_hex(colour) for colour in boxes(axes)] == [FILL["automatic"]] * 2
     assert not axes.texts
@@ -168,17 +163,10 @@ def test_one_rater_has_no_second_box_no_p_value_and_no_contrast():
     assert not any("R-R" in text for text in texts(figure))
 
 
-def test_times_are_every_subjects_or_else_the_means():
-    study = tables()
-    label = "time per subject (log scale)"
-    axes = panel(drawn_usually(), label)
+def test_times_are_those_of_every_subject():
+    axes = panel(drawn_usually(), "time per subject (log scale)")
     assert [len(drawn) for drawn in points(axes)] == [9, 3, 15, 5]
     assert medians(axes)[1] == pytest.approx(0.6)
-    means = panel(comparison_figure(replace(study, minutes=study.minutes.iloc[:0])), label)
-    raters = study.times[study.times["source"] == "raters"]["minutes_mean"]
-    shown = [container.lines[0].get_ydata()[0] for container in means.containers]
-    assert shown[::2] == pytest.approx(list(60 * raters))
-    assert shown[1::2] == pytest.approx([0.6, 0.6])
 
 
 KINDS = {
@@ -193,7 +181,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_study_has_its_figures(kind):
-    figures = {named.name: named for named in study_figures(tables(**KINDS[kind]))}
+    figures = {named.name: named for named in study_figures(analysed(**KINDS[kind]), TITLE)}
     assert {"comparison", "agreement"} <= set(figures)
     for named in figures.values():
         assert "SYNTHETIC" in texts(named.figure)[0]
@@ -202,8 +190,8 @@ def test_every_kind_of_study_has_its_figures(kind):
 
 
 def test_a_study_as_large_as_the_papers_fits():
-    study = tables(reference_table("paper"), volunteers=10, patients=42, failed=("P07",))
-    for named in study_figures(study):
+    study = analysed(volunteers=10, patients=42, failed=("P07",))
+    for named in study_figures(study, TITLE, reference_table("paper")):
         named.figure.draw_without_rendering()
         for axes in named.figure.findobj(lambda artist: hasattr(artist, "get_xticklabels")):
             assert not overlapping([label for label in axes.get_xticklabels() if label.get_text()])
@@ -215,15 +203,15 @@ def overlapping(labels):
 
 
 def test_bland_altman_shows_the_table_and_the_points_by_hand():
-    study = tables()
-    figure = agreement_figure(study)
+    study = analysed()
+    figure = agreement_figure(study, TITLE)
     axes = panel(figure, "difference of volume\n(% of the pair's mean)")
     row = study.agreement.query("cohort == 'volunteer' and quantity == 'volume_mm3' and analysis == 'bland_altman'")
     (row,) = row[row["comparison"] == "Auto - raters' mean"].to_dict("records")
     levels = [line.get_ydata()[0] for line in axes.lines if len(line.get_ydata()) == 2]
     assert levels == pytest.approx([row["estimate"], row["lower_limit"], row["upper_limit"]])
     (dots,) = [line for line in axes.lines if len(line.get_ydata()) == 3]
-    wide = study.quantities.query("cohort == 'volunteer' and quantity == 'volume_mm3'")
+    wide = study.measurements.quantities.query("cohort == 'volunteer' and quantity == 'volume_mm3'")
     wide = wide.pivot(index="subject", columns="source", values="value")
     manual = (wide["OS"] + wide["BW"] + wide["LG"]) / 3
     assert dots.get_xdata() == pytest.approx((manual + wide["Auto"]) / 2)
@@ -232,16 +220,18 @@ def test_bland_altman_shows_the_table_and_the_points_by_hand():
 
 
 def test_raters_alone_are_compared_with_each_other():
-    figure = agreement_figure(tables(automatic=False))
+    figure = agreement_figure(analysed(automatic=False), TITLE)
     assert {"BW − OS", "LG − OS", "LG − BW"} <= set(texts(figure))
 
 
 def test_locations_stand_from_proximal_to_distal():
-    study = tables(volunteers=0, patients=6)
-    (axes,) = locations_figure(study).findobj(lambda artist: hasattr(artist, "get_xticklabels"))
+    study = analysed(volunteers=0, patients=6)
+    (axes,) = locations_figure(study, TITLE).findobj(lambda artist: hasattr(artist, "get_xticklabels"))
     places = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
     assert places == ["proximal", "medial", "distal"]
-    proximal = study.scores.query("location == 'proximal' and metric == 'dice' and comparison == 'Auto-GT'")["value"]
+    proximal = study.measurements.scores.query(
+        "location == 'proximal' and metric == 'dice' and comparison == 'Auto-GT'"
+    )["value"]
     assert medians(axes)[1] == pytest.approx(proximal.median())
 
 
@@ -256,10 +246,10 @@ def test_training_curves_end_where_the_folds_did():
     )
     assert per_epoch(log, LOSS).to_dict() == {1: 0.5, 2: 0.25}
     assert per_epoch(log, "learning_rate").to_dict() == {1: 0.1, 2: 0.01}
-    figure = training_figure(tables(training={0: log, 3: log.head(3)}))
+    figure = training_figure({0: log, 3: log.head(3)}, TITLE)
     loss = panel(figure, "training loss per epoch\n(no unit)")
     assert {line.get_label(): list(line.get_ydata()) for line in loss.lines} == {"fold 0": [0.5, 0.25], "fold 3": [0.5]}
-    assert "training" in [named.name for named in study_figures(tables(training={0: log}))]
+    assert "training" in [named.name for named in study_figures(analysed(), TITLE, training={0: log})]
 
 
 def test_training_curves_show_the_validation_where_a_fold_has_one():
@@ -269,7 +259,7 @@ def test_training_curves_show_the_validation_where_a_fold_has_one():
             "validation/loss": [0.6, 0.4], "validation/dice": [0.1, 0.8],
         }
     )  # fmt: skip
-    figure = training_figure(tables(training={0: log, 1: log.drop(columns=["validation/loss", "validation/dice"])}))
+    figure = training_figure({0: log, 1: log.drop(columns=["validation/loss", "validation/dice"])}, TITLE)
     loss = {line.get_label(): list(line.get_ydata()) for line in panel(figure, "loss per epoch (no unit)").lines}
     assert loss["fold 0"] == loss["fold 1"] == [0.5, 0.25]
     assert loss["fold 0, validation"] == [0.6, 0.4]
@@ -278,24 +268,3 @@ def test_training_curves_show_the_validation_where_a_fold_has_one():
         for line in panel(figure, "Dice of validation\nsubjects (no unit)").lines
     }
     assert dice == {"fold 0": [0.1, 0.8], "fold 1": []}
-
-
-def test_tables_from_a_folder_give_the_same_boxes(tmp_path):
-    folder = tmp_path / "evaluation"
-    write_analysis(analysed(failed=("P02",)), folder, f"Table 1, {TITLE}")
-    read, known = read_tables(folder), tables(failed=("P02",))
-    assert (read.title, read.raters, read.cohorts) == (TITLE, list(RATERS), COHORTS)
-    assert read.reference is None
-    figures = [comparison_figure(study) for study in (read, known)]
-    for label, _ in PANELS.values():
-        first, second = (panel(figure, label) for figure in figures)
-        assert medians(first) == pytest.approx(medians(second))
-        assert [text.get_text() for text in first.texts] == [text.get_text() for text in second.texts]
-
-
-def test_a_folder_without_its_tables_is_named(tmp_path):
-    write_analysis(analysed(), tmp_path, "Table 1")
-    (tmp_path / "tests.csv").unlink()
-    with pytest.raises(RunError, match=r"tests\.csv") as error:
-        read_tables(tmp_path)
-    assert "evaluate" in str(error.value)

@@ -125,13 +125,3 @@ def test_distance_to_a_triangle_is_that_to_its_nearest_point(numbers):
     (found,) = surface.distances_mm(point[None])
     assert found <= nearest + 1e-6
     assert found >= nearest - max(np.linalg.norm(b - a), np.linalg.norm(c - a)) / 60
-
-
-def test_values_are_those_of_the_nearest_nerve():
-    mask = tube()
-    lesion = mask & (np.arange(30) >= 15)
-    surface = surface_of(mask, SPACING_MM)
-    flags = surface.values_at(lesion, mask, SPACING_MM)
-    z = surface.vertices_mm[:, 2]
-    assert flags[z > 14.6 * 4.4].all()
-    assert not flags[z < 14.4 * 4.4].any()

@@ -1,32 +1,33 @@
-"""Publication figures: drawn from the tables and masks of any study, the same for a demo and for a paper.
+"""Publication figures of a study, drawn from its tables and masks.
 
-Every function returns a matplotlib figure and writes nothing; `style.save_figure` writes.
+Every function returns a matplotlib figure; `style.save_figure` writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
 
+from nerveseg.evaluation.analysis import Analysis
 from nerveseg.reporting.figures.agreement_figure import agreement_figure, has_agreement
 from nerveseg.reporting.figures.comparison_figure import comparison_figure
-from nerveseg.reporting.figures.figure_data import StudyTables, read_tables, read_training, tables_of
 from nerveseg.reporting.figures.locations import has_locations, locations_figure
-from nerveseg.reporting.figures.training_curve import has_training, training_figure
+from nerveseg.reporting.figures.training_curve import has_training, read_training, training_figure
 
-__all__ = ["NamedFigure", "StudyTables", "read_tables", "read_training", "study_figures", "tables_of"]
+__all__ = ["NamedFigure", "read_training", "study_figures"]
 
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure with what is said of it.
+    """A figure with its name and caption.
 
     Attributes:
-        name: Of its files, without an ending.
-        caption: What it shows, in a sentence or two.
-        figure: Drawn.
+        name: Name of its files, without an extension.
+        caption: Caption in one or two sentences.
+        figure: Drawn figure.
     """
 
     name: str
@@ -34,24 +35,36 @@ class NamedFigure:
     figure: Figure
 
 
-def study_figures(tables: StudyTables) -> Iterator[NamedFigure]:
-    """Every figure that the tables of a study give, one after the other.
+def study_figures(
+    analysis: Analysis,
+    title: str,
+    reference: pd.DataFrame | None = None,
+    training: Mapping[int, pd.DataFrame] | None = None,
+) -> Iterator[NamedFigure]:
+    """Draw every figure that the tables of a study allow, one after the other.
 
     Args:
-        tables: From memory (`tables_of`) or from a folder (`read_tables`).
+        analysis: Tables of the study.
+        title: Title above every figure, such as "SYNTHETIC study phantom-demo".
+        reference: Published Table 1.
+        training: Rows of `metrics.csv`, by fold.
     """
-    if len(tables.scores):
+    if len(analysis.measurements.scores):
         yield NamedFigure(
             "comparison",
             "Agreement of automatic and manual masks, and time per subject (Figure 2 of the paper), with the fair"
             " contrast beside it.",
-            comparison_figure(tables),
+            comparison_figure(analysis, title, reference),
         )
-    if has_agreement(tables):
+    if has_agreement(analysis):
         yield NamedFigure(
-            "agreement", "Bland-Altman plots of nerve volume and mean cross-sectional area.", agreement_figure(tables)
+            "agreement",
+            "Bland-Altman plots of nerve volume and mean cross-sectional area.",
+            agreement_figure(analysis, title),
         )
-    if has_locations(tables):
-        yield NamedFigure("locations", "Dice by location along the thigh.", locations_figure(tables))
-    if has_training(tables):
-        yield NamedFigure("training", "Training loss and learning rate of every fold.", training_figure(tables))
+    if has_locations(analysis):
+        yield NamedFigure("locations", "Dice by location along the thigh.", locations_figure(analysis, title))
+    if training and has_training(training):
+        yield NamedFigure(
+            "training", "Training loss and learning rate of every fold.", training_figure(training, title)
+        )

@@ -1,7 +1,7 @@
-"""Bland-Altman: does the automatic mask measure the volume and the area that raters measure?
+"""Bland-Altman plots of volume and area, measured by the automatic mask and by the raters.
 
 Differences are in percent of the pair's mean, as in `agreement.csv`, whose bias and limits of agreement are drawn with
-their 95 % intervals. Without an automatic mask the pairs of raters are shown, each with a marker and line of its own.
+their 95 % intervals. Without an automatic mask the pairs of raters are shown, each with its own marker and line.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
 from nerveseg.evaluation.tables.agreement_table import RATERS_MEAN
-from nerveseg.reporting.figures.figure_data import StudyTables
 from nerveseg.reporting.style import INK, LINE, MARKERS, PALE, new_figure, styled
 
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean cross-sectional area", "mm²")}
@@ -33,30 +33,31 @@ NOTE = (
 Row = Mapping[Hashable, Any]
 
 
-def has_agreement(tables: StudyTables) -> bool:
-    """Whether two masks of one subject were measured."""
-    return bool(len(_chosen(tables)))
+def has_agreement(analysis: Analysis) -> bool:
+    """Tell if two masks of one subject were measured."""
+    return bool(len(_chosen(analysis)))
 
 
 @styled
-def agreement_figure(tables: StudyTables) -> Figure:
-    """One panel per quantity and cohort.
+def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
+    """Draw one panel per quantity and cohort.
 
     Args:
-        tables: Of the study; `has_agreement`.
+        analysis: Tables of the study, for which `has_agreement` is true.
+        title: Title above, after "Bland-Altman".
     """
-    rows = _chosen(tables)
-    shown = [quantity for quantity in QUANTITIES if (rows["quantity"] == quantity).any()]
-    cohorts = tables.cohorts
-    title = f"Bland-Altman, {tables.title}" if tables.title else "Bland-Altman"
-    figure, body = new_figure(2.5 * len(shown), title, _legend(list(dict.fromkeys(rows["comparison"]))), NOTE)
-    panels = body.subplots(len(shown), len(cohorts), squeeze=False, sharey="row")
-    for quantity, line in zip(shown, panels, strict=True):
+    rows = _chosen(analysis)
+    quantities = [quantity for quantity in QUANTITIES if (rows["quantity"] == quantity).any()]
+    cohorts = analysis.measurements.cohorts
+    named = f"Bland-Altman, {title}" if title else "Bland-Altman"
+    figure, body = new_figure(2.5 * len(quantities), named, _legend(list(dict.fromkeys(rows["comparison"]))), NOTE)
+    panels = body.subplots(len(quantities), len(cohorts), squeeze=False, sharey="row")
+    for quantity, line in zip(quantities, panels, strict=True):
         name, unit = QUANTITIES[quantity]
         for cohort, axes in zip(cohorts, line, strict=True):
             found = rows[(rows["quantity"] == quantity) & (rows["cohort"] == cohort)].to_dict("records")
             for number, row in enumerate(found):
-                _draw(axes, row, *pairs_of(tables, row), number, alone=len(found) == 1)
+                _draw(axes, row, *pairs_of(analysis, row), number, alone=len(found) == 1)
             axes.set_title(_heading(f"{cohort}, {name}", found), loc="left")
             axes.set_xlabel(f"mean of the pair ({unit})")
             axes.margins(0.08)
@@ -64,28 +65,29 @@ def agreement_figure(tables: StudyTables) -> Figure:
     return figure
 
 
-def pairs_of(tables: StudyTables, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The points of one row of `agreement.csv`: mean of each pair, and difference in percent of it."""
-    quantities = tables.quantities
+def pairs_of(analysis: Analysis, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the points of one row of `agreement.csv`: mean of each pair, and difference in percent of the mean."""
+    quantities = analysis.measurements.quantities
     chosen = quantities[(quantities["cohort"] == row["cohort"]) & (quantities["quantity"] == row["quantity"])]
     wide = chosen.pivot(index="subject", columns="source", values="value")
     other, _, reference = str(row["comparison"]).partition(" - ")
-    manual = wide[tables.raters].mean(axis=1) if reference == RATERS_MEAN else wide[reference]
+    raters = wide.reindex(columns=list(analysis.measurements.raters))
+    manual = raters.mean(axis=1) if reference == RATERS_MEAN else wide[reference]
     known = pd.concat([manual, wide[other]], axis=1).dropna().to_numpy(dtype=np.float64)
     first, second = known[(known != 0).any(axis=1)].T
     mean = (first + second) / 2
     return mean, 100 * (second - first) / mean
 
 
-def _chosen(tables: StudyTables) -> pd.DataFrame:
-    """The method's rows, or without one the raters'."""
-    rows = tables.agreement[tables.agreement["analysis"] == "bland_altman"]
+def _chosen(analysis: Analysis) -> pd.DataFrame:
+    """Return the rows of the method, or without an automatic mask those of the raters."""
+    rows = analysis.agreement[analysis.agreement["analysis"] == "bland_altman"]
     automatic = rows["comparison"].str.startswith(f"{AUTOMATIC} - ").astype(bool)
     return rows[automatic] if automatic.any() else rows
 
 
 def _draw(axes: Axes, row: Row, mean: Any, percent: Any, number: int, alone: bool) -> None:
-    """Points, bias and limits of one comparison; the intervals only where it is the only one."""
+    """Draw points, bias and limits of one comparison, and their intervals if it is the only one."""
     automatic = str(row["comparison"]).startswith(AUTOMATIC)
     colour, marker = _look(number, automatic)
     axes.plot(mean, percent, ls="", marker=marker, ms=4.5, mfc=colour, mec="white", mew=0.4, zorder=3)
@@ -100,7 +102,7 @@ def _draw(axes: Axes, row: Row, mean: Any, percent: Any, number: int, alone: boo
 
 
 def _heading(name: str, rows: Sequence[Row]) -> str:
-    """With bias and limits, where there is one comparison that has them."""
+    """Return the heading of a panel, with bias and limits if there is one comparison only."""
     if len(rows) != 1 or pd.isna(rows[0]["lower_limit"]):
         return name
     bias, lower, upper = (f"{rows[0][key]:.0f}" for key in ("estimate", "lower_limit", "upper_limit"))

@@ -1,8 +1,8 @@
-"""Boxes with every point shown: manual beside automatic, one group per cohort.
+"""Boxplots with all points: manual beside automatic, one group per cohort.
 
-Quartiles and whiskers (1.5 interquartile ranges, Tukey) stand over the points themselves, so no value is hidden. A
-distance that does not exist, because a mask is empty, is a point in a strip of its own at the top, "no mask", and
-counts as larger than all others; left out, it would reward the failure.
+Quartiles and whiskers (1.5 interquartile ranges, Tukey) are drawn over the points, so no value is hidden. A distance
+that is undefined, because a mask is empty, is a point in a separate strip at the top, "no mask", and counts as larger
+than all others; without it, a failure would improve the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Scale: TypeAlias = Literal["share", "mm"]
 
 BOX_WIDTH, APART = 0.34, 0.42
 NO_MASK_HEIGHT = 0.95
-"""Of the strip, as a share of the panel's height."""
+"""Height of the strip's middle, as a share of the panel's height."""
 
 _ROOM = 0.88
 _GOLDEN = (sqrt(5) - 1) / 2
@@ -32,13 +32,13 @@ _TICKS_MM = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One box.
+class PanelSample:
+    """Values of one box.
 
     Attributes:
-        kind: Manual or automatic, for colour and marker.
-        values: One per point; infinite where a mask is empty; no NaN.
-        published: A mean to compare with, drawn as a tick; None without.
+        kind: Kind of the masks, "manual" or "automatic", for colour and marker.
+        values: Values of the points; infinite where a mask is empty; no NaN.
+        published: Published mean, drawn as a tick; None without.
     """
 
     kind: Kind
@@ -48,52 +48,52 @@ class Sample:
 
 @dataclass(frozen=True)
 class Group:
-    """Boxes side by side.
+    """Group of boxes side by side.
 
     Attributes:
-        label: Under them.
-        samples: One or two.
-        p_text: On the bracket between two; empty without.
+        label: Label under the boxes.
+        samples: One or two boxes.
+        p_text: Text on the bracket between two boxes; empty without.
     """
 
     label: str
-    samples: Sequence[Sample]
+    samples: Sequence[PanelSample]
     p_text: str = ""
 
 
 def draw_groups(axes: Axes, groups: Sequence[Group], scale: Scale) -> None:
-    """Draw all groups of a panel, set its scale, and name the groups under it.
+    """Draw all groups of a panel, set its scale, and label the groups.
 
     Args:
-        axes: Empty.
-        groups: From left to right.
-        scale: "share" for what ends at 1; "mm" for distances, linear up to 1 mm and logarithmic above.
+        axes: Empty panel.
+        groups: Groups from left to right.
+        scale: Scale, "share" for values up to 1, "mm" for distances, linear up to 1 mm and logarithmic above.
     """
     draw_boxes(axes, groups, _set_scale(axes, [sample for group in groups for sample in group.samples], scale))
 
 
 def draw_boxes(axes: Axes, groups: Sequence[Group], top: float) -> None:
-    """Draw all groups on a panel that has its scale, or gets one afterwards.
+    """Draw all groups on a panel, without setting its scale.
 
     Args:
-        axes: Of the panel.
-        groups: From left to right.
-        top: Where infinite values stand.
+        axes: Panel.
+        groups: Groups from left to right.
+        top: Position of infinite values on the vertical axis.
     """
-    for place, group in enumerate(groups):
-        places = [place + APART * (number - (len(group.samples) - 1) / 2) for number in range(len(group.samples))]
-        for x, sample in zip(places, group.samples, strict=True):
+    for index, group in enumerate(groups):
+        positions = [index + APART * (number - (len(group.samples) - 1) / 2) for number in range(len(group.samples))]
+        for x, sample in zip(positions, group.samples, strict=True):
             _draw(axes, x, sample, top)
-        if group.p_text and len(places) == 2:
-            bracket(axes, places[0], places[1], group.p_text)
+        if group.p_text and len(positions) == 2:
+            bracket(axes, positions[0], positions[1], group.p_text)
     axes.set_xticks(range(len(groups)), [group.label for group in groups])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.55, len(groups) - 0.45)
-    axes.set_title(" ")  # keeps the height of the brackets free where there are none
+    axes.set_title(" ")  # keeps room for the brackets where there are none
 
 
 def bracket(axes: Axes, left: float, right: float, text: str) -> None:
-    """A bracket above the panel, from one box to the next, with the test's p-value."""
+    """Draw a bracket above the panel, from one box to the next, with the test's p-value."""
     across = axes.get_xaxis_transform()
     axes.plot(
         [left, left, right, right], [1.015, 1.035, 1.035, 1.015], transform=across, color=INK, lw=0.7, clip_on=False
@@ -102,28 +102,21 @@ def bracket(axes: Axes, left: float, right: float, text: str) -> None:
 
 
 def spread(number: int) -> NDArray[Any]:
-    """Offsets in (-0.5, 0.5) that lay points side by side; the same for the same number."""
+    """Return deterministic offsets in (-0.5, 0.5) that spread points horizontally."""
     return np.asarray((np.arange(1, number + 1) * _GOLDEN) % 1 - 0.5)
 
 
-def p_in_words(p_value: float) -> str:
-    """A p-value as it is printed: "p < 0.001", "p = 0.028", or nothing where there is none."""
-    if p_value != p_value:
-        return ""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
-def _set_scale(axes: Axes, samples: Sequence[Sample], scale: Scale) -> float:
-    """Set limits and ticks; return the height at which missing distances stand, in the axis's own values."""
+def _set_scale(axes: Axes, samples: Sequence[PanelSample], scale: Scale) -> float:
+    """Set limits and ticks; return the position of undefined distances, in the axis's values."""
     values = np.concatenate([sample.values for sample in samples]) if samples else np.zeros(0)
-    known = [*values[np.isfinite(values)], *(s.published for s in samples if s.published is not None)]
+    finite = [*values[np.isfinite(values)], *(s.published for s in samples if s.published is not None)]
     if scale == "share":
-        low = max(0.0, np.floor(10 * (min(known, default=0.0) - 0.02)) / 10)
+        low = max(0.0, np.floor(10 * (min(finite, default=0.0) - 0.02)) / 10)
         axes.set_ylim(low - (0.02 if low == 0 else 0.0), 1.0 + 0.01 * (1 - low))
         return 1.0
     failed = bool(np.isinf(values).any())
     axes.set_yscale("symlog", linthresh=1.0, linscale=0.45)
-    highest = max(1.3, 1.12 * max(known, default=1.0))
+    highest = max(1.3, 1.12 * max(finite, default=1.0))
     transform = axes.yaxis.get_transform()
     low, end = (float(height) for height in transform.transform(np.array([-0.08, highest])))
     ends = [low + (end - low) * share / _ROOM for share in ((1.0, NO_MASK_HEIGHT) if failed else (_ROOM, _ROOM))]
@@ -143,12 +136,12 @@ def _set_scale(axes: Axes, samples: Sequence[Sample], scale: Scale) -> float:
 
 
 def _readable(highest: float) -> list[float]:
-    """At most seven ticks."""
-    shown = [tick for tick in _TICKS_MM if tick <= highest]
-    return shown if len(shown) <= 7 else [tick for tick in shown if tick not in (0.5, 2.0, 20.0, 200.0)]
+    """Return at most seven ticks."""
+    ticks = [tick for tick in _TICKS_MM if tick <= highest]
+    return ticks if len(ticks) <= 7 else [tick for tick in ticks if tick not in (0.5, 2.0, 20.0, 200.0)]
 
 
-def _draw(axes: Axes, x: float, sample: Sample, top: float) -> None:
+def _draw(axes: Axes, x: float, sample: PanelSample, top: float) -> None:
     if not sample.values.size:
         return
     values = np.where(np.isinf(sample.values), top, sample.values)

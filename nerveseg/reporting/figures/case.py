@@ -1,4 +1,4 @@
-"""A subject's image and masks, and one cut of it with both outlines, the automatic green and the reference blue."""
+"""Case of a figure: a subject's image and masks, and one slice with both outlines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
 from nerveseg.evaluation.metrics import AnyMask
 from nerveseg.reporting.canvas import show_picture
-from nerveseg.reporting.overlay import WINDOW_PERCENTILES, overlay
+from nerveseg.reporting.crops import square_around
+from nerveseg.reporting.overlay import overlay
 from nerveseg.reporting.style import FILL
+from nerveseg.reporting.window import check_one_grid, upright, window_of
 from nerveseg.types import Image, SpacingMm
 
 LEAST_SIDE_MM, MARGIN_MM = 36.0, 6.0
@@ -27,16 +28,16 @@ _BAR_MM = 10.0
 
 @dataclass(frozen=True)
 class Case:
-    """One subject.
+    """One subject of a figure.
 
     Attributes:
-        name: The study's own id.
-        image: (x, y, z) in RAS order.
-        reference: The consensus.
-        automatic: The prediction.
-        spacing_mm: Distance between voxel centres; the last is the slice step.
-        slice_numbers: The input file's own number of each slice.
-        in_crop: What the network was shown; None where it was everything.
+        name: Subject id.
+        image: Image (x, y, z) in RAS order.
+        reference: Consensus of the raters.
+        automatic: Automatic mask.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+        slice_numbers: Number of each slice in the input file.
+        in_crop: Voxels that the network saw; None if it saw all.
     """
 
     name: str
@@ -48,31 +49,27 @@ class Case:
     in_crop: AnyMask | None = None
 
     def __post_init__(self) -> None:
-        shapes = [mask.shape for mask in (self.reference, self.automatic, self.in_crop) if mask is not None]
-        if any(shape != self.image.shape for shape in shapes) or len(self.slice_numbers) != self.image.shape[2]:
-            raise GeometryError(
-                "a case's image, masks and slice numbers belong together",
-                found=f"image {self.image.shape}, masks {shapes}, {len(self.slice_numbers)} slice numbers",
-                subject=self.name,
-            )
+        masks = {CONSENSUS: self.reference, AUTOMATIC: self.automatic}
+        masks |= {} if self.in_crop is None else {"crop": self.in_crop}
+        check_one_grid(self.image, masks, self.slice_numbers, self.name)
 
     def z_mm(self, index: int) -> float:
-        """Place of a slice of the RAS array on the vertical axis of `solid`."""
+        """Return the position in mm of a slice of the RAS array on the vertical axis of `solid`."""
         return index * self.spacing_mm[2]
 
 
 def show_cut(axes: Axes, case: Case, index: int) -> None:
-    """A cut around the nerve, with a bar of 10 mm.
+    """Draw one slice around the nerve with both outlines and a bar of 10 mm.
 
     Args:
-        axes: Gets the picture.
-        case: The subject.
-        index: Of the slice in RAS order.
+        axes: Panel of the picture.
+        case: Subject of the figure.
+        index: Index of the slice in RAS order.
     """
     outlines = {CONSENSUS: case.reference[..., index], AUTOMATIC: case.automatic[..., index]}
-    box = _square(np.any(list(outlines.values()), axis=0), case.spacing_mm)
-    low, high = np.percentile(case.image[..., index], WINDOW_PERCENTILES)
-    picture = overlay(case.image[..., index][box], {}, window=(float(low), float(high)), scale=1)
+    box = square_around(np.any(list(outlines.values()), axis=0), case.spacing_mm, LEAST_SIDE_MM, MARGIN_MM)
+    plane = case.image[..., index]
+    picture = overlay(plane[box], {}, window=window_of(plane), scale=1)
     show_picture(axes, picture, case.spacing_mm[1] / case.spacing_mm[0])
     for name, width in ((CONSENSUS, 1.8), (AUTOMATIC, 0.8)):
         lines = outline(outlines[name][box])
@@ -89,41 +86,28 @@ def show_cut(axes: Axes, case: Case, index: int) -> None:
 
 
 def outline(mask: Bool[np.ndarray[Any, Any], "_x _y"]) -> Float[np.ndarray[Any, Any], "edge 2 2"]:
-    """The edges of a mask's pixels as lines in the picture that `overlay` makes of the slice.
+    """Return the edges of a mask's pixels as lines in the picture that `overlay` draws of the slice.
 
     Args:
-        mask: In RAS order.
+        mask: Mask of the slice in RAS order.
 
     Returns:
-        Per edge, start and end as (column, row); pixel centres have whole numbers.
+        Start and end of each edge as (column, row); pixel centres are integers.
     """
-    turned = np.pad(mask[::-1, ::-1].T, 1)
+    turned = np.pad(upright(mask), 1)
     rows, columns = np.nonzero(turned[:, 1:] != turned[:, :-1])
-    upright = np.stack([np.stack([columns, rows], 1), np.stack([columns, rows + 1], 1)], 1)
+    vertical = np.stack([np.stack([columns, rows], 1), np.stack([columns, rows + 1], 1)], 1)
     rows, columns = np.nonzero(turned[1:] != turned[:-1])
-    level = np.stack([np.stack([columns, rows], 1), np.stack([columns + 1, rows], 1)], 1)
+    horizontal = np.stack([np.stack([columns, rows], 1), np.stack([columns + 1, rows], 1)], 1)
     shift = np.array([[-0.5, -1.5]]), np.array([[-1.5, -0.5]])
-    return np.concatenate([upright + shift[0], level + shift[1]]).astype(np.float64)
+    return np.concatenate([vertical + shift[0], horizontal + shift[1]]).astype(np.float64)
 
 
 LINES = {CONSENSUS: FILL["manual"], AUTOMATIC: FILL["automatic"]}
 
 
 def outline_entries() -> list[Line2D]:
-    """For a legend; where both run together the automatic line lies inside the wider one of the reference."""
-    words = {CONSENSUS: "GT: consensus (reference)", AUTOMATIC: "Auto: automatic"}
+    """Return legend entries; coinciding outlines show the automatic line inside the wider reference line."""
+    labels = {CONSENSUS: "GT: consensus (reference)", AUTOMATIC: "Auto: automatic"}
     widths = {CONSENSUS: 3.5, AUTOMATIC: 1.6}
-    return [Line2D([], [], color=LINES[name], lw=widths[name], label=words[name]) for name in words]
-
-
-def _square(nerve: Any, spacing_mm: SpacingMm) -> tuple[slice, slice]:
-    """A square in mm around all nerve of the slice, moved inside the image; the middle where there is none."""
-    used = np.argwhere(nerve) if nerve.any() else np.array([[size // 2 for size in nerve.shape]])
-    low, high = used.min(axis=0), used.max(axis=0)
-    extent_mm = (high - low + 1) * np.array(spacing_mm[:2]) + 2 * MARGIN_MM
-    sides = [round(max(LEAST_SIDE_MM, float(extent_mm.max())) / step) for step in spacing_mm[:2]]
-    start = [
-        max(0, min((int(a) + int(b) + 1 - side) // 2, size - side))
-        for a, b, side, size in zip(low, high, sides, nerve.shape, strict=True)
-    ]
-    return slice(start[0], start[0] + sides[0]), slice(start[1], start[1] + sides[1])
+    return [Line2D([], [], color=LINES[name], lw=widths[name], label=labels[name]) for name in labels]

@@ -1,8 +1,8 @@
-"""Figure 4 of the paper: the best, the median and the worst case, chosen by rule and not by eye.
+"""Figure 4 of the paper: the best, the median and the worst case, chosen by rule.
 
 Of all subjects with an automatic mask or a reference, by Dice and by surface HD95: the best value, the lower median
-(the better of the two middle ones), the worst value; a missing mask is the worst of all. Of equal values the first in
-the study's order is taken. Shown is the slice in which the masks differ most, and why they do (`causes`).
+(the better of the two middle values) and the worst value; an empty mask is the worst. Of equal values the first in the
+study's order is taken. The slice in which the masks differ most is shown, with the causes (`causes`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS
+from nerveseg.evaluation.metric_catalog import label_of
 from nerveseg.evaluation.rater_agreement import with_failures
 from nerveseg.reporting.figures.case import Case, outline_entries, show_cut
 from nerveseg.reporting.figures.causes import explain
@@ -25,9 +26,9 @@ from nerveseg.reporting.style import FILL, INK, LESION, NERVE, SMALL_POINTS, new
 from nerveseg.reporting.surfaces import Surface, surface_of
 
 RANKS = ("best", "median", "worst")
-METRICS = {"dice": "by Dice", "hd95_mm": "by surface HD95"}
+METRICS = ("dice", "hd95_mm")
 FAR_MM = 3.0
-"""In the view from the front, what is that far from the other mask is coloured."""
+"""Distance to the other mask from which on a surface is coloured in the view from the front."""
 
 NOTE = (
     "Chosen by rule over all subjects: best, lower median and worst value of the metric; a missing mask is the worst."
@@ -36,20 +37,20 @@ NOTE = (
 )
 _TRIANGLES = 5_000
 _DIGITS = 6
-"""Values that differ by less are equal: spacings in files are rounded."""
+"""Decimals in which equal values agree, because spacings in files are rounded."""
 
 
 @dataclass(frozen=True)
 class ChosenCase:
-    """One cell of the figure.
+    """Case in one cell of the figure.
 
     Attributes:
-        metric: By which it was chosen.
-        rank: best, median or worst.
-        subject: The study's own id.
-        cohort: The subject's.
-        dice: Auto-GT.
-        hd95_mm: Auto-GT, between surfaces; infinite where a mask is empty.
+        metric: Name of the metric by which it was chosen.
+        rank: Rank, "best", "median" or "worst".
+        subject: Subject id.
+        cohort: Cohort of the subject.
+        dice: Dice of Auto-GT.
+        hd95_mm: Surface HD95 of Auto-GT in mm; infinite where a mask is empty.
     """
 
     metric: str
@@ -61,10 +62,10 @@ class ChosenCase:
 
 
 def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
-    """The cases of the figure, first by Dice, then by HD95; empty without an automatic mask.
+    """Choose the cases of the figure, first by Dice, then by HD95; none without an automatic mask.
 
     Args:
-        scores: Rows as of `scores.csv`.
+        scores: Rows of `scores.csv`.
     """
     rows = with_failures(scores[scores["comparison"] == AUTOMATIC_CONSENSUS])
     wide = rows.pivot(index=["subject", "cohort"], columns="metric", values="value")
@@ -75,25 +76,25 @@ def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
         if len(known):
             worth = known[metric].to_numpy(dtype=np.float64).round(_DIGITS) * (-1.0 if metric == "dice" else 1.0)
             order = np.argsort(worth, kind="stable")
-            places = dict(zip(RANKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True))
-            chosen += [_chosen(metric, rank, known, int(place)) for rank, place in places.items()]
+            positions = dict(zip(RANKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True))
+            chosen += [_chosen(metric, rank, known, int(position)) for rank, position in positions.items()]
     return chosen
 
 
 @styled
 def cases_figure(chosen: list[ChosenCase], load: Callable[[str], Case], title: str = "") -> Figure:
-    """A row per metric; in each cell the cut, the nerve from the front, the scores, and why the masks differ.
+    """Draw a row per metric; each cell has the slice, the nerve from the front, the scores, and the causes.
 
     Args:
-        chosen: From `chosen_cases`; not empty.
-        load: Gives the image and masks of a subject.
-        title: Stands above, after "Best, median and worst case".
+        chosen: Cases from `chosen_cases`; not empty.
+        load: Function that returns the image and masks of a subject.
+        title: Title above, after "Best, median and worst case".
     """
     metrics = list(dict.fromkeys(case.metric for case in chosen))
     named = f"Best, median and worst case{', ' if title else ''}{title}"
     figure, body = new_figure(2.5 * len(metrics), named, outline_entries(), NOTE)
     loaded = {subject: load(subject) for subject in dict.fromkeys(case.subject for case in chosen)}
-    surfaces = {subject: _painted(case) for subject, case in loaded.items()}
+    surfaces = {subject: _solids(case) for subject, case in loaded.items()}
     grid = body.add_gridspec(len(metrics), 2 * len(RANKS), width_ratios=[2.6, 1.0] * len(RANKS))
     for case in chosen:
         row, column = metrics.index(case.metric), 2 * RANKS.index(case.rank)
@@ -102,16 +103,16 @@ def cases_figure(chosen: list[ChosenCase], load: Callable[[str], Case], title: s
     return figure
 
 
-def _chosen(metric: str, rank: str, known: pd.DataFrame, place: int) -> ChosenCase:
-    subject, cohort = known.index[place]
-    scores = known.iloc[place]
+def _chosen(metric: str, rank: str, rows: pd.DataFrame, position: int) -> ChosenCase:
+    subject, cohort = rows.index[position]
+    scores = rows.iloc[position]
     return ChosenCase(metric, rank, str(subject), str(cohort), float(scores["dice"]), float(scores["hd95_mm"]))
 
 
 def _draw(cut: Axes, front: Axes, chosen: ChosenCase, case: Case, solids: list[Painted]) -> None:
     why = explain(case, by_distance=chosen.metric == "hd95_mm")
     show_cut(cut, case, why.slice_index)
-    cut.set_title(f"{chosen.rank} {METRICS[chosen.metric]}", loc="left", fontweight="bold", pad=4)
+    cut.set_title(f"{chosen.rank} by {label_of(chosen.metric)}", loc="left", fontweight="bold", pad=4)
     far = "no mask" if np.isinf(chosen.hd95_mm) else f"HD95 {chosen.hd95_mm:.1f} mm"
     lines = [
         f"{chosen.subject} ({chosen.cohort}), slice {case.slice_numbers[why.slice_index]}",
@@ -127,9 +128,9 @@ def _draw(cut: Axes, front: Axes, chosen: ChosenCase, case: Case, solids: list[P
     front.set_xlabel("mm", fontsize=SMALL_POINTS - 0.5, labelpad=1)
 
 
-def _painted(case: Case) -> list[Painted]:
+def _solids(case: Case) -> list[Painted]:
     automatic, reference = (surface_of(mask, case.spacing_mm, _TRIANGLES) for mask in (case.automatic, case.reference))
     false = reference.distances_mm(automatic.corners_mm.mean(axis=1)) > FAR_MM
     missed = automatic.distances_mm(reference.corners_mm.mean(axis=1)) > FAR_MM
     parts = ((automatic, ~false, NERVE), (automatic, false, LESION), (reference, missed, FILL["manual"]))
-    return [Painted(Surface(s.vertices_mm, s.triangles[shown]), colour) for s, shown, colour in parts]
+    return [Painted(Surface(s.vertices_mm, s.triangles[visible]), colour) for s, visible, colour in parts]

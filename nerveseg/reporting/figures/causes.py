@@ -1,15 +1,15 @@
-"""Why two masks differ, in words, by rules that only look at the masks.
+"""Causes of the difference between two masks, as text, by rules on the masks alone.
 
 Every voxel that only one of the masks holds gets one cause, the first of these that applies:
 
-- outside the crop: reference where the network was shown nothing;
-- nothing found: reference, where the automatic mask is empty altogether;
+- outside the crop: reference where the network saw nothing;
+- nothing found: reference, where the automatic mask is empty;
 - false piece: automatic, in a connected piece that touches no reference;
 - missed slices: reference, in a slice in which the automatic mask touches none of it;
 - missed branch: reference, in a section of its slice (a branch) that the automatic mask does not touch;
-- too wide: automatic, around nerve that it found; too narrow: reference, around what was found.
+- too wide: automatic, around detected nerve; too narrow: reference, around detected nerve.
 
-Voxels count alike, or by their distance to the other mask, where a distance is to be explained.
+Voxels have equal weights, or are weighted by their distance to the other mask to explain a distance.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import distance_transform_edt
 
+from nerveseg.evaluation.metrics.voxels import ALL_AROUND, IN_PLANE, Offset, component_of
 from nerveseg.reporting.figures.case import Case
+from nerveseg.types import Mask
 
 OUTSIDE, NOTHING, FALSE_PIECE = "outside the crop", "nothing found", "false piece"
 MISSED_SLICES, MISSED_BRANCH, TOO_WIDE, TOO_NARROW = "missed slices", "missed branch", "too wide", "too narrow"
 NAMED_SHARE = 0.25
-"""A cause with a smaller share of the disagreement is not named, unless it is the largest."""
-
-EVERYWHERE = np.ones((3, 3, 3), dtype=np.bool_)
+"""Least share of the disagreement from which a cause is named; the largest cause always is."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause of disagreement.
+    """Cause of disagreement.
 
     Attributes:
-        name: One of this module's.
-        share: Of the disagreement, in [0, 1].
-        words: With its size.
+        name: Name of the cause, one of this module's constants.
+        share: Share of the disagreement, in [0, 1].
+        words: Description with its size.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where and why two masks differ.
+    """Location and causes of the difference between two masks.
 
     Attributes:
-        slice_index: In RAS order, where the disagreement is largest; of equal masks the slice with most nerve.
-        causes: The largest first; empty for equal masks.
+        slice_index: Index (RAS order) of the slice with the largest disagreement; for equal masks, with most nerve.
+        causes: Causes, the largest first; empty for equal masks.
     """
 
     slice_index: int
@@ -61,17 +61,17 @@ class Explanation:
 
     @property
     def words(self) -> str:
-        """The causes that matter."""
+        """Description of the causes that are named."""
         named = [cause.words for number, cause in enumerate(self.causes) if not number or cause.share >= NAMED_SHARE]
         return "; ".join(named) or "no difference"
 
 
 def explain(case: Case, by_distance: bool) -> Explanation:
-    """Say where and why the automatic mask differs from the reference.
+    """Find where and why the automatic mask differs from the reference.
 
     Args:
-        case: The subject.
-        by_distance: Voxels count by their distance to the other mask; where that is empty they count alike.
+        case: Subject of the figure.
+        by_distance: Flag: true to weight voxels by their distance to the other mask, unless that is empty.
     """
     off_mm = _distances_mm(case)
     weight = off_mm if by_distance and np.isfinite(off_mm).all() else (off_mm > 0).astype(np.float64)
@@ -89,7 +89,7 @@ def explain(case: Case, by_distance: bool) -> Explanation:
 
 
 def _distances_mm(case: Case) -> Float[np.ndarray[Any, Any], "x y z"]:
-    """Of every voxel in one mask alone, the distance to the other one; zero elsewhere."""
+    """Return, for every voxel in one mask only, the distance in mm to the other mask; zero elsewhere."""
     off_mm = np.zeros(case.image.shape)
     for mask, other in ((case.automatic, case.reference), (case.reference, case.automatic)):
         alone = mask & ~other
@@ -101,17 +101,16 @@ def _distances_mm(case: Case) -> Float[np.ndarray[Any, Any], "x y z"]:
 
 
 def _by_cause(case: Case) -> dict[str, NDArray[Any]]:
-    """The voxels of each cause; no voxel has two."""
+    """Return the voxels of each cause; no voxel has two."""
     automatic, reference = case.automatic, case.reference
     false, missed = automatic & ~reference, reference & ~automatic
     outside = np.zeros_like(missed) if case.in_crop is None else missed & ~case.in_crop
     missed = missed & ~outside
     if not automatic.any():
         return {OUTSIDE: outside, NOTHING: missed}
-    pieces = false & _untouched(automatic, reference, EVERYWHERE)
+    pieces = false & _untouched(automatic, reference, ALL_AROUND)
     slices = missed & ~(automatic & reference).any(axis=(0, 1))
-    in_plane = EVERYWHERE & (np.arange(3) == 1)
-    branches = missed & _untouched(reference, automatic, in_plane) & ~slices
+    branches = missed & _untouched(reference, automatic, IN_PLANE) & ~slices
     return {
         OUTSIDE: outside,
         FALSE_PIECE: pieces,
@@ -122,11 +121,13 @@ def _by_cause(case: Case) -> dict[str, NDArray[Any]]:
     }
 
 
-def _untouched(mask: NDArray[Any], other: NDArray[Any], neighbours: NDArray[Any]) -> NDArray[Any]:
-    """The connected parts of a mask that share no voxel with the other one."""
-    parts, _ = label(mask, neighbours)
-    touched = np.unique(parts[other & mask])
-    return np.asarray(mask & ~np.isin(parts, touched))
+def _untouched(mask: Mask, other: Mask, neighbours: tuple[Offset, ...]) -> Mask:
+    """Return the connected parts of a mask that share no voxel with the other mask."""
+    component, number = component_of(mask, neighbours)
+    touched = np.bincount(component, other[mask], minlength=number) > 0
+    untouched = np.zeros_like(mask)
+    untouched[mask] = ~touched[component]
+    return untouched
 
 
 def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case) -> str:
@@ -134,7 +135,7 @@ def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case)
     volume_mm3 = float(np.count_nonzero(voxels) * np.prod(case.spacing_mm))
     in_slices = f"in {slices} slice{'' if slices == 1 else 's'}"
     if name == FALSE_PIECE:
-        _, number = label(voxels, EVERYWHERE)
+        _, number = component_of(voxels, ALL_AROUND)
         away = off_mm[voxels].max()
         far = f", up to {away:.0f} mm away" if np.isfinite(away) else ""
         return f"{'false piece' if number == 1 else f'{number} false pieces'}{far} ({volume_mm3:.0f} mm³)"

@@ -1,7 +1,7 @@
-"""The fair contrast: is the automatic mask as close to the raters as they are to each other?
+"""Panels of the fair contrast: agreement of the automatic mask with the raters minus theirs with each other.
 
-Like meets like, a single mask with single masks. The interval is set against the margin of non-inferiority that was
-chosen before; that it reaches zero alone would show nothing.
+Single masks are compared with single masks. The interval is compared with the margin of non-inferiority that was chosen
+before; an interval that includes zero shows nothing by itself.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from nerveseg.evaluation.hypotheses import CONTRAST
-from nerveseg.evaluation.metric_catalog import BY_KEY
+from nerveseg.evaluation.metric_catalog import label_of
 from nerveseg.reporting.style import INK, LESION, LINE, PALE
 
 SHARE = "share above"
 _SIGN = {CONTRAST: -1.0, SHARE: 1.0}
-"""On which side of zero the margin lies: a loss of Dice, an excess of misses."""
+"""Sign of the margin: a loss of Dice, an excess of misses."""
 
 Row = Mapping[Hashable, Any]
 
 
 def has_contrasts(tests: pd.DataFrame) -> bool:
-    """Whether there is anything to draw."""
+    """Tell if any contrast was estimated."""
     return bool(len(tests)) and bool((tests["test"].isin(list(_SIGN)) & tests["estimate"].notna()).any())
 
 
 def draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:
-    """Two panels, one above the other: differences of Dice and VS, and of the share of far misses.
+    """Draw two panels, one above the other: differences of Dice and VS, and of the share of far misses.
 
     Args:
         cell: Empty part of a figure.
-        tests: Rows as of `tests.csv`.
+        tests: Rows of `tests.csv`.
     """
     overlaps, shares = (_rows(tests, test) for test in (CONTRAST, SHARE))
     upper, lower = cell.subplots(2, 1, height_ratios=[max(len(overlaps), 1) + 1.0, max(len(shares), 1) + 1.0])
@@ -53,7 +53,7 @@ def _rows(tests: pd.DataFrame, test: str) -> list[Row]:
 
 
 def _draw(axes: Axes, rows: Sequence[Row], scale: float) -> None:
-    """A line per row, the first at the top; filled where the interval excludes the margin."""
+    """Draw a line per row, the first at the top; filled where the interval excludes the margin."""
     axes.axvline(0, color=PALE, lw=0.8)
     for height, row in enumerate(reversed(rows)):
         if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
@@ -74,5 +74,4 @@ def _draw(axes: Axes, rows: Sequence[Row], scale: float) -> None:
 
 
 def _name(row: Row) -> str:
-    metric = BY_KEY[row["metric"]].label if row["metric"] in BY_KEY else str(row["metric"])
-    return f"{metric}, {row['cohort']}" if row["test"] == CONTRAST else str(row["cohort"])
+    return f"{label_of(row['metric'])}, {row['cohort']}" if row["test"] == CONTRAST else str(row["cohort"])

@@ -1,7 +1,7 @@
-"""Figure 3 of the paper: where along the nerve the automatic mask is right, and where it is off, in mm.
+"""Figure 3 of the paper: distance of the automatic mask to the consensus along the nerve, in mm.
 
-The prediction's surface is coloured by its distance to the consensus's surface. What the prediction misses has no
-surface of its own, so the parts of the consensus that lie far from it are added in blue.
+The surface of the automatic mask is coloured by its distance to the surface of the consensus. Missed nerve is not on
+that surface, so the parts of the consensus that are far from it are added in blue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nerveseg.reporting.style import FILL, INK, new_figure, styled
 from nerveseg.reporting.surfaces import Surface, surface_of
 
 FAR_MM = 4.0
-"""The end of the colour scale, and what counts as missed."""
+"""End of the colour scale, and distance from which on nerve counts as missed."""
 
 CUTS = 3
 _TRIANGLES = 16_000
@@ -30,11 +30,11 @@ _COLOURS = colormaps["YlOrRd"]
 
 @styled
 def distance_figure(case: Case, title: str = "") -> Figure:
-    """The coloured surface from the front and from the side, and three cuts with both outlines.
+    """Draw the coloured surface from the front and from the side, and three slices with both outlines.
 
     Args:
-        case: With a prediction or a reference that holds nerve.
-        title: Stands above, after "Distance to the consensus".
+        case: Subject with nerve in the automatic mask or the reference.
+        title: Title above, after "Distance to the consensus".
     """
     entries = outline_entries()
     entries.append(Line2D([], [], ls="", marker="s", ms=7, color=FILL["manual"], label=f"missed by > {FAR_MM:g} mm"))
@@ -69,16 +69,16 @@ def distance_figure(case: Case, title: str = "") -> Figure:
 
 
 def painted(case: Case) -> list[Painted]:
-    """The prediction coloured by distance, and of the reference what is missed."""
+    """Return the automatic surface coloured by distance, and the missed part of the reference's surface."""
     automatic, reference = (surface_of(mask, case.spacing_mm, _TRIANGLES) for mask in (case.automatic, case.reference))
     off_mm = reference.distances_mm(automatic.corners_mm.mean(axis=1))
     missed = automatic.distances_mm(reference.corners_mm.mean(axis=1)) > FAR_MM
     colours = _COLOURS(np.clip(off_mm / FAR_MM, 0, 1))
-    shown = Surface(reference.vertices_mm, reference.triangles[missed])
-    return [Painted(shown, FILL["manual"]), Painted(automatic, colours)]
+    missed_surface = Surface(reference.vertices_mm, reference.triangles[missed])
+    return [Painted(missed_surface, FILL["manual"]), Painted(automatic, colours)]
 
 
 def cuts_of(case: Case) -> Sequence[int]:
-    """Three slices that show nerve, from superior to inferior: a sixth, half, five sixths."""
+    """Return three slices with nerve, from superior to inferior: at five sixths, half and one sixth."""
     used = np.flatnonzero((case.reference | case.automatic).any(axis=(0, 1)))
     return [int(used[round(share * (len(used) - 1))]) for share in (5 / 6, 1 / 2, 1 / 6)]

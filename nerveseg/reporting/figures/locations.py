@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from nerveseg.evaluation.analysis import Analysis
+from nerveseg.evaluation.metric_catalog import BY_KEY
 from nerveseg.reporting.figures.boxes import draw_groups
 from nerveseg.reporting.figures.comparison_figure import kinds_of, legend_entries
-from nerveseg.reporting.figures.figure_data import StudyTables
-from nerveseg.reporting.figures.samples import location_groups
+from nerveseg.reporting.figures.score_groups import location_groups
 from nerveseg.reporting.style import new_figure, styled
 
-METRIC, LABEL = "dice", "Dice (no unit)"
+METRIC = "dice"
 
 
-def has_locations(tables: StudyTables) -> bool:
-    """Whether any cohort lies in more than one location."""
-    return any(location_groups(tables, METRIC, cohort) for cohort in tables.cohorts)
+def has_locations(analysis: Analysis) -> bool:
+    """Tell if any cohort has more than one location."""
+    return bool(len(analysis.locations))
 
 
 @styled
-def locations_figure(tables: StudyTables) -> Figure:
-    """One panel per cohort, one group of boxes per location.
+def locations_figure(analysis: Analysis, title: str = "") -> Figure:
+    """Draw one panel per cohort, one group of boxes per location.
 
     Args:
-        tables: Of the study; `has_locations`.
+        analysis: Tables of the study, for which `has_locations` is true.
+        title: Title above, after "Dice by location".
     """
-    found = {cohort: location_groups(tables, METRIC, cohort) for cohort in tables.cohorts}
+    measured = analysis.measurements
+    found = {cohort: location_groups(measured, METRIC, cohort) for cohort in measured.cohorts}
     found = {cohort: groups for cohort, groups in found.items() if groups}
-    title = f"Dice by location, {tables.title}" if tables.title else "Dice by location"
-    figure, body = new_figure(2.9, title, legend_entries(kinds_of(tables)))
+    named = f"Dice by location, {title}" if title else "Dice by location"
+    figure, body = new_figure(2.9, named, legend_entries(kinds_of(measured)))
     widths = [len(groups) for groups in found.values()]
     panels = body.subplots(1, len(found), squeeze=False, sharey=True, width_ratios=widths)[0]
     lowest = 1.0
@@ -37,5 +40,5 @@ def locations_figure(tables: StudyTables) -> Figure:
         lowest = min(lowest, axes.get_ylim()[0])
         axes.set_title(cohort, loc="left")
     panels[0].set_ylim(bottom=lowest)
-    panels[0].set_ylabel(LABEL)
+    panels[0].set_ylabel(BY_KEY[METRIC].axis_label)
     return figure

@@ -1,7 +1,7 @@
-"""Figure 5 of the paper: the nerve with its lesion in red, and area and lesion burden along it, on one vertical axis.
+"""Figure 5 of the paper: nerve with lesion, area and lesion burden along the nerve, on one vertical axis.
 
-Healthy, focal and extended: a lesion shows as a swelling in the area and as a share of the nerve that is abnormal. The
-shares are of `nerve_profile`; a slice without a value leaves a gap in the curve.
+A lesion shows as an increase of the area and as a share of abnormal nerve. The shares are those of `nerve_profile`; a
+slice without a value leaves a gap in the curve.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _ROW_INCHES = 2.6
 _SEEN_THROUGH = 0.35
 _SHARE_OF_ROW, _LABELS_INCHES = 0.9, 0.9
 _WIDEST = 0.8
-"""Of the view from the front, relative to its height; of a wider one the vertical axis is longer."""
+"""Largest width of the view from the front, relative to its height; for wider views the vertical axis is longer."""
 
 
 @dataclass(frozen=True)
 class ProfileExample:
-    """One nerve.
+    """Nerve in one row of the figure.
 
     Attributes:
-        name: The study's own id.
-        kind: In words: "healthy", "focal lesion".
-        mask: The nerve, in RAS order.
-        lesion: What is abnormal inside; None where it could not be judged.
-        spacing_mm: Distance between voxel centres; the last is the slice step.
-        profile: Rows as of `nerve_profile`, of one side.
+        name: Subject id.
+        kind: Description, such as "healthy" or "focal lesion".
+        mask: Nerve, in RAS order.
+        lesion: Abnormal part of the nerve; None where it could not be judged.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+        profile: Rows of `nerve_profile`, of one side.
     """
 
     name: str
@@ -56,13 +56,13 @@ class ProfileExample:
     def __post_init__(self) -> None:
         if self.lesion is not None and self.lesion.shape != self.mask.shape:
             raise GeometryError(
-                "a lesion lies on the grid of its nerve",
+                "a lesion on the grid of its nerve",
                 found=f"lesion {self.lesion.shape}, nerve {self.mask.shape}",
                 subject=self.name,
             )
         if (sides := self.profile["side"].nunique()) > 1:
             raise GeometryError(
-                "an example is the nerve of one leg", found=f"a profile of {sides} sides", subject=self.name
+                "a profile of the nerve of one leg", found=f"a profile of {sides} sides", subject=self.name
             )
 
 
@@ -78,11 +78,11 @@ _NOTE_WITH_LESION = (
 
 @styled
 def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figure:
-    """A row per nerve: seen from the front, its area and, where a lesion was looked for in any, its lesion burden.
+    """Draw a row per nerve: view from the front, area and, if a lesion was searched in any nerve, lesion burden.
 
     Args:
-        examples: At least one.
-        title: Stands above, after "Along the nerve".
+        examples: Nerves to draw, at least one.
+        title: Title above, after "Along the nerve".
     """
     judged = any(example.lesion is not None for example in examples)
     entries = [
@@ -126,9 +126,9 @@ def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figu
 
 
 def _limits(shown: Sequence[Painted], profile: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Horizontal and vertical limits in mm of a view that fills its row's height, so that the curves stand level.
+    """Return horizontal and vertical limits in mm of a view that fills its row, so that the curves are aligned.
 
-    The profile's slices count too: they may lie far from an empty or a partial mask.
+    The profile's slices are included: they may be far from an empty or a partial mask.
     """
     across, (low, high) = extent_mm(shown)
     low, high = min(low, float(profile["z_mm"].min())), max(high, float(profile["z_mm"].max()))
@@ -137,7 +137,7 @@ def _limits(shown: Sequence[Painted], profile: pd.DataFrame) -> tuple[tuple[floa
 
 
 def _painted(example: ProfileExample) -> list[Painted]:
-    """The lesion, and the nerve around it to see through; a nerve without lesion is opaque."""
+    """Return the lesion inside a translucent nerve; a nerve without lesion is opaque."""
     nerve = surface_of(example.mask, example.spacing_mm)
     if example.lesion is None or not example.lesion.any():
         return [Painted(nerve, NERVE)]

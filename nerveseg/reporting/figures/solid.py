@@ -1,7 +1,7 @@
-"""A surface seen from the side, in true proportions, with the slices' positions on its vertical axis.
+"""Surfaces seen from the side, in true proportions, with the position along the stack on the vertical axis.
 
-The view is orthographic and level, so that a height in the picture is a height in the stack: cuts are horizontal lines
-and curves along the nerve can stand beside it. Triangles are painted from back to front and shaded by how they face.
+The view is orthographic and horizontal, so slices are horizontal lines and curves along the nerve can be drawn beside
+it. Triangles are painted from back to front and shaded by their orientation.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from numpy.typing import NDArray
 from nerveseg.reporting.surfaces import Surface
 
 FRONT_DEG, SIDE_DEG = 0.0, 90.0
-"""Seen from the front the patient's right is on the left, as in the slices; from the right side, anterior is right."""
+"""View from the front (the patient's right is on the left, as in the slices) and from the right (anterior is right)."""
 
 _LIGHT = np.array([-0.45, 0.75, 0.5]) / np.linalg.norm([-0.45, 0.75, 0.5])
 _DARKEST = 0.55
 _LEAST_WIDTH, _PADDING = 0.3, 0.04
-"""Of a view, relative to its height."""
+"""Least width and padding of a view, relative to its height."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A surface and how it is painted.
+    """Surface with its colours.
 
     Attributes:
-        surface: In mm.
+        surface: Surface in mm.
         colours: One colour, or one (red, green, blue, alpha) per triangle.
-        front_only: Leave out what faces away: for a surface that others are seen through.
+        front_only: Flag: true to omit triangles that face away, for a translucent surface.
     """
 
     surface: Surface
@@ -48,9 +48,9 @@ def draw_solids(axes: Axes, solids: Sequence[Painted], azimuth_deg: float = FRON
     """Draw surfaces seen from the side.
 
     Args:
-        axes: Gets equal scales, horizontal mm across and vertical mm along the stack.
-        solids: Those that others are seen through last.
-        azimuth_deg: From where: `FRONT_DEG`, `SIDE_DEG` or between.
+        axes: Panel, which gets equal scales in mm.
+        solids: Surfaces, translucent ones last.
+        azimuth_deg: Direction of the view: `FRONT_DEG`, `SIDE_DEG` or between.
     """
     across, toward = _directions(azimuth_deg)
     for order, solid in enumerate(solids):
@@ -66,7 +66,7 @@ def draw_solids(axes: Axes, solids: Sequence[Painted], azimuth_deg: float = FRON
 def extent_mm(
     solids: Sequence[Painted], azimuth_deg: float = FRONT_DEG
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Horizontal and vertical limits that show everything, never so narrow that no tick would fit."""
+    """Return horizontal and vertical limits in mm that show all surfaces, wide enough for ticks."""
     across, _ = _directions(azimuth_deg)
     corners = np.concatenate([np.zeros((0, 3)), *(solid.surface.corners_mm.reshape(-1, 3) for solid in solids)])
     corners = corners if len(corners) else np.zeros((1, 3))
@@ -78,13 +78,13 @@ def extent_mm(
 
 
 def _directions(azimuth_deg: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """To the right of the picture, and toward the viewer."""
+    """Return the unit vectors to the right of the picture and toward the viewer."""
     turn = radians(azimuth_deg)
     return np.array([-cos(turn), sin(turn), 0.0]), np.array([sin(turn), cos(turn), 0.0])
 
 
 def horizontal_name(azimuth_deg: float) -> str:
-    """What the horizontal axis of a view from the front or the side is."""
+    """Return the label of the horizontal axis of a view from the front or the side."""
     return "right – left (mm)" if azimuth_deg == FRONT_DEG else "posterior – anterior (mm)"
 
 
@@ -99,13 +99,13 @@ def _paint(axes: Axes, solid: Painted, across: NDArray[Any], toward: NDArray[Any
     colours = np.array(np.broadcast_to(_rgba(solid.colours), (len(normals), 4)))
     colours[:, :3] *= shade[:, None]
     corners = surface.corners_mm
-    shown = np.argsort(corners.mean(axis=1) @ toward, kind="stable")
+    visible = np.argsort(corners.mean(axis=1) @ toward, kind="stable")
     if solid.front_only:
-        shown = shown[normals[shown] @ toward > 0]
-    flat = np.stack([corners @ across, corners[..., 2]], axis=-1)[shown]
+        visible = visible[normals[visible] @ toward > 0]
+    flat = np.stack([corners @ across, corners[..., 2]], axis=-1)[visible]
     axes.add_collection(
         PolyCollection(
-            list(flat), facecolors=colours[shown], edgecolors=colours[shown] if not solid.front_only else "none",
+            list(flat), facecolors=colours[visible], edgecolors=colours[visible] if not solid.front_only else "none",
             linewidths=0.15, zorder=2 + order / 100, rasterized=True,
         ),
     )  # fmt: skip

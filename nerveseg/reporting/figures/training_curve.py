@@ -6,37 +6,58 @@ as hollow markers in the colour of their fold.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from nerveseg.reporting.figures.figure_data import StudyTables
+from nerveseg.errors import RunError
 from nerveseg.reporting.style import INK, LINE_STYLES, MARKERS, new_figure, styled
+from nerveseg.runs import find_folds
 
 LOSS, RATE = "train/loss_epoch", "learning_rate"
 VALIDATION_LOSS, VALIDATION_DICE = "validation/loss", "validation/dice"
 COLOURS = ("#1656b0", "#c46a00", "#2f7d0a", "#7a3b9a", INK)
 
 
-def has_training(tables: StudyTables) -> bool:
-    """Return whether any fold logged the loss of an epoch."""
-    return any(len(per_epoch(rows, LOSS)) for rows in tables.training.values())
+def read_training(cross_validation: Path) -> dict[int, pd.DataFrame]:
+    """Read the training log of every fold.
+
+    Args:
+        cross_validation: Folder of the folds.
+
+    Returns:
+        Rows of `metrics.csv` by fold; folds without that file are left out.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    files = {fold.number: fold.path / "metrics.csv" for fold in find_folds(cross_validation)}
+    return {number: _read(path) for number, path in files.items() if path.is_file()}
+
+
+def has_training(training: Mapping[int, pd.DataFrame]) -> bool:
+    """Tell if any fold logged the loss of an epoch."""
+    return any(len(per_epoch(rows, LOSS)) for rows in training.values())
 
 
 @styled
-def training_figure(tables: StudyTables) -> Figure:
-    """Return the figure: loss above, Dice of validation subjects, learning rate below, one line per fold.
+def training_figure(training: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
+    """Draw the loss above, the Dice of validation subjects, and the learning rate below, one line per fold.
 
     Args:
-        tables: Tables of the study; `has_training`.
+        training: Rows of `metrics.csv` by fold, for which `has_training` is true.
+        title: Title above, after "Training".
     """
-    is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in tables.training.values())
-    figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {tables.title}" if tables.title else "Training")
+    is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in training.values())
+    figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {title}" if title else "Training")
     heights = [3, 2, 1] if is_validated else [3, 1]
     panels = body.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    for number, (fold, rows) in enumerate(sorted(tables.training.items())):
+    for number, (fold, rows) in enumerate(sorted(training.items())):
         columns = (LOSS, VALIDATION_DICE, RATE) if is_validated else (LOSS, RATE)
         for axes, column in zip(panels, columns, strict=True):
             _draw(axes, per_epoch(rows, column), number, f"fold {fold}")
@@ -76,10 +97,10 @@ def _draw(axes: Axes, values: pd.Series, number: int, label: str, hollow: bool =
 
 
 def per_epoch(rows: pd.DataFrame, column: str) -> pd.Series:
-    """Return the last finite value of a column in every epoch, epochs counted from 1 as they are finished.
+    """Return the last finite value of a column in every epoch, epochs counted from 1.
 
     Args:
-        rows: Rows of a `metrics.csv`.
+        rows: Rows of `metrics.csv`.
         column: Name of a column; the result is empty where it is absent.
     """
     if column not in rows or "epoch" not in rows:
@@ -87,3 +108,11 @@ def per_epoch(rows: pd.DataFrame, column: str) -> pd.Series:
     known = rows[np.isfinite(rows[column].to_numpy(dtype=np.float64)) & rows["epoch"].notna()]
     last: pd.Series = known.groupby(known["epoch"].astype(int) + 1)[column].last()
     return last
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        found = f"{type(error).__name__}: {error}"
+        raise RunError("a readable training log", found=found, path=path, remedy="train the fold again") from error
