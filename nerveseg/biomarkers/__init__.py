@@ -1,1 +1,1 @@
-"""Numbers along the nerve: area, signal and lesion, from a mask and an affine; no network and no file but the norms."""
+"""Biomarkers along the nerve (area, signal, lesion) from a mask and an affine."""

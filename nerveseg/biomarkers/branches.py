@@ -1,9 +1,9 @@
-"""Which voxels are tibial and which peroneal nerve, where the sciatic nerve has divided.
+"""Labels of the tibial and the peroneal nerve, where the sciatic nerve has divided.
 
-Every section of a divided slice belongs to the main branch whose centre is nearer; where the two touch, every voxel. Of
-the two, the peroneal nerve is the lateral one: that is anatomy, and decides where the leg's side is known and the two
-lie side by side. Otherwise the tibial nerve is the one with the larger mean area, which a lesion of the peroneal nerve
-may belie. Where both can be asked and disagree, a note says so.
+Every section of a divided slice belongs to the main branch with the nearer centre; where the two branches touch, every
+voxel does. The peroneal nerve is anatomically the lateral branch, which decides if the leg's side is known and the two
+lie side by side. Otherwise the tibial nerve is the branch with the larger mean area, which is wrong if a lesion
+enlarges the peroneal nerve. If the two criteria disagree, a note is added.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ TIBIAL, PERONEAL, UNDIVIDED = 1, 2, 3
 BRANCH_NAMES = {UNDIVIDED: "nerve", TIBIAL: "tibial", PERONEAL: "peroneal"}
 
 SIDE_BY_SIDE_MM = 2.0
-"""Least lateral distance between the two nerves, mean over the run, at which position tells them apart."""
+"""Least mean lateral distance between the two nerves at which position decides."""
 
 
 @dataclass(frozen=True)
 class Branches:
-    """The parts of one nerve.
+    """Branches of one nerve.
 
     Attributes:
-        labels: `TIBIAL`, `PERONEAL` or `UNDIVIDED` per voxel of the nerve, 0 elsewhere.
-        components: Sections per slice, side branches and specks included: row 0 of the whole mask, then of each label.
-        split_slice: The most proximal slice that shows two nerves (RAS order); None where the stack shows no split.
-        distal: Direction of the slice number towards the distal end, None if unknown.
-        notes: What a reader of the numbers should know.
+        labels: Label per voxel of the nerve, `TIBIAL`, `PERONEAL` or `UNDIVIDED`; 0 elsewhere.
+        components: Number of sections per slice, side branches and specks included: row 0 of the whole mask, then of
+            each label.
+        split_slice: Index (RAS order) of the most proximal slice that shows two nerves; None without a split.
+        distal: Direction of the slice index towards the distal end; None if unknown.
+        notes: Notes for the readers of the measurements.
     """
 
     labels: UInt8[np.ndarray[Any, Any], "x y z"]
@@ -47,17 +48,17 @@ class Branches:
 
     @property
     def divided(self) -> NDArray[np.bool_]:
-        """Whether each slice holds tibial or peroneal nerve."""
+        """Flag per slice: true if it holds tibial or peroneal nerve."""
         return np.asarray(((self.labels == TIBIAL) | (self.labels == PERONEAL)).any(axis=(0, 1)))
 
 
 def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") -> Branches:
-    """Tell the branches of one nerve apart.
+    """Label the branches of one nerve.
 
     Args:
-        mask: One leg's nerve in RAS order; may be empty.
-        spacing_mm: Distance between voxel centres.
-        side: Which leg it is.
+        mask: Nerve of one leg in RAS order; may be empty.
+        spacing_mm: Distance between voxel centres in mm.
+        side: Side of the leg.
     """
     sections = Sections.of(mask, spacing_mm)
     division = find_division(sections)
@@ -73,7 +74,7 @@ def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") ->
 
 
 def _components(labels: NDArray[np.uint8], sections: Sections) -> NDArray[np.intp]:
-    """Sections per label and slice; one in which two branches touch counts for both."""
+    """Count the sections per label and slice; a section in which two branches touch counts for both."""
     counts = np.zeros((4, labels.shape[2]), dtype=np.intp)
     counts[0] = sections.per_slice
     of_voxel = np.stack([labels[labels > 0], sections.labels[labels > 0] - 1], axis=1)
@@ -83,7 +84,7 @@ def _components(labels: NDArray[np.uint8], sections: Sections) -> NDArray[np.int
 
 
 def _parts(sections: Sections, division: Division, spacing_mm: SpacingMm) -> UInt8[np.ndarray[Any, Any], "x y z"]:
-    """1 and 2 in the slices of the run and distally of it, 0 elsewhere."""
+    """Label the parts 1 and 2 in the slices of the run and distal to it, 0 elsewhere."""
     parts = np.zeros(sections.labels.shape, dtype=np.uint8)
     begin = 0 if division.distal == -1 else division.first
     end = parts.shape[2] if division.distal == 1 else division.last + 1
@@ -92,16 +93,16 @@ def _parts(sections: Sections, division: Division, spacing_mm: SpacingMm) -> UIn
         centres = division.centres_mm(number)
         touching = division.first <= number <= division.last and sections.main_within(number, MAIN_SHARE).size == 1
         if touching:
-            places_mm = np.stack([x, y], axis=1) * np.array(spacing_mm[:2])
+            points_mm = np.stack([x, y], axis=1) * np.array(spacing_mm[:2])
         else:
-            places_mm = sections.centres_mm[sections.labels[x, y, number] - 1]
-        distances = np.linalg.norm(places_mm[:, None] - centres[None], axis=2)
+            points_mm = sections.centres_mm[sections.labels[x, y, number] - 1]
+        distances = np.linalg.norm(points_mm[:, None] - centres[None], axis=2)
         parts[x, y, number] = 1 + np.argmin(distances, axis=1)
     return parts
 
 
 def _order(parts: NDArray[np.uint8], division: Division, side: Side) -> tuple[bool, tuple[str, ...]]:
-    """Whether the second part is the tibial nerve, and what there is to say about it."""
+    """Decide if the second part is the tibial nerve; return a flag, and notes."""
     sizes = np.bincount(parts[:, :, division.first : division.last + 1].ravel(), minlength=3)[1:]
     by_size = bool(sizes[1] > sizes[0])
     offset_mm = float((division.tracks_mm[:, 1, 0] - division.tracks_mm[:, 0, 0]).mean())

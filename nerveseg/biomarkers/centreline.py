@@ -1,11 +1,11 @@
-"""The course of a branch: its smoothed centreline in millimetres, and the angle at which the slices cut it.
+"""Course of a branch: its smoothed centreline in millimetres, and its angle to the slices.
 
-The centre of a branch in a slice is the centroid of its voxels, carried through the affine, so that oblique stacks are
-right. From slice to slice it jitters by half a pixel or so, as outlines do; two neighbours 4.4 mm apart would make
-of 0.3 mm an angle of 4 degrees. So a parabola is fitted to the slices within 13 mm (seven of the paper's, five at
-least; at the ends the nearest as many): the jitter's effect on the angle falls to a degree, and a parabola bends with
-the nerve where a line would cut the corner. It is least squares in a window (Savitzky and Golay 1964) for slices that
-may be missing. What lies far from a branch (`strays`) does not draw its course.
+The centre of a branch in a slice is the centroid of its voxels, transformed by the affine, so that oblique stacks are
+correct. It varies between slices by about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an
+angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
+five; at the ends the nearest ones): the error of the angle falls to one degree, and a parabola follows the bend of the
+nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing. Parts far from
+a branch (`strays`) are not used.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from nerveseg.types import Affine
 
 HALF_WINDOW_MM = 13.5
 LEAST_WINDOW = 5
-"""Slices."""
+"""Least number of slices in the window."""
 
 
 @dataclass(frozen=True)
 class Centreline:
-    """The course of one branch through the slices that hold it.
+    """Course of one branch through its slices.
 
     Attributes:
-        branch: `nerve` (undivided), `tibial` or `peroneal`.
-        slices: Numbers of the slices that hold it (strays aside) in RAS order, ascending.
-        points_mm: Smoothed centres, world coordinates.
-        angle_deg: Between the centreline and the normal of the slices; NaN where there is one slice only.
+        branch: Name of the branch: `nerve` (undivided), `tibial` or `peroneal`.
+        slices: Indices of its slices (without strays) in RAS order, ascending.
+        points_mm: Smoothed centres in world coordinates, in mm.
+        angle_deg: Angle in degrees between the centreline and the normal of the slices; NaN for a single slice.
     """
 
     branch: str
@@ -44,13 +44,13 @@ class Centreline:
 
 
 def slice_normal(affine: Affine) -> Float64[np.ndarray[Any, Any], "3"]:
-    """Unit normal of the slices, along rising slice numbers."""
+    """Return the unit normal of the slices, towards rising slice indices."""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     return np.asarray(normal / np.linalg.norm(normal) * np.sign(normal @ affine[:3, 2]))
 
 
 def slice_step_mm(affine: Affine) -> float:
-    """Distance between the planes of neighbouring slices.
+    """Return the distance in mm between the planes of neighbouring slices.
 
     >>> slice_step_mm(np.diag([0.5, 0.5, 4.4, 1.0]))
     4.4
@@ -59,7 +59,7 @@ def slice_step_mm(affine: Affine) -> float:
 
 
 def pixel_area_mm2(affine: Affine) -> float:
-    """Area of a voxel in the plane of its slice.
+    """Return the area in mm2 of a voxel in the plane of its slice.
 
     >>> pixel_area_mm2(np.diag([0.5, 0.5, 4.4, 1.0]))
     0.25
@@ -68,7 +68,7 @@ def pixel_area_mm2(affine: Affine) -> float:
 
 
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
-    """The course of every branch that is there."""
+    """Compute the course of every branch."""
     x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
     nerves = {name: without_strays(branches.labels == label, (x, y, z)) for label, name in BRANCH_NAMES.items()}
     found = (_centreline(nerve, name, affine) for name, nerve in nerves.items())
@@ -76,7 +76,7 @@ def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
 
 
 def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
-    """Along a curve, from its first to its last point."""
+    """Return the length in mm of a curve."""
     return float(np.linalg.norm(np.diff(points_mm, axis=0), axis=1).sum())
 
 
@@ -95,16 +95,16 @@ def _centreline(mask: NDArray[np.bool_], name: str, affine: Affine) -> Centrelin
 def _smoothed(
     heights_mm: NDArray[Any], points_mm: NDArray[np.float64], step_mm: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smoothed points, and their derivative by the height along the normal (NaN for a single point)."""
+    """Return smoothed points, and their derivative by the height along the normal (NaN for a single point)."""
     window = max(LEAST_WINDOW, 2 * int(HALF_WINDOW_MM / step_mm) + 1)
     smoothed, slopes = points_mm.copy(), np.full_like(points_mm, np.nan)
     if len(points_mm) < 2:
         return smoothed, slopes
-    for here, height_mm in enumerate(heights_mm):
+    for index, height_mm in enumerate(heights_mm):
         away = heights_mm - height_mm
         near = np.sort(np.argsort(np.abs(away), kind="stable")[:window])
         degree = 2 if near.size > 3 else 1
         design = (away[near, None] / step_mm) ** np.arange(degree + 1)
         fit = np.linalg.lstsq(design, points_mm[near], rcond=None)[0]
-        smoothed[here], slopes[here] = fit[0], fit[1] / step_mm
+        smoothed[index], slopes[index] = fit[0], fit[1] / step_mm
     return smoothed, slopes

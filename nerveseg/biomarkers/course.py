@@ -1,4 +1,4 @@
-"""The nerve of each leg in one scan: its mask, its branches and their course; profile and summary start from it."""
+"""Nerve of each leg in one scan: its mask, its branches and their centrelines, the input of profile and summary."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from nerveseg.types import Affine, Mask
 
 @dataclass(frozen=True)
 class NerveCourse:
-    """One leg's nerve.
+    """Nerve of one leg.
 
     Attributes:
-        side: Which leg.
-        leg: Its columns in the image.
-        mask: The nerve of this leg on the whole grid, in RAS order.
-        branches: Its parts.
-        centrelines: One per branch that is there.
-        affine: Of the RAS array.
+        side: Side of the leg.
+        leg: Columns of the leg in the image.
+        mask: Nerve of this leg on the whole grid, in RAS order.
+        branches: Branches of the nerve.
+        centrelines: Centrelines of the branches.
+        affine: Affine of the RAS array.
     """
 
     side: Side
@@ -35,7 +35,7 @@ class NerveCourse:
 
     @property
     def length_mm(self) -> float:
-        """Along the undivided nerve and then the tibial nerve, between the centres of the first and last slice."""
+        """Length in mm along the undivided and the tibial nerve, between the centres of the first and last slice."""
         points = {line.branch: line for line in self.centrelines if line.branch != "peroneal"}
         ordered = sorted(points.values(), key=lambda line: int(line.slices[0]))
         return length_mm(np.concatenate([line.points_mm for line in ordered])) if ordered else 0.0
@@ -45,9 +45,9 @@ def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg]) -> tuple[Nerv
     """Trace the nerve of every leg.
 
     Args:
-        mask: Nerve of all legs, in RAS order; a leg without nerve is measured as nothing.
-        affine: Of the RAS array; may be oblique.
-        legs: From `find_legs`, or one `Leg` whose side the study tells.
+        mask: Nerve of all legs, in RAS order; may be empty in a leg.
+        affine: Affine of the RAS array; may be oblique.
+        legs: Legs from `find_legs`, or one `Leg` whose side the study states.
     """
     return tuple(_course(mask, affine, leg) for leg in legs)
 

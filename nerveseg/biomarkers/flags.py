@@ -1,4 +1,4 @@
-"""What a flag is, and the limits beyond which one is raised. A flag changes no number: it asks a human to look."""
+"""Quality flags and their limits. A flag changes no number: it asks for a visual check."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class Flag:
-    """Something that a human should see.
+    """Quality flag of a scan.
 
     Attributes:
-        code: For programs, such as "area_jump".
-        message: For people, a sentence without a full stop.
-        side: "left" or "right" where an image shows both; otherwise none.
-        slices: The input file's own slice numbers; empty where it concerns the whole scan.
+        code: Code for programs, such as "area_jump".
+        message: Message for readers, a sentence without a full stop.
+        side: Side, "left" or "right", where an image shows both legs; otherwise None.
+        slices: Numbers of the slices in the input file; empty where the flag concerns the whole scan.
     """
 
     code: str
@@ -34,24 +34,25 @@ class Flag:
 
 
 class QualityLimits(BaseModel):
-    """Beyond these limits a flag is raised.
+    """Limits beyond which a flag is raised.
 
     Attributes:
         area_change_per_mm: Change of the area's logarithm per mm along the nerve. Assumed; the real mask changes by
             0.069 at most, the phantom's true nerves by 0.079 at the shoulder of a focal swelling.
-        area_change_at_split: The same where the number of sections changes. Assumed, half as much again: oblique
-            sections of a split are drawn together or apart.
-        area_change_mm2: Least change that counts, since a few pixels at the outline are no jump. Assumed.
-        far_mm: Distance of a part from the rest of the nerve. Assumed: more than twice a nerve's diameter.
+        area_change_at_split: Change of the area's logarithm per mm where the number of sections changes. Assumed, half
+            as much again: oblique sections of a split are drawn together or apart.
+        area_change_mm2: Least change of the area in mm2, since a few pixels at the outline are no jump. Assumed.
+        far_mm: Distance in mm of a part from the rest of the nerve. Assumed: more than twice a nerve's diameter.
         mean_probability: Least mean of the network's probability inside the mask. Assumed.
         expected_overlap: Least Dice coefficient to expect if the probabilities are right. Assumed; the authors reach
             0.72 in patients, where raters agree in 0.79.
-        spacing_ratio: In-plane spacing to that of the training scans, either way. Assumed.
-        step_ratio: Slice step to that of the training scans, either way. Assumed.
-        anisotropy: In-plane spacing along x to that along y, either way: axial slices have square pixels. Assumed.
-        field_ratio: Field of view to the network's training field, either way. Assumed; both thighs are 2.4 times.
-        intensity_margin: How far a percentile may lie outside the training range, in widths of that range. Assumed.
-        side_ratio: Mean area of one side to the other. Assumed; neuropathy enlarges 1.3 to 3 times.
+        spacing_ratio: Ratio of the in-plane spacing to that of the training scans, either way. Assumed.
+        step_ratio: Ratio of the slice step to that of the training scans, either way. Assumed.
+        anisotropy: Ratio of the in-plane spacings along x and y, either way: axial slices have square pixels. Assumed.
+        field_ratio: Ratio of the field of view to the network's training field, either way. Assumed; both thighs are
+            2.4 times.
+        intensity_margin: Distance of a percentile from the training range, in widths of that range. Assumed.
+        side_ratio: Ratio of the mean areas of the two sides. Assumed; neuropathy enlarges 1.3 to 3 times.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,13 +72,13 @@ class QualityLimits(BaseModel):
 
 
 def in_words(slices: Iterable[int]) -> str:
-    """Slice numbers for a sentence.
+    """Format slice numbers for a sentence.
 
     >>> in_words([4]), in_words([7, 3, 4, 5]), in_words([1, 2, 9, 10])
     ('slice 4', 'slices 3 to 5 and 7', 'slices 1, 2, 9 and 10')
     """
     numbers = sorted(set(slices))
-    starts = [0, *(place for place, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1), len(numbers)]
+    starts = [0, *(index for index, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1), len(numbers)]
     parts: list[str] = []
     for first, stop in pairwise(starts):
         run = numbers[first:stop]

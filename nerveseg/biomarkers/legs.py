@@ -1,9 +1,9 @@
-"""Whether an image shows one leg or both, and where the one ends and the other begins.
+"""Legs in an image: one or both, and the columns of each.
 
-The body's silhouette is looked at slice by slice: how much tissue each column along x holds. A leg is one hump, two
-legs are two humps of similar size with a valley between, which is air or, where the thighs touch, a waist. Higher up
-the thighs become a pelvis, so a third of the slices is enough to tell two legs; the slices that show the valley agree
-on where it lies.
+The amount of tissue per column along x is computed slice by slice. A leg is one hump; two legs are two humps of similar
+size with a valley between, which is air or, where the thighs touch, a waist. Proximally the thighs become a pelvis, so
+a third of the slices is enough to detect two legs; the position of the valley is the median over the slices that show
+it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ COARSE_MM = 3.0
 """In-plane pixel of the silhouette: coarse enough that noise in air averages out."""
 
 AIR = 0.35
-"""Air's mean signal is at most this share of tissue's; otherwise the slice shows tissue only."""
+"""Largest ratio of the mean signals of air and tissue; above, the slice shows tissue only."""
 
 VALLEY = 0.5
-"""Tissue in the valley relative to the lower of the two humps."""
+"""Largest amount of tissue in the valley relative to the lower of the two humps."""
 
 LEG_AREA_MM2 = 2500.0
-"""The least section of a leg: a thin calf."""
+"""Least section of a leg: a thin calf."""
 
 LEAST_RATIO = 0.5
-"""The smaller leg's section relative to the larger one: below, the other leg is only looking in."""
+"""Least section of the smaller leg relative to the larger; below, the other leg is cut by the field of view."""
 
 LEGS_APART_MM = 70.0
 """Least distance between the middles of two legs."""
 
 SHARE_OF_SLICES = 1 / 3
-"""Of the slices that show tissue, those that must show two legs."""
+"""Least share of the slices with tissue that must show two legs."""
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One leg in an image.
+    """Leg in an image.
 
     Attributes:
-        side: Of the patient; unknown where the image shows one leg.
-        columns: Its voxels along x (RAS order: x grows towards the patient's right).
+        side: Side of the patient; unknown where the image shows one leg.
+        columns: Voxels of the leg along x (RAS order: x grows towards the patient's right).
     """
 
     side: Side
@@ -56,7 +56,7 @@ class Leg:
 
 
 def of_side(side: Side, note: str) -> str:
-    """A note, named after its leg where that is known.
+    """Prefix a note with the side of its leg, where that is known.
 
     >>> of_side("left", "thick"), of_side("unknown", "thick")
     ('left: thick', 'thick')
@@ -65,11 +65,11 @@ def of_side(side: Side, note: str) -> str:
 
 
 def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
-    """One leg (the whole width, side unknown), or the left and the right one, which share the columns out.
+    """Find one leg (the whole width, side unknown), or the left and the right leg with their columns.
 
     Args:
-        image: In RAS order, with dark air; of several channels the one with the most even tissue.
-        spacing_mm: Distance between voxel centres.
+        image: Image in RAS order, with dark air; of several channels that with the most homogeneous tissue.
+        spacing_mm: Distance between voxel centres in mm.
     """
     width = image.shape[0]
     blocks = _blocks(spacing_mm)
@@ -86,27 +86,27 @@ def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
 
 
 def legs_of(image: Image, spacing_mm: SpacingMm, side: str | None) -> tuple[Leg, ...]:
-    """As `find_legs`; a single leg is of the side that somebody named, where that is left or right.
+    """Find the legs as `find_legs`; a single leg gets the given side.
 
     Args:
-        image: As in `find_legs`.
-        spacing_mm: Distance between voxel centres.
-        side: What is known of a single leg.
+        image: Image in RAS order, as for `find_legs`.
+        spacing_mm: Distance between voxel centres in mm.
+        side: Side of a single leg, if known.
     """
     legs = find_legs(image, spacing_mm)
-    known: dict[str | None, Side] = {"left": "left", "right": "right"}
-    return (Leg(known[side], legs[0].columns),) if len(legs) == 1 and side in known else legs
+    named: dict[str | None, Side] = {"left": "left", "right": "right"}
+    return (Leg(named[side], legs[0].columns),) if len(legs) == 1 and side in named else legs
 
 
 def _blocks(spacing_mm: SpacingMm) -> tuple[int, int]:
-    """Pixels that are averaged to one, along x and y."""
+    """Return the number of pixels that are averaged along x and y."""
     return max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))
 
 
 def _silhouette(
     plane: NDArray[Any], blocks: tuple[int, int], spacing_mm: SpacingMm
 ) -> tuple[NDArray[np.bool_], tuple[float, float]]:
-    """Where a slice shows tissue, on the coarse grid, and the pixel of that grid."""
+    """Return the tissue of a slice on the coarse grid, and the pixel size of that grid in mm."""
     blocks = min(blocks[0], plane.shape[0]), min(blocks[1], plane.shape[1])
     columns, rows = (size // block for size, block in zip(plane.shape, blocks, strict=True))
     cut = plane[: columns * blocks[0], : rows * blocks[1]].astype(np.float64)
@@ -117,7 +117,7 @@ def _silhouette(
 
 
 def _tissue(coarse: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Above Otsu's threshold of the square root, which brings dark muscle and bright fat together, away from air."""
+    """Threshold the square root by Otsu's method; the root separates muscle and fat from air."""
     root = np.sqrt(coarse)
     if root.min() == root.max():
         return np.zeros(coarse.shape, dtype=bool)
@@ -127,7 +127,7 @@ def _tissue(coarse: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _valley_mm(tissue: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> float | None:
-    """Middle of the valley between two humps along x, or None where the slice does not show two legs."""
+    """Return the middle in mm of the valley between two humps along x, or None without two legs."""
     height = tissue.sum(axis=1).astype(np.float64)
     lower_hump = np.minimum(np.maximum.accumulate(height), np.maximum.accumulate(height[::-1])[::-1])
     depth = np.divide(height, lower_hump, out=np.ones_like(height), where=lower_hump > 0)

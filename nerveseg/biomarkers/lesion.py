@@ -1,17 +1,17 @@
-"""Lesion: nerve that is brighter on the fat-suppressed channel than reference nerves are.
+"""Lesion: nerve that is brighter on the fat-suppressed channel than reference nerves.
 
-A voxel is abnormal above mean + k SD of reference nerves. Intensities are in the scanner's arbitrary units, so the
-reference has to come from the same protocol, or the channel is taken relative to a non-sciatic muscle in the same
-slice. Where the channel or its reference is unknown, nothing is judged, which is not the same as healthy. Without a
-reference there is no lesion to report. An automatic threshold from the nerve itself can be asked for
-(Otsu 1979: the two parts of the nerve's voxels that differ most). It always finds something, about half of a healthy
-nerve, and misses what a lesion of the whole nerve adds: it is exploratory. A robust outlier rule (median + 3 MAD)
-would be silent in health, but found none of the simulated lesions, which are no small minority of the nerve.
+A voxel is abnormal above mean + k SD of reference nerves: the mean over nerves, and the SD of a voxel drawn at random
+from a nerve drawn at random (variances within and between nerves added). Intensities are in the scanner's arbitrary
+units, so the reference must come from the same protocol, or the channel is divided by a non-sciatic muscle in the same
+slice. Where the channel or its reference is unknown, the nerve is not judged, which differs from healthy. Without a
+reference no lesion is reported. An automatic threshold from the nerve itself is optional (Otsu 1979: the two parts of
+the nerve's voxels that differ most). It always marks a part, about half of a healthy nerve, and underestimates a lesion
+of the whole nerve: it is exploratory. A robust outlier rule (median + 3 MAD) would mark nothing in health, but found
+none of the simulated lesions, which are a large part of the nerve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,22 +21,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from skimage.filters import threshold_otsu
 
 from nerveseg.biomarkers.signals import eroded_in_plane, muscle_means
-from nerveseg.errors import ConfigurationError, GeometryError
+from nerveseg.errors import GeometryError
 from nerveseg.types import Mask
 
 EXPLORATORY = "EXPLORATORY: a threshold from this nerve itself; it marks about half of a healthy nerve as well"
 
 
 class LesionRule(BaseModel):
-    """What counts as lesion.
+    """Rule by which nerve is abnormal.
 
     Attributes:
-        channel: The fat-suppressed channel.
-        k: Standard deviations above the reference.
-        reference_mean: Of reference nerves, see `reference_of`.
-        reference_sd: Of their voxels.
-        relative_to_muscle: The channel is divided by its mean in the muscle of the same slice; so is the reference.
-        automatic: Without a reference, take a threshold from the nerve itself.
+        channel: Name of the fat-suppressed channel.
+        k: Number of standard deviations above the reference.
+        reference_mean: Mean of reference nerves.
+        reference_sd: Standard deviation of a voxel of reference nerves.
+        relative_to_muscle: Flag: true to divide the channel by its mean in the muscle of the same slice; the reference
+            is relative too.
+        automatic: Flag: true to take a threshold from the nerve itself if there is no reference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,14 +58,14 @@ class LesionRule(BaseModel):
 
 @dataclass(frozen=True)
 class LesionResult:
-    """What was found.
+    """Lesion of a nerve.
 
     Attributes:
         mask: Abnormal nerve; None where it could not be judged.
-        threshold: In the channel's units, or relative to muscle.
-        exploratory: The threshold comes from the nerve itself.
-        note: How it was found, or why it was not.
-        known: Nerve that could be judged, of which the abnormal is a part; None where the mask is.
+        threshold: Threshold in the channel's units, or relative to muscle.
+        exploratory: Flag: true if the threshold comes from the nerve itself.
+        note: Method, or reason why the nerve was not judged.
+        known: Nerve that could be judged, which includes the abnormal nerve; None where `mask` is.
     """
 
     mask: Mask | None
@@ -78,9 +79,9 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
     """Find the abnormal part of a nerve.
 
     Args:
-        mask: The nerve of one leg: over both, an automatic threshold would part the legs.
-        channel: The rule's channel on the same grid, NaN where it is unknown.
-        rule: What counts as lesion.
+        mask: Nerve of one leg; over both legs, an automatic threshold would separate the legs.
+        channel: Channel of the rule on the same grid, NaN where it is unknown.
+        rule: Rule by which nerve is abnormal.
         muscle: Non-sciatic muscle of the same leg on the same grid, for a rule relative to muscle.
 
     Raises:
@@ -88,7 +89,7 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
     """
     if channel.shape != mask.shape:
         raise GeometryError(
-            "a lesion is looked for on the grid of the nerve's mask",
+            "a channel on the grid of the nerve's mask",
             found=f"channel {channel.shape}, mask {mask.shape}",
             remedy="resample the channel onto that grid",
         )
@@ -121,29 +122,3 @@ def _threshold(inside: NDArray[Any], rule: LesionRule) -> tuple[float | None, st
     if inside.size == 0 or inside.min() == inside.max():
         return None, f"no lesion is looked for: {rule.channel} does not vary inside the nerve, or is not known there"
     return float(threshold_otsu(inside)), EXPLORATORY
-
-
-def reference_of(nerves: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Mean and standard deviation of reference nerves, each nerve of the same weight however long.
-
-    The standard deviation is that of a voxel drawn at random from a nerve drawn at random: the mean of the nerves' own
-    variances plus the variance of their means. Nerves that differ widen it as they should.
-
-    Args:
-        nerves: The channel's values inside each subject's nerve (eroded by one pixel), of at least two subjects.
-
-    Raises:
-        ConfigurationError: Fewer than two subjects, or one without values.
-    """
-    values = [np.asarray(nerve, dtype=np.float64) for nerve in nerves]
-    values = [nerve[~np.isnan(nerve)] for nerve in values]
-    sizes = [nerve.size for nerve in values]
-    if len(sizes) < 2 or min(sizes) < 2:
-        raise ConfigurationError(
-            "a reference is made from at least two nerves with two voxels each",
-            found=f"voxels per nerve: {sizes}",
-            remedy="give the fat-suppressed channel of more healthy subjects",
-        )
-    means = np.array([nerve.mean() for nerve in values])
-    within = float(np.mean([nerve.var(ddof=1) for nerve in values]))
-    return float(means.mean()), float(np.sqrt(within + means.var(ddof=1)))

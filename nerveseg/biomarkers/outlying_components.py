@@ -1,9 +1,9 @@
-"""Parts of a mask that lie away from the nerve's course.
+"""Outlying components: parts of a mask away from the nerve's course.
 
-A nerve's branches may lie 51 mm apart in one slice (as in the real mask) and each still belongs to it, so distance from
-a middle line says nothing. The largest part (26-connected) is nerve; whatever lies near nerve is nerve too. Near means
-within so many millimetres in the plane of the nerve's sections in the same slice; beyond its ends and across a gap, in
-the nearest slice that has any, allowing for a course as steep as 45 degrees (the real mask's branches: 27 at most).
+A nerve's branches may be 51 mm apart in one slice (as in the real mask), so the distance from a central line is not
+used. The largest component (26-connected) is nerve; every component near nerve is nerve too. The distance is measured
+in the plane to the nerve's sections in the same slice; beyond its ends and across a gap, in the nearest slice with
+nerve, less the offset of a course as steep as 45 degrees (the real mask's branches: 27 at most).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from scipy.ndimage import distance_transform_edt, find_objects, label, minimum
 from nerveseg.types import Mask, SpacingMm
 
 FAR_MM = 15.0
-"""Assumed: more than twice a nerve's diameter."""
+"""Distance from which on a component is outlying (assumed: more than twice a nerve's diameter)."""
 
 STEEPEST = 1.0
-"""Millimetres in the plane per millimetre along the slices."""
+"""Steepest course, in millimetres in the plane per millimetre along the slices."""
 
 
 def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> Mask:
-    """The mask of the nerve alone."""
+    """Return the mask without outlying components."""
     nerve = mask.copy()
     for stray in strays(mask, spacing_mm, far_mm):
         nerve[tuple(stray.T)] = False
@@ -32,10 +32,10 @@ def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) ->
 
 
 def strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> list[NDArray[Any]]:
-    """The parts of a mask that lie farther than `far_mm` from the nerve.
+    """Find the components of a mask that are farther than `far_mm` from the nerve.
 
     Returns:
-        Per part, from large to small, the indices (voxel, 3) of its voxels; empty for an empty mask.
+        Indices (voxel, 3) of the voxels of each component, from large to small; empty for an empty mask.
     """
     labels, count = label(mask, np.ones((3, 3, 3)))
     if count < 2:
@@ -62,7 +62,7 @@ def _voxels(labels: NDArray[Any], number: int, box: tuple[slice, ...]) -> NDArra
 
 
 def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:
-    """Of every voxel, in its plane, to the nearest slice's nerve, less what a steep course explains."""
+    """Compute every voxel's in-plane distance in mm to the nerve of the nearest slice, less the steepest offset."""
     levels = np.flatnonzero(nerve.any(axis=(0, 1)))
     maps = {level: distance_transform_edt(~nerve[..., level], sampling=spacing_mm[:2]) for level in levels.tolist()}
     result = np.empty(nerve.shape, dtype=np.float32)

@@ -1,14 +1,14 @@
-"""The nerve profile: one row per slice and branch with area, course and signal.
+"""Nerve profile: one row per slice and branch with area, course and signal.
 
 Every slice has a row `total`; slices below the split have rows `tibial` and `peroneal` as well. The perpendicular area
-is what a cut across the nerve would show: each branch's area in the slice times the cosine of the angle between that
-branch's own centreline and the slice normal, and the total is the sum over branches. Areas are those of the mask, all
-its voxels; the angle is that of the nerve without what lies far from it, and there is none where only that is.
+is that of a cut across the nerve: each branch's area in the slice times the cosine of the angle between that branch's
+centreline and the slice normal; the total is the sum over branches. Areas include all voxels of the mask; the angle is
+that of the nerve without outlying components, and is empty where a slice holds only these.
 
 `z_mm` is the distance of the slice's plane from that of the first slice of the RAS array, along the slice normal;
 `distance_from_split_mm` is counted from the first slice that shows two nerves, positive distally. `slice` is the
-number in the input file. `lesion_fraction` is the share of the section's voxels in which a lesion could be judged,
-`lesion_known_fraction` the share of the section that these make up. Cells are empty where a thing is not known.
+number in the input file. `lesion_fraction` is the abnormal share of the voxels that could be judged,
+`lesion_known_fraction` the share of the section that could be judged. Unknown cells are empty.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROFILE_COLUMNS = (
     "lesion_fraction",
     "lesion_known_fraction",
 )
-"""The columns of every profile; those of the channels follow."""
+"""Columns of every profile; those of the channels follow."""
 
 TOTAL = "total"
 NO_SIGNALS = Signals({})
@@ -50,13 +50,13 @@ def nerve_profile(
     """Measure every nerve slice by slice.
 
     Args:
-        courses: From `follow_nerves`.
-        slice_numbers: The input file's number of every slice of the RAS array.
-        signals: What to measure inside.
+        courses: Nerves from `follow_nerves`.
+        slice_numbers: Number in the input file of every slice of the RAS array.
+        signals: Channels and masks to measure inside the nerve.
 
     Returns:
-        `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90` per channel and, for the fat-suppressed
-        one, `<channel>_muscle_ratio`; sorted by side (as given), slice, and total before branches.
+        Table with columns `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90` per channel and, for
+        the fat-suppressed one, `<channel>_muscle_ratio`; sorted by side (as given), slice, and total before branches.
 
     Raises:
         GeometryError: A channel or mask has another shape than the nerve's mask.
@@ -71,9 +71,9 @@ def nerve_profile(
 
 
 def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInside) -> list[dict[str, Any]]:
-    """The rows of one slice: total, then the branches it shows."""
+    """Return the rows of one slice: total, then its branches."""
     labels = course.branches.labels[:, :, number]
-    place = {"side": course.side, "slice": slice_number, **_place(course, number)}
+    position = {"side": course.side, "slice": slice_number, **_position(course, number)}
     parts = [label for label in BRANCH_NAMES if (labels == label).any()]
     areas = [_area(course, number, label) for label in parts]
     total = {
@@ -83,27 +83,27 @@ def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInsi
         "angle_deg": areas[0]["angle_deg"] if len(areas) == 1 else float("nan"),
         "components": int(course.branches.components[0, number]),
     }
-    rows = [place | total | inside.measure(labels > 0, number)]
+    rows = [position | total | inside.measure(labels > 0, number)]
     for label, area in zip(parts, areas, strict=True):
         if label != UNDIVIDED:
-            rows.append(place | {"branch": BRANCH_NAMES[label]} | area | inside.measure(labels == label, number))
+            rows.append(position | {"branch": BRANCH_NAMES[label]} | area | inside.measure(labels == label, number))
     return rows
 
 
-def _place(course: NerveCourse, number: int) -> dict[str, float]:
+def _position(course: NerveCourse, number: int) -> dict[str, float]:
     branches, step_mm = course.branches, slice_step_mm(course.affine)
-    place = {"z_mm": number * step_mm}
+    position = {"z_mm": number * step_mm}
     if branches.split_slice is not None and branches.distal is not None:
-        place["distance_from_split_mm"] = (number - branches.split_slice) * branches.distal * step_mm
-    return place
+        position["distance_from_split_mm"] = (number - branches.split_slice) * branches.distal * step_mm
+    return position
 
 
 def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:
-    """Area of one branch in a slice, and across the branch."""
+    """Measure the area of one branch in a slice, and across the branch."""
     voxels = np.count_nonzero(course.branches.labels[:, :, number] == label)
     line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[label])
-    here = line.angle_deg[line.slices == number]
-    angle_deg = float(here[0]) if here.size else float("nan")
+    angles = line.angle_deg[line.slices == number]
+    angle_deg = float(angles[0]) if angles.size else float("nan")
     area_mm2 = voxels * pixel_area_mm2(course.affine)
     return {
         "csa_mm2": area_mm2,

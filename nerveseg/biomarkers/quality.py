@@ -1,7 +1,7 @@
-"""What a human should look at before believing a segmentation: faults of the mask, doubt of the network, an odd scan.
+"""Quality flags of a segmentation without a reference: implausible masks, uncertain predictions, unusual scans.
 
-No reference is needed. A nerve is one continuous cord that enters and leaves through the ends of the stack, changes its
-area slowly, and lies inside the leg; what breaks this is flagged, with the slices to look at.
+A nerve is one continuous cord that enters and leaves through the ends of the stack, changes its area slowly, and lies
+inside the leg; violations are flagged, with their slices.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
 from nerveseg.biomarkers.outlying_components import strays
+from nerveseg.biomarkers.sections import Sections
 from nerveseg.biomarkers.training_similarity import Percentiles, TrainingScans, not_axial, unlike_training
 from nerveseg.types import Mask, Probability, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]
-
-_IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis=2)
-"""Eight neighbours in the same slice."""
 
 
 def find_flags(
@@ -35,17 +32,17 @@ def find_flags(
     percentiles: Mapping[str, Percentiles] | None = None,
     limits: QualityLimits | None = None,
 ) -> tuple[Flag, ...]:
-    """Everything about a segmented scan that a human should see.
+    """Find all quality flags of a segmented scan.
 
     Args:
-        mask: The nerve, in RAS order.
-        probability: Of the nerve, where known.
-        spacing_mm: Voxel spacing; the last is the slice step.
-        slice_numbers: The input file's number of each slice of the mask.
-        sides: Where an image shows both legs, the columns (along x) of each; each is judged by itself.
-        training: What the model was trained on, where known.
-        percentiles: Of the scan's channels after normalisation.
-        limits: Beyond which a flag is raised.
+        mask: Nerve, in RAS order.
+        probability: Probability of nerve, where known.
+        spacing_mm: Voxel spacing in mm; the last is the slice step.
+        slice_numbers: Number in the input file of each slice of the mask.
+        sides: Columns (along x) of each leg, where an image shows both; each leg is checked separately.
+        training: Training scans of the model, where known.
+        percentiles: Percentiles of the scan's channels after normalisation.
+        limits: Limits beyond which a flag is raised.
     """
     limits, sides = limits or QualityLimits(), sides or {}
     numbers = np.asarray(slice_numbers)
@@ -77,7 +74,7 @@ def _of_one_nerve(
 
 
 def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
-    """One flag for all parts that lie away from the nerve, named by their slices."""
+    """Flag the components away from the nerve, with their slices."""
     if not far:
         return []
     where = _slices(numbers, np.unique(np.concatenate(far)[:, 2]))
@@ -90,7 +87,7 @@ def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, l
 
 
 def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:
-    """Slices without nerve between slices with nerve."""
+    """Flag slices without nerve between slices with nerve."""
     found = np.flatnonzero(nerve.any(axis=(0, 1)))
     missed = np.setdiff1d(np.arange(found[0], found[-1]), found)
     if not len(missed):
@@ -102,9 +99,9 @@ def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:
 def _jumps(
     nerve: Mask, spacing_mm: SpacingMm, numbers: NDArray[Any], side: str | None, limits: QualityLimits
 ) -> list[Flag]:
-    """Neighbouring slices between which the area changes more than a nerve does; empty slices are gaps, not jumps."""
+    """Flag changes of the area between neighbouring slices that exceed those of a nerve; empty slices are gaps."""
     area_mm2 = nerve.sum(axis=(0, 1)) * spacing_mm[0] * spacing_mm[1]
-    sections = _sections(nerve)
+    sections = Sections.of(nerve, spacing_mm).per_slice
     before, after = area_mm2[:-1], area_mm2[1:]
     both = (before > 0) & (after > 0)
     change = np.abs(np.log(np.where(both, after, 1.0) / np.where(both, before, 1.0)))
@@ -122,16 +119,10 @@ def _jumps(
     return [Flag("area_jump", message, side, where)]
 
 
-def _sections(nerve: Mask) -> NDArray[Any]:
-    """How many sections (8-connected) each slice has."""
-    labels, _ = label(nerve, _IN_PLANE)
-    return np.array([len(np.unique(labels[:, :, number][nerve[:, :, number]])) for number in range(nerve.shape[2])])
-
-
 def _unsure(
     mask: Mask, probability: Probability | None, numbers: NDArray[Any], side: str | None, limits: QualityLimits
 ) -> list[Flag]:
-    """Low probability inside the mask, or much of it outside; named are the slices whose own mean is low."""
+    """Flag low probability inside the mask, or high outside, with the slices whose mean is low."""
     if probability is None:
         return []
     inside = float(probability[mask].sum(dtype=np.float64))
@@ -147,7 +138,7 @@ def _unsure(
 
 
 def _border(mask: Mask, numbers: NDArray[Any]) -> list[Flag]:
-    """The in-plane border cuts a nerve off; at the first and last slice it leaves as it should."""
+    """Flag a nerve that is cut by the in-plane border; it may leave through the first and last slice."""
     edges = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     touching = np.flatnonzero(np.any([edge.any(axis=0) for edge in edges], axis=0))
     if not len(touching):

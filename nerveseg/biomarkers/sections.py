@@ -1,7 +1,7 @@
-"""The nerve's sections: in each slice, the 8-connected parts of the mask, with size and centre.
+"""Sections of the nerve (8-connected parts of the mask in each slice) with area and centre.
 
-Sections are not joined from slice to slice by overlap: at a slice step of eight pixels an oblique branch need not
-overlap itself in the next slice.
+Sections are not linked between slices, see `evaluation.metrics.cross_sections`, which counts the voxels of the same
+sections without their centres.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ IN_PLANE[:, :, 1] = True
 
 @dataclass(frozen=True)
 class Sections:
-    """The sections of one mask.
+    """Sections of one mask.
 
     Attributes:
-        labels: Number of the section a voxel belongs to, from 1; 0 outside.
-        slices: Slice of each section.
-        sizes: Voxels of each section.
-        areas_mm2: Area of each section in its plane.
-        centres_mm: In-plane centre of each section, voxel index times spacing.
+        labels: Number of each voxel's section, from 1; 0 outside.
+        slices: Index of the slice of each section.
+        sizes: Number of voxels of each section.
+        areas_mm2: Area in mm2 of each section in its plane.
+        centres_mm: In-plane centre in mm of each section, voxel index times spacing.
     """
 
     labels: Int[np.ndarray[Any, Any], "x y z"]
@@ -54,15 +54,15 @@ class Sections:
 
     @property
     def per_slice(self) -> NDArray[np.intp]:
-        """How many sections each slice holds."""
+        """Number of sections in each slice."""
         return np.bincount(self.slices, minlength=self.labels.shape[2])
 
     def within(self, number: int) -> NDArray[np.intp]:
-        """The sections of one slice, largest first."""
-        here = np.flatnonzero(self.slices == number)
-        return here[np.argsort(-self.sizes[here], kind="stable")]
+        """Return the sections of one slice, largest first."""
+        found = np.flatnonzero(self.slices == number)
+        return found[np.argsort(-self.sizes[found], kind="stable")]
 
     def main_within(self, number: int, share: float) -> NDArray[np.intp]:
-        """Those that hold at least a share of the slice's nerve, largest first."""
-        here = self.within(number)
-        return np.asarray(here[self.sizes[here] >= share * self.sizes[here].sum()])
+        """Return the sections with at least a share of the slice's nerve, largest first."""
+        found = self.within(number)
+        return np.asarray(found[self.sizes[found] >= share * self.sizes[found].sum()])

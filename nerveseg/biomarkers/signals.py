@@ -1,9 +1,9 @@
-"""The signal of a channel inside the nerve, slice by slice.
+"""Signal of a channel inside the nerve, slice by slice.
 
-Pixels at the outline hold fat as well as nerve, so signals are taken from the mask eroded by one pixel in its plane
-(neighbours by edge); a section that vanishes under erosion is taken whole, and the table says so. A ratio to muscle is
-meaningful only on a fat-suppressed channel and only against a muscle that the sciatic nerve does not supply (vastus),
-in the same slice, where the coil's sensitivity is much the same for both.
+Pixels at the outline contain fat too, so signals are measured in the mask eroded by one pixel in its plane
+(4-neighbours); a section that vanishes under erosion is measured whole, which the column `eroded` records. A ratio to
+muscle is meaningful only on a fat-suppressed channel and only for a muscle that the sciatic nerve does not supply
+(vastus), in the same slice, where the coil's sensitivity is similar for both.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ PERCENTILES = (10, 50, 90)
 STATISTICS = ("mean", "sd", *(f"p{percentile}" for percentile in PERCENTILES))
 
 LEAST_MUSCLE_VOXELS = 20
-"""In a slice, for its mean to be a reference."""
+"""Least number of muscle voxels in a slice for a reference mean."""
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What is measured inside the nerve, all on one grid in RAS order.
+    """Channels and masks to measure inside the nerve, on one grid in RAS order.
 
     Attributes:
         channels: Images or quantitative maps by name, NaN where they are unknown.
-        fat_suppressed: The channel for which a ratio to muscle is meaningful.
-        muscle: Non-sciatic muscle (vastus); without it the ratio stays empty.
-        lesion: Where the nerve is abnormal; without it the fraction stays empty.
-        lesion_known: Where that could be judged (`LesionResult.known`); without it, everywhere.
+        fat_suppressed: Name of the channel for which a ratio to muscle is meaningful.
+        muscle: Non-sciatic muscle (vastus); without it the ratio is empty.
+        lesion: Abnormal nerve; without it the fraction is empty.
+        lesion_known: Nerve that could be judged (`LesionResult.known`); None for all of it.
     """
 
     channels: Mapping[str, NDArray[Any]]
@@ -49,7 +49,7 @@ class Signals:
 
     @property
     def columns(self) -> list[str]:
-        """Of the profile: statistics per channel, and the ratio after those of the fat-suppressed one."""
+        """Columns of the profile: statistics per channel, followed by the ratio for the fat-suppressed one."""
         names = []
         for channel in self.channels:
             names += [f"{channel}_{statistic}" for statistic in STATISTICS]
@@ -57,25 +57,25 @@ class Signals:
         return names
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `GeometryError` unless all has the shape of the nerve's mask."""
+        """Raise `GeometryError` unless all arrays have the shape of the nerve's mask."""
         masks = {"muscle": self.muscle, "lesion": self.lesion, "known lesion": self.lesion_known}
-        arrays = {**self.channels, **{f"the {what} mask": mask for what, mask in masks.items()}}
+        arrays = {**self.channels, **{f"the {name} mask": mask for name, mask in masks.items()}}
         for name, array in arrays.items():
             if array is not None and array.shape != shape:
                 raise GeometryError(
-                    "what is measured inside the nerve lies on the grid of its mask",
+                    "channels and masks on the grid of the nerve's mask",
                     found=f"{name}: {array.shape}, mask: {shape}",
                     remedy="resample it onto that grid",
                 )
 
 
 class NerveInside:
-    """Measures a nerve's inside slice by slice.
+    """Measurement of a nerve's inside, slice by slice.
 
     Args:
-        mask: The nerve of one leg.
-        signals: What to measure.
-        columns: The leg's columns, so that muscle of the other leg is no reference.
+        mask: Nerve of one leg.
+        signals: Channels and masks to measure.
+        columns: Columns of the leg, which exclude the muscle of the other leg.
     """
 
     def __init__(self, mask: Mask, signals: Signals, columns: slice) -> None:
@@ -87,7 +87,7 @@ class NerveInside:
             self.muscle_means = muscle_means(channel[columns], (signals.muscle & ~mask)[columns])
 
     def measure(self, part: NDArray[np.bool_], number: int) -> dict[str, Any]:
-        """The profile's cells on a part of the nerve's section in one slice; none for an empty part."""
+        """Return the profile's cells for a part of the nerve's section in one slice; none for an empty part."""
         if not part.any():
             return {}
         core = part & self.core[:, :, number]
@@ -101,7 +101,7 @@ class NerveInside:
         return cells | self._lesion(part, number)
 
     def _lesion(self, part: NDArray[np.bool_], number: int) -> dict[str, float]:
-        """Share of what could be judged that is abnormal, and how much could be judged; nothing without a lesion."""
+        """Return the abnormal share of the judged voxels, and the judged share; nothing without a lesion mask."""
         lesion, judged = self.signals.lesion, self.signals.lesion_known
         if lesion is None:
             return {}
@@ -111,12 +111,12 @@ class NerveInside:
 
 
 def eroded_in_plane(mask: Mask) -> Mask:
-    """The mask without the pixels at its outline; the border of the image is no outline."""
+    """Erode the mask by one pixel in its plane; the border of the image is no outline."""
     return np.asarray(ndimage.binary_erosion(mask, CROSS, border_value=1))
 
 
 def statistics_of(values: NDArray[Any]) -> dict[str, float]:
-    """Mean, sample standard deviation and percentiles of the values that are not NaN; NaN where there are too few."""
+    """Compute mean, sample standard deviation and percentiles of the values that are not NaN; NaN for too few."""
     known = np.asarray(values[~np.isnan(values)], dtype=np.float64)
     if known.size == 0:
         return dict.fromkeys(STATISTICS, float("nan"))
@@ -125,12 +125,12 @@ def statistics_of(values: NDArray[Any]) -> dict[str, float]:
 
 
 def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
-    """Mean of a channel in the muscle of every slice; NaN in slices with fewer than 20 voxels of known muscle.
+    """Compute the mean of a channel in the muscle of every slice.
 
-    A mean that is not positive is no reference either.
+    The mean is NaN in slices with fewer than 20 voxels of known muscle, and where it is not positive.
 
     Args:
-        channel: (x, y, z) in RAS order, NaN where it is unknown.
+        channel: Channel (x, y, z) in RAS order, NaN where it is unknown.
         muscle: Non-sciatic muscle on the same grid.
     """
     known = muscle & ~np.isnan(channel)

@@ -1,9 +1,9 @@
-"""One nerve in a few numbers, from its profile.
+"""Summary of one nerve, from its profile.
 
-The volume counts the gap between slices: the sum of the slices' areas times the step from the affine (4.4 mm in the
-paper, not 4.0). Mean area is over the slices that hold nerve. Areas are as cut by the slices unless they are called
-perpendicular. A lesion is counted where it could be judged: its volume is what was found there, not extrapolated; its
-burden is relative to the nerve that could be judged. Nothing is reported for what is not known.
+The volume includes the gap between slices: the sum of the slices' areas times the step from the affine (4.4 mm in the
+paper, not 4.0). The mean area is over the slices that hold nerve. Areas are in the plane of the slices unless they are
+called perpendicular. A lesion is measured where it could be judged: its volume is not extrapolated, and its burden is
+relative to the nerve that could be judged. Unknown values are None.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from nerveseg.biomarkers.profile import TOTAL
 
 
 class NerveSummary(BaseModel):
-    """One leg's nerve.
+    """Summary of one leg's nerve.
 
     Attributes:
-        side: Which leg.
-        volume_mm3: Sum of the slices' areas times the slice step.
-        length_mm: Along the centreline (undivided, then tibial) between the first and the last slice with nerve.
-        mean_csa_mm2: Over slices with nerve.
-        mean_csa_perpendicular_mm2: The same, across the nerve.
-        max_csa_mm2: The largest area in the plane of a slice.
-        max_csa_slice: Where, number in the input file (the first, of equals).
-        max_csa_z_mm: Where, as in the profile.
-        slices_with_nerve: Number of slices.
-        slices_total: Of the stack.
+        side: Side of the leg.
+        volume_mm3: Volume in mm3, the sum of the slices' areas times the slice step.
+        length_mm: Length in mm along the centreline (undivided, then tibial) from the first to the last slice.
+        mean_csa_mm2: Mean area in mm2 over slices with nerve.
+        mean_csa_perpendicular_mm2: Mean area in mm2 across the nerve, over slices with nerve.
+        max_csa_mm2: Largest area in mm2 in the plane of a slice.
+        max_csa_slice: Number in the input file of the slice with the largest area (the first of equals).
+        max_csa_z_mm: Position in mm of that slice, as in the profile.
+        slices_with_nerve: Number of slices with nerve.
+        slices_total: Number of slices of the stack.
         coverage: Share of slices with nerve between the first and the last of them.
-        coverage_of_stack: Share of all slices.
-        split_slice: First slice that shows two nerves, number in the input file; None where the stack shows no split.
-        lesion_volume_mm3: Found in the nerve that could be judged; None where none could, or none was looked for.
-        lesion_burden: Share of the volume of the nerve that could be judged.
-        lesion_coverage: Share of the nerve's volume that could be judged; None where no lesion was looked for.
-        lesion_exploratory: The lesion's threshold comes from this nerve itself.
-        mean_signal: Per channel, over the slices with nerve, each weighted by its area.
-        z_scores: Against a normative table, for the quantities it holds.
-        notes: What a reader should know.
+        coverage_of_stack: Share of slices with nerve in all slices.
+        split_slice: Number in the input file of the first slice that shows two nerves; None without a split.
+        lesion_volume_mm3: Volume in mm3 of the lesion in the judged nerve; None if no nerve could be judged.
+        lesion_burden: Share of the lesion in the volume of the judged nerve.
+        lesion_coverage: Share of the nerve's volume that could be judged; None if no lesion was searched.
+        lesion_exploratory: Flag: true if the lesion's threshold comes from this nerve itself.
+        mean_signal: Mean signal per channel over the slices with nerve, weighted by their areas.
+        z_scores: Z-scores of the quantities in a normative table.
+        notes: Notes for the readers of the measurements.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,13 +74,13 @@ class NerveSummary(BaseModel):
 def summarise(
     profile: pd.DataFrame, course: NerveCourse, channels: Iterable[str] = (), lesion_exploratory: bool | None = None
 ) -> NerveSummary:
-    """Sum up one leg's part of a profile.
+    """Summarise one leg's part of a profile.
 
     Args:
-        profile: From `nerve_profile`; rows of other sides are passed over.
-        course: The leg's nerve.
-        channels: Those of the profile.
-        lesion_exploratory: Of the lesion that the profile holds, if any.
+        profile: Profile from `nerve_profile`; rows of other sides are ignored.
+        course: Nerve of the leg.
+        channels: Names of the profile's channels.
+        lesion_exploratory: Flag of the profile's lesion, if any: true if its threshold comes from the nerve itself.
     """
     rows = profile[(profile["side"] == course.side) & (profile["branch"] == TOTAL)].sort_values("z_mm")
     areas, step_mm = _numbers(rows, "csa_mm2"), slice_step_mm(course.affine)
@@ -119,7 +119,7 @@ def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def _covered(judged: NDArray[np.float64], areas: NDArray[np.float64]) -> float | None:
-    """Share of the nerve in which a lesion could be judged; None where none was looked for."""
+    """Return the share of the nerve in which a lesion could be judged; None if no lesion was searched."""
     return None if np.isnan(judged).all() else float(np.nansum(judged) / areas.sum())
 
 
@@ -130,12 +130,12 @@ def _coverage_notes(coverage: float | None, side: Side) -> tuple[str, ...]:
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
-    """Over what is known; None where nothing is."""
+    """Average the known values; None if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
 
 
 def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:
-    """Weighted mean over slices with nerve in which the value is known; None where there is none."""
+    """Average the known values over slices with nerve, weighted; None if there are none."""
     known = ~np.isnan(values) & (weights > 0)
     return float(np.average(values[known], weights=weights[known])) if known.any() else None

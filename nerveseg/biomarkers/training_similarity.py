@@ -1,4 +1,4 @@
-"""Whether a scan is like those the network was trained on: it answers for any image, but knows only these.
+"""Similarity of a scan to the training scans of the network; others may be segmented wrongly.
 
 Geometry is compared in millimetres, intensity as percentiles of the normalised volume (zero mean, unit variance).
 """
@@ -13,20 +13,20 @@ from nerveseg.biomarkers.flags import Flag, QualityLimits
 from nerveseg.types import Size2d, SpacingMm
 
 Percentiles: TypeAlias = Mapping[float, float]
-"""Value of the normalised volume at each percentile."""
+"""Values of the normalised volume by percentile."""
 
 PercentileRanges: TypeAlias = Mapping[float, tuple[float, float]]
-"""Least and greatest such value over the training scans."""
+"""Least and greatest value over the training scans, by percentile."""
 
 
 @dataclass(frozen=True)
 class TrainingScans:
-    """What is known of the scans a model was trained on.
+    """Known data of a model's training scans.
 
     Attributes:
-        spacing_mm: Voxel spacing in RAS order; the last is the slice step.
-        size: In-plane pixels (x, y) that the network saw.
-        intensity: Per channel the ranges of its percentiles; channels that are absent are not compared.
+        spacing_mm: Voxel spacing in mm in RAS order; the last is the slice step.
+        size: Number of in-plane pixels (x, y) that the network saw.
+        intensity: Ranges of the percentiles per channel; absent channels are not compared.
     """
 
     spacing_mm: SpacingMm
@@ -41,14 +41,14 @@ def unlike_training(
     training: TrainingScans,
     limits: QualityLimits,
 ) -> list[Flag]:
-    """Flags for geometry and intensity that the network does not know.
+    """Flag geometry and intensity that differ from the training scans.
 
     Args:
-        spacing_mm: The scan's, in RAS order.
-        size: The scan's in-plane pixels (x, y).
-        percentiles: Of the scan's channels after normalisation.
-        training: What the network knows.
-        limits: What may differ.
+        spacing_mm: Voxel spacing of the scan in mm, in RAS order.
+        size: Number of in-plane pixels (x, y) of the scan.
+        percentiles: Percentiles of the scan's channels after normalisation.
+        training: Training scans.
+        limits: Limits of the differences.
     """
     flags = _geometry(spacing_mm, size, training, limits)
     for channel in sorted(set(percentiles) & set(training.intensity)):
@@ -57,7 +57,7 @@ def unlike_training(
 
 
 def not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:
-    """A flag for pixels that are far from square: the slices run along x or y, not across the leg."""
+    """Flag pixels that are far from square: the slices are not axial."""
     if _ratio(spacing_mm[0], spacing_mm[1]) <= limits.anisotropy:
         return []
     x, y, _ = spacing_mm
@@ -79,8 +79,8 @@ def _geometry(spacing_mm: SpacingMm, size: Size2d, training: TrainingScans, limi
         for sides, spacing in ((size, spacing_mm), (training.size, training.spacing_mm))
     )
     if any(_ratio(*pair) > limits.field_ratio for pair in zip(field_mm, known_mm, strict=True)):
-        shown = [f"{x:.0f} x {y:.0f} mm" for x, y in (field_mm, known_mm)]
-        message = f"the field of view is {shown[0]}, that of the training scans {shown[1]}"
+        sizes = [f"{x:.0f} x {y:.0f} mm" for x, y in (field_mm, known_mm)]
+        message = f"the field of view is {sizes[0]}, that of the training scans {sizes[1]}"
         flags.append(Flag("field_unlike_training", message))
     return flags
 

@@ -1,1 +1,1 @@
-"""The synthetic study: anatomy, signal, raters."""
+"""Synthetic study: anatomy, signal, raters."""

@@ -1,8 +1,8 @@
-"""What the scanner makes of a noise-free picture: point spread, coil, motion ghosts, Rician noise.
+"""Acquisition of a noise-free picture: point spread, coil sensitivity, motion ghosts, Rician noise.
 
-A knee coil encloses the leg and fades towards its ends; a surface coil lies behind the thigh and fades with depth.
-Motion throws faint copies of the leg along the phase-encoding direction (anterior-posterior), more in patients, who
-lie less still (paper, section 4).
+A knee coil encloses the leg and its sensitivity falls towards its ends; a surface coil lies behind the thigh and its
+sensitivity falls with depth. Motion adds faint copies of the leg along the phase-encoding direction
+(anterior-posterior), more in patients, who move more (paper, section 4).
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}
 """Median strength of the ghosts relative to the picture (assumed)."""
 
 MOVED_SHARE = (0.2, 0.5)
-"""Share of a slice's echoes that show the leg where it had moved to (assumed)."""
+"""Range of the share of a slice's echoes after the movement (assumed)."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One scan's coil, noise and motion.
+    """Coil, noise and motion of one scan.
 
     Attributes:
-        knee_coil: Knee coil, or else surface coil.
-        coil: Strength of its profile; 0 is a uniform coil.
-        middle_mm: Level of the coil's middle.
-        half_length_mm: Distance at which the knee coil has fallen to 1/e.
-        shading: Departures from the profile.
-        shading_sd: Standard deviation of their logarithm.
+        knee_coil: Flag: true for a knee coil, false for a surface coil.
+        coil: Strength of the coil's profile; 0 is a uniform coil.
+        middle_mm: Level of the coil's middle in mm.
+        half_length_mm: Distance in mm at which the knee coil's sensitivity has fallen to 1/e.
+        shading: Field of the deviations from the profile.
+        shading_sd: Standard deviation of the logarithm of the deviations.
         noise: Standard deviation of the noise in each of the two receiver components.
         ghost: Strength of the motion ghosts relative to the picture.
-        ghost_mm: Their distance.
-        ghost_phase: Phase of the movement.
-        moved_mm: How far the leg moved along the phase-encoding direction during each slice; empty is not at all.
-        moved_share: Share of each slice's echoes that were taken after that.
+        ghost_mm: Distance of the ghosts in mm.
+        ghost_phase: Phase of the movement in radians.
+        moved_mm: Movement of the leg in mm along the phase-encoding direction during each slice; empty for none.
+        moved_share: Share of each slice's echoes after the movement.
     """
 
     knee_coil: bool
@@ -61,7 +61,7 @@ class Acquisition:
     moved_share: tuple[float, ...] = ()
 
     def sensitivity(self, grid: ScanGrid, number: int) -> Plane:
-        """Sensitivity over one slice, 1 near the nerve in the middle of the coil."""
+        """Return the sensitivity over one slice, 1 near the nerve in the middle of the coil."""
         lateral, anterior = grid.axes_mm(number)
         level_mm = float(grid.levels_mm[number])
         logarithm = self.shading_sd * self.shading.plane(lateral, anterior, level_mm)
@@ -99,7 +99,7 @@ def draw_acquisition(spec: CohortSpec, participant: Participant) -> Acquisition:
 
 
 def _draw_movement(spec: CohortSpec, participant: Participant) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Displacement of every slice of a patient: some people move more, and by a different way in every slice."""
+    """Draw the displacement of every slice of a patient; its spread differs between patients."""
     if participant.cohort != "patient" or spec.patient_movement_mm == 0:
         return (), ()
     rng = subject_generator(spec, participant.id, "movement")
@@ -111,13 +111,13 @@ def _draw_movement(spec: CohortSpec, participant: Participant) -> tuple[tuple[fl
 def acquire(
     picture: Float32[np.ndarray[Any, Any], "x y z"], scan: Acquisition, grid: ScanGrid, rng: np.random.Generator
 ) -> Float32[np.ndarray[Any, Any], "x y z"]:
-    """Point spread, coil, ghosts and noise; slice by slice, in place.
+    """Apply point spread, coil, ghosts and noise, slice by slice, in place.
 
     Args:
         picture: Noise-free signal relative to healthy muscle.
-        scan: Coil, noise, motion.
-        grid: The picture's.
-        rng: For the noise.
+        scan: Coil, noise and motion.
+        grid: Grid of the picture.
+        rng: Generator of the noise.
     """
     for number in range(picture.shape[2]):
         seen = ndimage.gaussian_filter(picture[:, :, number], 0.35)
@@ -133,7 +133,7 @@ def acquire(
 
 
 def _with_ghosts(seen: Plane, scan: Acquisition, step_mm: float, number: int) -> Plane:
-    """Two copies, shifted along the phase-encoding direction and wrapped round; of either sign, as the phase has it."""
+    """Add two copies, shifted along the phase-encoding direction and wrapped round, with the sign of the phase."""
     shift = max(1, round(scan.ghost_mm / step_mm))
     strength = np.float32(scan.ghost * np.sin(scan.ghost_phase + 2.4 * number))
     return np.asarray(seen + strength * (np.roll(seen, shift, axis=1) - np.roll(seen, -shift, axis=1)))

@@ -1,8 +1,8 @@
-"""One axial plane through a subject's thigh: where each tissue lies.
+"""Anatomy of one axial plane through a subject's thigh: the position of each tissue.
 
-Everything is a signed distance in millimetres (negative inside), so that any grid samples the same thigh and a voxel's
-share of a tissue follows from its distance to the border (partial volume). Muscles are the cells of a competition: a
-point belongs to the muscle whose ellipse it is deepest in, and septa of fat remain where two are equally near.
+All tissues are signed distances in millimetres (negative inside), so that any grid samples the same thigh and a voxel's
+share of a tissue follows from its distance to the border (partial volume). A point belongs to the muscle in whose
+ellipse it is deepest, and septa of fat remain where two muscles are equally near.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ SEPTUM_MM = 0.9
 NEVER_MM = np.float32(1e3)
 
 NERVE_MARGIN_MM = 20.0
-"""Surroundings of the nerve's centres: a swollen nerve reaches 9 mm from them, its fat bed 3 more."""
+"""Margin around the nerve's centres: a swollen nerve reaches 9 mm from them, its fat bed 3 mm more."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One axial plane: signed distances in millimetres (negative inside) and which muscle it is.
+    """One axial plane: signed distances in millimetres (negative inside) and the muscle of each point.
 
     Attributes:
-        skin: To the outer surface.
-        fascia: To the deep fascia.
-        muscle: To the border of the nearest muscle.
-        muscle_index: Which one (index into `atlas.MUSCLES`).
-        bone: To the outer surface of the nearest bone.
-        marrow: To the inner surface of its cortical bone.
-        arteries: To the nearest artery.
-        veins: To the nearest vein that is not beside the nerve.
-        near_veins: To the nearest vein beside the nerve.
-        nodes: To the nearest lymph node.
-        nerve: To the nerve, within its box; far away outside.
-        nerve_box: The nerve with its surroundings.
+        skin: Distance to the outer surface.
+        fascia: Distance to the deep fascia.
+        muscle: Distance to the border of the nearest muscle.
+        muscle_index: Index of that muscle in `atlas.MUSCLES`.
+        bone: Distance to the outer surface of the nearest bone.
+        marrow: Distance to the inner surface of the cortical bone.
+        arteries: Distance to the nearest artery.
+        veins: Distance to the nearest vein that is not beside the nerve.
+        near_veins: Distance to the nearest vein beside the nerve.
+        nodes: Distance to the nearest lymph node.
+        nerve: Distance to the nerve, within its box; large outside.
+        nerve_box: Box of the nerve with its surroundings.
     """
 
     skin: Plane
@@ -90,7 +90,7 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
 def nerve_box(
     thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float, margin_mm: float = NERVE_MARGIN_MM
 ) -> Box:
-    """The voxels within a margin of the nerve's two parts, at least one."""
+    """Return the box of the voxels within a margin of the nerve's two parts, at least one voxel."""
     centre = thigh.nerve_centre_mm(level_mm)
     offset = peroneal_offset_mm(thigh.nerve, level_mm)
     spans = []
@@ -110,7 +110,7 @@ def _nerve(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -
 
 
 def nerve_in(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> NerveSection:
-    """The nerve over a rectangular grid at a level above the popliteal crease."""
+    """Return the nerve over a rectangular grid at a level above the popliteal crease."""
     centre_l, centre_a = thigh.nerve_centre_mm(level_mm)
     grid_l, grid_a = np.meshgrid(
         (lateral_mm - centre_l).astype(np.float32), (anterior_mm - centre_a).astype(np.float32), indexing="ij"
@@ -119,7 +119,7 @@ def nerve_in(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float)
 
 
 def _ellipse_distance(ellipse: Ellipse, lateral_mm: Plane, anterior_mm: Plane) -> Plane:
-    """First-order signed distance to an ellipse."""
+    """Return the first-order signed distance to an ellipse."""
     angle = np.deg2rad(ellipse.tilt_deg)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     l0, a0 = lateral_mm - np.float32(ellipse.lateral_mm), anterior_mm - np.float32(ellipse.anterior_mm)
@@ -151,10 +151,10 @@ def _muscles(
 
 
 def _in_millimetres(difference: Plane, step_mm: float) -> Plane:
-    """Distance to the border at which a difference of two distances is zero.
+    """Return the distance to the border at which a difference of two distances is zero.
 
-    Where two muscles lie one behind the other their distances grow alike, and the difference alone would make a wide
-    blur of the border.
+    Where two muscles lie one behind the other their distances increase alike, and the difference alone would blur the
+    border.
     """
     slope = np.full(difference.shape, 0.1, dtype=np.float32)
     slope[1:-1, 1:-1] = np.hypot(
@@ -164,7 +164,7 @@ def _in_millimetres(difference: Plane, step_mm: float) -> Plane:
 
 
 def _bones(thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float) -> tuple[Plane, Plane]:
-    """Signed distances to the outer and the inner surface of the cortical bone."""
+    """Return the signed distances to the outer and the inner surface of the cortical bone."""
     bone = np.full(atlas_l.shape, NEVER_MM, dtype=np.float32)
     marrow = bone.copy()
     for sections in BONES:
@@ -202,7 +202,7 @@ def _near_veins(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: flo
 
 
 def _nodes(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
-    """Lymph nodes: balls, cut by the plane."""
+    """Return the signed distance to the lymph nodes, which are balls."""
     nodes = _nothing(lateral_mm, anterior_mm)
     for lateral, anterior, node_level_mm, radius_mm in NODES:
         half_chord2 = radius_mm**2 - (level_mm - node_level_mm) ** 2

@@ -1,4 +1,4 @@
-"""Where things lie in a thigh of average size: muscles, femur, fascia, vessels and nerve at five levels.
+"""Atlas of a thigh of average size: muscles, femur, fascia, vessels and nerve at five levels.
 
 Coordinates are millimetres from the femur's axis, (lateral, anterior), at levels above the popliteal crease; between
 the levels they are interpolated. The plan was read off axial sections (proximal: gluteus maximus behind, the nerve
@@ -17,12 +17,12 @@ LEVELS_MM = (0.0, 100.0, 200.0, 300.0, 400.0)
 """Levels above the popliteal crease of the columns below; 400 mm is the ischial tuberosity."""
 
 Table: TypeAlias = tuple[tuple[float | int, ...], ...]
-"""One row per level."""
+"""Table with one row per level."""
 
 
 @dataclass(frozen=True)
 class Ellipse:
-    """An ellipse in the plane: centre and semi-axes in millimetres, tilt in degrees."""
+    """Ellipse in the plane: centre and semi-axes in millimetres, tilt in degrees."""
 
     lateral_mm: float
     anterior_mm: float
@@ -33,12 +33,12 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Muscle:
-    """A muscle as one ellipse per level; where its axes are small the muscle has ended.
+    """Muscle as one ellipse per level; where its axes are small the muscle has ended.
 
     Attributes:
         name: Anatomical name.
-        sciatic: Innervated by the sciatic nerve, hence denervated with it.
-        sections: (lateral, anterior, lateral axis, anterior axis, tilt) per level.
+        sciatic: Flag: true if the sciatic nerve supplies the muscle, which is then denervated with it.
+        sections: Rows (lateral, anterior, lateral axis, anterior axis, tilt) per level.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Muscle:
     sections: Table
 
     def at(self, level_mm: float) -> Ellipse:
-        """Section at a level."""
+        """Return the section at a level."""
         return Ellipse(*interpolate(self.sections, level_mm))
 
 
 def interpolate(rows: Table, level_mm: float) -> list[float]:
-    """Each column of a table with one row per level of the atlas, linearly between levels, constant outside."""
+    """Interpolate each column of a table linearly between the atlas's levels, constant outside."""
     return [float(np.interp(level_mm, LEVELS_MM, column)) for column in zip(*rows, strict=True)]
 
 
@@ -119,7 +119,7 @@ SCIATIC = ((-3, -44), (-3, -46), (-11, -43), (-12, -44), (-18, -46))
 
 @dataclass(frozen=True)
 class Vessel:
-    """A vessel as one disc per level: (lateral, anterior, radius); a radius of 0 is absence."""
+    """Vessel as one disc per level: (lateral, anterior, radius); a radius of 0 is absence."""
 
     name: str
     artery: bool

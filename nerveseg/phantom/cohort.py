@@ -1,4 +1,4 @@
-"""A synthetic study on disk, in the BIDS way: complete or absent, and marked as SYNTHETIC everywhere."""
+"""Synthetic study on disk, in BIDS layout: complete or absent, and marked as SYNTHETIC in all metadata."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def write_cohort(
     The study is written beside `root` and renamed at the end, so that a folder named `root` is always complete.
 
     Args:
-        spec: The cohort.
+        spec: Specification of the cohort.
         root: Folder to create.
-        workers: Processes; the result does not depend on it.
-        progress: Called with (subjects done, subjects in all).
+        workers: Number of processes; the result does not depend on it.
+        progress: Function called with (subjects done, subjects in all).
 
     Raises:
         StudyError: `root` exists already, or cannot be created.
@@ -37,25 +37,25 @@ def write_cohort(
     root = Path(root)
     if root.exists():
         raise StudyError(
-            "a synthetic study is written into a new folder", found="it exists already", path=root,
+            "a new folder for a synthetic study", found="it exists already", path=root,
             remedy="remove the folder, or give another one",
         )  # fmt: skip
-    aside = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    partial_root = root.with_name(f".{root.name}.{os.getpid()}.partial")
     try:
-        aside.mkdir(parents=True)
+        partial_root.mkdir(parents=True)
         rows = participants(spec)
-        for done, _ in enumerate(_written(spec, aside, rows, workers), start=1):
+        for done, _ in enumerate(_written(spec, partial_root, rows, workers), start=1):
             if progress is not None:
                 progress(done, len(rows))
-        write_tables(spec, aside, rows)
-        os.rename(aside, root)
+        write_tables(spec, partial_root, rows)
+        os.rename(partial_root, root)
     except OSError as error:
         raise StudyError(
-            "a synthetic study can be written", found=f"{type(error).__name__}: {error.strerror}", path=root,
+            "a folder that can be written", found=f"{type(error).__name__}: {error.strerror}", path=root,
             remedy="choose a folder on a disk with room where you may write",
         ) from error  # fmt: skip
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial_root, ignore_errors=True)
 
 
 def _written(spec: CohortSpec, root: Path, rows: list[Participant], workers: int) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""The second channel: fat-suppressed T2 on its own coarser grid, a little misregistered, as the paper's TIRM was.
+"""Second channel: fat-suppressed T2 on its own coarser grid, slightly misregistered, as the paper's TIRM.
 
-The leg moves between two series. The shift and turn are small and known; the copy on the first channel's grid is
-resampled by the headers alone, as a reader of files would do it, so it carries the misregistration.
+The leg moves between two series. Shift and rotation are small and known; the copy on the first channel's grid is
+resampled by the headers alone, so it includes the misregistration.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from nerveseg.types import Affine, Image
 
 SHIFT_SD_MM = 0.6
 TURN_SD_DEG = 0.25
-"""Assumed: what an immobilised leg moves between two series."""
+"""Standard deviations of the movement of an immobilised leg between two series (assumed)."""
 
 
 @dataclass(frozen=True)
 class FatSuppressed:
-    """The fat-suppressed series.
+    """Fat-suppressed series.
 
     Attributes:
-        image: On its own grid.
-        affine: Of that grid.
-        on_t2: Resampled to the T2 grid.
-        shift_mm: How far the leg had moved along x and y.
-        turn_deg: How far it had turned, from x to y.
+        image: Image on its own grid.
+        affine: Affine of that grid.
+        on_t2: Image resampled to the T2 grid.
+        shift_mm: Movement of the leg along x and y in mm.
+        turn_deg: Rotation of the leg from x to y in degrees.
     """
 
     image: Image
@@ -53,12 +53,12 @@ def fat_suppressed(
     """Acquire the second channel.
 
     Args:
-        spec: The cohort; its `fat_suppressed_mm` is the in-plane spacing.
-        participant: Who was scanned.
+        spec: Specification of the cohort; its `fat_suppressed_mm` is the in-plane spacing.
+        participant: Participant of the scan.
         picture: Noise-free signal on the T2 grid.
-        scan: Coil and noise, which a larger voxel has less of.
-        grid: The T2 grid.
-        affine: The T2 grid's.
+        scan: Coil and noise; the noise is reduced for larger voxels.
+        grid: T2 grid.
+        affine: Affine of the T2 grid.
     """
     rng = subject_generator(spec, participant.id, "fat-suppressed")
     shift_mm = tuple(float(v) for v in rng.normal(0.0, SHIFT_SD_MM, 2))
@@ -82,14 +82,14 @@ def fat_suppressed(
 
 
 def _resizing(factor: float, shape: tuple[int, ...], coarse: tuple[int, ...]) -> Any:
-    """Indices of the coarse grid to those of the fine one (3 x 3); the middles coincide."""
+    """Return the matrix (3 x 3) from indices of the coarse to those of the fine grid; the middles coincide."""
     matrix = np.diag([factor, factor, 1.0])
     matrix[:2, 2] = (np.array(shape) - 1) / 2 - factor * (np.array(coarse) - 1) / 2
     return matrix
 
 
 def _moved(turn_deg: float, shift: Any, shape: tuple[int, ...]) -> Any:
-    """Indices after the movement to those before it (3 x 3): a turn about the middle, and a shift."""
+    """Return the matrix (3 x 3) from indices after the movement to those before: a rotation and a shift."""
     angle = np.deg2rad(turn_deg)
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = (np.array(shape) - 1) / 2
@@ -104,7 +104,7 @@ def _resampled(plane: Any, matrix: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _coarser(affine: Affine, down: Any) -> Affine:
-    """Affine of the coarse grid, which shares its slices with the fine one."""
+    """Return the affine of the coarse grid, which has the slices of the fine grid."""
     indices = np.eye(4)
     indices[:2, :2], indices[:2, 3] = down[:2, :2], down[:2, 2]
     return np.asarray(affine @ indices)

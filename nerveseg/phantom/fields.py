@@ -18,11 +18,11 @@ Axis: TypeAlias = Float[np.ndarray[Any, Any], " _"]
 
 @dataclass(frozen=True)
 class WaveField:
-    """A stationary random field of mean 0 and variance 1 over (lateral, anterior, level).
+    """Stationary random field of mean 0 and variance 1 over (lateral, anterior, level).
 
     Attributes:
         wave_numbers: Angular wave numbers in radians per millimetre, (wave, 3).
-        phases: One phase per wave, in radians.
+        phases: Phases of the waves, in radians.
     """
 
     wave_numbers: Float[np.ndarray[Any, Any], "wave 3"]
@@ -35,7 +35,7 @@ class WaveField:
         return cls(numbers, rng.uniform(0, 2 * np.pi, waves))
 
     def plane(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
-        """The field over a slice; cos(a + b) = cos a cos b - sin a sin b makes it one product of matrices."""
+        """Evaluate the field over a slice; cos(a + b) = cos a cos b - sin a sin b makes this one matrix product."""
         along_lateral = np.outer(lateral_mm, self.wave_numbers[:, 0]) + self.wave_numbers[:, 2] * level_mm + self.phases
         along_anterior = np.outer(self.wave_numbers[:, 1], anterior_mm)
         left = np.hstack([np.cos(along_lateral), -np.sin(along_lateral)]) * np.sqrt(2 / len(self.phases))
@@ -43,6 +43,6 @@ class WaveField:
         return np.asarray(left.astype(np.float32) @ right.astype(np.float32))
 
     def at(self, lateral_mm: float, anterior_mm: float, level_mm: float) -> float:
-        """The field at one point."""
+        """Evaluate the field at one point."""
         angles = self.wave_numbers @ np.array([lateral_mm, anterior_mm, level_mm]) + self.phases
         return float(np.cos(angles).sum() * np.sqrt(2 / len(self.phases)))

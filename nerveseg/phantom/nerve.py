@@ -1,4 +1,4 @@
-"""The sciatic nerve along the thigh: two nerves in one sheath, which part above the popliteal crease.
+"""Sciatic nerve along the thigh: two nerves in one sheath, which part above the popliteal crease.
 
 Above the split the tibial and the peroneal nerve lie side by side and make one oval; below it the peroneal leaves
 laterally. A neuropathy swells a focal or an extended stretch to 1.3 to 3 times the area (Sinclair 2011 and others).
@@ -18,24 +18,24 @@ TIBIAL_SHARE = 0.72
 """Tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up."""
 
 CALIBRATED_SEPARATION_MM = 16.0
-"""Up to this distance between the two nerves their union is given its area exactly; beyond, they do not overlap."""
+"""Distance between the two nerves up to which their union has exactly the given area; beyond, they do not overlap."""
 
 FARTHEST_MM = 42.0
-"""Greatest distance between them: the peroneal nerve has reached the fibular head (a real mask ends 51 mm apart)."""
+"""Greatest distance between the nerves: the peroneal one is at the fibular head (a real mask ends 51 mm apart)."""
 
 FINE_MM = 0.35
-"""Grid on which the area is measured."""
+"""Spacing of the grid on which the area is measured."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A swollen, brighter stretch of the nerve.
+    """Swollen, brighter stretch of the nerve.
 
     Attributes:
-        centre_mm: Level of its middle.
-        half_length_mm: Distance from the middle to where the effect has fallen to about a third.
-        swelling: Area relative to health at its middle.
-        signal_gain: Signal relative to health at its middle.
+        centre_mm: Level of the middle in mm.
+        half_length_mm: Distance in mm from the middle at which the effect has fallen to about a third.
+        swelling: Area relative to health at the middle.
+        signal_gain: Signal relative to health at the middle.
     """
 
     centre_mm: float
@@ -44,22 +44,22 @@ class Lesion:
     signal_gain: float
 
     def weight(self, level_mm: float) -> float:
-        """0 in health, 1 at the middle of the lesion; flat in the middle, smooth at the ends."""
+        """Return 0 in health, 1 at the middle of the lesion; constant in the middle, smooth at the ends."""
         return float(np.exp(-(((level_mm - self.centre_mm) / self.half_length_mm) ** 4)))
 
 
 @dataclass(frozen=True)
 class Nerve:
-    """One subject's nerve.
+    """Nerve of one subject.
 
     Attributes:
-        area_mm2: Healthy area of the undivided nerve.
-        split_mm: Level above the popliteal crease at which the two nerves part.
+        area_mm2: Healthy area of the undivided nerve in mm2.
+        split_mm: Level in mm above the popliteal crease at which the two nerves part.
         divergence: Distance gained between them per millimetre below the split (0.35 is a tilt of 19 degrees).
         flatness: Ratio of the axes of each part.
-        tilt_deg: Direction in which the parts lie side by side.
+        tilt_deg: Direction in degrees in which the parts lie side by side.
         wave_phases: Phases of the outline's irregularity, (harmonics 2 to 4) x (tibial, peroneal).
-        lesion: The swollen stretch, or None.
+        lesion: Swollen stretch, or None.
     """
 
     area_mm2: float
@@ -71,42 +71,42 @@ class Nerve:
     lesion: Lesion | None
 
     def area_at(self, level_mm: float) -> float:
-        """Cross-sectional area of all parts, with what distal side branches take away and a lesion adds."""
+        """Return the cross-sectional area in mm2 of all parts, less distal side branches, plus a lesion's swelling."""
         below = max(0.0, self.split_mm - level_mm)
         healthy = self.area_mm2 * (1.0 - 0.22 * (1.0 - np.exp(-below / 60.0)))
         return float(healthy * self.swelling_at(level_mm))
 
     def lesion_weight(self, level_mm: float) -> float:
-        """0 in health, 1 in the middle of the lesion."""
+        """Return 0 in health, 1 in the middle of the lesion."""
         return 0.0 if self.lesion is None else self.lesion.weight(level_mm)
 
     def swelling_at(self, level_mm: float) -> float:
-        """Area relative to health."""
+        """Return the area relative to health."""
         return 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion.weight(level_mm)
 
     def signal_gain_at(self, level_mm: float) -> float:
-        """Signal relative to health."""
+        """Return the signal relative to health."""
         return 1.0 if self.lesion is None else 1.0 + (self.lesion.signal_gain - 1.0) * self.lesion.weight(level_mm)
 
     def separation_mm(self, level_mm: float) -> float:
-        """Distance between the centres of the tibial and the peroneal nerve."""
+        """Return the distance in mm between the centres of the tibial and the peroneal nerve."""
         side_by_side = 0.75 * np.sqrt(self.area_at(level_mm) / np.pi)
         below = max(0.0, self.split_mm - level_mm)
         apart = self.divergence * below * (1.0 - np.exp(-below / 25.0))
         return float(side_by_side + FARTHEST_MM * np.tanh(apart / FARTHEST_MM))
 
     def is_split(self, level_mm: float) -> bool:
-        """Whether the level lies below the split."""
+        """Tell if the level lies below the split."""
         return level_mm < self.split_mm
 
 
 @dataclass(frozen=True)
 class NerveSection:
-    """The nerve in one plane.
+    """Nerve in one plane.
 
     Attributes:
-        distance_mm: Signed distance to the outline, negative inside.
-        peroneal: Where the peroneal part is the nearer one.
+        distance_mm: Signed distance in mm to the outline, negative inside.
+        peroneal: Plane that is 1 where the peroneal part is nearer, else 0.
     """
 
     distance_mm: Plane
@@ -114,13 +114,13 @@ class NerveSection:
 
 
 def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> NerveSection:
-    """Signed distance to the nerve's outline around its (tibial) centre.
+    """Compute the signed distance to the nerve's outline around its (tibial) centre.
 
     Args:
-        nerve: The subject's nerve.
-        level_mm: Height above the popliteal crease.
-        lateral_mm: Lateral coordinate relative to the nerve's centre.
-        anterior_mm: Anterior coordinate relative to the nerve's centre.
+        nerve: Nerve of the subject.
+        level_mm: Level in mm above the popliteal crease.
+        lateral_mm: Lateral coordinate in mm relative to the nerve's centre.
+        anterior_mm: Anterior coordinate in mm relative to the nerve's centre.
     """
     tibial, peroneal = _parts(nerve, level_mm, lateral_mm, anterior_mm)
     offset = _area_offset_mm(nerve, level_mm)
@@ -128,7 +128,7 @@ def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm:
 
 
 def peroneal_offset_mm(nerve: Nerve, level_mm: float) -> tuple[float, float]:
-    """Centre of the peroneal part relative to the tibial one: along the medial border of biceps, then round it."""
+    """Return the peroneal centre relative to the tibial one in mm, along and around the medial border of biceps."""
     distance = nerve.separation_mm(level_mm)
     apart = distance / FARTHEST_MM
     direction = np.deg2rad(nerve.tilt_deg * (1.0 - apart)) - 0.6 * apart + 1.15 * apart**4
@@ -155,7 +155,7 @@ def _oval(
     phases: tuple[float, ...],
     level_mm: float,
 ) -> Plane:
-    """First-order signed distance to a wavy ellipse of a given area (f / |grad f|)."""
+    """Return the first-order signed distance to a wavy ellipse of a given area (f / |grad f|)."""
     angle = np.deg2rad(tilt_deg)
     long_mm, short_mm = np.sqrt(area_mm2 * flatness / np.pi), np.sqrt(area_mm2 / flatness / np.pi)
     along = (np.cos(angle) * lateral_mm + np.sin(angle) * anterior_mm) / long_mm
@@ -167,7 +167,7 @@ def _oval(
 
 
 def _waves(direction: Complex[np.ndarray[Any, Any], "x y"], phases: tuple[float, ...], level_mm: float) -> Plane:
-    """Sum over harmonics m of cos(m theta + phase), by powers of exp(i theta): ten times faster than the cosines."""
+    """Sum cos(m theta + phase) over harmonics m, by powers of exp(i theta): ten times faster than the cosines."""
     total = np.zeros(direction.shape, dtype=np.complex64)
     power = direction.astype(np.complex64)
     for harmonic, phase in enumerate(phases, start=2):
@@ -182,7 +182,7 @@ def _smooth_minimum(first: Plane, second: Plane, width_mm: float = 1.2) -> Plane
 
 
 def _area_offset_mm(nerve: Nerve, level_mm: float) -> float:
-    """How far the outline has to move so that the union of the two parts has the area asked for."""
+    """Return the outward shift in mm of the outline at which the union of the two parts has the required area."""
     separation = nerve.separation_mm(level_mm)
     if separation > CALIBRATED_SEPARATION_MM:
         return 0.0

@@ -1,8 +1,8 @@
-"""What there is to draw, how well it is seen, and what it can be confused with.
+"""True outline of the nerve, its uncertainty, and the veins that can be mistaken for nerve.
 
-The uncertainty of an outline follows from the noise-free picture: a border is where it seems to be within a distance
-that grows as the local contrast falls. It is computed in the nerve's surroundings only, in the same way with and
-without an image, so that masks made for calibration are those of the whole simulation.
+The uncertainty of an outline follows from the noise-free picture: the error of a border increases as the local contrast
+falls. It is computed near the nerve only, in the same way with and without an image, so that masks for calibration are
+those of the full simulation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nerveseg.phantom.tissues import T2
 from nerveseg.types import Mask
 
 SURROUNDINGS_MM = 15.0
-"""Margin around the nerve's centres within which outlines are drawn."""
+"""Margin around the nerve's centres in which outlines are drawn."""
 
 SHARP_PER_MM = 1.3
 """Contrast, in signal of healthy muscle per millimetre, at which the uncertainty is 1 (typical of the volunteers)."""
@@ -39,13 +39,13 @@ InBox = Float32[np.ndarray[Any, Any], "bx by z"]
 
 @dataclass(frozen=True)
 class VeinTrack:
-    """A vein through the stack.
+    """Vein through the stack.
 
     Attributes:
-        centre_mm: Lateral and anterior coordinate per slice.
-        radius_mm: Per slice; 0 where there is none.
-        gap_mm: From the nerve's centre per slice.
-        beside: One of the veins that accompany the nerve.
+        centre_mm: Lateral and anterior coordinate in mm per slice.
+        radius_mm: Radius in mm per slice; 0 where there is no vein.
+        gap_mm: Distance in mm from the nerve's centre per slice.
+        beside: Flag: true for a vein that accompanies the nerve.
     """
 
     centre_mm: Float64[np.ndarray[Any, Any], "z 2"]
@@ -56,16 +56,16 @@ class VeinTrack:
 
 @dataclass(frozen=True)
 class Outline:
-    """The nerve in one scan; arrays are of the box around it.
+    """Outline of the nerve in one scan; arrays cover the box around the nerve.
 
     Attributes:
-        grid: The whole scan's.
-        box: Where the arrays lie in it.
-        distance_mm: Signed distance to the true outline, averaged through the slice.
-        uncertainty: Error of an outline there, relative to a border of usual contrast.
-        peroneal: Where the peroneal part is the nearer one.
+        grid: Grid of the whole scan.
+        box: Box of the arrays in the grid.
+        distance_mm: Signed distance in mm to the true outline, averaged through the slice.
+        uncertainty: Error of an outline relative to a border of usual contrast.
+        peroneal: Flag per voxel: true where the peroneal part is nearer.
         split_first: Number of slices from the distal end that show two nerves.
-        veins: What can be taken for nerve.
+        veins: Veins that can be mistaken for nerve.
     """
 
     grid: ScanGrid
@@ -77,7 +77,7 @@ class Outline:
     veins: tuple[VeinTrack, ...]
 
     def whole(self, part: NDArray[Any]) -> Any:
-        """An array of the box as one of the whole scan, with zeros around it."""
+        """Embed an array of the box in the whole scan, with zeros around it."""
         array = np.zeros(self.grid.shape, dtype=part.dtype)
         array[self.box.index] = part
         return array
@@ -94,7 +94,7 @@ class Outline:
 
 
 def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Outline:
-    """Everything that decides what a rater draws."""
+    """Compute the outline of a scan."""
     box = _stack_box(person.thigh, grid)
     near = grid.crop(box)
     distance_mm, uncertainty = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
@@ -113,14 +113,14 @@ def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Ou
 
 
 def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
-    """The nerve's surroundings in all slices."""
+    """Return the box of the nerve's surroundings in all slices."""
     boxes = [nerve_box(thigh, *grid.axes_mm(n), float(z), SURROUNDINGS_MM) for n, z in enumerate(grid.levels_mm)]
     x, y = ([(b.x, b.y)[axis] for b in boxes] for axis in (0, 1))
     return Box((min(s[0] for s in x), max(s[1] for s in x)), (min(s[0] for s in y), max(s[1] for s in y)))
 
 
 def _contrast_per_mm(person: SimulatedPerson, grid: ScanGrid, number: int) -> Plane:
-    """Slope of the noise-free picture at the scale of a millimetre."""
+    """Return the slope of the noise-free picture at the scale of a millimetre."""
     level_mm, axes_mm = float(grid.levels_mm[number]), grid.axes_mm(number)
     section = cut(person.thigh, *axes_mm, level_mm)
     gain = person.thigh.nerve.signal_gain_at(level_mm)
@@ -149,7 +149,7 @@ def _tracks(thigh: Thigh, grid: ScanGrid) -> list[VeinTrack]:
 
 
 def vein_mask(track: VeinTrack, grid: ScanGrid, first: int = 0, behind: int | None = None) -> Mask:
-    """The voxels of a vein between two slices."""
+    """Return the voxels of a vein between two slices."""
     mask = np.zeros(grid.shape, dtype=bool)
     for number in range(grid.shape[2])[first:behind]:
         lateral, anterior = grid.axes_mm(number)

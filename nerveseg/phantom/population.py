@@ -1,7 +1,7 @@
-"""Whom the cohort is drawn from: a person's thigh and nerve, and one scan of it.
+"""Population of the cohort: a person's thigh and nerve, and the grid of one scan.
 
-What belongs to the person (anatomy, tissues, lesion) comes from the person's generator, what belongs to a scan
-(position, distortion, coil, motion, misregistration, difficulty) from the scan's, so a second scan shows the same leg.
+Properties of the person (anatomy, tissues, lesion) are drawn by the person's generator, those of a scan (position,
+distortion, coil, motion, misregistration, difficulty) by the scan's, so a second scan shows the same leg.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ AREA_MM2 = (44.0, 11.5)
 
 @dataclass(frozen=True)
 class SimulatedPerson:
-    """A thigh with its nerve, and what its tissues look like."""
+    """Thigh with its nerve, and the appearance of its tissues."""
 
     thigh: Thigh
     look: Appearance
 
 
 def draw_person(spec: CohortSpec, participant: Participant) -> SimulatedPerson:
-    """The same for both scans of a person."""
+    """Draw a person, the same for both scans of a person."""
     rng = subject_generator(spec, participant.group, "person")
     patient = participant.cohort == "patient"
     middle_mm = spec.stack_centre_mm[participant.location]
@@ -44,7 +44,7 @@ def draw_person(spec: CohortSpec, participant: Participant) -> SimulatedPerson:
 
 
 def draw_grid(spec: CohortSpec, participant: Participant) -> ScanGrid:
-    """Where this scan's voxels lie; x rises towards the patient's right."""
+    """Draw the grid of a scan; x rises towards the patient's right."""
     rng = subject_generator(spec, participant.id, "position")
     levels = (np.arange(spec.slices) - (spec.slices - 1) / 2) * spec.spacing_mm[2]
     centre_mm = spec.stack_centre_mm[participant.location] + rng.normal(0.0, 8.0)
@@ -65,7 +65,7 @@ def draw_grid(spec: CohortSpec, participant: Participant) -> ScanGrid:
 
 
 def draw_affine(spec: CohortSpec, participant: Participant) -> Affine:
-    """RAS axes turned by a degree or so, the middle of the volume near the isocentre."""
+    """Draw an affine with RAS axes rotated by about a degree, and the middle of the volume near the isocentre."""
     rng = subject_generator(spec, participant.id, "affine")
     about_x, about_y = np.deg2rad(rng.normal(0.0, 1.5, 2))
     turn_x = np.array([[1, 0, 0], [0, np.cos(about_x), -np.sin(about_x)], [0, np.sin(about_x), np.cos(about_x)]])

@@ -1,8 +1,8 @@
-"""Three raters and how they differ (`OS`, `BW`, `LG` of the paper; parameters calibrated, see docs/phantom.md).
+"""Three simulated raters (`OS`, `BW`, `LG` of the paper; parameters calibrated, see docs/phantom.md).
 
 A rater's outline is the true one moved outward by the rater's bias plus smooth noise, larger where the image shows
-little contrast. Gross events come on top, more often in patients and in those whose nerve is hard to see: a thin distal
-branch is lost, an end of the stack is left undrawn, a vein is taken for nerve, sooner a near one than a far one.
+little contrast. Gross events come on top, more often in patients and in those whose nerve has low contrast: a thin
+distal branch is lost, an end of the stack is not drawn, or a vein is drawn as nerve, more likely a near one.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from nerveseg.types import Mask, SpacingMm
 NOISE_LENGTH_MM = 2.0
 """Correlation length of the outline's error in the plane."""
 NOISE_LENGTH_SLICES = 0.7
-"""The same along the stack."""
+"""Correlation length of the outline's error along the stack."""
 TREMOR_SHARE = 0.5
-"""Share of its variance that changes from voxel to voxel: raters paint voxels."""
+"""Share of the error's variance that is independent between voxels, because raters paint voxels."""
 VEIN_REACH_MM = 15.0
-"""Distance from the nerve at which a vein is a third as tempting as beside it (assumed)."""
+"""Distance from the nerve at which a vein is a third as likely to be drawn as beside it (assumed)."""
 
 
 @dataclass(frozen=True)
 class Rater:
-    """One rater; pairs are for volunteers and patients.
+    """Parameters of one rater; pairs are for volunteers and patients.
 
     Attributes:
         name: Initials.
-        bias_mm: Mean outward shift of the outline.
+        bias_mm: Mean outward shift of the outline in mm.
         noise: Outline noise relative to the subject's.
-        event_rate: Chance of a gross event per subject of usual difficulty.
+        event_rate: Probability of a gross event per subject of usual difficulty.
         event_size: Length of gross events relative to the usual.
     """
 
@@ -55,19 +55,19 @@ RATERS = (
 NOISE_MM = (0.34, 0.405)
 """Median standard deviation of the outline's error at a border of usual contrast."""
 NOISE_LOG_SD = (0.08, 0.35)
-"""How it varies over subjects."""
+"""Standard deviation of its logarithm over subjects."""
 BIAS_SD_MM = (0.08, 0.25)
 """Standard deviation of a rater's bias over subjects."""
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How uncertain the outline of one subject is.
+    """Uncertainty of the outline of one subject.
 
     Attributes:
-        patient: Whether the rates for patients hold.
-        noise_mm: Standard deviation of the outline's error.
-        bias_sd_mm: Standard deviation of a rater's bias over subjects.
+        patient: Flag: true for the rates of patients.
+        noise_mm: Standard deviation of the outline's error in mm.
+        bias_sd_mm: Standard deviation of a rater's bias over subjects in mm.
         relative: Noise relative to the usual subject of the cohort.
     """
 
@@ -84,12 +84,12 @@ def draw_difficulty(rng: np.random.Generator, patient: bool, noise_scale: float)
 
 
 def rate(outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.Generator) -> Mask:
-    """One rater's mask, on the grid of the whole scan.
+    """Draw the mask of one rater, on the grid of the whole scan.
 
     Args:
-        outline: The truth, how well it is seen, and its surroundings.
-        rater: Who draws.
-        difficulty: The subject's.
+        outline: True outline, its uncertainty, and the veins around it.
+        rater: Parameters of the rater.
+        difficulty: Difficulty of the subject.
         rng: Generator of this subject and rater.
     """
     bias_mm = rater.bias_mm[difficulty.patient] + difficulty.bias_sd_mm * rng.standard_normal()
@@ -105,7 +105,7 @@ def rate(outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.
 def _outline_noise(
     rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: SpacingMm
 ) -> Float32[np.ndarray[Any, Any], "x y z"]:
-    """Gaussian field of unit variance: smooth, with a share that is not."""
+    """Draw a Gaussian field of unit variance: smooth, with a share of white noise."""
     sigma = (NOISE_LENGTH_MM / spacing_mm[0], NOISE_LENGTH_MM / spacing_mm[1], NOISE_LENGTH_SLICES)
     padding = [int(np.ceil(3 * s)) for s in sigma]
     white = rng.standard_normal([n + 2 * p for n, p in zip(shape, padding, strict=True)], dtype=np.float32)
@@ -116,10 +116,10 @@ def _outline_noise(
 
 
 def _gross_event(drawn: Any, outline: Outline, patient: bool, size: float, rng: np.random.Generator) -> Mask:
-    """One of the events that this subject's anatomy offers; volunteers' nerves are only confused with a vein beside."""
+    """Apply one of the gross events that the anatomy allows; in volunteers only a vein beside the nerve is drawn."""
     tracks = [track for track in outline.veins if patient or track.beside]
-    temptation = np.array([_temptation(track) for track in tracks])
-    offers = {"vein": min(1.2, temptation.sum())}
+    vein_weights = np.array([_vein_weight(track) for track in tracks])
+    offers = {"vein": min(1.2, vein_weights.sum())}
     if patient:
         offers |= {"end": 1.0, "branch": 1.5 if outline.branch.any() else 0.0}
     weights = np.array(list(offers.values()))
@@ -133,14 +133,14 @@ def _gross_event(drawn: Any, outline: Outline, patient: bool, size: float, rng: 
         missing = max(1, round(slices * size * rng.uniform(0.12, 0.4)))
         undrawn = np.arange(slices) < missing if rng.random() < 0.5 else np.arange(slices) >= slices - missing
         return np.asarray(outline.whole(drawn & ~undrawn))
-    track = tracks[rng.choice(len(temptation), p=temptation / temptation.sum())]
+    track = tracks[rng.choice(len(vein_weights), p=vein_weights / vein_weights.sum())]
     length = max(2, round(slices * size * rng.uniform(0.25, 0.6)))
     middle = int(rng.choice(np.flatnonzero(track.radius_mm)))
     first = max(0, min(middle - length // 2, slices - length))
     return np.asarray(outline.whole(drawn) | vein_mask(track, outline.grid, first, first + length))
 
 
-def _temptation(track: VeinTrack) -> float:
-    """How easily a vein is taken for nerve: the nearer the likelier."""
+def _vein_weight(track: VeinTrack) -> float:
+    """Return the weight of a vein among the veins that may be drawn as nerve; near veins weigh more."""
     seen = track.radius_mm > 0
     return float(np.exp(-track.gap_mm[seen] / VEIN_REACH_MM).mean()) if seen.any() else 0.0

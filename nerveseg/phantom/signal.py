@@ -1,4 +1,4 @@
-"""From the tissues of one plane to its noise-free signal in one or more MR sequences: texture and partial volume."""
+"""Noise-free signal of one plane in one or more MR sequences, from its tissues: texture and partial volume."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nerveseg.phantom.perineural import Perineural
 from nerveseg.phantom.tissues import Appearance, MrSequence
 
 VESSEL_FAT_MM = 0.5
-"""Fat around vessels (assumed)."""
+"""Thickness of the fat around vessels (assumed)."""
 
 PERIOSTEUM_MM = 1.0
-"""Scar around the nerve stops so far from bone (assumed)."""
+"""Distance from bone at which scar around the nerve ends (assumed)."""
 
 Pictures: TypeAlias = Float32[np.ndarray[Any, Any], "sequence x y"]
 
@@ -33,17 +33,17 @@ def render(
     sequences: Sequence[MrSequence],
     perineural: Perineural | None = None,
 ) -> Pictures:
-    """Noise-free signal of one plane, painted from the skin inwards.
+    """Render the noise-free signal of one plane, painted from the skin inwards.
 
     Args:
         section: Signed distances of all tissues.
-        look: The person's tissues.
+        look: Appearance of the person's tissues.
         nerve_gain: Signal of the nerve relative to health at this level.
-        fat_bed_mm: Fat around the nerve.
-        axes_mm: Lateral and anterior coordinates of the grid.
-        level_mm: Height above the popliteal crease.
-        voxel_mm: In-plane voxel size: how wide a border between two tissues is blurred.
-        sequences: One picture each.
+        fat_bed_mm: Thickness of the fat around the nerve in mm.
+        axes_mm: Lateral and anterior coordinates of the grid in mm.
+        level_mm: Level in mm above the popliteal crease.
+        voxel_mm: In-plane voxel size in mm, the width of the border between two tissues.
+        sequences: Sequences to render, one picture each.
         perineural: Scar and oedema around the nerve.
     """
     lobules = look.lobules.plane(*axes_mm, level_mm)
@@ -84,7 +84,7 @@ def render(
 
 
 def _brush(pictures: Pictures, voxel_mm: float) -> Callable[[Plane, Sequence[Any]], None]:
-    """Paints what lies inside a border, one signal (a number or a plane) per picture; voxels on the border in part."""
+    """Return a function that paints inside a border, one signal (number or plane) per picture, with partial volume."""
 
     def paint(distance_mm: Plane, signals: Sequence[Any]) -> None:
         share = np.clip(0.5 - distance_mm / np.float32(voxel_mm), 0.0, 1.0)
@@ -95,7 +95,7 @@ def _brush(pictures: Pictures, voxel_mm: float) -> Callable[[Plane, Sequence[Any
 
 
 def _muscle_signal(section: Section, look: Appearance, patches: Plane, streaks: Plane, sequence: MrSequence) -> Plane:
-    """Muscle, brighter by oedema, crossed by fat lines, and in part replaced by fat."""
+    """Return the signal of muscle, increased by oedema, crossed by fat lines, and partly replaced by fat."""
     muscle, oedema, infiltration = (
         np.asarray(values, dtype=np.float32)[section.muscle_index]
         for values in (look.muscle, look.oedema, look.infiltration)
@@ -106,12 +106,12 @@ def _muscle_signal(section: Section, look: Appearance, patches: Plane, streaks: 
 
 
 def _nerve_signal(look: Appearance, pattern: Plane, gain: float, sequence: MrSequence) -> Plane:
-    """Fascicles in epineurial fat: about a quarter of the area is fat."""
+    """Return the signal of fascicles in epineurial fat, which is about a quarter of the area."""
     fat_share = 1.0 / (1.0 + np.exp((pattern + np.float32(0.75)) / np.float32(0.25)))
     fascicle = np.float32(look.fascicle * gain * sequence.nerve)
     return np.asarray(fascicle + fat_share * (np.float32(sequence.nerve_fat) - fascicle), dtype=np.float32)
 
 
 def _ridges(field: Plane, width: float) -> Plane:
-    """Thin bright lines along a field's zero crossings."""
+    """Return thin bright lines along a field's zero crossings."""
     return np.clip(1.0 - np.abs(field) / np.float32(width), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What a synthetic cohort is: its size, its grid, its difficulty, and the list of its participants."""
+"""Specification of a synthetic cohort (size, grid, difficulty) and the list of its participants."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
 
 
 class CohortSpec(BaseModel):
-    """A synthetic cohort; `conf/cohort/*.yaml` holds these keys.
+    """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys.
 
     Attributes:
-        name: Of the study, in its dataset_description.json.
-        volunteers: Healthy subjects, imaged at mid-thigh.
-        patients: Patients per location of the stack.
-        matrix: In-plane voxels (lateral-medial, anterior-posterior).
-        slices: Slices per stack.
-        spacing_mm: Voxel spacing; the last is the slice step (thickness plus gap).
-        slice_thickness_mm: Thickness over which the signal is averaged.
-        sub_slices: Planes computed per slice for that average.
-        seed: Of the whole cohort; a subject's own follows from it and the subject's name.
-        stack_centre_mm: Level of the stack's middle above the popliteal crease, per location.
-        field_centre_mm: Middle of the field of view from the femur's axis (lateral, anterior).
-        field_jitter_mm: Standard deviation of that over subjects.
+        name: Name of the study, in its dataset_description.json.
+        volunteers: Number of healthy subjects, imaged at mid-thigh.
+        patients: Number of patients per location of the stack.
+        matrix: Number of in-plane voxels (lateral-medial, anterior-posterior).
+        slices: Number of slices per stack.
+        spacing_mm: Voxel spacing in mm; the last is the slice step (thickness plus gap).
+        slice_thickness_mm: Thickness in mm over which the signal is averaged.
+        sub_slices: Number of planes per slice for that average.
+        seed: Seed of the cohort; a subject's seed is derived from it and the subject's name.
+        stack_centre_mm: Level in mm of the stack's middle above the popliteal crease, per location.
+        field_centre_mm: Middle of the field of view from the femur's axis (lateral, anterior), in mm.
+        field_jitter_mm: Standard deviation of the middle of the field of view over subjects, in mm.
         noise: Noise of each receiver component relative to healthy muscle.
         shading_sd: Standard deviation of the logarithm of the coil's sensitivity, beside the coil's own profile.
         coil: Strength of the profile of the knee coil (distal stacks) and of the surface coil (others); 0 is none.
         motion: Scale of the motion ghosts; 1 is 5 % of the signal in patients, 1.5 % in volunteers.
-        distortion_mm: Displacement at the edge of the field of view in patients, a third of it in volunteers.
-        patient_movement_mm: Median standard deviation, over slices, of how far a patient's leg moves during a slice.
+        distortion_mm: Displacement in mm at the edge of the field of view in patients, a third of it in volunteers.
+        patient_movement_mm: Median standard deviation in mm, over slices, of a leg's movement during a slice.
         nerve_muscle_contrast: Scale of the difference between nerve fascicles and muscle.
         patient_conspicuity: Share of the nerve's contrast with its surroundings that scar and oedema leave in the
             median patient, at the popliteal crease and 400 mm above it; 1 is none lost, as in volunteers.
         nerve_vein_contrast: Excess of the veins beside the nerve over its fascicles, relative to these.
-        fat_suppressed_mm: In-plane spacing of the fat-suppressed channel; without it there is none.
-        repeats: Subjects who are scanned twice: half of them volunteers, half patients.
+        fat_suppressed_mm: In-plane spacing in mm of the fat-suppressed channel; None for no such channel.
+        repeats: Number of subjects who are scanned twice: half of them volunteers, half patients.
         rater_noise_scale: Scale of the raters' outline errors; 1 is calibrated on the paper's grid.
-        raters_only: Masks without images, for calibration: the same masks in a fraction of the time.
+        raters_only: Flag: true for masks without images, for calibration; the same masks in a fraction of the time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,14 +87,14 @@ class Participant:
     """One row of participants.tsv: one scan of one thigh.
 
     Attributes:
-        id: Without `sub-`.
-        cohort: `volunteer` or `patient`.
-        group: Scans that must stay in one fold share it: the id of the person's first scan.
-        side: Which thigh.
-        location: Which part of it the stack shows.
+        id: Participant id, without `sub-`.
+        cohort: Name of the cohort, `volunteer` or `patient`.
+        group: Id of the person's first scan; scans of one group stay in one fold.
+        side: Side of the thigh.
+        location: Part of the thigh that the stack shows.
         lesion: Stretch of the nerve that is swollen (focal, extended), or only brighter without change of shape
             (signal; the paper's Figure 5).
-        minutes: Simulated drawing time per rater.
+        minutes: Simulated drawing time per rater, in minutes.
     """
 
     id: str
@@ -107,12 +107,12 @@ class Participant:
 
     @property
     def repeat_of(self) -> str | None:
-        """The first scan of the same thigh, where this is the second."""
+        """Id of the first scan of the same thigh, if this is the second."""
         return self.group if self.group != self.id else None
 
 
 def participants(spec: CohortSpec) -> list[Participant]:
-    """The cohort's participants: volunteers V01.., patients P01.. by location, then second scans (V01r, P01r, ..)."""
+    """Return the participants: volunteers V01.., patients P01.. by location, then second scans (V01r, P01r, ..)."""
     locations = [location for location in LOCATIONS for _ in range(spec.patients.get(location, 0))]
     people: list[tuple[str, Location]] = [(f"V{number:02d}", "medial") for number in range(1, spec.volunteers + 1)]
     people += [(f"P{number:02d}", location) for number, location in enumerate(locations, 1)]
@@ -121,7 +121,7 @@ def participants(spec: CohortSpec) -> list[Participant]:
 
 
 def subject_generator(spec: CohortSpec, identifier: str, purpose: str) -> np.random.Generator:
-    """A generator that depends on the cohort's seed, the subject and the purpose only."""
+    """Return a generator that depends on the cohort's seed, the subject and the purpose only."""
     words = [zlib.crc32(text.encode()) for text in (identifier, purpose)]
     return np.random.default_rng(np.random.SeedSequence([spec.seed, *words]))
 
@@ -149,7 +149,7 @@ def _participant(spec: CohortSpec, identifier: str, person: str, location: Locat
 
 
 def _lesion(kind: float) -> Literal["focal", "extended", "signal"]:
-    """Two in five focal, two in five extended, one in five without change of shape (assumed)."""
+    """Return the kind of lesion: two in five focal, two in five extended, one in five signal only (assumed)."""
     if kind < 0.8:
         return "focal" if kind < 0.4 else "extended"
     return "signal"

@@ -1,8 +1,8 @@
-"""The files of one synthetic scan, in the BIDS way; each says in its metadata that it is SYNTHETIC.
+"""Files of one synthetic scan, in BIDS layout; the metadata of each states that it is SYNTHETIC.
 
 sub-V01/anat/sub-V01_T2w.nii.gz                                 and its .json
 sub-V01/anat/sub-V01_acq-fatsat_T2w.nii.gz                      the second channel on its own grid
-derivatives/resampled/../sub-V01_acq-fatsat_space-T2w.nii.gz    the same on the first channel's grid
+derivatives/resampled/../sub-V01_acq-fatsat_space-T2w.nii.gz    second channel on the first one's grid
 derivatives/rater-OS/../sub-V01_label-nerve_mask.nii.gz         one folder per rater
 derivatives/truth/../sub-V01_label-nerve_mask.nii.gz            and branches, coverage, lesion, vastus, slices
 """
@@ -29,11 +29,11 @@ DESCRIPTION = "SYNTHETIC phantom, nerveseg"
 
 
 def write_subject(root: Path, subject: SimulatedSubject) -> None:
-    """Write everything known of one scan below a study's root."""
+    """Write images, masks and truth of one scan below a study's root."""
     name = f"sub-{subject.participant.id}"
 
-    def volume(place: str, suffix: str, array: NDArray[Any], what: str, affine: Any = subject.affine) -> None:
-        write_volume(root / place / f"{name}_{suffix}.nii.gz", array, affine, f"{DESCRIPTION}, {what}")
+    def volume(folder: str, suffix: str, array: NDArray[Any], content: str, affine: Any = subject.affine) -> None:
+        write_volume(root / folder / f"{name}_{suffix}.nii.gz", array, affine, f"{DESCRIPTION}, {content}")
 
     for rater, mask in subject.raters.items():
         volume(f"derivatives/rater-{rater}/{name}/anat", "label-nerve_mask", mask.astype(np.uint8), f"rater-{rater}")
@@ -52,8 +52,12 @@ def write_subject(root: Path, subject: SimulatedSubject) -> None:
     if second is not None:
         volume(f"{name}/anat", "acq-fatsat_T2w", second.image.astype(np.uint16), "fat-suppressed", second.affine)
         _write_json(root / name / "anat" / f"{name}_acq-fatsat_T2w.json", _misregistration(second))
-        place = f"derivatives/resampled/{name}/anat"
-        volume(place, "acq-fatsat_space-T2w", second.on_t2.astype(np.uint16), "fat-suppressed on the T2 grid")
+        volume(
+            f"derivatives/resampled/{name}/anat",
+            "acq-fatsat_space-T2w",
+            second.on_t2.astype(np.uint16),
+            "fat-suppressed on the T2 grid",
+        )
 
 
 def write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None:

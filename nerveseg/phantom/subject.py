@@ -26,11 +26,11 @@ VASTUS = [number for number, muscle in enumerate(MUSCLES) if muscle.name.startsw
 
 @dataclass(frozen=True)
 class Images:
-    """What the scanner gave.
+    """Images of one scan.
 
     Attributes:
-        t2: T2-weighted image; whole numbers, healthy muscle near 100.
-        fat_suppressed: The second channel, where the cohort has one.
+        t2: T2-weighted image; integers, healthy muscle near 100.
+        fat_suppressed: Second channel, where the cohort has one.
         vastus: Mask of the vastus muscles, which the sciatic nerve does not supply.
     """
 
@@ -41,16 +41,16 @@ class Images:
 
 @dataclass(frozen=True)
 class SimulatedSubject:
-    """What is known of one simulated scan, in RAS order on one grid.
+    """One simulated scan, in RAS order on one grid.
 
     Attributes:
-        participant: The row of participants.tsv.
-        images: Absent where only masks were asked for.
-        known: The truth.
-        raters: One mask per rater.
-        near_veins: Veins beside the nerve, the look-alikes.
-        affine: Voxel indices to millimetres.
-        split_mm: Level of the split relative to the middle of the lowest slice; below 0 the stack shows none.
+        participant: Row of participants.tsv.
+        images: Images; None if only masks were simulated.
+        known: Truth of the scan.
+        raters: Masks by rater.
+        near_veins: Veins beside the nerve, which resemble it.
+        affine: Affine from voxel indices to millimetres.
+        split_mm: Level in mm of the split relative to the middle of the lowest slice; below 0 the stack shows none.
     """
 
     participant: Participant

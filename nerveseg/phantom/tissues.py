@@ -1,8 +1,8 @@
-"""What tissues look like: the signal table of two MR sequences, and one person's own departures from it.
+"""Appearance of the tissues: the signal table of two MR sequences, and the deviations of one person.
 
 Signals are relative to healthy muscle (1). T2: TE 82 ms, TR 4690 ms, turbo spin echo without fat suppression (paper,
-2.2). TIRM: TR 4500, TE 32, TI 210 ms, fat nulled, as the authors' fat-suppressed sequence. Values of the literature are
-given where there are any; the rest is assumed and says so.
+2.2). TIRM: TR 4500, TE 32, TI 210 ms, fat nulled, as the authors' fat-suppressed sequence. Values are from the
+literature where available; the others are marked as assumed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class MrSequence:
     """Signal of every tissue in one sequence, relative to healthy muscle.
 
     Attributes:
-        name: As in file names.
+        name: Name in file names.
         fat: Subcutaneous fat, and fat between and in muscles.
         marrow: Fatty bone marrow.
         bone: Cortical bone.
         artery: Flow void.
         fascia: Connective tissue sheets (assumed: short T2, thinner than a voxel).
-        skin: Assumed.
+        skin: Skin (assumed).
         nerve_fat: Epineurial fat with its septa (assumed somewhat below fat).
         nerve: Fascicles, relative to their T2 signal.
         vein: Slowly flowing blood, relative to its T2 signal.
@@ -54,12 +54,12 @@ TIRM = MrSequence(
     "TIRM", fat=0.3, marrow=0.25, bone=0.05, artery=0.15, fascia=0.4, skin=0.8, nerve_fat=0.5, nerve=1.15, vein=1.2,
     oedema=1.3,
 )  # fmt: skip
-"""Assumed throughout: fat nulled to a few per cent, long T2 brighter than in the T2 sequence."""
+"""All values are assumed: fat nulled to a few per cent, long T2 brighter than in the T2 sequence."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What one person's tissues look like.
+    """Appearance of one person's tissues.
 
     Attributes:
         muscle: Signal of every muscle, in the order of `atlas.MUSCLES`.
@@ -68,10 +68,10 @@ class Appearance:
         fascicle: Signal of healthy nerve fascicles, 1.5 to 2.6 (T2 45 to 64 ms).
         vein: Signal of slowly flowing blood, 2 to 3.7 (T2 50 to 80 ms).
         near_vein: Signal of the veins beside the nerve.
-        streaks: Fine fat lines in the muscles.
-        patches: Where oedema is strong.
-        fascicles: Pattern of the nerve's fascicles.
-        lobules: Pattern of the fat.
+        streaks: Field of fine fat lines in the muscles.
+        patches: Field of the strength of the oedema.
+        fascicles: Field of the nerve's fascicles.
+        lobules: Field of the fat's lobules.
     """
 
     muscle: tuple[float, ...]
@@ -90,9 +90,9 @@ def draw_appearance(rng: np.random.Generator, spec: CohortSpec, patient: bool) -
     """Draw one person's tissues.
 
     Args:
-        rng: The person's own generator.
-        spec: The cohort: its voxel size bounds the texture, its contrasts are knobs.
-        patient: Whether the muscles of the sciatic nerve are denervated, by a degree of 0.25 to 1 (assumed).
+        rng: Generator of the person.
+        spec: Specification of the cohort: its voxel size limits the texture, its contrasts are options.
+        patient: Flag: true if the muscles of the sciatic nerve are denervated, by a degree of 0.25 to 1 (assumed).
     """
     denervation = float(rng.uniform(0.25, 1.0)) if patient else 0.0
     chronic = float(rng.beta(1.0, 2.5)) * denervation
@@ -116,5 +116,5 @@ def draw_appearance(rng: np.random.Generator, spec: CohortSpec, patient: bool) -
 
 
 def _sciatic(values: NDArray[Any]) -> tuple[float, ...]:
-    """The value for muscles that the sciatic nerve supplies, 0 for others (vastus does not change)."""
+    """Return the values of muscles that the sciatic nerve supplies, 0 for others (vastus does not change)."""
     return tuple(float(value) if muscle.sciatic else 0.0 for muscle, value in zip(MUSCLES, values, strict=True))

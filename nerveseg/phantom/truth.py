@@ -1,4 +1,4 @@
-"""What is true of a simulated scan, to check biomarkers and maps against: more than any rater could know."""
+"""Truth of a simulated scan, as reference for biomarkers and maps."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from nerveseg.phantom.thigh import Thigh
 from nerveseg.types import Image, Mask
 
 TIBIAL, PERONEAL = 1, 2
-"""Labels of the two parts, also where they lie in one sheath."""
+"""Labels of the two parts, also in their common sheath."""
 
 
 @dataclass(frozen=True)
 class SliceTruth:
-    """One slice.
+    """Truth of one slice.
 
     Attributes:
-        slice: Number, from 0 at the distal end.
-        level_mm: Above the popliteal crease.
-        split: Whether the two nerves have parted.
-        area_mm2: Nerve in the image, partial voxels counted in part.
-        anatomical_area_mm2: Nerve in the undistorted thigh.
+        slice: Index of the slice, from 0 at the distal end.
+        level_mm: Level in mm above the popliteal crease.
+        split: Flag: true if the two nerves have parted.
+        area_mm2: Area in mm2 of the nerve in the image, with partial voxels.
+        anatomical_area_mm2: Area in mm2 of the nerve in the undistorted thigh.
         swelling: Area relative to the same nerve in health.
         signal_gain: Signal relative to health.
-        tibial_x: Voxel index of the centre of the tibial part.
-        tibial_y: The same along y.
-        peroneal_x: Voxel index of the centre of the peroneal part.
-        peroneal_y: The same along y.
+        tibial_x: Voxel index along x of the centre of the tibial part.
+        tibial_y: Voxel index along y of the centre of the tibial part.
+        peroneal_x: Voxel index along x of the centre of the peroneal part.
+        peroneal_y: Voxel index along y of the centre of the peroneal part.
     """
 
     slice: int
@@ -50,14 +50,14 @@ class SliceTruth:
 
 @dataclass(frozen=True)
 class Truth:
-    """One scan's truth on its grid.
+    """Truth of one scan on its grid.
 
     Attributes:
         nerve: Voxels that are at least half nerve.
         coverage: Share of every voxel that is nerve.
-        branches: `TIBIAL` and `PERONEAL` within the nerve.
-        lesion: Nerve where the lesion has at least half its strength.
-        slices: Area and centreline, one row per slice.
+        branches: Labels `TIBIAL` and `PERONEAL` within the nerve.
+        lesion: Nerve in which the lesion has at least half its strength.
+        slices: Area and centreline of each slice.
     """
 
     nerve: Mask
@@ -68,7 +68,7 @@ class Truth:
 
 
 def truth_of(thigh: Thigh, outline: Outline) -> Truth:
-    """Everything known of the nerve in one scan."""
+    """Compute the truth of one scan."""
     step_mm = outline.grid.spacing_mm[0]
     coverage = np.clip(0.5 - outline.distance_mm / np.float32(step_mm), 0.0, 1.0)
     inside = outline.distance_mm < 0

@@ -12,8 +12,7 @@ import pandas as pd
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.legs import legs_of
 from nerveseg.biomarkers.lesion import LesionResult, LesionRule, find_lesion
-from nerveseg.biomarkers.norms import Person as Known
-from nerveseg.biomarkers.norms import read_norms, z_scores
+from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
@@ -89,7 +88,7 @@ def measure_scan(
     nerves = [summarise(profile, course, channels, exploratory) for course in courses]
     if options.norms:
         norms = read_norms(options.norms)
-        known = Known(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
+        known = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
         nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, known, norms)}) for nerve in nerves]
     network = scan.network_channels(description.channels)
     spacing_mm = scan.grid.ras_spacing_mm

@@ -216,7 +216,7 @@ def test_figure_4_says_who_where_and_why():
     shown = " ".join(texts(figure)).replace("\n", " ")
     assert sorted(loaded) == ["A", "B", "C"]
     for words in (
-        "best by Dice", "worst by surface HD95", "A (patient), slice", "Dice 0.700, HD95 15.0 mm",
+        "best by Dice", "worst by HD95 surface", "A (patient), slice", "Dice 0.700, HD95 15.0 mm",
         "nerve missed altogether in 3", "false piece, up to 18 mm away", "outline too wide", "SYNTHETIC",
     ):  # fmt: skip
         assert words in shown
