@@ -83,7 +83,7 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
 
     Args:
         spec: The cohort.
-        participant: One of `participants(spec)`.
+        participant: Participant from `participants(spec)`.
     """
     person, grid = draw_person(spec, participant), draw_grid(spec, participant)
     scan, affine = draw_acquisition(spec, participant), draw_affine(spec, participant)
