@@ -22,9 +22,10 @@ import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from itertools import zip_longest
 
 from nerveseg.errors import ConfigurationError
+from nerveseg.launch.flags import check_flags, is_info_request, is_multirun, overrides_only, separate_flags
+from nerveseg.launch.quoting import quote_path
 
 PATH_KEYS = (
     "input", "output", "model", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle", "norms",
@@ -49,15 +50,6 @@ USAGE = {
     "check": "python -m nerveseg.check study=bids study.root=my-study",
 }
 
-_VALUE_FLAGS = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun")
-_SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
-_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
-_SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
-_FLAGS = (*_VALUE_FLAGS[:-1], *_OTHER_MODES, "--multirun", "--resolve")
-"""Without --experimental-rerun, of which --experiment would be an abbreviation."""
-_SHORT_FLAGS = (*_SHORT_VALUE_FLAGS, *_SHORT_OTHER_MODES, "-m")
-
 _NAME = r"[A-Za-z0-9_$][A-Za-z0-9_$-]*"
 _KEY = rf"(?:{_NAME}(?:\.{_NAME})*|{_NAME}(?:/{_NAME})+)(?:@[A-Za-z0-9_$.:-]*)?"
 _ASSIGNMENT = re.compile(rf"(?P<sign>\+{{0,2}})(?P<key>{_KEY})=(?P<value>.*)", re.DOTALL)
@@ -80,30 +72,14 @@ def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] 
         ConfigurationError: A range that counts down or is absurdly long, a bare argument for another verb than
             `segment`, more than one input, a flag that Hydra does not have, or some shards without their number.
     """
-    flags, words = _separate(argv)
-    _check_flags(verb, flags)
+    flags, words = separate_flags(argv)
+    check_flags(verb, flags)
     named = _name_input(verb, words)
     overrides = [_override(word, path_keys) for word in named]
     swept = any(_is_range(word, path_keys) for word in named)
     if swept and not is_multirun(flags) and not is_info_request(flags):
         flags.insert(0, "--multirun")
     return flags + overrides + (_count_shards(overrides) if verb == "segment" and is_multirun(flags) else [])
-
-
-def _check_flags(verb: str, flags: Sequence[str]) -> None:
-    """Raise `ConfigurationError` for a flag that Hydra's command line does not have."""
-    for index, flag in enumerate(flags):
-        name, joined, value = flag.partition("=")
-        if index > 0 and _takes(flags[index - 1], flag) and not _is_flag(flag):
-            continue
-        known = any(_abbreviates(name, each) for each in _FLAGS) if name.startswith("--") else name in _SHORT_FLAGS
-        if not known:
-            option = name.lstrip("-")
-            raise ConfigurationError(
-                f"{verb} takes options as key=value, and Hydra's flags",
-                found=flag,
-                remedy=f"{option}={value}" if joined else f"write {option}=<value>; --help lists flags and options",
-            )
 
 
 def _count_shards(overrides: Sequence[str]) -> list[str]:
@@ -123,16 +99,6 @@ def _count_shards(overrides: Sequence[str]) -> list[str]:
             remedy="shards=16",
         )
     return [f"shards={len(numbers)}"]
-
-
-def is_multirun(argv: Sequence[str]) -> bool:
-    """Whether Hydra runs these (rewritten) arguments as a sweep."""
-    return any(flag == "-m" or _abbreviates(flag, "--multirun") for flag in _separate(argv)[0])
-
-
-def overrides_only(argv: Sequence[str]) -> list[str]:
-    """The overrides alone: no flags, and no values of flags (`--config-dir DIR`)."""
-    return _separate(argv)[1]
 
 
 def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -160,76 +126,6 @@ def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             ) from error
         last[parsed.get_key_element()] = (word, parsed.is_sweep_override())
     return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
-
-
-def config_dir_override(argv: Sequence[str]) -> list[str]:
-    """The override that stands for `--config-dir`, for those who compose without Hydra's command line."""
-    flags = _separate(argv)[0]
-    for flag, value in zip_longest(flags, flags[1:], fillvalue=""):
-        name, joined, folder = flag.partition("=")
-        if name == "-cd" or (len(name) > len("--config-") and _abbreviates(name, "--config-dir")):
-            return [f"hydra.searchpath=[{quote_path('file://' + os.path.abspath(folder if joined else value))}]"]
-    return []
-
-
-def quote_path(path: str) -> str:
-    r"""A path as a quoted Hydra string that comes out of Hydra and OmegaConf as it went in.
-
-    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and then halves the backslashes before
-    that; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no escape
-    and becomes `./???`.
-
-    >>> print(quote_path("it's, 50 %"))
-    'it\'s, 50 %'
-    """
-    if path == "???":
-        path = "./???"
-    path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)
-    path = re.sub(r"(\\*)'", r"\1\1\\'", path)
-    path = re.sub(r"(\\+)\Z", r"\1\1", path)
-    return f"'{path}'"
-
-
-def _separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, and all other words; after `--` there are no flags."""
-    flags: list[str] = []
-    words: list[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            words.extend(rest)
-            break
-        if not _is_flag(word):
-            words.append(word)
-            continue
-        if rest and _takes(word, rest[0]):
-            flags.extend([word, rest.pop(0)])
-        else:
-            flags.append("--info=all" if word in ("-i", "--info") else word)  # or Hydra takes an override for its value
-    return flags, words
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and word != "-"
-
-
-def _abbreviates(flag: str, name: str) -> bool:
-    """Whether argparse would read a flag as this long name (it accepts unique beginnings)."""
-    return name.startswith(flag)
-
-
-def _takes(flag: str, value: str) -> bool:
-    """Whether the next word is this flag's value."""
-    if flag in ("-i", "--info"):
-        return value in _INFO
-    return flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)
-
-
-def is_info_request(argv: Sequence[str]) -> bool:
-    """Whether a flag asks Hydra for something else than to run, such as showing the configuration."""
-    names = [flag.partition("=")[0] for flag in _separate(argv)[0]]
-    return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)
 
 
 def _name_input(verb: str, words: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nerveseg.errors import ConfigurationError, NervesegError
-from nerveseg.launch.arguments import config_dir_override, is_multirun, overrides_only, split_fixed_and_swept
+from nerveseg.launch.arguments import split_fixed_and_swept
+from nerveseg.launch.flags import config_dir_override, is_multirun, overrides_only
 from nerveseg.launch.schema import parse_config
-from nerveseg.workflows.config import Job
+from nerveseg.workflows.job import Job
 
 
 def config_folder() -> Path:
@@ -47,11 +49,10 @@ def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
         ConfigurationError: An option of a job is missing, unknown, or of the wrong type.
     """
     folder = config_dir_override(arguments)
-    jobs = [
-        make_job(verb, compose_config(verb, [*overrides, *folder]), overrides)
-        for overrides in overrides_of_jobs(arguments)
-    ]
-    return [Job(job.config, job.values, job.overrides, len(jobs) - 1 - index) for index, job in enumerate(jobs)]
+    of_jobs = overrides_of_jobs(arguments)
+    composed = [compose_config(verb, [*overrides, *folder]) for overrides in of_jobs]  # parsing imports what is large
+    jobs = [make_job(verb, config, overrides) for config, overrides in zip(composed, of_jobs, strict=True)]
+    return [replace(job, jobs_after=len(jobs) - 1 - index) for index, job in enumerate(jobs)]
 
 
 def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[Any]:

@@ -6,9 +6,8 @@ instantiated by `nerveseg.targets` where they are used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, Strict
 
@@ -25,8 +24,6 @@ TRAINER_KEYWORDS = (
     "num_sanity_val_steps", "overfit_batches", "profiler", "sync_batchnorm", "val_check_interval",
 )  # fmt: skip
 """Keywords of `pl.Trainer` that `trainer` passes on beside its own keys."""
-
-Config = TypeVar("Config", bound=BaseModel)
 
 
 def _require_target(section: dict[str, Any]) -> dict[str, Any]:
@@ -266,20 +263,3 @@ class CheckConfig(Section):
     study: StudyConfig
     preprocessing: Preprocessing
     output_root: FolderPath
-
-
-@dataclass(frozen=True)
-class Job(Generic[Config]):
-    """One job of a command.
-
-    Attributes:
-        config: The parsed configuration.
-        values: The same configuration resolved, in plain types, as `config.yaml` keeps it.
-        overrides: Overrides that the job was composed with.
-        jobs_after: Number of jobs that this process runs after this one.
-    """
-
-    config: Config
-    values: dict[str, Any]
-    overrides: tuple[str, ...] = ()
-    jobs_after: int = 0

@@ -16,7 +16,8 @@ from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.files import write_csv
 from nerveseg.runs import FoldFolder, find_cross_validations, find_folds
 from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_write, evaluation_options
-from nerveseg.workflows.config import EvaluateConfig, Job, ReportConfig
+from nerveseg.workflows.config import EvaluateConfig, ReportConfig
+from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
 from nerveseg.workflows.run_records import check_data, parse_run_config

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.workflows.config import Job
 from nerveseg.workflows.failures import is_worker_death, run_catching
+from nerveseg.workflows.job import Job
 from nerveseg.workflows.segment_config import SegmentConfig
 from nerveseg.workflows.segment_scans import planned
 from nerveseg.workflows.shards import chosen_shard, collect_if_complete, raise_failures

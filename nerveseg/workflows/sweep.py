@@ -15,7 +15,7 @@ from nerveseg.files import wait_for_lock
 from nerveseg.runs import find_folds
 from nerveseg.training.distributed import training_processes
 from nerveseg.workflows.analyse_scores import evaluation_options, print_cached_summary
-from nerveseg.workflows.config import Job, TrainConfig
+from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation
 from nerveseg.workflows.failures import (
     FAILURE,
@@ -25,6 +25,7 @@ from nerveseg.workflows.failures import (
     read_failure,
     run_catching,
 )
+from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.run_records import check_data
 from nerveseg.workflows.train_fold import check_configuration, load_fold

@@ -15,7 +15,8 @@ from typing import Any
 
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.runs import FoldFolder, fold_folder, settings_folder
-from nerveseg.workflows.config import Job, TrainConfig
+from nerveseg.workflows.config import TrainConfig
+from nerveseg.workflows.job import Job
 from nerveseg.workflows.run_records import differences, read_run_config
 
 NON_RESULT_KEYS = (

@@ -7,7 +7,7 @@ import pytest
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import train_fold, training_objects
-from nerveseg.workflows.config import Job
+from nerveseg.workflows.job import Job
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import plain_config
 

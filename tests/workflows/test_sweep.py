@@ -4,8 +4,9 @@ import pytest
 
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import write_text
-from nerveseg.launch.arguments import is_multirun, to_hydra_overrides
+from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
+from nerveseg.launch.flags import is_multirun
 from nerveseg.workflows import sweep
 from nerveseg.workflows.sweep import train_and_compare
 from nerveseg.workflows.training_job import training_job

@@ -1,0 +1,23 @@
+"""Quoting of paths for Hydra's override grammar."""
+
+from __future__ import annotations
+
+import re
+
+
+def quote_path(path: str) -> str:
+    r"""A path as a quoted Hydra string that comes out of Hydra and OmegaConf as it went in.
+
+    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and then halves the backslashes before
+    that; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no escape
+    and becomes `./???`.
+
+    >>> print(quote_path("it's, 50 %"))
+    'it\'s, 50 %'
+    """
+    if path == "???":
+        path = "./???"
+    path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)
+    path = re.sub(r"(\\*)'", r"\1\1\\'", path)
+    path = re.sub(r"(\\+)\Z", r"\1\1", path)
+    return f"'{path}'"
