@@ -22,7 +22,7 @@ MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
 
 
 class CohortSpec(BaseModel):
-    """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys.
+    """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys, `paper.yaml` these defaults.
 
     Attributes:
         name: Name of the study, in its dataset_description.json.
@@ -62,21 +62,21 @@ class CohortSpec(BaseModel):
     slices: int = Field(ge=1)
     spacing_mm: tuple[Positive, Positive, Positive]
     slice_thickness_mm: float = Field(default=4.0, gt=0)
-    sub_slices: int = Field(default=3, ge=1)
+    sub_slices: int = Field(default=2, ge=1)
     seed: int = Field(ge=0)
     stack_centre_mm: dict[Location, float] = {"distal": 110.0, "medial": 200.0, "proximal": 280.0}
     field_centre_mm: tuple[float, float] = (-8.0, -14.0)
-    field_jitter_mm: float = Field(default=3.0, ge=0)
-    noise: float = Field(default=0.15, ge=0)
-    shading_sd: float = Field(default=0.12, ge=0)
-    coil: float = Field(default=0.0, ge=0)
-    motion: float = Field(default=0.0, ge=0)
-    distortion_mm: float = Field(default=0.0, ge=0, le=5)
-    patient_movement_mm: float = Field(default=0.0, ge=0)
+    field_jitter_mm: float = Field(default=4.0, ge=0)
+    noise: float = Field(default=0.2, ge=0)
+    shading_sd: float = Field(default=0.15, ge=0)
+    coil: float = Field(default=0.45, ge=0)
+    motion: float = Field(default=1.0, ge=0)
+    distortion_mm: float = Field(default=1.2, ge=0, le=5)
+    patient_movement_mm: float = Field(default=2.0, ge=0)
     nerve_muscle_contrast: float = Field(default=1.0, gt=0)
-    patient_conspicuity: tuple[Share, Share] = (1.0, 1.0)
+    patient_conspicuity: tuple[Share, Share] = (0.05, 0.5)
     nerve_vein_contrast: float = Field(default=0.25, ge=0)
-    fat_suppressed_mm: Positive | None = None
+    fat_suppressed_mm: Positive | None = 0.78125
     repeats: Count = 0
     rater_noise_scale: float = Field(default=1.0, ge=0)
     raters_only: bool = False
