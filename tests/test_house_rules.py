@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ def test_a_module_says_which_rule_it_implements():
 def test_a_module_is_named_for_its_content():
     parts = {file: file.relative_to(ROOT).parts for file in FILES}
     assert names(file for file in FILES if any(map(VAGUE_NAMES.search, parts[file]))) == []
+
+
+def test_no_two_modules_or_packages_have_one_name():
+    names_of = Counter(file.parent.name if file.stem == "__init__" else file.stem for file in FILES)
+    assert [name for name, count in names_of.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("name", ["utils.py", "io_utils.py", "helpers.py", "common", "manager.py", "run_manager.py"])

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from nerveseg.dashboards.loggers import JobType, RunLabel, open_logger
 from nerveseg.dashboards.privacy import subject_names, without_paths
-from nerveseg.dashboards.results import Dashboards
+from nerveseg.dashboards.run_results import Dashboards
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC_CONSENSUS,

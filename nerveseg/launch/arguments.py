@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.flags import check_flags, is_info_request, is_multirun, overrides_only, separate_flags
+from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multirun, overrides_only, separate_flags
 from nerveseg.launch.quoting import quote_path
 
 PATH_KEYS = (

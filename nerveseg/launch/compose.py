@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.launch.arguments import split_fixed_and_swept
-from nerveseg.launch.flags import config_dir_override, is_multirun, overrides_only
+from nerveseg.launch.hydra_flags import config_dir_override, is_multirun, overrides_only
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows.job import Job
 
@@ -75,8 +76,18 @@ def overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
     split_fixed_and_swept(overrides)  # names the word that is no override; Hydra names the character
     if not is_multirun(arguments):
         return [overrides]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()  # glob() looks through the files of a group
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+            return [list(job) for batch in batches for job in batch]
+    except HydraException as error:
+        raise ConfigurationError(
+            "a sweep over lists, choice(), range() or glob()",
+            found=" ".join(str(error).split()),
+            remedy="name the values: key=1,2,3, or choose a sweeper that draws them: docs/sweeps.md",
+        ) from error
 
 
 def configuration_error(error: Exception, verb: str = "") -> NervesegError:

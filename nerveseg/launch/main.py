@@ -19,7 +19,7 @@ from typing import Any
 from nerveseg.console import print_error, say
 from nerveseg.errors import NervesegError, StoppedBySignal
 from nerveseg.launch.arguments import to_hydra_overrides
-from nerveseg.launch.flags import is_info_request, is_multirun
+from nerveseg.launch.hydra_flags import is_info_request, is_multirun
 from nerveseg.launch.launchers import (
     is_cluster_job,
     launcher_of,

@@ -22,8 +22,8 @@ from nerveseg.errors import ConfigurationError, TrainingError
 from nerveseg.networks.inspection import find_classifier
 from nerveseg.training.compilation import compile_or_explain
 from nerveseg.training.losses import NERVE_CLASS, Loss, loss_value
-from nerveseg.training.metrics import SubjectDice
 from nerveseg.training.schedules import Interval, MakeSchedule, build_schedule
+from nerveseg.training.validation_metrics import SubjectDice
 
 CLASSIFIER_WEIGHT_SCALE = 0.01
 """Scales the classifier's initial weights so that initial predictions equal the class prior in its bias."""

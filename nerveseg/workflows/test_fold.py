@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 
 from nerveseg.console import console, say
 from nerveseg.dashboards.publish import log_test, log_validation
-from nerveseg.dashboards.results import Dashboards
+from nerveseg.dashboards.run_results import Dashboards
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.launch.arguments import split_fixed_and_swept, to_hydra_overrides
-from nerveseg.launch.flags import is_multirun, overrides_only
+from nerveseg.launch.hydra_flags import is_multirun, overrides_only
 
 HARD_PATHS = [
     "a b/c, d.nii",

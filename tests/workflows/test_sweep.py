@@ -6,7 +6,7 @@ from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyEr
 from nerveseg.files import write_text
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
-from nerveseg.launch.flags import is_multirun
+from nerveseg.launch.hydra_flags import is_multirun
 from nerveseg.workflows import sweep
 from nerveseg.workflows.sweep import train_and_compare
 from nerveseg.workflows.training_job import training_job
@@ -41,6 +41,19 @@ def test_a_sweep_over_choices_and_experiments():
         "outputs/demo/network=tiramisu/fold-0",
         "outputs/demo/network=fc_densenet56/fold-0",
     ]
+
+
+def test_glob_names_the_files_of_a_group():
+    assert places("-m", "network=glob(tiramisu*)", "fold=0") == places(
+        "-m", "network=tiramisu,tiramisu_small", "fold=0"
+    )
+
+
+def test_a_sweep_that_draws_its_values_is_refused_in_one_line():
+    with pytest.raises(ConfigurationError) as caught:
+        jobs("-m", "optimization.optimizer.lr=interval(0.1,0.2)")
+    assert "INTERVAL" in caught.value.found
+    assert "\n" not in str(caught.value)
 
 
 def test_hydras_own_ways_to_name_several_values():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.segmentation import DiceScore
 
-from nerveseg.training.metrics import SubjectDice, SurfaceDistance
+from nerveseg.training.validation_metrics import SubjectDice, SurfaceDistance
 
 SPACING_MM = (0.52, 0.7, 4.4)
 
