@@ -1,4 +1,7 @@
-"""nerveseg: train, judge and apply the segmentation of peripheral nerves in MR neurography."""
+"""nerveseg: train, judge and apply the segmentation of peripheral nerves in MR neurography.
+
+The public names below are loaded when they are first used, since torch takes seconds to import.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nerveseg.data.study import open_study as open_study
-    from nerveseg.scans.segmentation import Segmentation as Segmentation
-    from nerveseg.scans.segmentation import segment_scan as segment_scan
+    from nerveseg.data.datamodule import SliceDataModule
+    from nerveseg.data.study import open_study
+    from nerveseg.data.study_layout import StudyLayout
+    from nerveseg.networks.fc_densenet import FCDenseNet
+    from nerveseg.scans.segmentation import Segmentation, segment_scan
+    from nerveseg.training.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
-_LOADED_WHEN_USED = {
+__all__ = [
+    "FCDenseNet",
+    "Segmentation",
+    "Segmenter",
+    "SliceDataModule",
+    "StudyLayout",
+    "open_study",
+    "segment_scan",
+]
+
+_MODULES = {
+    "FCDenseNet": "nerveseg.networks.fc_densenet",
+    "Segmentation": "nerveseg.scans.segmentation",
+    "Segmenter": "nerveseg.training.segmenter",
+    "SliceDataModule": "nerveseg.data.datamodule",
+    "StudyLayout": "nerveseg.data.study_layout",
     "open_study": "nerveseg.data.study",
     "segment_scan": "nerveseg.scans.segmentation",
-    "Segmentation": "nerveseg.scans.segmentation",
 }
+"""Module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    """What takes seconds to import is imported when it is used."""
-    if name in _LOADED_WHEN_USED:
-        return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    """Import the module of a public name and return its object."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, those that are not loaded yet included."""
+    return sorted({*globals(), *__all__})

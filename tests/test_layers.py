@@ -14,7 +14,10 @@ PACKAGE = Path(__file__).parents[1] / "nerveseg"
 BASE = ["types", "errors", "notices", "files", "runs", "targets", "console"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
-    "__init__": ["data.study", "scans.segmentation"],
+    "__init__": [
+        *("data.datamodule", "data.study", "data.study_layout", "networks.fc_densenet"),
+        *("scans.segmentation", "training.segmenter"),
+    ],
     "entry point": ["launch", "workflows", "dashboards", "reporting", "training", "phantom", *MIDDLE],
     "launch": ["workflows", "scans", "dashboards", "reporting", "training", "phantom", *MIDDLE],
     "workflows": ["scans", "dashboards", "reporting", "training", "phantom", *MIDDLE],

@@ -58,6 +58,7 @@ def test_every_configuration_composes_from_the_wheel(site, tmp_path):
         ("conf", "nerveseg/conf", "*.yaml"),
         ("nerveseg", "nerveseg", "*.py"),
         ("nerveseg", "nerveseg", "*.csv"),
+        ("nerveseg", "nerveseg", "py.typed"),
         ("nerveseg/reporting/templates", "nerveseg/reporting/templates", "*.*"),
     ],
 )
@@ -69,4 +70,5 @@ def test_the_wheel_brings_every_file(site, folder, inside, pattern):
 
 def test_the_wheel_brings_the_licence_and_no_tests(site):
     assert list(site.glob("nerveseg-*.dist-info/licenses/LICENSE"))
-    assert not list(site.rglob("test_*.py"))
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nerveseg").rglob("*.py")}
+    assert {path.relative_to(site).as_posix() for path in site.rglob("*.py")} == modules
