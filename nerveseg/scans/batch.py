@@ -1,4 +1,4 @@
-"""Many scans, one after the other: a bad one does not stop the rest, a complete one is not made again."""
+"""Segment many scans, one after the other: a failed scan does not stop the rest, a complete one is skipped."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from nerveseg import __version__
+from nerveseg.console import console, say
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
@@ -34,14 +34,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan.
+    """Outcome of one scan.
 
     Attributes:
-        name: Of the scan.
-        status: Done now, done before, or failed.
-        summary: Of its result.
-        error: Why it failed.
-        seconds: It took now.
+        name: Name of the scan.
+        status: Status: done now, done before, or failed.
+        summary: Summary of its result.
+        error: Error that it failed with.
+        seconds: Time that it took now, in s.
     """
 
     name: str
@@ -57,17 +57,18 @@ def segment_all(
     model: Ensemble,
     options: SegmentOptions,
     written: ResultOptions,
-    console: Console,
 ) -> list[Outcome]:
-    """Segment scans into their folders.
+    """Segment scans into their folders and print each outcome; the failure of one of several does not stop the rest.
 
     Args:
-        scans: What to segment.
-        folders: Where the results of each scan go, by its name.
-        model: What to apply.
-        options: How.
-        written: Which files.
-        console: Told what happens; the failure of a single scan is left to the caller.
+        scans: Scans to segment.
+        folders: Folder of the results of each scan, by its name.
+        model: Model to apply.
+        options: Options of segmentation and measurement.
+        written: Options of the written files.
+
+    Returns:
+        Outcome of each scan; that of a single scan that fails is not printed, for its error ends the command.
     """
     outcomes = []
     for number, scan in enumerate(scans, 1):
@@ -86,7 +87,7 @@ def segment_all(
             outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
         outcomes.append(outcome)
         if outcome.error is None or len(scans) > 1:
-            _tell(outcome, title, time.perf_counter() - started, folders[scan.name], console)
+            _print_outcome(outcome, title, time.perf_counter() - started, folders[scan.name])
     return outcomes
 
 
@@ -118,59 +119,63 @@ def _segment_one(
 def _named(error: Exception, folder: Path) -> NervesegError:
     if isinstance(error, NervesegError):
         return error
-    said = " ".join(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}".split())[:300]
-    if isinstance(error, MemoryError) or "memory" in said.lower():
-        return RunError("a scan fits into memory", found=said, remedy="slices_per_batch=1, or a larger machine")
+    message = " ".join(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}".split())[:300]
+    if isinstance(error, MemoryError) or "memory" in message.lower():
+        return RunError("a scan fits into memory", found=message, remedy="slices_per_batch=1, or a larger machine")
     if isinstance(error, OSError):
         return RunError(
             "files can be read and results written",
-            found=said,
+            found=message,
             path=getattr(error, "filename", None) or folder,
             remedy="make room or permissions; the same command continues",
         )
     traceback.print_exception(error)
-    return RunError("nerveseg copes with every readable scan", found=said, remedy="a fault of ours: please report it")
+    return RunError(
+        "every readable scan is segmented without an unexpected error",
+        found=message,
+        remedy="report it, with the traceback above",
+    )
 
 
 def _fingerprint(model: Ensemble) -> str:
-    """Hash of everything the members say of themselves but their scores; the weights' hashes are part of it."""
+    """Hash the descriptions of the members without their scores; the weights' hashes are part of them."""
     return hashlib.sha256("".join(sorted(bundle.description.sha256() for bundle in model.bundles)).encode()).hexdigest()
 
 
-def _tell(outcome: Outcome, title: str, seconds: float, folder: Path, console: Console) -> None:
+def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -> None:
     if outcome.error:
-        console.print(f"{title}: failed; {outcome.error}", highlight=False, soft_wrap=True, markup=False)
+        say(f"{title}: failed; {outcome.error}")
         return
     assert outcome.summary
     when = f"{seconds:.1f} s" if outcome.status == "done" else "done before"
-    console.print(f"{title}: {when}; {folder}", highlight=False, soft_wrap=True, markup=False)
+    say(f"{title}: {when}; {folder}")
     for nerve in outcome.summary.nerves:
-        console.print(f"  {in_words(nerve)}", highlight=False, soft_wrap=True, markup=False)
+        say(f"  {in_words(nerve)}")
     for note in outcome.summary.notes:
-        console.print(f"  note: {note}", highlight=False, soft_wrap=True, markup=False)
+        say(f"  note: {note}")
     for flag in outcome.summary.flags:
         side = f"{flag.side} side: " if flag.side else ""
-        console.print(f"  look: {side}{flag.message}", highlight=False, soft_wrap=True, markup=False)
+        say(f"  look: {side}{flag.message}")
     if outcome.summary.warning:
-        console.print(f"  {outcome.summary.warning}. Not a medical device.", style="bold", highlight=False)
+        say(f"  {outcome.summary.warning}. Not a medical device.", style="bold")
 
 
-def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble, console: Console) -> None:
-    """Write and print one row per scan: what became of it, the nerve's volume and areas, how many flags."""
+def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble) -> None:
+    """Write and print one row per scan: its outcome, the nerve's volume and areas, the number of flags."""
     rows = [row for outcome in outcomes for row in _rows(outcome, model)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_csv(path, table)
-    shown = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
+    printed = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
     for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
-        shown.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")
+        printed.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")
     for row in rows:
-        shown.add_row(
+        printed.add_row(
             *(str(row[column]) for column in ("scan", "status", "side")),
             *(_number(row[column]) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
             str(row["error"]).split(";")[0],
         )  # fmt: skip
-    console.print(shown)
-    console.print(f"table: {path}", highlight=False, soft_wrap=True)
+    console.print(printed)
+    say(f"table: {path}")
 
 
 def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 from nerveseg.console import console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
@@ -87,26 +88,23 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: Evaluati
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    measurements = measure_subjects(evaluated.study, evaluated.predictions, console, evaluated.consensus)
+    measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
     analysis = analyse(measurements, options.margins)
     title = f"Table 1, {evaluated.title}"
     write_analysis(analysis, output, title)
-    _print(analysis, title, options.reference, console)
-    page = Console(file=io.StringIO(), width=PAGE_WIDTH)
-    _print(analysis, title, options.reference, page)
-    assert isinstance(page.file, io.StringIO)
-    report = write_report(output, evaluated, analysis, options.reference, console) if options.report else None
+    page = io.StringIO()
+    for target in (console, Console(file=page, width=PAGE_WIDTH)):
+        for part in _summary(analysis, title, options.reference):
+            target.print(part)
+    report = write_report(output, evaluated, analysis, options.reference) if options.report else None
     write_text(output / OPTIONS, options.text)
-    write_text(output / SUMMARY, page.file.getvalue())
+    write_text(output / SUMMARY, page.getvalue())
     say(f"\ntables and figures: {output}")
     if report:
         say(f"report: {report}")
 
 
-def _print(analysis: Analysis, title: str, reference: pd.DataFrame | None, console: Console) -> None:
-    console.print(f"\n{title}", style="bold", highlight=False, markup=False)
-    console.print(render_table1(analysis.table1, reference))
-    for remark in analysis.remarks:
-        console.print(remark, highlight=False, markup=False)
-    for summary in summaries(analysis):
-        console.print(summary)
+def _summary(analysis: Analysis, title: str, reference: pd.DataFrame | None) -> list[RenderableType]:
+    """Return the title, Table 1, its remarks and the further tables, in the order in which they are printed."""
+    table1 = render_table1(analysis.table1, reference)
+    return [Text(f"\n{title}", style="bold"), table1, *map(Text, analysis.remarks), *summaries(analysis)]

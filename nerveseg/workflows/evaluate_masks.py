@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nerveseg.console import console, say
+from nerveseg.console import say
 from nerveseg.dashboards.publish import log_evaluation
 from nerveseg.data.external_masks import find_predictions
 from nerveseg.data.study import Study, open_study
@@ -156,7 +156,7 @@ def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> No
     """The raters alone: pairs, and each against the consensus. Of a single rater only the quantities are written."""
     raters = list(study.description.raters)
     if len(raters) < 2:
-        quantities = measure_subjects(study, {}, console).quantities
+        quantities = measure_subjects(study, {}).quantities
         write_csv(output / "quantities.csv", quantities)
         say(
             f"study {study.description.name}: {len(study.subjects)} subjects, one rater ({raters[0]}), who is the"

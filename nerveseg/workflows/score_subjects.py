@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
+from nerveseg.console import track_progress
 from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_mask
@@ -91,7 +90,6 @@ SECONDS_PER_MINUTE = 60
 def measure_subjects(
     study: Study,
     predictions: Mapping[str, PredictedMask],
-    console: Console,
     consensus: Callable[[str], Mask] | None = None,
 ) -> Measurements:
     """Measure every subject of a study.
@@ -99,7 +97,6 @@ def measure_subjects(
     Args:
         study: Opened study.
         predictions: Automatic masks by subject id; subjects may be missing.
-        console: Console of the progress bar.
         consensus: Function that returns the stored consensus of a subject; by default it is computed.
 
     Raises:
@@ -107,7 +104,7 @@ def measure_subjects(
         GeometryError: A mask does not lie on its image's grid.
     """
     scores, quantities, times = [], [], []
-    for subject in track(study.subjects, "comparing", console=console, transient=True, disable=not console.is_terminal):
+    for subject in track_progress(study.subjects, "comparing"):
         prediction = predictions.get(subject.id)
         masks = load_masks(study, subject, consensus(subject.id) if consensus else None, prediction)
         scores.append(score_subject(masks, list(study.description.raters)))

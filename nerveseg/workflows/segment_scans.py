@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerveseg.biomarkers.norms import read_norms
-from nerveseg.console import console, say
+from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, StudyError
@@ -51,12 +51,12 @@ def segment_configured_scans(config: SegmentConfig) -> None:
     plan = planned(config)
     for line in plan.model.lines:
         say(line)
-    outcomes = segment_all(plan.scans, plan.folders, plan.model, plan.options, plan.written, console)
+    outcomes = segment_all(plan.scans, plan.folders, plan.model, plan.options, plan.written)
     for fault in plan.missing:
         say(f"{fault.subject}: failed; {fault}")
         outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
     if plan.table:
-        write_table(plan.table, outcomes, plan.model, console)
+        write_table(plan.table, outcomes, plan.model)
     _raise_failures(outcomes)
 
 

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from nerveseg.biomarkers.course import follow_nerves
 from nerveseg.biomarkers.legs import Leg, legs_of
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.console import say, track_progress
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import Volume, read_image
 from nerveseg.evaluation.analysis import Analysis
@@ -68,9 +67,7 @@ class EvaluatedStudy:
         return SYNTHETIC if self.study.description.synthetic else ""
 
 
-def write_report(
-    folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None, console: Console
-) -> Path:
+def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None) -> Path:
     """Write the pages and the figures of a study, the study's page last; each subject is read once.
 
     Args:
@@ -78,7 +75,6 @@ def write_report(
         evaluated: Study and its automatic masks.
         analysis: Tables of the study.
         reference: Published Table 1 to show beside it.
-        console: Console of the progress bar.
 
     Raises:
         VolumeError: A file cannot be read.
@@ -88,12 +84,12 @@ def write_report(
     cards: dict[str, SubjectCard] = {}
     kept: dict[str, SubjectView] = {}
     in_figures = figure_subjects(analysis)
-    for subject in track(study.subjects, "reporting", console=console, transient=True, disable=not console.is_terminal):
+    for subject in track_progress(study.subjects, "reporting"):
         view = _read_view(evaluated, subject, analysis)
         cards[subject.id] = _write_subject(folder, view)
         if subject.id in in_figures:
             kept[subject.id] = view
-    console.print("drawing the figures", highlight=False)
+    say("drawing the figures")
     training = read_training(evaluated.folds[0].path.parent) if evaluated.folds else {}
     page = study_view(
         analysis,

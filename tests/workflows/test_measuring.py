@@ -1,10 +1,8 @@
-import io
 import math
 
 import nibabel as nib
 import numpy as np
 import pytest
-from rich.console import Console
 
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
@@ -53,7 +51,7 @@ def study(tmp_path):
 
 
 def measured(study, predictions=None, consensus=None):
-    return measure_subjects(study, predictions or {}, Console(file=io.StringIO()), consensus)
+    return measure_subjects(study, predictions or {}, consensus)
 
 
 def test_every_subject_is_scored_and_measured(study, tmp_path):
