@@ -1,4 +1,4 @@
-"""What a run computes on: a GPU where there is one, in bfloat16 where the chip has it and the experiment allows it."""
+"""Choice of device and precision: a GPU if there is one, bfloat16 if the GPU has it and the experiment allows it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 @dataclass(frozen=True)
 class Device:
-    """A choice that Lightning's Trainer understands, and words for it.
+    """A device and a precision, as Lightning's Trainer takes them.
 
     Attributes:
-        accelerator: gpu or cpu.
-        precision: 32-true or bf16-mixed.
-        description: One line for the log.
+        accelerator: Name of the accelerator, gpu or cpu.
+        precision: Name of the precision, 32-true or bf16-mixed.
+        description: Text for the log, one line.
     """
 
     accelerator: Literal["gpu", "cpu"]
@@ -30,11 +30,11 @@ class Device:
 
 
 def choose_device(accelerator: str = "auto", precision: str = "auto") -> Device:
-    """Settle what `auto` means on this machine.
+    """Return the device and precision that `auto` stands for on this machine.
 
     Args:
-        accelerator: An `Accelerator`; "auto" takes a GPU where there is one.
-        precision: A `Precision`; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
+        accelerator: Name of an `Accelerator`; "auto" takes a GPU if there is one.
+        precision: Name of a `Precision`; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
 
     Raises:
         ConfigurationError: A GPU is asked for and there is none, or a name is unknown.

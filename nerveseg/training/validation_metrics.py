@@ -55,7 +55,7 @@ class SubjectDice(Metric):
 
     def compute(self) -> Float[Tensor, ""]:
         """Return the mean over subjects."""
-        if not self.subject:
+        if len(self.subject) == 0:  # after a synchronisation of processes, a tensor
             return torch.tensor(float("nan"))
         ids, number = torch.unique(dim_zero_cat(self.subject), return_inverse=True)
         none = torch.zeros_like(ids)

@@ -32,7 +32,9 @@ def main(output, *arguments):
     )
     processes.shut_down()
     if processes.is_first:
-        torch.save({"steps": trainer.global_step, "weights": network.state_dict()}, Path(output))
+        validation = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("validation/")}
+        result = {"steps": trainer.global_step, "weights": network.state_dict(), "validation": validation}
+        torch.save(result, Path(output))
 
 
 if __name__ == "__main__":

@@ -30,9 +30,12 @@ def test_two_processes_take_the_steps_of_one(command, arguments, tmp_path):
     trained = {}
     for name, program in (("alone", [sys.executable]), ("both", TORCHRUN)):
         output = tmp_path / f"{name}.pt"
-        command("train", output, *arguments, f"output_root={tmp_path}", program=[*program, str(script)])
+        words = [*arguments, f"output_root={tmp_path}", "folds.validation_fraction=0.3"]
+        command("train", output, *words, program=[*program, str(script)])
         trained[name] = torch.load(output, weights_only=True)
     assert trained["alone"]["steps"] == trained["both"]["steps"] > 3
+    assert set(trained["alone"]["validation"]) == {"validation/dice", "validation/loss"}
+    assert trained["both"]["validation"] == pytest.approx(trained["alone"]["validation"], rel=1e-3)
     for name, expected in trained["alone"]["weights"].items():
         torch.testing.assert_close(trained["both"]["weights"][name], expected, rtol=1e-4, atol=1e-6)
 
