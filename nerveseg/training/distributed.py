@@ -1,8 +1,8 @@
-"""One fold trained by several processes, a GPU each (DDP), that `torchrun` has started.
+"""Distributed training of one fold (DDP): several processes, one GPU each, started by `torchrun`.
 
-Every batch is shared out, gradients are averaged and batch normalisation sees the whole batch (on GPUs; torch has that
-for nothing else), so batch size and learning rate keep their meaning. All processes prepare the same fold and train it;
-only the first writes, draws, tests and speaks.
+Each batch is divided among the processes, gradients are averaged, and batch normalisation is synchronised over the
+whole batch (on GPUs only, as in torch), so batch size and learning rate keep their meaning. All processes prepare the
+same fold and train it; only rank 0 writes files, draws, tests and prints.
 
 References:
     Li S et al. PyTorch Distributed: experiences on accelerating data parallel training. VLDB 2020; 13:3005-3018.
@@ -20,11 +20,11 @@ from nerveseg.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that train one fold, as one of them sees them.
+    """Process group that trains one fold, as seen from one of its processes.
 
     Attributes:
-        rank: Of this one, from 0.
-        count: Of all.
+        rank: Rank of this process, from 0.
+        count: Number of processes.
         local_count: Number of processes on this machine.
     """
 
@@ -34,19 +34,22 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Return whether this process has rank 0."""
         return self.rank == 0
 
     @property
     def description(self) -> str:
-        """Words behind those for the device; none for one process alone."""
+        """Return the text that follows the device's description; empty for a single process."""
         return f", {self.count} processes" if self.count > 1 else ""
 
     def check_batch(self, slices: int) -> None:
-        """Every process takes as many slices of a batch.
+        """Check that a batch can be divided evenly.
+
+        Args:
+            slices: Number of slices of a batch.
 
         Raises:
-            ConfigurationError: They cannot.
+            ConfigurationError: The number of processes does not divide the batch.
         """
         if slices % self.count:
             raise ConfigurationError(
@@ -56,10 +59,10 @@ class Processes:
             )
 
     def trainer_options(self, accelerator: str) -> dict[str, Any]:
-        """What Lightning's Trainer has to know.
+        """Return the keywords of `pl.Trainer` for these processes.
 
         Args:
-            accelerator: gpu or cpu.
+            accelerator: Name of the accelerator, gpu or cpu.
         """
         if self.count == 1:
             return {"devices": 1}
@@ -70,13 +73,13 @@ class Processes:
             "num_nodes": self.count // self.local_count,
             "strategy": DDPStrategy(),
             "sync_batchnorm": accelerator == "gpu",
-            "use_distributed_sampler": False,  # ours shares out by itself
+            "use_distributed_sampler": False,  # `EpochSampler` divides the slices
         }
 
     def environment(self) -> Any:
-        """Lightning's plugin for processes that `torchrun` started, or for one alone, also inside a Slurm job.
+        """Return Lightning's environment plugin for `torchrun`, or for a single process, inside a Slurm job too.
 
-        Its plugin for Slurm would answer SIGUSR1 with a checkpoint from the middle of an epoch, and go on from that.
+        Lightning's plugin for Slurm writes a checkpoint in the middle of an epoch at SIGUSR1 and resumes from it.
         """
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -84,7 +87,7 @@ class Processes:
         return LightningEnvironment() if self.count == 1 else TorchElasticEnvironment()
 
     def shut_down(self) -> None:
-        """End what bound the processes together, before the first goes on alone."""
+        """Destroy the process group; rank 0 continues with testing."""
         import torch.distributed
 
         if self.count > 1 and torch.distributed.is_initialized():
@@ -95,7 +98,7 @@ ALONE = Processes()
 
 
 def training_processes(environment: Mapping[str, str] = os.environ) -> Processes:
-    """The processes that this one trains together with: those of `torchrun`, else it is alone."""
+    """Return the process group that `torchrun` started, or a single process."""
     if "TORCHELASTIC_RUN_ID" not in environment:
         return ALONE
     return Processes(int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"]))

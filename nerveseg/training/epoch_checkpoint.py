@@ -42,7 +42,7 @@ class RunHistory(Protocol):
 
 
 class EpochCheckpoint(Checkpoint):
-    """Keeps the newest state as `last.ckpt`; no epoch is ever preferred to another.
+    """Callback that keeps the newest state as `last.ckpt`; no epoch is preferred to another.
 
     Args:
         folder: Folder of the checkpoints.

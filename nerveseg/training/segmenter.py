@@ -173,7 +173,7 @@ class Segmenter(pl.LightningModule):
             raise TrainingError(
                 f"the {name} is finite",
                 found=f"{value.item()} in epoch {self.current_epoch + 1}, after {self.global_step} optimizer steps",
-                remedy="lower optimization.optimizer.lr, or clip gradients: +trainer.gradient_clip_val=1; images or"
+                remedy="lower optimization.optimizer.lr, or clip gradients: trainer.gradient_clip_val=1; images or"
                 " labels with values that are not finite have the same effect",
             )
 

@@ -152,6 +152,7 @@ def check_configuration(config: TrainConfig) -> None:
     check_writable_folder(config.output_root, "output_root")
     segmenter = build_segmenter(config, build_network(config, len(config.study.images)).module)
     check_loss(segmenter.loss)
+    check_loss(segmenter.loss)
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:

@@ -30,7 +30,7 @@ def test_two_processes_take_the_steps_of_one(command, arguments, tmp_path):
     trained = {}
     for name, program in (("alone", [sys.executable]), ("both", TORCHRUN)):
         output = tmp_path / f"{name}.pt"
-        words = [*arguments, f"output_root={tmp_path}", "folds.validation_fraction=0.3"]
+        words = [*arguments, f"output_root={tmp_path}", "folds.validation_fraction=0.1"]
         command("train", output, *words, program=[*program, str(script)])
         trained[name] = torch.load(output, weights_only=True)
     assert trained["alone"]["steps"] == trained["both"]["steps"] > 3
