@@ -4,7 +4,7 @@
 
 Baseline: the network as published, eager, single precision, channels first, every slice whole. Its cost is the same for
 every slice, so it is timed on a few that are spread over the scan and multiplied; `--baseline-slices 60` times all.
-Ours is `segment_volume`, the code that `nerveseg.segment` runs, on the whole scan. Each round times all in turn.
+Ours is `predict_volume`, the code that `nerveseg.segment` runs, on the whole scan. Each round times all in turn.
 
 Without `--model` the network is `fixture_network`'s and the scan the synthetic one that it was taught.
 """
@@ -28,7 +28,9 @@ from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.metrics import dice
 from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord, load_bundle
-from nerveseg.inference.predict import segment_volume
+from nerveseg.inference.postprocessing import Postprocessing
+from nerveseg.inference.predict import predict_volume
+from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.inference.runtimes import THRESHOLD, settled_runtime
 
 SPACING_MM = (0.520833, 0.520833, 4.4)
@@ -135,7 +137,8 @@ def measure(case: Case, baseline_slices: int, rounds: int) -> list[Row]:
 
 def ours(case: Case, accuracy: Any) -> NDArray[np.bool_]:
     """The mask of the whole scan."""
-    return segment_volume([case.bundle], case.image[None], SPACING_MM, accuracy=accuracy) > THRESHOLD
+    settings = PredictionSettings(accuracy=accuracy, postprocessing=Postprocessing(remove_specks=False))
+    return predict_volume([case.bundle], case.image[None], SPACING_MM, settings).mask
 
 
 def plainly(network: torch.nn.Module, slices: torch.Tensor) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.inference.postprocessing import Postprocessing
+from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.scans.request import PatientInfo, SegmentOptions
@@ -26,6 +27,7 @@ TABLE = [
     (Margins, "margins/default.yaml"),
     (FCDenseNet, "network/tiramisu.yaml"),
     (Postprocessing, "postprocessing/default.yaml"),
+    (PredictionSettings, "prediction/default.yaml"),
     (Preprocessing, "preprocessing/paper.yaml"),
     (QualityLimits, "quality/default.yaml"),
     (StudyLayout, "study/bids.yaml"),

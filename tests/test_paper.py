@@ -9,7 +9,8 @@ from torch import nn
 from nerveseg.data.folds import split_folds
 from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.data.study import Subject
-from nerveseg.inference.predictor import THRESHOLD
+from nerveseg.inference.prediction_settings import PredictionSettings
+from nerveseg.inference.runtimes import THRESHOLD
 from nerveseg.launch.schema import parse_config
 from nerveseg.phantom.cohort import CohortSpec, participants
 from nerveseg.targets import instantiate_target
@@ -38,7 +39,7 @@ def network(config):
 def test_the_values_of_the_paper(config):
     assert config["name"] == "paper"
     assert config["fold"] == 0
-    assert config["preprocessing"] == {"normalisation": "volume", "size": [320, 320]}
+    assert config["preprocessing"] == {"normalisation": "volume", "size": [320, 320], "spacing_mm": None}
     assert config["network"] == {
         "_target_": "nerveseg.networks.fc_densenet.FCDenseNet",
         "first_filters": 48,
@@ -56,6 +57,11 @@ def test_the_values_of_the_paper(config):
     assert config["study"]["consensus"] == "majority"
     assert list(config["study"]["raters"]) == ["OS", "BW", "LG"]
     assert THRESHOLD == 0.5, "the likelier of the two classes"
+    prediction = PredictionSettings.model_validate(config["prediction"])
+    assert (prediction.field_of_view, prediction.accuracy) == ("crop", "exact")
+    assert (prediction.in_plane_spacing, prediction.precision) == ("scan", "32-true")
+    assert not prediction.postprocessing.remove_specks
+    assert not prediction.postprocessing.bridge_single_slices
 
 
 def test_the_cohort_stands_in_for_ten_volunteers_and_forty_two_patients(config):
@@ -179,11 +185,11 @@ def test_four_folds_of_thirteen_with_two_volunteers_each(config, seed):
 def test_a_volume_has_zero_mean_and_unit_variance_before_it_is_cropped(config):
     random = np.random.default_rng(5)
     channels = random.gamma(2.0, 80.0, (1, 384, 330, 3)).astype(np.float32)
-    cropped, crop = Preprocessing(**config["preprocessing"]).apply(channels)
+    cropped, grid = Preprocessing(**config["preprocessing"]).apply(channels, (200 / 384, 200 / 384, 4.4))
     mean, sd = float(np.mean(channels, dtype=np.float64)), float(np.std(channels, dtype=np.float64))
     assert cropped.shape == (1, 320, 320, 3)
     np.testing.assert_allclose(cropped[0], (channels[0, 32:352, 5:325] - mean) / sd, atol=1e-5)
-    assert crop == Crop(shape=(384, 330), size=(320, 320))
+    assert grid.crop == Crop(shape=(384, 330), size=(320, 320))
 
 
 def test_the_crop_of_the_papers_matrix_is_undone_exactly():

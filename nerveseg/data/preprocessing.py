@@ -1,7 +1,8 @@
-"""Before the network: zero mean and unit variance per volume, then a centred in-plane crop (paper, 2.4.1).
+"""Preprocessing: zero mean and unit variance per volume, then a centred in-plane crop (paper, 2.4.1).
 
-The crop is recorded, so that what the network says about it goes back to where it was cut out. Volumes smaller than the
-crop are padded with the value of air, the smallest of the volume.
+Before the crop, a study of mixed in-plane spacings is resampled to one. Resampling and crop are recorded, so that the
+network's probability goes back onto the volume's own pixels. Volumes smaller than the crop are padded with the value of
+air, the smallest of the volume.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from nerveseg.types import Channels, Image, Size2d
+from nerveseg.data.in_plane_resampling import InPlaneResampling
+from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
 
 
 class Preprocessing(BaseModel):
@@ -22,25 +24,40 @@ class Preprocessing(BaseModel):
     Attributes:
         normalisation: "volume" is zero mean and unit variance over all voxels of each channel.
         size: In-plane size of the crop in pixels (x, y).
+        spacing_mm: In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's
+            own pixels. "study" stands for the median over the study's subjects until the slice store is built
+            (`data.study_spacing`); a store and a bundle hold numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     normalisation: Literal["volume"] = "volume"
     size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))
+    spacing_mm: tuple[PositiveFloat, PositiveFloat] | Literal["study"] | None = None
 
-    def apply(self, channels: Channels) -> tuple[Channels, Crop]:
-        """Normalise every channel over the whole volume, then crop.
+    def apply(self, channels: Channels, spacing_mm: SpacingMm) -> tuple[Channels, NetworkGrid]:
+        """Normalise every channel over the whole volume, then resample and crop.
 
         Args:
             channels: (channel, x, y, z) in RAS order.
+            spacing_mm: Voxel spacing of the volume.
 
         Returns:
-            The array (channel, size x, size y, z), and the crop that undoes it.
+            The array (channel, size x, size y, z), and the grid that undoes it.
         """
-        crop = Crop(shape=(channels.shape[1], channels.shape[2]), size=self.size)
-        cropped = [crop.apply(image, fill=float(image.min())) for image in map(normalise, channels)]
-        return np.stack(cropped), crop
+        grid = self.grid((channels.shape[1], channels.shape[2]), spacing_mm)
+        return np.stack([grid.apply(image, float(image.min())) for image in map(normalise, channels)]), grid
+
+    def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
+        """Return resampling and crop for a volume of this in-plane shape.
+
+        Raises:
+            ValueError: The spacing is still that of a study, which is not known here.
+        """
+        if self.spacing_mm == "study":
+            raise ValueError("the spacing of the study is settled first (data.study_spacing)")
+        resampling = InPlaneResampling(shape, spacing_mm[:2], self.spacing_mm or spacing_mm[:2])
+        return NetworkGrid(resampling, Crop(resampling.size, self.size))
 
 
 def normalise(image: Image) -> Image:
@@ -80,6 +97,38 @@ class Crop:
         """The part that both have, in indices of the uncropped and of the cropped array."""
         pairs = [_overlap(shape, size) for shape, size in zip(self.shape, self.size, strict=True)]
         return (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1])
+
+
+@dataclass(frozen=True)
+class NetworkGrid:
+    """The way from a volume's slices to those that the network sees, and back.
+
+    Attributes:
+        resampling: In-plane resampling to the model's spacing.
+        crop: Centred crop of the resampled slices to the size that goes in.
+    """
+
+    resampling: InPlaneResampling
+    crop: Crop
+
+    def apply(self, image: Image, fill: float) -> NDArray[np.float32]:
+        """Resample and crop an image (x, y, slice); pixels outside it become `fill`."""
+        return self.crop.apply(self.resampling.apply(image[None])[0], fill)
+
+    def apply_to_mask(self, mask: Mask) -> NDArray[np.bool_]:
+        """Resample and crop a mask: a pixel is nerve where more than half of it is."""
+        return self.crop.apply(self.resample_mask(mask))
+
+    def resample_mask(self, mask: Mask) -> NDArray[np.bool_]:
+        """Resample a mask without the crop."""
+        if self.resampling.steps == (1, 1):
+            return mask
+        return np.asarray(self.resampling.apply(mask[None].astype(np.float32))[0] > 0.5)
+
+    def undo(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put values of cropped slices (x, y, slice) back onto the volume's pixels; 0 outside the crop."""
+        back: NDArray[np.float32] = self.resampling.undo(self.crop.undo(array)[None])[0]
+        return back
 
 
 def _overlap(shape: int, size: int) -> tuple[slice, slice]:

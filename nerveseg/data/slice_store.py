@@ -35,6 +35,7 @@ from nerveseg.data.slice_store_build import (
 from nerveseg.data.study import Study
 from nerveseg.data.study_check import copied_images
 from nerveseg.data.study_layout import StudyLayout
+from nerveseg.data.study_spacing import settle_spacing
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask
@@ -146,7 +147,12 @@ def open_slices(folder: Path) -> SliceStore:
 
 def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
     rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
-    content = [str(FORMAT_VERSION), rules, preprocessing.model_dump_json(), repr(sorted(hashes.items()))]
+    content = [
+        str(FORMAT_VERSION),
+        rules,
+        preprocessing.model_dump_json(exclude_none=True),
+        repr(sorted(hashes.items())),
+    ]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 
@@ -185,6 +191,7 @@ def _build(
     progress: Progress,
     workers: int,
 ) -> None:
+    preprocessing = settle_spacing(preprocessing, study)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as private:
         temporary = Path(private) / folder.name  # the private folder is closed to others, this one need not be

@@ -43,8 +43,8 @@ class StoredSubject:
         id: The participant without `sub-`.
         sha256: Hash of every input file, by channel and by `rater-<name>`.
         slices: Number of slices.
-        spacing_mm: Voxel spacing in RAS order.
-        nerve_voxels: Size of the consensus in the whole volume.
+        spacing_mm: Voxel spacing of the stored slices in RAS order.
+        nerve_voxels: Size of the consensus at this spacing, in the whole volume.
         nerve_voxels_cropped_away: How many of these lie outside the crop, where no network can find them.
         pixels: Slices x crop, for the share of nerve among all training pixels.
     """
@@ -65,7 +65,7 @@ class StoreIndex(BaseModel):
         format_version: Version of this file and of the arrays beside it.
         study: Name of the study.
         channels: Names of the image channels, in the order of the arrays.
-        preprocessing: Preprocessing of the images.
+        preprocessing: Preprocessing of the images; its spacing is a number.
         geometry: Transform of a header to trust where its qform and sform differ.
         subjects: Subjects in the study's order.
     """
@@ -170,17 +170,17 @@ def _store(
     study = Study(description, (subject,))
     channels, grid = study.read_channels(subject)
     consensus = study.read_masks(subject, grid).consensus
-    images, crop = preprocessing.apply(channels)
-    labels = crop.apply(consensus)
+    images, network_grid = preprocessing.apply(channels, grid.ras_spacing_mm)
+    labels = network_grid.apply_to_mask(consensus)
     np.save(image_file(folder, subject.id), np.ascontiguousarray(images.transpose(3, 0, 1, 2)))
     np.save(label_file(folder, subject.id), np.ascontiguousarray(labels.transpose(2, 0, 1).astype(np.uint8)))
     write_mask(consensus_file(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
-    nerve = int(consensus.sum())
+    nerve = int(network_grid.resample_mask(consensus).sum())
     return StoredSubject(
         id=subject.id,
         sha256=sha256,
         slices=labels.shape[2],
-        spacing_mm=_rounded(grid.ras_spacing_mm),
+        spacing_mm=_rounded((*network_grid.resampling.spacing_after_mm, grid.ras_spacing_mm[2])),
         nerve_voxels=nerve,
         nerve_voxels_cropped_away=nerve - int(labels.sum()),
         pixels=labels.size,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
-from nerveseg.data.preprocessing import Crop, Preprocessing
+from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
@@ -56,7 +56,7 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     if faults or grid is None:
         return SubjectReport(subject, tuple(faults), ())
     consensus = consensus_of(masks, rule.consensus)
-    return SubjectReport(subject, (), _geometry_warnings(grid) + _consensus_warnings(consensus, preprocessing))
+    return SubjectReport(subject, (), _geometry_warnings(grid) + _consensus_warnings(consensus, grid, preprocessing))
 
 
 def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
@@ -89,10 +89,11 @@ def _geometry_warnings(grid: Grid) -> tuple[str, ...]:
     return ("the header has neither qform nor sform: axes and orientation are a guess",)
 
 
-def _consensus_warnings(consensus: Mask, preprocessing: Preprocessing) -> tuple[str, ...]:
+def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessing) -> tuple[str, ...]:
     if not consensus.any():
         return ("the consensus of the raters holds no nerve",)
-    crop = Crop(shape=(consensus.shape[0], consensus.shape[1]), size=preprocessing.size)
-    outside = np.count_nonzero(consensus) - np.count_nonzero(crop.apply(consensus))
+    network_grid = preprocessing.grid((consensus.shape[0], consensus.shape[1]), grid.ras_spacing_mm)
+    drawn = np.count_nonzero(network_grid.resample_mask(consensus))
+    outside = drawn - np.count_nonzero(network_grid.apply_to_mask(consensus))
     x, y = preprocessing.size
     return (f"{outside} nerve voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()

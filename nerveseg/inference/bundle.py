@@ -5,7 +5,7 @@
     README.md              the model card
 
 Loading runs no code from the bundle: the network is a class that `networks.registry` allows, with plain JSON arguments,
-and the weights are plain tensors. Their SHA-256 is compared: safetensors notices truncation but not a flipped bit.
+and the weights are plain tensors, whose hash and values are checked (`weights`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
-from nerveseg.files import atomic_write, file_sha256, temporary_sibling, write_text
+from nerveseg.files import temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.inference.training_intensity import IntensityRange, LesionReference
+from nerveseg.inference.weights import read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
 
@@ -97,9 +98,12 @@ class ModelDescription(BaseModel):
         channels: Image channels, in the order the network takes them.
         spacing_mm: Median voxel spacing of the training volumes in RAS order.
         preprocessing: What is done to a volume before the network sees it.
+        prediction: Everything else that changes the mask of a scan; bundles from before it was recorded take the
+            defaults.
         foreground: Label values that were learned as nerve; null means every label above zero.
         training: What the network was trained on.
         scores: On the held-out subjects; empty until they were predicted.
+        computation: Device, runtime and search of the nerve that the scores were measured with.
         intensity: Of the training data, by channel; empty in models made before it was recorded.
         lesion_reference: Signal of healthy nerves, where it was measured.
         versions: Of nerveseg and the libraries that matter.
@@ -113,9 +117,11 @@ class ModelDescription(BaseModel):
     channels: list[str]
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing
+    prediction: PredictionSettings = PredictionSettings()
     foreground: tuple[int, ...] | None
     training: TrainingRecord
     scores: list[TestScore] = []
+    computation: Computation | None = None
     intensity: dict[str, IntensityRange] = {}
     lesion_reference: LesionReference | None = None
     versions: dict[str, str]
@@ -123,7 +129,7 @@ class ModelDescription(BaseModel):
 
     def sha256(self) -> str:
         """Hash of everything but the scores, the weights' hash included: another one is another model."""
-        said = self.model_dump(mode="json", exclude={"scores"})
+        said = self.model_dump(mode="json", exclude={"scores", "computation"})
         return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
@@ -173,25 +179,26 @@ def save_bundle(folder: Path, network: nn.Module, description: ModelDescription)
         folder: The bundle's folder.
         network: The trained network.
         description: Without the hash of the weights, which is added here.
+
+    Raises:
+        BundleError: A weight is not finite.
     """
     aside = temporary_sibling(folder)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        with atomic_write(aside / "weights.safetensors") as file:
-            save_model(network, str(file))  # a tensor with several names is written once
-        hashed = description.model_copy(update={"weights_sha256": file_sha256(aside / "weights.safetensors")})
-        _write_description(aside, hashed)
+        sha256 = write_weights(aside, network, folder)
+        _write_description(aside, description.model_copy(update={"weights_sha256": sha256}))
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def add_scores(folder: Path, scores: list[TestScore]) -> None:
+def add_scores(folder: Path, scores: list[TestScore], computation: Computation | None = None) -> None:
     """Write the scores of the held-out subjects into a bundle's description and card."""
     description = read_description(folder)
-    _write_description(folder, description.model_copy(update={"scores": scores}))
+    _write_description(folder, description.model_copy(update={"scores": scores, "computation": computation}))
 
 
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
@@ -220,20 +227,9 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
         BundleError: It is incomplete or altered, or of a format or network that this version does not know.
     """
     description = read_description(folder)
-    weights = folder / "weights.safetensors"
-    if not weights.is_file():
-        remedy = "copy the whole folder of the model"
-        raise BundleError("a model bundle has weights", found="no weights.safetensors", path=folder, remedy=remedy)
-    if (found := file_sha256(weights)) != description.weights_sha256:
-        raise BundleError(
-            "the weights have the hash that model.json names",
-            path=weights,
-            found=f"{found[:12]}..., not {description.weights_sha256[:12]}...",
-            remedy="copy the model again from its source; do not use this one",
-        )
     network = _load_network(description.architecture, folder, plugins)
     try:
-        load_model(network, weights)
+        read_weights(folder, description.weights_sha256, network)
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(
             "the weights fit the architecture that model.json names",

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerveseg.data.in_plane_resampling import SAME_SPACING
 from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
-from nerveseg.inference.in_plane_resampling import SAME_SPACING
 from nerveseg.networks.registry import CHANNELS_ARGUMENT
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
 
@@ -174,6 +174,7 @@ def _checked(model: Ensemble) -> Ensemble:
         for what, agree in (
             ("channels", description.channels == first.channels),
             ("preprocessing", description.preprocessing == first.preprocessing),
+            ("prediction", description.prediction == first.prediction),
             ("architecture", description.architecture == first.architecture),
             ("spacing_mm", _same_in_plane(description.spacing_mm, first.spacing_mm)),
         ):

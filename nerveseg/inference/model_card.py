@@ -6,7 +6,10 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from nerveseg.inference.prediction_settings import PredictionSettings
 
 SYNTHETIC_WARNING = "**SYNTHETIC TRAINING DATA.** This model has never seen a real nerve. Do not use it on patients."
 
@@ -30,14 +33,17 @@ def model_card(description: dict[str, Any]) -> str:
         "",
         "## Input",
         f"Channels {', '.join(description['channels'])}; axial slices, about {spacing} mm; each volume to zero mean",
-        f"and unit variance, centre crop of {size} pixels.",
+        f"and unit variance. It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
+        "",
+        "## Prediction",
+        *_prediction_lines(PredictionSettings.model_validate(description["prediction"])),
         "",
         "## Training data",
         f"{len(training['subjects'])} subjects of the study {training['study']}, consensus of its raters;",
         f"{training['epochs']} epochs, seed {training['seed']}. Their ids and file hashes are in `model.json`.",
         "",
         "## Scores on the held-out subjects, against the consensus",
-        *_score_lines(description["scores"]),
+        *_score_lines(description["scores"], description["computation"]),
         "",
         "## Method",
         "Balsiger F, et al. Segmentation of peripheral nerves from magnetic resonance neurography: a fully-automatic,",
@@ -47,11 +53,33 @@ def model_card(description: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _score_lines(scores: list[dict[str, Any]]) -> list[str]:
+def _resampled(spacing_mm: Sequence[float] | None) -> str:
+    if spacing_mm is None:
+        return ", not resampled"
+    return f" of {spacing_mm[0]:g} x {spacing_mm[1]:g} mm, to which volumes of another spacing were resampled"
+
+
+def _prediction_lines(settings: PredictionSettings) -> list[str]:
+    return [
+        "The masks of the test and those of `segment` are made alike:",
+        "",
+        *(f"- {step}" for step in settings.in_words()),
+    ]
+
+
+def _score_lines(scores: list[dict[str, Any]], computation: dict[str, Any] | None) -> list[str]:
     if not scores:
         return ["Not measured yet."]
+    measured = (
+        [
+            "",
+            "Masks as under Prediction, made on {device} in {runtime}, accuracy={accuracy}.".format(**computation),
+        ]
+        if computation
+        else []
+    )
     rows = [f"| {score['cohort']} | {score['n']} | {_number(score['dice'])} |" for score in scores]
-    return ["| cohort | n | mean Dice |", "|---|---|---|", *rows]
+    return ["| cohort | n | mean Dice |", "|---|---|---|", *rows, *measured]
 
 
 def _number(value: float | None) -> str:

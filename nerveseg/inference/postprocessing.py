@@ -50,6 +50,16 @@ class Postprocessing(BaseModel):
     speck_distance_mm: float = Field(default=20.0, ge=0, allow_inf_nan=False)
     bridge_single_slices: bool = False
 
+    def in_words(self) -> list[str]:
+        """Return one phrase per step, for the model card."""
+        specks = (
+            f"components under {self.speck_volume_mm3:g} mm3 and more than {self.speck_distance_mm:g} mm from every"
+            " larger one removed"
+        )
+        steps = [specks] if self.remove_specks else []
+        steps += ["single missed slices interpolated"] if self.bridge_single_slices else []
+        return steps or ["no clean-up of the mask"]
+
 
 def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
     """A cleaned copy of a mask.

@@ -1,36 +1,32 @@
-"""One scan of any size and in-plane spacing to its nerve probability, by one or several members of a model.
+"""One scan of any size and in-plane spacing to its mask, by one or several members of a model.
 
-A network without fully connected layers takes a slice of any size, so nothing outside the training crop is cut away:
-the whole slice goes in, padded to a multiple of what the transitions divide by, and to the training crop at least. The
-padding is the volume's minimum, as in training. Slices go through in batches that shrink as slices grow, and only the
-sum over the members is kept, so memory is bounded whatever the scan.
+A network without fully connected layers takes a slice of any size, so nothing outside the training crop has to be cut
+away: the whole slice goes in, padded to a multiple of what the transitions divide by, at least to the training crop.
+The padding is the volume's minimum, as in training. Slices go through in batches that shrink as slices grow, and only
+the sum over the members is kept, so memory is bounded whatever the scan.
 
-`accuracy="exact"` does so with every slice. `accuracy="fast"` follows the nerve through the stack (`tracking`) and
-looks around it only, which takes a tenth of the time; what is lost are isolated pieces (docs/speed.md).
+`accuracy="exact"` does so with every slice. `accuracy="fast"` follows the nerve through the stack (`nerve_following`)
+and looks around it only, which takes a tenth of the time; what is lost are isolated pieces (docs/speed.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from nerveseg.data.preprocessing import Crop, normalise
-from nerveseg.errors import GeometryError
+from nerveseg.data.in_plane_resampling import InPlaneResampling
+from nerveseg.data.preprocessing import Crop, NetworkGrid, normalise
+from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle
-from nerveseg.inference.in_plane_resampling import InPlaneResampling
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
-from nerveseg.inference.runtimes import Runner, Runtime, make_runner
-from nerveseg.types import Channels, Probability, Size2d, SpacingMm
-
-FieldOfView = Literal["whole", "crop"]
-
-Accuracy = Literal["auto", "fast", "exact"]
-"""auto: fast on a CPU; exact on a GPU, which has the whole slices done before the search would be over."""
+from nerveseg.inference.postprocessing import clean
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
+from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, nerve_mask
+from nerveseg.types import Channels, Mask, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
 """Pixels of a slice on the model's grid: over a metre at 0.52 mm, which no scanner sees; the network would need some
@@ -38,73 +34,81 @@ four gigabytes for it."""
 
 
 @dataclass(frozen=True)
-class NetworkGrid:
-    """How the pixels of a scan and those that the network sees belong together.
+class Prediction:
+    """The result of a model for one scan, on the scan's voxels in RAS order.
 
     Attributes:
-        resampling: To the model's spacing.
-        crop: To the size that goes in.
+        mask: Nerve after the clean-up.
+        probability: Probability of nerve before it, the mean over the members.
+        settings: Everything that the mask depends on.
+        computation: Device, runtime and search of the nerve.
     """
 
-    resampling: InPlaneResampling
-    crop: Crop
+    mask: Mask
+    probability: Probability
+    settings: PredictionSettings
+    computation: Computation
 
 
-def segment_volume(
+def predict_volume(
     members: Sequence[Bundle],
     channels: Channels,
     spacing_mm: SpacingMm,
+    settings: PredictionSettings | None = None,
     *,
-    field_of_view: FieldOfView = "whole",
-    accuracy: Accuracy = "exact",
     runtime: Runtime = "auto",
     slices_per_batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
     device: str = "cpu",
-) -> Probability:
-    """Nerve probability of every voxel, the mean over the members.
+    scan: str | None = None,
+) -> Prediction:
+    """Predict the mask of a scan.
 
     Args:
         members: Models that agree in channels, preprocessing and spacing.
-        channels: As read, (channel, x, y, z) in RAS order, in the order the members take them.
-        spacing_mm: Of the scan.
-        field_of_view: The whole slice, or only the centre crop of the training; 0 outside it.
-        accuracy: Every slice whole, or the nerve followed.
-        runtime: What runs the networks.
+        channels: Voxels as read, (channel, x, y, z) in RAS order, in the order the members take them.
+        spacing_mm: Voxel spacing of the scan.
+        settings: Everything that changes the mask; by default the first member's own.
+        runtime: Program that runs the networks.
         slices_per_batch: Slices of the training crop's size that go through a network at a time.
-        progress: Told how many slices are done, of how many.
-        device: What to compute on, in torch's words.
-
-    Returns:
-        On the scan's voxels, in RAS order.
+        progress: Function that is called with the slices done and the slices in all.
+        device: Device to compute on, in torch's words.
+        scan: Name of the scan, for errors.
 
     Raises:
-        BundleError: The channels are not as many as the members take.
+        BundleError: The channels are not as many as the members take, or a probability is not finite.
         GeometryError: A slice is absurdly large on the model's grid.
     """
     description = members[0].description
     description.check_channel_count(len(channels))
-    grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, field_of_view)
+    settings = settings or description.prediction
+    grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, settings)
     prepared = np.stack([normalise(channel) for channel in channels])
-    scan = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid)
-    engine = make_runner(members, runtime, device)
+    slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid)
+    engine = _finite(make_runner(members, runtime, device), members, scan)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
-    if accuracy == "fast" or (accuracy == "auto" and device == "cpu"):
-        return _followed(scan, engine, members[0].reduction, pixels, progress)
-    at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
-    return _slice_by_slice(scan, engine, at_a_time, progress)
+    accuracy = settle_accuracy(settings.accuracy, device)
+    if accuracy == "fast":
+        probability = _followed(slices, engine, members[0].reduction, pixels, progress)
+    else:
+        at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
+        probability = _slice_by_slice(slices, engine, at_a_time, progress)
+    mask = clean(nerve_mask(probability), spacing_mm, settings.postprocessing)
+    computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
+    return Prediction(mask, probability, settings, computation)
 
 
-def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, field_of_view: FieldOfView) -> NetworkGrid:
-    """Resampling and crop for a scan of this in-plane shape.
+def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings: PredictionSettings) -> NetworkGrid:
+    """Return resampling and crop for a scan of this in-plane shape.
 
     Raises:
         GeometryError: A slice is absurdly large on the model's grid.
     """
     description = member.description
-    resampling = InPlaneResampling(shape, spacing_mm[:2], description.spacing_mm[:2])
+    target = description.spacing_mm if settings.in_plane_spacing == "model" else spacing_mm
+    resampling = InPlaneResampling(shape, spacing_mm[:2], target[:2])
     crop = description.preprocessing.size
-    if field_of_view == "crop":
+    if settings.field_of_view == "crop":
         return NetworkGrid(resampling, Crop(resampling.size, crop))
     x, y = (
         least if pixels <= least else -(-pixels // member.reduction) * member.reduction
@@ -121,6 +125,26 @@ def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, field_of_
     return NetworkGrid(resampling, Crop(resampling.size, (x, y)))
 
 
+def _finite(engine: Runner, members: Sequence[Bundle], scan: str | None) -> Runner:
+    """Return a runner that refuses probabilities that are not finite."""
+
+    def run(slices: torch.Tensor) -> torch.Tensor:
+        probability = engine(slices)
+        wrong = int((~torch.isfinite(probability)).sum())
+        if wrong:
+            training = [member.description.training for member in members]
+            folds = ", ".join(str(each.fold) for each in training)
+            raise BundleError(
+                "the probabilities that a model gives are finite numbers",
+                found=f"{wrong} of {probability.numel()} of the model of {training[0].study}, fold {folds}, are not",
+                subject=scan,
+                remedy="see that the values of the scan are sound, or take another model",
+            )
+        return probability
+
+    return run
+
+
 @dataclass(frozen=True)
 class _ScanSlices:
     """A scan's slices as the network takes them, prepared when they are asked for."""
@@ -134,17 +158,14 @@ class _ScanSlices:
 
     def slices(self, part: slice) -> torch.Tensor:
         """(slice, channel, x, y)."""
-        resampled = self.grid.resampling.apply(self.channels[..., part])
         cropped = np.stack(
-            [self.grid.crop.apply(image, fill) for image, fill in zip(resampled, self.fills, strict=True)]
+            [self.grid.apply(image[..., part], fill) for image, fill in zip(self.channels, self.fills, strict=True)]
         )
         return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
 
     def on_scan(self, probability: Float32[np.ndarray, "slice net_x net_y"]) -> Probability:
         """What the network says of some slices, on the scan's pixels, (x, y, slice)."""
-        inside = self.grid.crop.undo(probability.transpose(1, 2, 0))
-        mapped: Probability = self.grid.resampling.undo(inside[None])[0]
-        return mapped
+        return self.grid.undo(probability.transpose(1, 2, 0))
 
 
 def _slice_by_slice(

@@ -7,7 +7,8 @@ whose graph `openvino_graph` puts together; every other network runs in torch.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -45,21 +46,38 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
             network than FC-DenseNet.
     """
     networks = [member.network.to(device) for member in members]
-    openvino = settled_runtime(runtime, device) == "openvino"
-    others = [type(network).__name__ for network in networks if not isinstance(network, FCDenseNet)]
-    if others and runtime == "openvino":
-        raise ConfigurationError("runtime=openvino runs FCDenseNet", found=others[0], remedy="runtime=auto")
-    openvino = openvino and not others
+    openvino = find_runtime(members, runtime, device) == "openvino"
     smallest = max(member.reduction for member in members)
 
     def run(slices: Tensor) -> Tensor:
         if openvino and min(slices.shape[2:]) >= smallest:
             return _mean([torch.from_numpy(_compiled(network)(slices.numpy())[0]) for network in networks])
-        with torch.inference_mode():
+        with torch.inference_mode(), _single_precision(device):
             there = slices.to(device)
             return _mean([nerve_probability(network, there) for network in networks])
 
     return run
+
+
+def find_runtime(members: Sequence[Bundle], runtime: Runtime, device: str) -> Literal["openvino", "torch"]:
+    """Return the runtime that a device has for the networks of a model.
+
+    Raises:
+        ConfigurationError: OpenVINO is asked for and cannot run them here.
+    """
+    settled = settled_runtime(runtime, device)
+    others = [type(member.network).__name__ for member in members if not isinstance(member.network, FCDenseNet)]
+    if others and runtime == "openvino":
+        raise ConfigurationError("runtime=openvino runs FCDenseNet", found=others[0], remedy="runtime=auto")
+    return "torch" if others else settled
+
+
+@contextmanager
+def _single_precision(device: str) -> Iterator[None]:
+    """No autocast, no TensorFloat-32, no algorithm that is chosen by timing: whatever a training left switched on."""
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.autocast(torch.device(device).type, enabled=False), exact:
+        yield
 
 
 def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch"]:

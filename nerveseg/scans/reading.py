@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 
-from nerveseg.data.inputs import check_is_scan
 from nerveseg.data.registration import Registration, register_rigidly
 from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.dicom import series_files
@@ -67,12 +66,11 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
     """Read everything of a scan.
 
     Raises:
-        VolumeError: A file is no readable image of at least two slices.
+        VolumeError: A file is no readable image.
         GeometryError: The muscle's mask lies on another grid, or a channel or map nowhere near the image.
     """
     sources = series_files(files.image, files.series) if files.is_dicom else ()
     image = read_image(files.image, geometry=geometry, series=files.series)
-    check_is_scan(image, files.image)
     channels: dict[str, Image] = {}
     registrations: dict[str, Registration] = {}
     for name, path in files.channels.items():

@@ -25,6 +25,7 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
 from nerveseg.files import write_text
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
 
 SUMMARY = "summary.json"
@@ -122,6 +123,8 @@ class ScanSummary(BaseModel):
         nerves: One per side.
         flags: What a human should look at.
         notes: How the numbers came about, in words.
+        prediction: Everything that the mask depends on besides the model; null in results from before it was recorded.
+        computation: Device, runtime and search of the nerve.
         registrations: Movement of each registered channel.
         seconds: From the first byte read to the last table.
         versions: Of the libraries that matter.
@@ -140,6 +143,8 @@ class ScanSummary(BaseModel):
     nerves: list[NerveSummary]
     flags: list[FlagRecord]
     notes: list[str] = Field(default_factory=list)
+    prediction: PredictionSettings | None = None
+    computation: Computation | None = None
     registrations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seconds: float
     versions: dict[str, str]

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from nerveseg.biomarkers.course import NerveCourse
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
+from nerveseg.data.inputs import check_is_scan
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.ensemble import Ensemble, check_channels, open_model
-from nerveseg.inference.postprocessing import clean
-from nerveseg.inference.predict import segment_volume
-from nerveseg.inference.runtimes import nerve_mask
+from nerveseg.inference.predict import Prediction
 from nerveseg.scans.measuring import measure_scan
-from nerveseg.scans.reading import LoadedScan, image_sha256, read_scan
-from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
-from nerveseg.training.devices import choose_device
+from nerveseg.scans.prediction import predict_files
+from nerveseg.scans.reading import LoadedScan, image_sha256
+from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
 from nerveseg.types import Mask, Probability
 
 
@@ -34,8 +33,7 @@ class Segmentation:
         scan: What was read.
         model: What was applied.
         folds: The members of the model that were averaged.
-        ras_mask: Nerve, in RAS order.
-        ras_probability: Its probability, in RAS order.
+        prediction: Mask and probability in RAS order, and the settings that they depend on.
         courses: The nerve of each leg, its branches and their course.
         profile: One row per slice and branch (`biomarkers.profile`).
         nerves: What each nerve measures; two where the image shows both legs.
@@ -48,14 +46,23 @@ class Segmentation:
     scan: LoadedScan
     model: Ensemble
     folds: tuple[int, ...]
-    ras_mask: Mask
-    ras_probability: Probability
+    prediction: Prediction
     courses: tuple[NerveCourse, ...]
     profile: pd.DataFrame
     nerves: tuple[NerveSummary, ...]
     lesion: Mask | None
     flags: tuple[Flag, ...]
     notes: tuple[str, ...]
+
+    @property
+    def ras_mask(self) -> Mask:
+        """Nerve, in RAS order."""
+        return self.prediction.mask
+
+    @property
+    def ras_probability(self) -> Probability:
+        """Probability of nerve, in RAS order."""
+        return self.prediction.probability
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -140,35 +147,37 @@ def segment_files(
     """
     check_names(files, model)
     check_channels(model, [model.description.channels[0], *files.channels])
-    device = choose_device(options.accelerator, "32-true")
-    scan = read_scan(files, options.geometry, options.registration)
     members, held_out = model.members_for(sha256 or image_sha256(files))
-    probability = segment_volume(
+    settings = options.settings(model.description.prediction)
+    scan, prediction = predict_files(
+        files,
         members,
-        scan.network_channels(model.description.channels),
-        scan.grid.ras_spacing_mm,
-        field_of_view=options.field_of_view,
-        accuracy=options.accuracy,
+        settings,
+        check=check_is_scan,
+        geometry=options.geometry,
+        registration=options.registration,
+        accelerator=options.accelerator,
         runtime=options.runtime,
         slices_per_batch=options.slices_per_batch,
         progress=progress,
-        device="cuda" if device.accelerator == "gpu" else "cpu",
     )
-    mask = clean(nerve_mask(probability), scan.grid.ras_spacing_mm, options.postprocessing)
-    measured = measure_scan(scan, mask, probability, model.description, files.person, options)
+    measured = measure_scan(scan, prediction.mask, prediction.probability, model.description, files.person, options)
     return Segmentation(
         files=files,
         scan=scan,
         model=model,
         folds=tuple(member.description.training.fold for member in members),
-        ras_mask=mask,
-        ras_probability=probability,
+        prediction=prediction,
         courses=measured.courses,
         profile=measured.profile,
         nerves=measured.nerves,
         lesion=measured.lesion,
         flags=measured.flags,
-        notes=(*((held_out,) if held_out else ()), *measured.notes),
+        notes=(
+            *((held_out,) if held_out else ()),
+            *settings_notes(settings, model.description.prediction),
+            *measured.notes,
+        ),
     )
 
 

@@ -132,6 +132,8 @@ def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds:
         nerves=list(segmentation.nerves),
         flags=[FlagRecord.of(flag) for flag in segmentation.flags],
         notes=list(segmentation.notes),
+        prediction=segmentation.prediction.settings,
+        computation=segmentation.prediction.computation,
         registrations=moved,
         seconds=round(seconds, 3),
         versions=package_versions(),

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeIn
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.targets import TARGET
 
@@ -187,6 +188,7 @@ class TrainConfig(RunConfig):
         resume: "force" goes on with a run whose configuration changed.
         plugins: Packages of the user's own whose classes `_target_` may name.
         augmentation: Augmentation of the training slices.
+        prediction: Everything that changes the mask of a scan; stored with the model.
         network: Network; the study's channels and the classes are added.
         loss: Loss of logits and labels.
         optimization: Epochs, batch, optimizer and schedule.
@@ -201,6 +203,7 @@ class TrainConfig(RunConfig):
     resume: Literal["auto", "force"]
     plugins: Annotated[tuple[str, ...], Strict(False)]
     augmentation: Target
+    prediction: PredictionSettings
     network: Target
     loss: Target
     optimization: OptimizationConfig

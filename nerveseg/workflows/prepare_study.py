@@ -13,7 +13,8 @@ from nerveseg.data.slice_store import SliceStore, prepare_slices, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects, open_study
 from nerveseg.data.study_check import check_subject, copied_images
-from nerveseg.errors import StudyError
+from nerveseg.data.study_spacing import settle_spacing
+from nerveseg.errors import NervesegError, StudyError
 from nerveseg.files import wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.workflows.config import CheckConfig, StudyConfig
@@ -117,6 +118,10 @@ def check_configured_study(config: CheckConfig) -> None:
     layout, preprocessing = config.study.layout, config.preprocessing
     subjects, listed = list_subjects(layout)
     study = Study(layout, subjects)
+    try:
+        preprocessing = settle_spacing(preprocessing, study)
+    except NervesegError:  # the file is named below, with all other faults
+        preprocessing = preprocessing.model_copy(update={"spacing_mm": None})
     root = stores_folder(config.output_root)
     hashes, remember = study_hashes(study, root, available_cores(), images_only=True)
     channel = next(iter(layout.images))

@@ -6,28 +6,28 @@ Validation subjects, if the fold has any, are predicted and scored in the same w
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pytorch_lightning as pl
 
-from nerveseg.console import console, say
+from nerveseg.console import say, track_progress
 from nerveseg.dashboards.publish import log_test, log_validation
 from nerveseg.dashboards.run_results import Dashboards
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.volume import read_image, read_mask
+from nerveseg.data.volumes.volume import read_image, read_mask, write_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice, score_subject, write_scores
 from nerveseg.files import write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
-from nerveseg.inference.predictor import MaskWriter, Scan, predict_scans
+from nerveseg.inference.prediction_settings import Computation
 from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
+from nerveseg.scans.prediction import predict_files
+from nerveseg.scans.request import ScanFiles
 from nerveseg.training.devices import Device
-from nerveseg.training.distributed import ALONE
-from nerveseg.training.progress import FoldProgress
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 from nerveseg.workflows.training_job import TrainingJob
 
@@ -55,12 +55,12 @@ def evaluate_fold(
         validated = _scores(study, fold, fold.validation, store, job.folder.validation_mask)
         log_validation(dashboards, validated)
         write_scores(job.folder.validation_scores, validated)
-    seconds = predict_subjects(job, study, fold.test, job.folder.prediction, device)
+    seconds, computation = predict_subjects(job, study, fold.test, job.folder.prediction, device)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(study, fold, fold.test, store, job.folder.prediction)
     for subject in fold.test:
         draw_overlay(job, study, subject, store)
-    add_scores(job.folder.model, bundle_scores(scores))
+    add_scores(job.folder.model, bundle_scores(scores), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     means = automatic_dice(scores).groupby("cohort")["value"].mean()
@@ -73,35 +73,37 @@ def predict_subjects(
     subjects: Sequence[Subject],
     mask_of: Callable[[str], Path],
     device: Device,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Computation | None]:
     """Write the masks that the fold's bundle makes of subjects that it was not trained on.
 
     Args:
         job: The fold's job.
         study: Its study.
-        subjects: Of the study.
-        mask_of: Where the mask of a subject's id goes.
-        device: What to compute on.
+        subjects: Subjects of the study.
+        mask_of: Path of the mask by a subject's id.
+        device: Device to compute on.
 
     Returns:
-        Seconds by subject's id.
+        Seconds from reading the volume to writing the mask, by subject's id; and what was computed with.
     """
     bundle = load_bundle(job.folder.model, job.config.plugins)
-    scans = [Scan(subject.id, subject.images, mask_of(subject.id), study.description.geometry) for subject in subjects]
-    writer = MaskWriter(header_notice(bundle.description.training.synthetic))
-    trainer = pl.Trainer(
-        accelerator=device.accelerator,
-        devices=1,
-        precision=device.precision,
-        logger=False,
-        callbacks=[writer, FoldProgress(console, job.title)],
-        plugins=[ALONE.environment()],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=job.folder.path,
-    )
-    predict_scans(bundle, scans, trainer, job.config.trainer.slices_per_batch)
-    return writer.seconds
+    notice = header_notice(bundle.description.training.synthetic)
+    seconds: dict[str, float] = {}
+    computation = None
+    for subject in track_progress(subjects, f"{job.title}, test subjects"):
+        started = time.perf_counter()
+        image, *further = subject.images.items()
+        scan, prediction = predict_files(
+            ScanFiles(subject.id, image[1], channels=dict(further)),
+            [bundle],
+            geometry=study.description.geometry,
+            accelerator=device.accelerator,
+            slices_per_batch=job.config.trainer.slices_per_batch,
+        )
+        write_mask(mask_of(subject.id), prediction.mask, scan.grid, notice)
+        seconds[subject.id] = time.perf_counter() - started
+        computation = prediction.computation
+    return seconds, computation
 
 
 def _scores(

@@ -1,7 +1,7 @@
 """One fold from its configuration to its scores: split, slices, training, bundle, prediction, scores.
 
 Each step leaves files, and the scores come last, so a fold with scores is complete. Test subjects are predicted with
-the last epoch's weights and through the bundle: what is judged is what is shared.
+the last epoch's weights, through the bundle and by the function that `segment` calls.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class FoldInput:
         study: The opened study.
         fold: Its training and test subjects.
         store: Its slices and consensus masks.
-        preprocessing: How the slices were made.
+        preprocessing: How the slices were made; the spacing is a number.
     """
 
     study: Study
@@ -176,7 +176,7 @@ def load_fold(job: TrainingJob) -> FoldInput:
     folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
     fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
     store = prepared_slices(study, config.preprocessing, config.output_root)
-    return FoldInput(study, fold, store, config.preprocessing)
+    return FoldInput(study, fold, store, store.index.preprocessing)
 
 
 def _train(
@@ -233,11 +233,14 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
+    if isinstance(loaded.preprocessing.spacing_mm, tuple):
+        x, y = loaded.preprocessing.spacing_mm
     return ModelDescription(
         architecture=Architecture(name=network.name, arguments=network.arguments),
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=loaded.preprocessing,
+        prediction=config.prediction,
         foreground=description.foreground,
         training=TrainingRecord(
             study=description.name,

@@ -108,17 +108,55 @@ def test_a_large_offset_costs_no_precision():
 def test_channels_are_normalised_over_the_whole_volume_each_for_itself_and_padded_with_air():
     random = np.random.default_rng(3)
     channels = np.stack([random.normal(100, 10, (6, 8, 3)), random.normal(-4, 2, (6, 8, 3))]).astype(np.float32)
-    done, crop = Preprocessing(size=(8, 5)).apply(channels)
+    done, grid = Preprocessing(size=(8, 5)).apply(channels, (0.5, 0.5, 4.4))
     assert done.shape == (2, 8, 5, 3)
     assert done.dtype == np.float32
     for before, after in zip(channels.astype(np.float64), done, strict=True):
         whole = (before - before.mean()) / before.std()
         np.testing.assert_allclose(after[1:7], whole[:, 1:6], atol=1e-5)
         np.testing.assert_allclose(after[[0, 7]], whole.min(), atol=1e-5)
-    assert (crop.shape, crop.size) == ((6, 8), (8, 5))
+    assert (grid.crop.shape, grid.crop.size) == ((6, 8), (8, 5))
 
 
-@pytest.mark.parametrize("values", [{"size": (0, 320)}, {"size": (320,)}, {"normalisation": "slice"}, {"crop": 1}])
+def test_at_another_spacing_the_middle_shows_the_same_millimetres():
+    """A slanting plane and a disc of 12 mm, at 0.5 x 1 mm, stored at 0.75 mm: both known in closed form."""
+    x, y = np.ogrid[-31.75:32:0.5, -31.5:32:1.0]
+    plane = np.repeat((3 * x - 2 * y).astype(np.float32)[..., None], 2, axis=2)
+    disc = np.repeat((np.hypot(x, y) < 12)[..., None], 2, axis=2)
+    done, grid = Preprocessing(size=(60, 60), spacing_mm=(0.75, 0.75)).apply(plane[None], (0.5, 1.0, 4.4))
+    stored_x, stored_y = (0.75 * places for places in np.ogrid[-29.5:30, -29.5:30])
+    expected = (3 * stored_x - 2 * stored_y - plane.mean()) / plane.std()
+    np.testing.assert_allclose(done[0, ..., 1], expected, atol=1e-3)
+    label = grid.apply_to_mask(disc)
+    assert label.dtype == bool
+    differs = label[..., 0] != (np.hypot(stored_x, stored_y) < 12)
+    assert np.abs(np.hypot(stored_x, stored_y) - 12)[differs].max(initial=0) < 0.75
+    assert label.sum() / 2 * 0.75**2 == pytest.approx(np.pi * 12**2, rel=0.02)
+    np.testing.assert_allclose(grid.undo(done[0])[30:-30, 15:-15], done_at_input(plane)[30:-30, 15:-15], atol=1e-2)
+
+
+def done_at_input(plane):
+    return (plane - plane.mean()) / plane.std()
+
+
+@pytest.mark.parametrize("spacing", [None, (0.5, 0.7), (0.503, 0.696)])
+def test_a_volume_of_the_models_spacing_is_not_touched(spacing):
+    channels = np.random.default_rng(3).normal(100, 10, (1, 6, 8, 3)).astype(np.float32)
+    expected, _ = Preprocessing(size=(4, 10)).apply(channels, (0.5, 0.7, 4.4))
+    found, grid = Preprocessing(size=(4, 10), spacing_mm=spacing).apply(channels, (0.5, 0.7, 4.4))
+    np.testing.assert_array_equal(found, expected)
+    mask = channels[0] > 100
+    assert grid.resample_mask(mask) is mask
+
+
+def test_a_studys_spacing_has_to_be_settled_first():
+    with pytest.raises(ValueError, match="settled"):
+        Preprocessing(spacing_mm="study").grid((6, 8), (0.5, 0.5, 4.4))
+
+
+@pytest.mark.parametrize(
+    "values", [{"size": (0, 320)}, {"size": (320,)}, {"normalisation": "slice"}, {"crop": 1}, {"spacing_mm": (0, 1)}]
+)
 def test_other_rules_are_refused(values):
     with pytest.raises(ValidationError):
         Preprocessing(**values)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError
-from nerveseg.inference import bundle
+from nerveseg.inference import weights as weights_file
 from nerveseg.inference.bundle import (
     Architecture,
     Bundle,
@@ -166,11 +166,41 @@ def test_a_bundle_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch)
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "save_model", disk_full)
+    monkeypatch.setattr(weights_file, "save_model", disk_full)
     with pytest.raises(OSError, match="No space"):
         save_bundle(folder, network(seed=1), description(network()))
     assert (folder / "weights.safetensors").read_bytes() == before
     assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(value, folder):
+    before = (folder / "weights.safetensors").read_bytes()
+    diverged = network()
+    with torch.no_grad():
+        diverged.classifier.weight[0, 0] = value
+    with pytest.raises(BundleError) as caught:
+        save_bundle(folder, diverged, description(diverged))
+    assert caught.value.path == folder
+    assert caught.value.found.startswith("1 of 24 values of classifier.weight")
+    assert (folder / "weights.safetensors").read_bytes() == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_weights_that_are_not_finite_are_not_loaded(folder):
+    path = folder / "weights.safetensors"
+    tensors = load_file(path)
+    tensors["classifier.bias"][:] = float("nan")
+    save_file(tensors, path)
+    edit(folder, lambda values: None, rehash=True)
+    refused(folder, "found: 2 of 2 values of classifier.bias are not")
+
+
+def test_a_bundle_from_before_settings_were_recorded_is_used_as_segment_did(folder):
+    edit(folder, lambda values: (values.pop("prediction"), values.pop("computation")))
+    prediction = load_bundle(folder).description.prediction
+    assert (prediction.field_of_view, prediction.accuracy, prediction.in_plane_spacing) == ("whole", "auto", "model")
+    assert prediction.postprocessing.remove_specks
 
 
 @pytest.mark.parametrize("place", [0.2, 0.9, 0.999])

@@ -9,7 +9,8 @@ import pytest
 from nerveseg.errors import BundleError
 from nerveseg.inference.bundle import load_bundle, save_bundle
 from nerveseg.inference.ensemble import check_channels, known_models, no_model_error, open_model
-from nerveseg.inference.predict import segment_volume
+from nerveseg.inference.predict import predict_volume
+from nerveseg.inference.prediction_settings import PredictionSettings
 
 IDS = ("V01", "V02", "P01")
 
@@ -69,8 +70,12 @@ def test_the_ensembles_probability_is_the_mean_of_its_folds(sweep):
     folder = sweep()
     channels = np.random.default_rng(0).normal(100, 30, (1, 12, 10, 3)).astype(np.float32)
     spacing = (1.0, 1.0, 4.4)
-    alone = [segment_volume([load_bundle(folder / f"fold-{fold}/model")], channels, spacing) for fold in range(3)]
-    found = segment_volume(open_model(folder).bundles, channels, spacing)
+    exact = PredictionSettings(accuracy="exact")
+    alone = [
+        predict_volume([load_bundle(folder / f"fold-{fold}/model")], channels, spacing, exact).probability
+        for fold in range(3)
+    ]
+    found = predict_volume(open_model(folder).bundles, channels, spacing, exact).probability
     np.testing.assert_allclose(found, (alone[0] + alone[1] + alone[2]) / 3, atol=1e-6)
 
 
@@ -145,6 +150,7 @@ def test_one_altered_fold_spoils_the_sweep(sweep):
         ({"channels": ["T2", "FS"]}, "takes as many channels as model.json names; found: 1 and 2"),
         ({"channels": ["T1"]}, "agree in channels; found: fold 0: ['T2']; fold 1: ['T1']"),
         ({"preprocessing": {"normalisation": "volume", "size": [9, 9]}}, "agree in preprocessing"),
+        ({"prediction": {"accuracy": "exact"}}, "agree in prediction"),
         ({"spacing_mm": [1.02, 1.0, 4.4]}, "agree in spacing_mm; found: fold 0: (1.0, 1.0, 4.4)"),
     ],
 )

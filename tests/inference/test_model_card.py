@@ -3,15 +3,17 @@ import pytest
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.inference.bundle import Architecture, ModelDescription, TestScore, TrainingRecord, save_bundle
 from nerveseg.inference.model_card import model_card
+from nerveseg.inference.postprocessing import Postprocessing
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 
-def description(synthetic=False, scores=()):
+def description(synthetic=False, scores=(), **values):
     return ModelDescription(
         architecture=Architecture(name="FCDenseNet", arguments={"first_filters": 4}),
         channels=["T2", "T1"],
         spacing_mm=(0.520833, 0.520833, 4.4),
-        preprocessing=Preprocessing(size=(320, 300)),
+        **({"preprocessing": Preprocessing(size=(320, 300))} | values),
         foreground=None,
         training=TrainingRecord(
             study="sciatic",
@@ -66,6 +68,43 @@ def test_scores_are_a_table_and_their_absence_is_said():
     start = lines.index("| cohort | n | mean Dice |")
     assert lines[start + 2].split("|")[1:4] == [" patient ", " 11 ", " 0.720 "] or "0.719" in lines[start + 2]
     assert "Not measured yet." not in lines
+
+
+WHOLE = ("resampled in plane", "whole field of view", "on a CPU the nerve followed", "components under 100 mm3")
+CROP = ("own pixels", "centre crop", "every slice whole", "no clean-up")
+RAW = PredictionSettings(
+    field_of_view="crop",
+    accuracy="exact",
+    in_plane_spacing="scan",
+    postprocessing=Postprocessing(remove_specks=False),
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "others"), [(PredictionSettings(), WHOLE, CROP), (RAW, CROP, WHOLE)], ids=["default", "raw"]
+)
+def test_the_card_states_the_steps_that_its_scores_are_of(settings, steps, others):
+    lines = card(prediction=settings).splitlines()
+    section = lines[lines.index("## Prediction") + 1 : lines.index("## Training data")]
+    listed = [line for line in section if line.startswith("- ")]
+    for step in steps:
+        assert sum(step in line for line in listed) == 1, step
+    for step in others:
+        assert not any(line.startswith(f"- {step}") for line in listed)
+
+
+def test_the_card_states_what_the_scores_were_computed_with():
+    scores = [TestScore(cohort="patient", n=11, dice=0.7195)]
+    measured = Computation(device="cpu", runtime="openvino", accuracy="fast")
+    (line,) = [line for line in card(scores=scores, computation=measured).splitlines() if "openvino" in line]
+    assert "cpu" in line
+    assert "accuracy=fast" in line
+    assert "openvino" not in card(scores=scores)
+
+
+@pytest.mark.parametrize(("spacing", "said"), [(None, "not resampled"), ((0.52, 0.5), "0.52 x 0.5 mm")])
+def test_the_card_states_what_the_training_was_resampled_to(spacing, said):
+    assert said in card(preprocessing=Preprocessing(size=(320, 300), spacing_mm=spacing))
 
 
 def test_the_bundle_of_a_synthetic_study_carries_the_warning(tmp_path):

@@ -1,69 +1,121 @@
-from functools import partial
-
-import nibabel as nib
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from nerveseg.errors import BundleError, GeometryError
-from nerveseg.inference import predict, runtimes
-from nerveseg.inference.predict import network_grid
-from nerveseg.inference.predictor import Predictor, Scan, predict_scans, probability_volume
+from nerveseg.inference import runtimes
+from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.postprocessing import Postprocessing
+from nerveseg.inference.predict import network_grid, predict_volume
+from nerveseg.inference.prediction_settings import PredictionSettings
 
 SPACING_MM = (1.0, 1.0, 4.4)
-segment_volume = partial(predict.segment_volume, runtime="torch")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
-]
+
+
+def segment_volume(members, channels, spacing_mm, settings=None, **options):
+    """The probability by every slice whole, in torch."""
+    settings = PredictionSettings(accuracy="exact", **(settings or {}))
+    return predict_volume(members, channels, spacing_mm, settings, **({"runtime": "torch"} | options)).probability
 
 
 def scan(shape, channels=1, seed=0):
     return np.random.default_rng(seed).normal(100, 30, (channels, *shape)).astype(np.float32)
 
 
-def by_lightning(bundle, channels, folder, slices_per_batch=8):
-    """What `predict_scans` thresholds: the file read, prepared, predicted by Lightning's loop."""
-    path = folder / "scan.nii.gz"
-    nib.save(nib.Nifti1Image(channels[0], np.diag([*SPACING_MM, 1.0])), path)
-    found = []
+def by_hand(bundle, channels):
+    """Probability within the training crop: normalise, cut or pad by numpy alone, the network slice by slice."""
+    size = bundle.description.preprocessing.size
+    normalised = [(channel.astype(np.float64) - channel.mean()) / channel.std() for channel in channels]
+    result = np.zeros(channels.shape[1:])
+    cut, pad = [], []
+    for axis in (0, 1):
+        extra = result.shape[axis] - size[axis]
+        cut.append(slice(extra // 2, extra // 2 + size[axis]) if extra > 0 else slice(None))
+        pad.append((-extra // 2, -extra - (-extra // 2)) if extra < 0 else (0, 0))
+    back = tuple(slice(before, length - after) for (before, after), length in zip(pad, size, strict=True))
+    for index in range(result.shape[2]):
+        cropped = [np.pad(c[(*cut, index)], pad, constant_values=c.min()) for c in normalised]
+        with torch.no_grad():
+            logits = bundle.network(torch.tensor(np.stack(cropped)[None], dtype=torch.float32))[0].double().numpy()
+        result[(*cut, index)] = (1 / (1 + np.exp(logits[0] - logits[1])))[back]
+    return result
 
-    class Catch(pl.Callback):
-        def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
-            found.append(probability_volume(outputs, batch.crop))
 
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, callbacks=[Catch()], enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder,
-    )  # fmt: skip
-    predict_scans(bundle, [Scan("V01", {"T2": path}, folder / "mask.nii.gz")], trainer, slices_per_batch)
-    return found[0]
+@pytest.mark.parametrize("size", [(8, 6), (20, 24), (10, 16), (14, 11), (8, 20)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_crop_of_the_training_is_the_networks_probability_and_0_outside_it(size, channels, random_bundle):
+    bundle = random_bundle(size=size, channels=("T2", "FS")[:channels])
+    array = scan((14, 11, 5), channels)
+    expected = by_hand(bundle, array)
+    found = segment_volume([bundle], array, SPACING_MM, {"field_of_view": "crop"})
+    assert np.std(expected[expected > 0]) > 0.01
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found == 0, expected == 0)
 
 
 @pytest.mark.parametrize(
     ("shape", "size"), [((16, 12, 5), (16, 12)), ((15, 9, 5), (15, 9)), ((10, 12, 3), (16, 12)), ((9, 7, 4), (16, 24))]
 )
-def test_a_scan_no_larger_than_the_training_crop_gets_what_the_folds_are_judged_by_bit_for_bit(
-    shape, size, random_bundle, tmp_path
-):
+def test_of_a_scan_no_larger_than_the_training_crop_the_whole_is_the_crop(shape, size, random_bundle):
     bundle = random_bundle(size=size)
-    channels = scan(shape)
-    expected = by_lightning(bundle, channels, tmp_path, slices_per_batch=2)
-    found = segment_volume([bundle], channels, SPACING_MM, slices_per_batch=2)
-    assert found.dtype == expected.dtype == np.float32
-    assert 0.05 < (found > 0.5).mean() < 0.95
-    np.testing.assert_array_equal(found, expected)
+    crop = segment_volume([bundle], scan(shape), SPACING_MM, {"field_of_view": "crop"})
+    np.testing.assert_array_equal(segment_volume([bundle], scan(shape), SPACING_MM), crop)
 
 
-def test_the_crop_of_the_training_is_there_on_request(random_bundle, tmp_path):
-    bundle = random_bundle(size=(8, 20))
-    channels = scan((14, 11, 5))
-    expected = by_lightning(bundle, channels, tmp_path)
-    found = segment_volume([bundle], channels, SPACING_MM, field_of_view="crop")
-    np.testing.assert_array_equal(found, expected)
-    assert not found[:3].any()
-    assert not found[11:].any()
+def test_the_settings_are_the_bundles_own_unless_others_are_given(random_bundle):
+    bundle = random_bundle(size=(8, 6))
+    own = PredictionSettings(field_of_view="crop", accuracy="exact", postprocessing=Postprocessing(remove_specks=False))
+    described = Bundle(bundle.network, bundle.description.model_copy(update={"prediction": own}))
+    array = scan((14, 11, 5))
+    found = predict_volume([described], array, SPACING_MM)
+    assert found.settings == own
+    np.testing.assert_array_equal(found.probability, predict_volume([bundle], array, SPACING_MM, own).probability)
+    np.testing.assert_array_equal(found.mask, found.probability > 0.5)
+    assert predict_volume([described], array, SPACING_MM, PredictionSettings()).settings.field_of_view == "whole"
+
+
+def test_the_mask_is_what_is_likelier_than_not_cleaned(random_bundle, monkeypatch):
+    """Were the network's answer the image itself, a block and a far voxel would be found; the voxel is a speck."""
+    monkeypatch.setattr(runtimes, "nerve_probability", lambda network, slices: slices[:, 0].clone())
+    array = np.zeros((1, 40, 36, 5), np.float32)
+    array[0, 4:10, 4:10] = array[0, 34, 30, 2] = 1
+    found = predict_volume(
+        [random_bundle(size=(16, 12))], array, SPACING_MM, PredictionSettings(accuracy="exact"), runtime="torch"
+    )
+    assert found.probability[34, 30, 2] > 0.5
+    expected = array[0] > 0
+    expected[34, 30, 2] = False
+    np.testing.assert_array_equal(found.mask, expected)
+
+
+@pytest.mark.parametrize(("accuracy", "device", "settled"), [("auto", "cpu", "fast"), ("exact", "cpu", "exact")])
+def test_what_was_computed_with_is_told(accuracy, device, settled, random_bundle):
+    settings = PredictionSettings(accuracy=accuracy)
+    found = predict_volume([random_bundle()], scan((8, 6, 3)), SPACING_MM, settings, runtime="torch", device=device)
+    assert found.computation.model_dump() == {"device": device, "runtime": "torch", "accuracy": settled}
+
+
+def test_the_scans_own_pixels_go_in_where_the_settings_say_so(random_bundle):
+    bundle = random_bundle(size=(16, 12))
+    array = scan((14, 11, 4))
+    own = segment_volume([bundle], array, (0.5, 1.5, 4.4), {"in_plane_spacing": "scan"})
+    np.testing.assert_array_equal(own, segment_volume([bundle], array, SPACING_MM))
+    assert np.abs(own - segment_volume([bundle], array, (0.5, 1.5, 4.4))).max() > 1e-2
+
+
+@pytest.mark.parametrize("accuracy", ["fast", "exact"])
+def test_a_probability_that_is_not_finite_is_an_error_with_scan_and_model(accuracy, random_bundle):
+    bundle = random_bundle(fold=3)
+    with torch.no_grad():
+        bundle.network.classifier.bias[0] = float("nan")
+    with pytest.raises(BundleError) as caught:
+        predict_volume(
+            [bundle], scan((8, 6, 2)), SPACING_MM, PredictionSettings(accuracy=accuracy), runtime="torch", scan="V07"
+        )
+    assert caught.value.subject == "V07"
+    assert "fold 3" in caught.value.found
+    assert "of x" in caught.value.found
 
 
 @pytest.mark.parametrize("transitions", [1, 2])
@@ -72,7 +124,7 @@ def test_away_from_the_crops_border_the_whole_field_of_view_says_the_same(transi
     bundle = random_bundle(size=(64, 72), transitions=transitions)
     channels = scan((128, 136, 2))
     whole = segment_volume([bundle], channels, SPACING_MM)
-    crop = segment_volume([bundle], channels, SPACING_MM, field_of_view="crop")
+    crop = segment_volume([bundle], channels, SPACING_MM, {"field_of_view": "crop"})
     middle = np.s_[32 + 24 : 96 - 24, 32 + 24 : 104 - 24]
     np.testing.assert_allclose(whole[middle], crop[middle], atol=1e-5)
     border = np.s_[32:34, 32:104]
@@ -105,7 +157,7 @@ def test_a_nerve_outside_the_training_crop_is_found(random_bundle):
     ],
 )
 def test_a_slice_is_padded_to_the_crop_and_to_what_the_transitions_divide_by(shape, size, inside, random_bundle):
-    grid = network_grid(random_bundle(size=size, transitions=2), shape, SPACING_MM, "whole")
+    grid = network_grid(random_bundle(size=size, transitions=2), shape, SPACING_MM, PredictionSettings())
     assert grid.crop.size == inside
     assert grid.crop.shape == shape
 
@@ -187,10 +239,15 @@ def test_dropout_is_off_and_the_networks_stay_as_they_were(random_bundle):
     assert all(torch.equal(tensor, before[name]) for name, tensor in bundle.network.state_dict().items())
 
 
-def test_the_softmax_is_the_predictors(random_bundle, tmp_path):
+def test_the_probability_is_the_softmax_of_the_logits(random_bundle):
     bundle = random_bundle()
     slices = torch.randn(3, 1, 8, 6)
     with torch.no_grad():
         logits = bundle.network(slices).double().numpy()
-        found = Predictor(bundle).nerve_probability(slices).numpy()
+        found = runtimes.nerve_probability(bundle.network, slices).numpy()
     np.testing.assert_allclose(found, 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])), atol=1e-6)
+
+
+def test_nerve_is_what_is_likelier_than_not():
+    probability = np.array([0.0, 0.5, np.nextafter(0.5, 1), 1.0]).reshape(2, 2, 1)
+    np.testing.assert_array_equal(runtimes.nerve_mask(probability).ravel(), [False, False, True, True])

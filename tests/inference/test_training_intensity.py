@@ -42,7 +42,7 @@ def test_a_training_subject_compares_equal_to_itself(shape):
     """What the slice store holds, padding included, and what is measured in a new scan are the same numbers."""
     channels = np.random.default_rng(0).gamma(2, 50, (2, *shape)).astype(np.float32)
     preprocessing = Preprocessing(size=(20, 18))
-    stored, _ = preprocessing.apply(channels)
+    stored, _ = preprocessing.apply(channels, (0.5, 0.5, 4.4))
     found = scan_intensity(channels, (0.5, 0.5, 4.4), preprocessing, (0.5, 0.5, 4.4))
     expected = [intensity_percentiles(np.ascontiguousarray(channel.transpose(2, 0, 1))) for channel in stored]
     np.testing.assert_allclose(found, expected, atol=0.02)

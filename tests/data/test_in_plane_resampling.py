@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from nerveseg.inference.in_plane_resampling import InPlaneResampling
+from nerveseg.data.in_plane_resampling import InPlaneResampling
 
 SPACINGS = st.floats(0.2, 2.5)
 

@@ -55,6 +55,12 @@ class InPlaneResampling:
         )
         return x, y
 
+    @property
+    def spacing_after_mm(self) -> tuple[float, float]:
+        """In-plane spacing after; along an axis that is not resampled the input's own."""
+        x, y = (here * step for here, step in zip(self.spacing_mm, self.steps, strict=True))
+        return x, y
+
     def apply(self, array: NDArray[Any]) -> Float32[np.ndarray[Any, Any], "..."]:
         """Resample an array whose axes 1 and 2 are x and y: (channel, x, y, slice)."""
         return self._along_both(array, self._there)

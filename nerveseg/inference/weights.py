@@ -1,0 +1,79 @@
+"""The weights of a bundle: plain tensors whose hash and values are checked.
+
+safetensors notices truncation but not a flipped bit, so the SHA-256 is compared. Weights that are not finite come from
+a training that diverged, and are neither written nor read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from nerveseg.errors import BundleError
+from nerveseg.files import atomic_write, file_sha256
+
+WEIGHTS = "weights.safetensors"
+
+
+def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
+    """Write a network's weights and return the hash of the file.
+
+    Args:
+        folder: Folder to write to.
+        network: Network whose weights are written.
+        bundle: Folder of the bundle, for errors.
+
+    Raises:
+        BundleError: A weight is not finite.
+    """
+    _check_finite(network, bundle, "train again with a lower learning rate or gradient clipping")
+    with atomic_write(folder / WEIGHTS) as file:
+        save_model(network, str(file))  # a tensor with several names is written once
+    return file_sha256(folder / WEIGHTS)
+
+
+def read_weights(folder: Path, sha256: str, network: nn.Module) -> None:
+    """Load the weights of a bundle into its network.
+
+    Args:
+        folder: Folder of the bundle.
+        sha256: Hash that the file has to have.
+        network: Network that gets the weights.
+
+    Raises:
+        BundleError: The file is missing or altered, or a weight is not finite.
+        RuntimeError: The weights do not fit the network.
+        SafetensorError: The file is no safetensors file, though its hash is right.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise BundleError(
+            "a model bundle has weights",
+            found=f"no {WEIGHTS}",
+            path=folder,
+            remedy="copy the whole folder of the model",
+        )
+    if (found := file_sha256(path)) != sha256:
+        raise BundleError(
+            "the weights have the hash that model.json names",
+            path=path,
+            found=f"{found[:12]}..., not {sha256[:12]}...",
+            remedy="copy the model again from its source; do not use this one",
+        )
+    load_model(network, path)
+    _check_finite(network, folder, "take another model; the training of this one diverged")
+
+
+def _check_finite(network: nn.Module, path: Path, remedy: str) -> None:
+    for name, tensor in network.state_dict().items():
+        wrong = int((~torch.isfinite(tensor)).sum()) if isinstance(tensor, torch.Tensor) else 0
+        if wrong:
+            raise BundleError(
+                "the weights of a model are finite numbers",
+                found=f"{wrong} of {tensor.numel()} values of {name} are not",
+                path=path,
+                remedy=remedy,
+            )
