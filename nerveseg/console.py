@@ -1,4 +1,4 @@
-"""The console that commands print to; of several processes that train together only the first prints."""
+"""Console that commands print to; of several processes that train together only the first prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nerveseg.errors import NervesegError
 Item = TypeVar("Item")
 
 console = Console(quiet=os.environ.get("RANK", "0") != "0", width=None if sys.stdout.isatty() else 100)
-"""Without a terminal lines end at 100 characters, as in a log file."""
+"""Console of the process: as wide as the terminal, or 100 characters in a log file."""
 
 
 def say(text: str, style: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The error family: each error names the rule, the value found, where, and the remedy."""
+"""Family of errors: each names the rule, the value found, subject, path and remedy."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class RunError(NervesegError):
 
 
 class TrainingError(NervesegError):
-    """A training cannot go on: its loss or its weights are not finite."""
+    """Training that cannot go on: its loss or its weights are not finite."""
 
 
 class StoppedBySignal(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""`python -m nerveseg.evaluate`: judge a sweep (`run=`), masks of any origin (`prediction=`), or raters (`study=`)."""
+"""`python -m nerveseg.evaluate`: evaluate a sweep (`run=`), any masks (`prediction=`), or raters (`study=`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nerveseg.launch.main import run_command
 
 
 def evaluate(job: Any) -> None:
-    """Evaluate what the configuration names."""
+    """Evaluate the sweep, the masks or the raters that the configuration names."""
     from nerveseg.workflows import evaluate_masks
 
     evaluate_masks.evaluate(job)

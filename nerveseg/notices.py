@@ -1,13 +1,13 @@
-"""What has to be said with every result: that it is no medical device, and where the model has seen no real nerve."""
+"""Notices that every result carries: not a medical device; trained on synthetic data."""
 
 from __future__ import annotations
 
 SYNTHETIC = "SYNTHETIC TRAINING DATA"
-"""Stands in the descriptions of what a model trained on the phantom makes."""
+"""Notice in every result of a model that was trained on the phantom."""
 
 NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 
 def header_notice(synthetic: bool) -> str:
-    """As short as the free text of an image header has to be."""
+    """Return the notice for the free text of an image header, which is 80 characters long in NIfTI."""
     return f"{f'{SYNTHETIC}, ' if synthetic else ''}nerveseg, not a medical device"

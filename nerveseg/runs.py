@@ -1,11 +1,11 @@
-"""Where the files of a run lie, and where its results come from.
+"""Layout of a run's folder, and the record of the origin of its results.
 
     outputs/<name>/[<settings>/]fold-<k>/     checkpoints/ model/ predictions/ scores.csv metrics.csv config.yaml
                                               provenance.json
-    outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and what was printed of them
+    outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and the printed summary
     outputs/<name>/settings.csv               of a sweep over settings: each cross-validation, best first
 
-A fold is complete when its `scores.csv` is there: it is written last, and in one piece.
+A fold is complete once it has its `scores.csv`, which is written last and atomically.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """The files of one trained fold."""
+    """Files of one trained fold.
+
+    Attributes:
+        path: Folder of the fold.
+    """
 
     path: Path
 
     @property
     def number(self) -> int:
-        """The fold's number, from the folder's name."""
+        """Number of the fold, from the folder's name."""
         return int(self.path.name.removeprefix(FOLD_PREFIX))
 
     @property
     def checkpoints(self) -> Path:
-        """Lightning checkpoints, only for resuming this run."""
+        """Folder of the Lightning checkpoints, from which this run is resumed."""
         return self.path / "checkpoints"
 
     @property
@@ -50,82 +54,82 @@ class FoldFolder:
 
     @property
     def model(self) -> Path:
-        """The model bundle."""
+        """Folder of the model bundle."""
         return self.path / "model"
 
     @property
     def predictions(self) -> Path:
-        """Masks of the test subjects, and their pictures."""
+        """Folder of the test subjects' masks and pictures."""
         return self.path / "predictions"
 
     @property
     def validation_scores(self) -> Path:
-        """Scores of the validation subjects; to choose settings by."""
+        """Table of the validation subjects' scores, by which settings are chosen."""
         return self.path / "validation.csv"
 
     @property
     def scores(self) -> Path:
-        """Scores of the test subjects; written last."""
+        """Table of the test subjects' scores; written last."""
         return self.path / "scores.csv"
 
     @property
     def config(self) -> Path:
-        """The resolved configuration."""
+        """File of the resolved configuration."""
         return self.path / "config.yaml"
 
     @property
     def provenance(self) -> Path:
-        """Versions, data and times."""
+        """File of versions, data and times."""
         return self.path / "provenance.json"
 
     def former_config(self, number: int) -> Path:
-        """A configuration that the run was begun with before `resume=force` changed it; numbered from 1."""
+        """Return the file of a configuration that `resume=force` replaced; numbered from 1."""
         return self.path / f"config.before-{number}.yaml"
 
     @property
     def is_complete(self) -> bool:
-        """Trained, predicted and scored."""
+        """Flag: true if the fold is trained, predicted and scored."""
         return self.scores.is_file()
 
     @property
     def seconds(self) -> Path:
-        """How long each test subject took."""
+        """File of the prediction time of each test subject, in s."""
         return self.predictions / "seconds.json"
 
     def prediction(self, subject_id: str) -> Path:
-        """Mask that the model made of a subject."""
+        """Return the file of the mask that the model made of a test subject."""
         return self.predictions / f"sub-{subject_id}_label-nerve_mask.nii.gz"
 
     def validation_mask(self, subject_id: str) -> Path:
-        """Mask that the model made of a validation subject."""
+        """Return the file of the mask that the model made of a validation subject."""
         return self.path / "validation" / f"sub-{subject_id}_label-nerve_mask.nii.gz"
 
     def overlay(self, subject_id: str) -> Path:
-        """Picture of a subject's mask on its image."""
+        """Return the file of the picture of a subject's mask on its image."""
         return self.predictions / f"sub-{subject_id}_overlay.png"
 
 
 def settings_folder(output_root: Path, name: str, settings: str) -> Path:
-    """Folder of one cross-validation: its folds and their evaluation."""
+    """Return the folder of one cross-validation: its folds and their evaluation."""
     return output_root / name / settings if settings else output_root / name
 
 
 def fold_folder(cross_validation: Path, fold: int) -> FoldFolder:
-    """Folder of one fold of a cross-validation."""
+    """Return the folder of one fold of a cross-validation."""
     return FoldFolder(cross_validation / f"{FOLD_PREFIX}{fold}")
 
 
 def find_folds(cross_validation: Path) -> list[FoldFolder]:
-    """The folds that lie in a cross-validation's folder, by number, complete or not."""
+    """Return the folds in a cross-validation's folder by number, complete or not."""
     paths = [path for path in cross_validation.glob(f"{FOLD_PREFIX}*") if path.name[len(FOLD_PREFIX) :].isdecimal()]
     return sorted((FoldFolder(path) for path in paths if path.is_dir()), key=lambda fold: fold.number)
 
 
 def find_cross_validations(run: Path) -> list[Path]:
-    """Every folder at or below `run` that holds folds.
+    """Return every folder at or below `run` that holds folds.
 
     Raises:
-        RunError: There is none.
+        RunError: No folder holds folds.
     """
     if run.is_dir():
         candidates = sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()})
@@ -141,13 +145,13 @@ def find_cross_validations(run: Path) -> list[Path]:
 
 
 class ConfigChange(BaseModel):
-    """A configuration that a run went on from, with `resume=force`.
+    """Change of a run's configuration by `resume=force`.
 
     Attributes:
-        changed: Local time, ISO 8601.
-        differences: `key: old -> new`.
-        former: Name of the file in the fold's folder that keeps the configuration of before.
-        command: The command line that changed it.
+        changed: Time of the change, local, ISO 8601.
+        differences: Options that changed, as `key: old -> new`.
+        former: Name of the file in the fold's folder with the earlier configuration.
+        command: Command line that changed it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -159,18 +163,18 @@ class ConfigChange(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where a fold's results come from.
+    """Record of the origin of a fold's results.
 
     Attributes:
-        command: The command line that Hydra was given.
-        versions: Of nerveseg and the libraries that matter.
-        commit: Of the checkout, with `-dirty` where it had changes; empty outside a checkout.
+        command: Command line that Hydra was given.
+        versions: Versions of nerveseg and the libraries that a result depends on.
+        commit: Commit of the checkout, with `-dirty` where it had changes; empty outside a checkout.
         data: Hash of all input files and of the preprocessing (the slice store's key).
         config_sha256: Hash of the resolved configuration.
-        device: What it ran on.
-        started: Local time, ISO 8601.
-        training_seconds: Wall-clock time of the training, of the processes that came to its end.
-        config_changes: What `resume=force` changed, oldest first.
+        device: Description of the device.
+        started: Time of the start, local, ISO 8601.
+        training_seconds: Wall-clock time, in s, of the processes that trained to the end.
+        config_changes: Changes by `resume=force`, oldest first.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -187,7 +191,7 @@ class Provenance(BaseModel):
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     versions = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
@@ -198,7 +202,7 @@ def package_versions() -> dict[str, str]:
 
 
 def source_commit() -> str:
-    """Commit of the source tree, `-dirty` if it has changes; empty where nerveseg does not lie in its own checkout."""
+    """Return the commit of the checkout, with `-dirty` if it has changes; empty outside a checkout."""
     top = Path(__file__).resolve().parents[1]
     if not (top / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""`python -m nerveseg.segment`: masks of new scans in their own grids, numbers along the nerve, pictures to check."""
+"""`python -m nerveseg.segment`: write masks of new scans in their own grids, numbers and pictures to check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nerveseg.launch.main import run_command
 
 
 def segment(job: Any) -> None:
-    """Segment what the configuration names; a launcher may call this function in another process."""
+    """Segment the scans that the configuration names; a launcher may call this function in another process."""
     from nerveseg.workflows.segment_scans import segment_configured_scans
     from nerveseg.workflows.shards import collect_if_complete, shard_recorded
 

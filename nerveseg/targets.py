@@ -1,4 +1,4 @@
-"""Classes that a configuration names with `_target_`: which ones may be named, and how they are called.
+"""Find and call the classes that a configuration names with `_target_`, and refuse those that it may not name.
 
 A name of the packages in `OPEN_PACKAGES` works as it is; a name of any other package works once the user's own
 configuration lists that package in `plugins`. Nothing else is imported, and nothing is called that is not defined in
@@ -155,15 +155,15 @@ def _check_keywords(factory: Callable[..., Any], options: Mapping[str, Any], key
         return
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters]
-    unknown = next((name for name in options if name not in known), None)
+    accepted = [parameter.name for parameter in parameters]
+    unknown = next((name for name in options if name not in accepted), None)
     if unknown is None:
         return
-    similar = difflib.get_close_matches(unknown, known, 1)
+    similar = difflib.get_close_matches(unknown, accepted, 1)
     raise ConfigurationError(
         f"{key} has options that {getattr(factory, '__name__', factory)} takes",
         found=f"{key}.{unknown}",
-        remedy=f"did you mean {key}.{similar[0]}" if similar else f"options: {', '.join(known)}",
+        remedy=f"did you mean {key}.{similar[0]}" if similar else f"options: {', '.join(accepted)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of array shapes: volumes are (x, y, z) in RAS order, slices are (channel, x, y).
+"""Names of array shapes for annotations: volumes are (x, y, z) in RAS order, slices are (channel, x, y).
 
 The names are checked at call time only under pytest (jaxtyping's import hook); elsewhere they are documentation.
 Torch shapes are written where they are used, so that this module, the evaluation and the phantom do not import torch.
@@ -24,10 +24,10 @@ Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]
 """Foreground probability in [0, 1]."""
 
 Affine: TypeAlias = Float64[np.ndarray[Any, Any], "4 4"]
-"""Voxel indices to millimetres, RAS+ (nibabel's convention)."""
+"""Matrix from voxel indices to mm, RAS+ (nibabel's convention)."""
 
 SpacingMm: TypeAlias = tuple[float, float, float]
-"""Distance between voxel centres along x, y, z; along z the slice step (thickness plus gap)."""
+"""Distance between voxel centres along x, y, z in mm; along z the slice step (thickness plus gap)."""
 
 Size2d: TypeAlias = tuple[int, int]
-"""In-plane size in pixels (x, y)."""
+"""Size of a slice in pixels (x, y)."""

@@ -59,3 +59,54 @@ def test_a_vague_name_is_recognised(name):
 def test_what_the_source_never_holds(pattern, reason):
     found = [file for file in FILES if re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE)]
     assert names(found) == [], reason
+
+
+RECORDED_SECTIONS = ("Args:", "Attributes:", "Returns:", "Yields:")
+NO_NOUN = re.compile(r"(Of|Where|Which|Whether|What|How|That|Why|When|Whose)\b")
+NO_VERB = re.compile(r"(The|A|An|What|Whether|How|Of|Where|As|Which|That|Why|When|Every|One|Only)\b")
+NOT_YET = ("data", "inference", "scans", "training", "workflows", "phantom", "reporting")
+"""Packages whose docstrings do not keep the two rules below yet."""
+
+
+def vague_docstrings(tree):
+    """Yield first lines of functions' docstrings that do not begin with a verb, and entries that begin with no noun."""
+    for node in ast.walk(tree):
+        text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+        if not text:
+            continue
+        lines = text.splitlines()
+        if isinstance(node, ast.FunctionDef) and NO_VERB.match(lines[0]):
+            yield lines[0]
+        section = ""
+        for line in lines:
+            if line and not line.startswith(" "):
+                section = line
+            entry = re.match(r"    (?:\*{0,2}\w+: )?(\S.*)", line)
+            if section in RECORDED_SECTIONS and entry and NO_NOUN.match(entry[1]):
+                yield line.strip()
+
+
+def test_docstrings_begin_with_a_verb_and_their_entries_with_a_noun():
+    checked = [file for file in FILES if file.relative_to(ROOT / "nerveseg").parts[0] not in NOT_YET]
+    found = {str(file): [*vague_docstrings(ast.parse(file.read_text(encoding="utf-8")))] for file in checked}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_a_vague_docstring_is_recognised():
+    source = '''
+def load(path, size):
+    """Where the mask is.
+
+    Args:
+        path: Of the mask.
+        size: Size in pixels.
+
+    Returns:
+        Whether it is there.
+
+    Raises:
+        OSError: What the system says.
+    """
+'''
+    found = list(vague_docstrings(ast.parse(source)))
+    assert found == ["Where the mask is.", "path: Of the mask.", "Whether it is there."]

@@ -1,1 +1,1 @@
-"""Where a run is watched: loggers, what they may upload, and what is logged at the end of a run."""
+"""Dashboards of a run: loggers, redaction of uploads, and the results that are logged at its end."""

@@ -1,4 +1,4 @@
-"""Logged values that reach a logger only with a checkpoint: each step once, none missing, after any interruption.
+"""Hold logged values back until a checkpoint contains them, so that a dashboard gets each step exactly once.
 
 Most backends cannot be rewound (an offline W&B file only grows), so nothing is sent that a resumed run might log again.
 A run can be killed between a checkpoint and its commit, so a resumed run offers the whole history of its checkpoint.
@@ -14,12 +14,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class CheckpointedLogger(Logger):
-    """Holds values back until a checkpoint contains them, then logs those of each step in one call.
+    """Logger that holds values back until a checkpoint contains them, then logs those of each step in one call.
 
     Configurations and checkpoint files are not passed on: they would carry paths of this machine.
 
     Args:
-        logger: Any of Lightning's loggers.
+        logger: Logger of Lightning's.
         last_step: Last step that the backend has from earlier processes; -1 if there is none.
     """
 
@@ -31,17 +31,17 @@ class CheckpointedLogger(Logger):
 
     @property
     def name(self) -> str | None:
-        """Name that the logger has."""
+        """Name of the wrapped logger."""
         return self.logger.name
 
     @property
     def version(self) -> int | str | None:
-        """Version that the logger has."""
+        """Version of the wrapped logger."""
         return self.logger.version
 
     @property
     def save_dir(self) -> str | None:
-        """Folder that the logger has."""
+        """Folder of the wrapped logger."""
         return self.logger.save_dir
 
     @property
@@ -54,7 +54,7 @@ class CheckpointedLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
-        """Hold values back."""
+        """Hold values back until `commit`."""
         self._pending.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
@@ -71,7 +71,7 @@ class CheckpointedLogger(Logger):
 
     @rank_zero_only
     def commit(self) -> None:
-        """Log what was held back, in order of steps, without steps that the backend has."""
+        """Log the values held back, in order of steps, without steps that the backend has."""
         for step in sorted(step for step in self._pending if step > self._last_step):
             self.logger.log_metrics(self._pending[step], step)
             self._last_step = step

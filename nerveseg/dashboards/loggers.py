@@ -1,4 +1,4 @@
-"""Open and close the loggers that a configuration names, each with the run's label and without the machine's traces.
+"""Open and close the loggers that a configuration names, with the run's label and without facts about the machine.
 
 An offline W&B file and TensorBoard's event files cannot be rewound, so a process that resumes a run begins them anew
 with the whole history. A run of W&B's or MLflow's server is continued: steps that the server has are not sent again.
@@ -94,9 +94,9 @@ def open_logger(
         ConfigurationError: The class may not be named, its package is missing, or its server or key is.
     """
     key = f"logger.{name}"
-    kind = find_target(str(values.get(TARGET)), key, plugins)
+    cls = find_target(str(values.get(TARGET)), key, plugins)
     try:
-        arguments = _run_arguments(kind, values, label, folder, output_root)
+        arguments = _run_arguments(cls, values, label, folder, output_root)
         added = {word: value for word, value in arguments.items() if values.get(word) is None or word == "settings"}
         logger: Logger = instantiate_target(values, key, plugins, **added)
         _connect(logger, label)
@@ -129,10 +129,10 @@ def close_logger(logger: Logger, failed: bool) -> None:
 
 
 def _run_arguments(
-    kind: Callable[..., Any], values: Mapping[str, Any], label: RunLabel, folder: Path, output_root: Path
+    factory: Callable[..., Any], values: Mapping[str, Any], label: RunLabel, folder: Path, output_root: Path
 ) -> dict[str, Any]:
-    """Return what a logger's constructor gets of a run, beside what the configuration says."""
-    cls = kind if isinstance(kind, type) else object
+    """Return the keywords of a logger's constructor that come from the run and not from the configuration."""
+    cls = factory if isinstance(factory, type) else object
     if issubclass(cls, MLFlowLogger):
         return _mlflow_arguments(values, label, folder, output_root)
     if issubclass(cls, TensorBoardLogger):
@@ -142,7 +142,7 @@ def _run_arguments(
     named = {"name": label.name, "group": label.group, "job_type": label.job_type, "tags": tags, "save_dir": folder}
     if issubclass(cls, WandbLogger):
         return {**named, **_wandb_arguments(values, folder)}
-    accepted = inspect.signature(kind).parameters
+    accepted = inspect.signature(factory).parameters
     if "save_dir" in accepted:  # such a logger makes a folder `name` in it
         del named["name"]
     return {word: value for word, value in named.items() if word in accepted}

@@ -1,4 +1,4 @@
-"""The history that every run has: a CSV file, written with each checkpoint, so that no step is doubled or lost.
+"""`metrics.csv`, the history of every run: written with each checkpoint, so that it has each step exactly once.
 
 A resumed run brings every other logger to the state of this one (`CheckpointedLogger`). Values that are the same in two
 runs of one seed stand here; speed, which is not, goes to the other loggers alone (`training.throughput`).
@@ -39,7 +39,7 @@ class MetricsCsv(Logger):
 
     @property
     def version(self) -> str:
-        """Empty: a run has one file."""
+        """Version of the file, always empty: a run has one file."""
         return ""
 
     @rank_zero_only
@@ -48,7 +48,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Remember one row; values of the same step share it."""
+        """Add a row, or add values to the row of the same step."""
         step = step or 0
         if not self.rows or self.rows[-1]["step"] != step:
             self.rows.append({"step": step})
@@ -90,7 +90,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Commit the rest of a run that ended well; of another, nothing that has no checkpoint."""
+        """Commit the last rows of a run that ended well; drop those of a failed one, which no checkpoint contains."""
         if status == "success":
             self.commit()
 

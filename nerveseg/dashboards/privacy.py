@@ -1,9 +1,9 @@
-"""Redaction of what leaves the machine: no paths, no names of machine or user, subjects' ids plain or as keyed hashes.
+"""Redact uploads: no paths, no names of machine or user, subjects' ids plain or as keyed hashes.
 
 The key of hashed ids (`logger.subject_ids=hashed`) is the SHA-256 of all files of the study, which is never uploaded.
-So a reader of the dashboard who holds a list of ids (a hospital's, a registry's) cannot try them out. They can still
-tell that two rows are of one subject, and link a subject by its cohort, scores and image. Whoever has the study's files
-can compute every hash.
+So readers of the dashboard who hold a list of ids (a hospital's, a registry's) cannot try them out. They can still see
+that two rows are of one subject, and link a subject by its cohort, scores and image. Holders of the study's files can
+compute every hash.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SubjectNames:
 
     @property
     def are_hidden(self) -> bool:
-        """Tell whether images and pages with ids in them must not be shown."""
+        """Flag: true if ids are hashed, so that images and pages that contain ids may not be shown."""
         return self.key is not None
 
     def __call__(self, subject_id: str) -> str:

@@ -1,6 +1,6 @@
-"""Results of a fold and of an evaluation on dashboards: files that lie on disk, nothing is drawn again.
+"""Log the results of a fold and of an evaluation, from their files, to the dashboards of a run.
 
-Where subjects' ids are hashed, figures and pages that have ids written into them stay on the machine.
+If subjects' ids are hashed, figures and pages that contain ids are not logged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")
 """Names of the evaluation's tables."""
 
 NAMELESS_FIGURES = ("agreement", "comparison", "locations", "training")
-"""Names of the figures in which no subject is named."""
+"""Names of the figures without subjects' ids."""
 
 LONGEST_NAME = 128
 """Longest name of a run or group that W&B takes, in characters."""
@@ -64,16 +64,16 @@ def open_dashboards(
     names = subject_names(sections.pop("subject_ids", "plain"), hashes)
     if getattr(rank_zero_only, "rank", 0) != 0:
         return Dashboards((), names)
-    root, place = Path(config["output_root"]).resolve(), folder.resolve()
-    group = (place.relative_to(root) if place.is_relative_to(root) else Path(place.parent.name, place.name)).parent
+    root, path = Path(config["output_root"]).resolve(), folder.resolve()
+    group = (path.relative_to(root) if path.is_relative_to(root) else Path(path.parent.name, path.name)).parent
     synthetic = ["synthetic"] if config["study"].get("synthetic") else []
-    shown = {key: value for key, value in config.items() if job_type == "train" or key != "fold"}
+    logged = {key: value for key, value in config.items() if job_type == "train" or key != "fold"}
     label = RunLabel(
         group=shortened(group.as_posix()),
         name=shortened(f"{group.as_posix()}/{folder.name}"),
         job_type=job_type,
         tags=(config.get("name", group.name), store.index.study, *synthetic, *tags),
-        config={**without_paths(shown), "data": store.key},
+        config={**without_paths(logged), "data": store.key},
     )
     plugins = config.get("plugins") or ()
     return Dashboards(
@@ -151,11 +151,11 @@ def _log_model(dashboards: Dashboards, bundle: Path) -> None:
         "dice": {score.cohort: score.dice for score in description.scores},
     }
     with tempfile.TemporaryDirectory() as temporary:
-        shown = bundle
+        uploaded = bundle
         if dashboards.names.are_hidden:
-            shown = Path(temporary) / "model"
-            renamed_bundle(bundle, shown, dashboards.names)
-        dashboards.log_model(shown, facts)
+            uploaded = Path(temporary) / "model"
+            renamed_bundle(bundle, uploaded, dashboards.names)
+        dashboards.log_model(uploaded, facts)
 
 
 def log_evaluation(cross_validation: Path, config: Mapping[str, Any], store: SliceStore) -> None:

@@ -1,7 +1,7 @@
 """Log the results of a run (tables, images, a page, the model) to every logger that can show them.
 
-What a logger has no place for is left out: TensorBoard shows no pages, and of other loggers than the three known ones
-only `log_table` and `log_image` are used, if they have them.
+Results that a logger cannot show are left out: TensorBoard shows no pages, and loggers other than those of W&B, MLflow
+and TensorBoard get tables and images only, if they have `log_table` and `log_image`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from nerveseg.dashboards.privacy import SubjectNames
 
 @dataclass(frozen=True)
 class Dashboards:
-    """Open loggers of a run; may be none. As a context, ends the run, as failed if an error passes.
+    """Loggers of a run; may be empty. As a context manager it ends the run, as failed on an exception.
 
     Attributes:
-        each: Loggers of Lightning's.
-        names: Names that subjects have there.
+        each: Open loggers.
+        names: Names of subjects on dashboards.
     """
 
     each: Sequence[Logger] = ()
@@ -40,10 +40,10 @@ class Dashboards:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for logger in self.each:
-            close_logger(logger, failed=kind is not None)
+            close_logger(logger, failed=cls is not None)
 
     @property
     def loggers(self) -> list[Logger]:
@@ -52,18 +52,18 @@ class Dashboards:
 
     def log_table(self, name: str, table: pd.DataFrame) -> None:
         """Log a tidy table, with the subjects' names replaced if they are hashed."""
-        shown = self.names.of_table(table)
+        renamed = self.names.of_table(table)
         for logger in self.each:
             if isinstance(logger, WandbLogger):
-                _log_wandb_table(logger.experiment, name, shown)
+                _log_wandb_table(logger.experiment, name, renamed)
             elif isinstance(logger, MLFlowLogger):
-                logger.experiment.log_text(str(logger.run_id), shown.to_csv(index=False), f"{name}.csv")
+                logger.experiment.log_text(str(logger.run_id), renamed.to_csv(index=False), f"{name}.csv")
             elif isinstance(logger, TensorBoardLogger):
-                rows = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy(object).tolist()]
+                rows = [list(renamed.columns), ["---"] * len(renamed.columns), *renamed.to_numpy(object).tolist()]
                 lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
                 logger.experiment.add_text(name, "\n".join(lines))
             elif hasattr(logger, "log_table"):
-                logger.log_table(name, dataframe=shown)
+                logger.log_table(name, dataframe=renamed)
 
     def log_image(self, name: str, path: Path, caption: str = "") -> None:
         """Log a PNG file in which no subject's id is drawn; its path is not logged."""
@@ -92,7 +92,7 @@ class Dashboards:
 
         Args:
             folder: Folder of the bundle.
-            facts: What is known about the model; `weights_sha256` identifies it.
+            facts: Facts about the model; `weights_sha256` identifies it.
         """
         for logger in self.each:
             if isinstance(logger, WandbLogger):
@@ -113,9 +113,9 @@ def _log_wandb_table(run: Any, name: str, table: pd.DataFrame) -> None:
     """Log a table as a file of the run; `run.log` of the table would upload an artifact with its path."""
     import wandb
 
-    shown: Any = wandb.Table(dataframe=table)
-    shown.bind_to_run(run, name, run.step)
-    run.log({name: shown.to_json(run)})
+    media: Any = wandb.Table(dataframe=table)
+    media.bind_to_run(run, name, run.step)
+    run.log({name: media.to_json(run)})
 
 
 def _log_wandb_model(run: Any, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""The command line: Hydra, sweeps, errors and exit codes."""
+"""Command line: rewriting of arguments, Hydra, sweeps, errors and exit codes."""

@@ -1,4 +1,4 @@
-r"""What a user types, rewritten into what Hydra's override grammar accepts.
+r"""Rewrite the words of a command line into overrides that Hydra's grammar accepts.
 
 A command line holds flags (`-m`, `--cfg job`), overrides (`key=value`) and, for `segment`, one bare path. The rules:
 
@@ -40,7 +40,7 @@ OPEN_KEYS = (
 of `pl.Trainer`. Hydra takes them with `++`; parsing and the class itself refuse those that do not exist."""
 
 LARGEST_SWEEP = 1000
-"""More values in one range are a slip of the finger, not a sweep."""
+"""Largest number of values in one range; a longer one is taken for a typing error."""
 
 USAGE = {
     "simulate": "python -m nerveseg.simulate cohort=demo output=my-study",
@@ -61,11 +61,11 @@ _QUOTED_STRINGS = re.compile(rf"{_QUOTED}(?:[ \t]*,[ \t]*{_QUOTED})*", re.DOTALL
 
 
 def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS) -> list[str]:
-    """Arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path named.
+    """Return the arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path as `input=`.
 
     Args:
-        verb: The entry point (`train`, `segment`, ...), without which a bare argument has no meaning.
-        argv: What was typed after the verb.
+        verb: Name of the command (`train`, `segment`, ...); only `segment` takes a bare path.
+        argv: Words typed after the verb.
         path_keys: Keys, or `fnmatch` patterns of keys, that take a path literally.
 
     Raises:
@@ -94,7 +94,7 @@ def _count_shards(overrides: Sequence[str]) -> list[str]:
     numbers = {int(value) for value in named[-1] if value.isdecimal()}
     if not numbers or numbers != set(range(len(numbers))) or len(numbers) != len(named[-1]):
         raise ConfigurationError(
-            "a sweep over some of the shards says how many there are",
+            "a sweep over some of the shards gives the number of all shards",
             found=f"shard={','.join(named[-1])}",
             remedy="shards=16",
         )
@@ -102,7 +102,7 @@ def _count_shards(overrides: Sequence[str]) -> list[str]:
 
 
 def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides that all jobs of a sweep share, and overrides that tell its jobs apart.
+    """Return the overrides that all jobs of a sweep share, and the overrides that differ between its jobs.
 
     Args:
         argv: Rewritten arguments. Flags are dropped; of several overrides of one key the last counts, as in Hydra.
@@ -129,7 +129,7 @@ def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _name_input(verb: str, words: Sequence[str]) -> list[str]:
-    """Turn the bare word into `input=...`; everything else stays."""
+    """Turn the bare word into `input=...`; leave all other words as they are."""
     bare = [word for word in words if _is_bare(word)]
     if not bare:
         return list(words)
@@ -151,7 +151,7 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
 
 
 def _is_bare(word: str) -> bool:
-    """Whether a word is neither `key=value` nor Hydra's `+key...` or `~key` (`~/scan.nii` lies in the home folder)."""
+    """Return true for a word that is neither `key=value` nor `+key...` nor `~key` (`~/scan.nii` is a path)."""
     return _ASSIGNMENT.fullmatch(word) is None and (word.startswith("~/") or not word.startswith(("+", "~")))
 
 
@@ -174,14 +174,14 @@ def _holds_path(key: str, path_keys: Sequence[str]) -> bool:
 
 
 def _path_value(value: str) -> str:
-    """A literal path in quotes; what is quoted (or null) already, and no file's name, is Hydra's."""
+    """Quote a literal path; leave `null` and quoted strings as they are unless a file has that name."""
     if (value == "null" or _QUOTED_STRINGS.fullmatch(value)) and not os.path.lexists(value):
         return value
     return quote_path(os.path.expanduser(value))
 
 
 def _is_range(word: str, path_keys: Sequence[str]) -> bool:
-    """Whether an override's value is a list of plain words of which at least one is `a..b`."""
+    """Return true if an override's value is a list of plain words of which at least one is `a..b`."""
     assignment = _ASSIGNMENT.fullmatch(word)
     if assignment is None or _holds_path(assignment["key"], path_keys):
         return False
@@ -194,7 +194,7 @@ def _items(value: str) -> list[str]:
 
 
 def _spell_out(key: str, value: str) -> str:
-    """`1..3,7` as `1,2,3,7`."""
+    """Return the values of a list with ranges: `1..3,7` becomes `1,2,3,7`."""
     spelled: list[str] = []
     for item in _items(value):
         limits = _RANGE.fullmatch(item)

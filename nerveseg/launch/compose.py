@@ -1,4 +1,4 @@
-"""Composing configurations with Hydra: where they lie, what an override stands for, and which jobs a sweep has."""
+"""Compose configurations with Hydra: the folder conf/, the jobs of a sweep, and Hydra's errors in one line."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def config_folder() -> Path:
 
 
 def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration of a command, as Hydra would hand it to a job.
+    """Compose the configuration of a command as Hydra does for a job.
 
     Raises:
-        ConfigurationError: An override names no option or no choice that exists.
+        ConfigurationError: An override names an option or a choice that does not exist.
     """
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -15,23 +15,23 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
 _SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
 _FLAGS = (*_VALUE_FLAGS[:-1], *_OTHER_MODES, "--multirun", "--resolve")
-"""Without --experimental-rerun, of which --experiment would be an abbreviation."""
+"""Long flags of Hydra but for --experimental-rerun, because --experiment would abbreviate it."""
 _SHORT_FLAGS = (*_SHORT_VALUE_FLAGS, *_SHORT_OTHER_MODES, "-m")
 
 
 def is_multirun(argv: Sequence[str]) -> bool:
-    """Whether Hydra runs these (rewritten) arguments as a sweep."""
+    """Return true if Hydra runs these (rewritten) arguments as a sweep."""
     return any(flag == "-m" or _abbreviates(flag, "--multirun") for flag in separate_flags(argv)[0])
 
 
 def is_info_request(argv: Sequence[str]) -> bool:
-    """Whether a flag asks Hydra for something else than to run, such as showing the configuration."""
+    """Return true if a flag asks Hydra to show something, such as the configuration, instead of running."""
     names = [flag.partition("=")[0] for flag in separate_flags(argv)[0]]
     return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)
 
 
 def overrides_only(argv: Sequence[str]) -> list[str]:
-    """The overrides alone: no flags, and no values of flags (`--config-dir DIR`)."""
+    """Return the overrides without flags and without the values of flags (`--config-dir DIR`)."""
     return separate_flags(argv)[1]
 
 
@@ -41,8 +41,8 @@ def check_flags(verb: str, flags: Sequence[str]) -> None:
         name, joined, value = flag.partition("=")
         if index > 0 and _takes(flags[index - 1], flag) and not _is_flag(flag):
             continue
-        known = any(_abbreviates(name, each) for each in _FLAGS) if name.startswith("--") else name in _SHORT_FLAGS
-        if not known:
+        exists = any(_abbreviates(name, each) for each in _FLAGS) if name.startswith("--") else name in _SHORT_FLAGS
+        if not exists:
             option = name.lstrip("-")
             raise ConfigurationError(
                 f"{verb} takes options as key=value, and Hydra's flags",
@@ -52,7 +52,7 @@ def check_flags(verb: str, flags: Sequence[str]) -> None:
 
 
 def config_dir_override(argv: Sequence[str]) -> list[str]:
-    """The override that stands for `--config-dir`, for those who compose without Hydra's command line."""
+    """Return the override equivalent to `--config-dir`, for composing without Hydra's command line."""
     flags = separate_flags(argv)[0]
     for flag, value in zip_longest(flags, flags[1:], fillvalue=""):
         name, joined, folder = flag.partition("=")
@@ -62,7 +62,7 @@ def config_dir_override(argv: Sequence[str]) -> list[str]:
 
 
 def separate_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, and all other words; after `--` there are no flags."""
+    """Return the flags with their values, and all other words; words after `--` are never flags."""
     flags: list[str] = []
     words: list[str] = []
     rest = list(argv)
@@ -86,12 +86,12 @@ def _is_flag(word: str) -> bool:
 
 
 def _abbreviates(flag: str, name: str) -> bool:
-    """Whether argparse would read a flag as this long name (it accepts unique beginnings)."""
+    """Return true if argparse reads a flag as this long name (it accepts unique beginnings)."""
     return name.startswith(flag)
 
 
 def _takes(flag: str, value: str) -> bool:
-    """Whether the next word is this flag's value."""
+    """Return true if the next word is this flag's value."""
     if flag in ("-i", "--info"):
         return value in _INFO
     return flag in _SHORT_VALUE_FLAGS or any(_abbreviates(flag, name) for name in _VALUE_FLAGS)

@@ -1,7 +1,7 @@
 """Hydra's launchers: the jobs of a sweep in turn (basic), side by side (joblib, submitit_local), or on Slurm.
 
-In another process a job starts from nothing: the libraries are settled again, signals end it, and it takes its share of
-the cores, since each job alone would take all of them.
+A job in another process configures the libraries and the signal handlers again, and limits its threads to its share of
+the cores.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SETTINGS = {
         "stderr_to_stdout": "true",
     },
 }
-"""Where we differ from the plugins: a job may take long, goes on after its time limit, and prints into
-one file. No YAML, since Hydra 1.3 warns of files that bear the name of a plugin's configuration."""
+"""Settings that replace the plugins' defaults: long jobs, requeueing after a time limit, one output file. They are not
+in conf/, because Hydra 1.3 warns of files that have the name of a plugin's configuration."""
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
 def launcher_of(arguments: Sequence[str]) -> str:
-    """The launcher that arguments name; the last one counts.
+    """Return the launcher that arguments name; the last one counts.
 
     Raises:
-        ConfigurationError: It is not installed.
+        ConfigurationError: The launcher is not installed.
     """
     named = [word.partition("=")[2] for word in arguments if word.startswith("hydra/launcher=")]
     launcher = named[-1] if named else "basic"
@@ -53,25 +53,25 @@ def launcher_of(arguments: Sequence[str]) -> str:
 
 
 def with_launcher_settings(arguments: Sequence[str]) -> list[str]:
-    """Arguments with our settings of the launcher that they name, behind all others, where they say nothing of them.
+    """Return the arguments followed by our settings of their launcher, without those that the arguments give.
 
     Raises:
         ConfigurationError: The launcher is not installed.
     """
     settings = SETTINGS.get(launcher_of(arguments), {})
-    said = {word.partition("=")[0].lstrip("+") for word in arguments}
+    given = {word.partition("=")[0].lstrip("+") for word in arguments}
     ours = {f"hydra.launcher.{key}": value for key, value in settings.items()}
-    return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in said)]
+    return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in given)]
 
 
 def is_cluster_job(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process was submitted, so that nobody may be waiting for it."""
+    """Return true if this process was submitted to a cluster, where no other process may wait for it."""
     return "SUBMITIT_EXECUTOR" in environment
 
 
 @contextmanager
 def submitit_results_patched(launcher: str) -> Iterator[None]:
-    """Let Hydra's submitit launcher wait for all jobs: it asks one by one, and leaves at the first that was killed."""
+    """Patch submitit so that a killed job counts as FAILED; otherwise Hydra stops waiting for the remaining jobs."""
     if not launcher.startswith("submitit"):
         yield
         return
@@ -79,27 +79,27 @@ def submitit_results_patched(launcher: str) -> Iterator[None]:
     from submitit.core.core import Job
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
-    kind: Any = Job
-    asked = kind.results
+    cls: Any = Job
+    original = cls.results
 
     def results(job: Any) -> list[Any]:
         try:
-            return list(asked(job))
+            return list(original(job))
         except (FailedJobError, UncompletedJobError) as error:
             return [JobReturn(status=JobStatus.FAILED, _return_value=error)]
 
-    kind.results = results
+    cls.results = results
     try:
         yield
     finally:
-        kind.results = asked
+        cls.results = original
 
 
 def limit_threads(jobs: int) -> None:
     """Limit the threads of this process, which runs one of several jobs.
 
     Args:
-        jobs: Of the whole sweep.
+        jobs: Number of jobs of the whole sweep.
     """
     import torch
     from hydra.core.hydra_config import HydraConfig
@@ -114,13 +114,13 @@ def limit_threads(jobs: int) -> None:
 
 
 def threads_of_job(jobs: int, at_once: int | None, cores: int, environment: Mapping[str, str]) -> int:
-    """Threads for one job: the cores that Slurm gave it, or its share of the machine's.
+    """Return the number of threads of one job: the cores that Slurm gave it, or its share of the machine's.
 
     Args:
-        jobs: Of the whole sweep.
-        at_once: How many of them run side by side, as joblib counts them (negative: all cores but so many); None: all.
-        cores: Of this machine, as far as this process may use them.
-        environment: Of this process.
+        jobs: Number of jobs of the whole sweep.
+        at_once: Number of jobs that run side by side, as joblib counts them (-1: one per core); None: all jobs.
+        cores: Number of cores that this process may use.
+        environment: Environment variables of this process.
     """
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE")
     if given and environment.get("SUBMITIT_EXECUTOR") != "local":

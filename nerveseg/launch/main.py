@@ -1,4 +1,4 @@
-"""Running a command: arguments rewritten, every job composed once, Hydra started for sweeps, errors as one line.
+"""Run a command: rewrite its arguments, compose every job once, start Hydra for sweeps, print errors as one line.
 
 Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted (143 by
 SIGTERM, 138 by SIGUSR1).
@@ -41,10 +41,10 @@ VERBS = {
 }
 
 RunJob = Callable[[Any], None]
-"""What a command does for one `Job`."""
+"""Function that runs one `Job` of a command."""
 
 WrapJobs = Callable[[Sequence[Any], Callable[[], None], bool], None]
-"""What a command does around its jobs: gets them all, a function that runs them, and whether they are a sweep."""
+"""Function that wraps the jobs of a command. Its arguments: the jobs, a function that runs them, a flag of a sweep."""
 
 
 def run_verb(argv: Sequence[str] | None = None) -> int:
@@ -73,10 +73,10 @@ def run_command(
         verb: Name of the command and of its configuration, `conf/<verb>.yaml`.
         run_job: Function that is called with each job.
         argv: Words typed after the verb; by default those of this process.
-        wrap_jobs: Function that checks all jobs, runs them and does what follows.
+        wrap_jobs: Function that checks all jobs, runs them and handles their results.
 
     Returns:
-        The exit code.
+        Exit code of the process.
     """
     typed = list(sys.argv[1:] if argv is None else argv)
     configure_libraries()
@@ -125,7 +125,7 @@ def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | Non
 
 
 class JobRunner:
-    """Task for Hydra's launchers: prints a user's mistake as one line, so that the other jobs go on.
+    """Task function for Hydra's launchers, which prints a user's mistake as one line, so that the other jobs go on.
 
     A launcher may call it in another process or on another machine, where it first configures the libraries.
 
@@ -212,10 +212,10 @@ def _run_hydra(verb: str, task: Callable[[Any], None], arguments: Sequence[str])
 
 
 def configure_libraries() -> None:
-    """Silence what libraries say to developers, and let OpenMP's threads sleep while they wait.
+    """Silence warnings of libraries that address developers, and let OpenMP's threads sleep while they wait.
 
     Threads that spin instead take the cores from the processes that augment: measured, ten times slower and more where
-    another program computes too. Nothing of this concerns the user's data.
+    another program computes too.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -6,11 +6,11 @@ import re
 
 
 def quote_path(path: str) -> str:
-    r"""A path as a quoted Hydra string that comes out of Hydra and OmegaConf as it went in.
+    r"""Return a path as a quoted string that Hydra and OmegaConf turn back into the same path.
 
-    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and then halves the backslashes before
-    that; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no escape
-    and becomes `./???`.
+    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and halves the backslashes before an
+    escaped `${`; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no
+    escape and becomes `./???`.
 
     >>> print(quote_path("it's, 50 %"))
     'it\'s, 50 %'

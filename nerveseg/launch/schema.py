@@ -1,4 +1,4 @@
-"""The way from a composed configuration to the typed record of its command, and what is wrong with it in one line."""
+"""Parse a composed configuration into the typed record of its command; report the first fault in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG_TYPES = {
     "evaluate": "nerveseg.workflows.config.EvaluateConfig",
     "segment": "nerveseg.workflows.segment_config.SegmentConfig",
 }
-"""Record of each command; imported when a configuration is parsed."""
+"""Dotted name of each command's record, which is imported when a configuration is parsed."""
 
 OWNED_TRAINER_KEYS = {
     "max_epochs": "optimization.epochs",
@@ -34,7 +34,7 @@ OWNED_TRAINER_KEYS = {
     "use_distributed_sampler": "torchrun, docs/cluster.md",
     "reload_dataloaders_every_n_epochs": "nothing: the order of an epoch is a function of seed and epoch",
 }
-"""Keywords of `pl.Trainer` that are set by other options, and by which."""
+"""Keywords of `pl.Trainer` that other options set, and the names of these options."""
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -47,7 +47,7 @@ def parse_config(verb: str, values: Mapping[str, Any]) -> Any:
         values: Configuration in plain types, without the `hydra` node.
 
     Returns:
-        The record that `CONFIG_TYPES` names.
+        Record of the class that `CONFIG_TYPES` names.
 
     Raises:
         ConfigurationError: An option is missing, unknown, or of the wrong type.
@@ -63,7 +63,7 @@ def parse_section(cls: type[Record], values: Mapping[str, Any], key: str) -> Rec
     """Parse a section of the configuration.
 
     Args:
-        cls: The record.
+        cls: Class of the record.
         values: Section in plain types.
         key: Name of the section, for errors; empty for the whole configuration.
 
@@ -77,7 +77,7 @@ def parse_section(cls: type[Record], values: Mapping[str, Any], key: str) -> Rec
 
 
 def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> ConfigurationError:
-    """Return the first fault as an error; an unknown key comes first, since it is often what is missing elsewhere."""
+    """Return the first fault as an error; unknown keys come first, since a misspelt key is also reported as missing."""
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
     option = ".".join([*([key] if key else []), *parts])
@@ -86,9 +86,9 @@ def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> Conf
     options = f"options of {section or 'this command'}: {', '.join(fields)}"
     choice = f"{option}=<name> chooses a file of conf/{option}/"
     if first["type"] == "extra_forbidden":
-        known = [f"{section}.{field}" if section else field for field in fields]
+        names = [f"{section}.{field}" if section else field for field in fields]
         return ConfigurationError(
-            f"an option of {section or 'this command'}", found=option, remedy=_did_you_mean(option, known) or options
+            f"an option of {section or 'this command'}", found=option, remedy=_did_you_mean(option, names) or options
         )
     if first["type"] == "missing":
         return ConfigurationError(f"{option} is given", found="nothing", remedy=options if section else choice)
@@ -99,13 +99,13 @@ def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> Conf
     )
 
 
-def _did_you_mean(option: str, known: Sequence[str]) -> str:
-    similar = difflib.get_close_matches(option, known, 1)
+def _did_you_mean(option: str, names: Sequence[str]) -> str:
+    similar = difflib.get_close_matches(option, names, 1)
     return f"did you mean {similar[0]}" if similar else ""
 
 
 def _fields(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Names of the options of the section that a path of keys leads to."""
+    """Return the names of the options of the section at a path of keys."""
     for part in path:
         field = cls.model_fields.get(part)
         inner = next(_records(field.annotation), None) if field else None
@@ -129,14 +129,14 @@ def _check_trainer(trainer: Any) -> None:
     for name in trainer.model_extra or {}:
         if name in OWNED_TRAINER_KEYS:
             raise ConfigurationError(
-                f"trainer.{name} is left to the framework",
+                "an option of trainer that the framework does not set itself",
                 found=f"trainer.{name}",
                 remedy=f"use {OWNED_TRAINER_KEYS[name]}",
             )
         if name not in TRAINER_KEYWORDS:
-            known = [f"trainer.{each}" for each in (*type(trainer).model_fields, *TRAINER_KEYWORDS)]
+            names = [f"trainer.{each}" for each in (*type(trainer).model_fields, *TRAINER_KEYWORDS)]
             raise ConfigurationError(
                 "an option of trainer: one of ours or a keyword of pl.Trainer",
                 found=f"trainer.{name}",
-                remedy=_did_you_mean(f"trainer.{name}", known) or f"options of trainer: {', '.join(known)}",
+                remedy=_did_you_mean(f"trainer.{name}", names) or f"options of trainer: {', '.join(names)}",
             )

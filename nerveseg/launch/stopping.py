@@ -1,7 +1,7 @@
-"""Stopping on demand: Ctrl-C, the SIGTERM of a cluster or a shutdown, the SIGUSR1 that Slurm sends before a time limit.
+"""Stop a process on a signal: Ctrl-C, SIGTERM of a cluster or a shutdown, SIGUSR1 of Slurm before a time limit.
 
-All of them end the process at once and in the same way, as a KeyboardInterrupt: what counts is on the disk already, and
-the same command goes on from the last checkpoint. The exit code tells them apart, as a shell has it: 128 + the number.
+Each of them raises a KeyboardInterrupt at once; the same command goes on from the last checkpoint on the disk. The exit
+code is the shell's: 128 plus the number of the signal.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from nerveseg.errors import StoppedBySignal
-
-if TYPE_CHECKING:
-    pass
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise `Stopped` on a signal that would end the process without a word."""
+    """Raise `StoppedBySignal` on SIGTERM and SIGUSR1, which would end the process without an exception."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

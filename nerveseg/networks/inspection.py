@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from nerveseg.errors import ConfigurationError
 
 PROBE_SIDE = 256
-"""In-plane size of the image that the reduction is found with, in pixels."""
+"""Side of the image with which the reduction is found, in pixels."""
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """What the modules of a network returned in one forward pass.
+    """Outputs of a network and of its modules in one forward pass.
 
     Attributes:
         result: Output of the network.
@@ -41,7 +41,7 @@ def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequ
         network: Network that was just built.
         in_channels: Number of image channels.
         classes: Number of classes.
-        size: In-plane size of the training slices, in pixels.
+        size: Size of the training slices (x, y), in pixels.
     """
     expected = (2, classes, *size)
     for training in (True, False):

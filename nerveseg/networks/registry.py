@@ -1,4 +1,4 @@
-"""What a network has to offer, how a configuration and a model bundle name it, and how it is built.
+"""Build networks by the name that a configuration or a model bundle gives them, and define their interface.
 
 A network is any `torch.nn.Module` that satisfies `SegmentationNetwork`; it inherits nothing of ours. Its name is that
 of the registry (`FCDenseNet`) or the dotted path of its class (`monai.networks.nets.DynUNet`, `my_package.MyNet`), and
@@ -6,7 +6,7 @@ its arguments are plain JSON. Classes of nerveseg.networks, monai.networks.nets 
 those of another package if the user's own configuration lists the package in `plugins`. Nothing else is imported or
 called, because the name may come from a bundle of unknown origin.
 
-The constructor is told the number of image channels as `in_channels`, and the number of classes as the first of
+The constructor gets the number of image channels as `in_channels`, and the number of classes as the first of
 `classes`, `out_channels` and `num_classes` that its signature has.
 """
 
@@ -25,7 +25,7 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.targets import PARTIAL, TARGET, find_target, instantiate_target
 
 NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet}
-"""Our own networks by the name that a bundle gives them."""
+"""Networks of nerveseg by the name that a bundle gives them."""
 
 OPEN_PACKAGES = ("nerveseg.networks", "monai.networks.nets", "torch.nn")
 """Packages whose classes may be named without `plugins`."""
