@@ -193,8 +193,9 @@ def test_two_legs_are_two_nerves(square):
 
 
 def test_a_channel_on_another_grid_is_refused(square):
-    with pytest.raises(GeometryError, match="T2map"):
+    with pytest.raises(GeometryError) as caught:
         profile_of(square, Signals({"T2map": np.ones((4, 4, 4))}))
+    assert caught.value.found.startswith("T2map: (4, 4, 4)")
 
 
 @given(hnp.arrays(bool, (6, 5, 7), elements=st.booleans()), st.sampled_from(["left", "right", "unknown"]))

@@ -62,11 +62,15 @@ def test_a_person_scanned_twice_is_held_out_twice_or_not_at_all():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
 def test_a_fraction_is_a_share(fraction):
-    with pytest.raises(ConfigurationError, match="validation_fraction"):
+    with pytest.raises(ConfigurationError) as caught:
         hold_out(split_folds(study(), 4, 1)[0], fraction, 1)
+    assert "folds.validation_fraction" in caught.value.rule
+    assert caught.value.found == fraction
 
 
 def test_something_is_left_to_train_on():
     one = [subject(n, "volunteer", group=f"g{n // 4}") for n in range(8)]
-    with pytest.raises(FoldError, match="leaves subjects to train on"):
+    with pytest.raises(FoldError) as caught:
         hold_out(split_folds(one, 2, 1)[0], 0.5, 1)
+    assert caught.value.found.startswith("4 ")
+    assert "folds.validation_fraction" in caught.value.remedy

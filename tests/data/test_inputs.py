@@ -1,5 +1,6 @@
 """What a path, a folder or a pattern means, and the names of what it finds."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -93,31 +94,33 @@ def test_names_are_unique_and_the_same_every_time(paths, tmp_path_factory):
     assert resolve_inputs(f"{folder}/**") == scans
 
 
-def refused(given, match):
-    with pytest.raises(VolumeError, match=match) as raised:
+def refused(given, found, remedy):
+    with pytest.raises(VolumeError) as caught:
         resolve_inputs(str(given))
-    assert "remedy" in str(raised.value)
+    assert str(caught.value.path) == given
+    assert found in caught.value.found
+    assert remedy in caught.value.remedy
 
 
 def test_what_is_not_there_is_an_error_with_a_remedy(folder):
-    refused("none.nii", r"no such file or folder; path: none\.nii")
-    refused("none/*.nii", "nothing that the pattern matches")
+    refused("none.nii", "file", "path")
+    refused("none/*.nii", "pattern", "pattern")
     touch("s/a.json", "s/b.txt")
-    refused("s/*", r"2 matches, such as a\.json; .*\.nii\.gz, \.mha")
-    refused("s", "neither; path: s; remedy: give the folder in which the slices lie")
+    refused("s/*", "2 matches, such as a.json", ".nii.gz, .mha")
+    refused("s", "neither", "input='folder/**/*.nii.gz'")
 
 
 def test_a_folder_of_volumes_says_which_pattern_to_give(folder):
     touch("s/b.nii.gz", "s/a.nii.gz", "s/notes.txt")
-    refused("s", r"2 volumes, such as a\.nii\.gz; .*input='s/\*\.nii\.gz'")
+    refused("s", "2 volumes, such as a.nii.gz", "input='s/*.nii.gz'")
     touch("t/b.mha")
-    refused("t", r"input='t/\*\.mha'")
+    refused("t", "b.mha", "input='t/*.mha'")
 
 
 def test_folders_of_dicom_folders_and_single_dicom_files_are_explained(folder):
     write_series(folder / "exam" / "t2")
-    refused("exam", r"folders of DICOM files.*input='exam/\*'")
-    refused("exam/t2/*.dcm", "single DICOM files; .*remedy: give the folder")
+    refused("exam", "folders of DICOM", "input='exam/*'")
+    refused("exam/t2/*.dcm", "single DICOM", "folder")
 
 
 def test_a_file_or_folder_without_permission_is_named(folder):
@@ -126,10 +129,11 @@ def test_a_file_or_folder_without_permission_is_named(folder):
     try:
         if os.access("closed", os.R_OK):
             pytest.skip("this user may read everything")
-        refused("closed", "may be read")
+        refused("closed", os.strerror(errno.EACCES), "permissions")
         assert found("clos*") == [("closed", "closed")]
-        with pytest.raises(VolumeError, match="may be read"):
+        with pytest.raises(VolumeError) as caught:
             read_image(Path("closed"))
+        assert (caught.value.found, caught.value.path) == (os.strerror(errno.EACCES), Path("closed"))
     finally:
         (folder / "closed").chmod(0o700)
 
@@ -137,12 +141,16 @@ def test_a_file_or_folder_without_permission_is_named(folder):
 def test_one_slice_is_no_scan(tmp_path):
     path = tmp_path / "x.nii"
     nib.save(nib.Nifti1Image(voxels((7, 6, 1)), straight()), path)
-    with pytest.raises(VolumeError, match=r"at least 2 slices; found: shape \(7, 6, 1\)"):
+    with pytest.raises(VolumeError) as caught:
         check_is_scan(read_image(path), path)
+    assert caught.value.found.startswith("shape (7, 6, 1)")
+    assert caught.value.path == path
     sagittal = np.array([[0, 0, 0.5, 0], [0.5, 0, 0, 0], [0, 4.4, 0, 0], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(voxels((7, 1, 6)), sagittal), path)
-    with pytest.raises(VolumeError, match=r"at least 2 slices; found: shape \(7, 1, 6\)"):
+    with pytest.raises(VolumeError) as caught:
         check_is_scan(read_image(path), path)
+    assert caught.value.found.startswith("shape (7, 1, 6)")
+    assert caught.value.path == path
 
 
 @pytest.mark.parametrize("labels", [1, 2])
@@ -151,8 +159,10 @@ def test_a_mask_is_no_scan(labels, tmp_path):
     mask = nerve((50, 50, 6)).astype(np.uint8)
     mask[3, 3, 3] *= labels
     write_volume(path, mask, straight())
-    with pytest.raises(VolumeError, match=r"an image, not a mask; found: only the values 0, 1"):
+    with pytest.raises(VolumeError) as caught:
         check_is_scan(read_image(path), path)
+    assert caught.value.found.startswith("only the values 0, 1")
+    assert caught.value.path == path
 
 
 def test_a_map_of_many_labels_is_no_scan(tmp_path):
@@ -162,8 +172,10 @@ def test_a_map_of_many_labels_is_no_scan(tmp_path):
     grey = np.random.default_rng(0).integers(0, 12, labels.shape).astype(np.float32)
     write_volume(tmp_path / "labels.nii", labels, straight())
     write_volume(tmp_path / "grey.nii", np.where(labels > 0, grey, 0), straight())
-    with pytest.raises(VolumeError, match=r"not a mask; found: only the values 0, 1, 2, 3 to 13; path: .*labels\.nii"):
+    with pytest.raises(VolumeError) as caught:
         check_is_scan(read_image(tmp_path / "labels.nii"), tmp_path / "labels.nii")
+    assert caught.value.found == "only the values 0, 1, 2, 3 to 13"
+    assert caught.value.path == tmp_path / "labels.nii"
     check_is_scan(read_image(tmp_path / "grey.nii"), tmp_path / "grey.nii")
 
 
@@ -172,8 +184,11 @@ def test_a_map_of_many_labels_is_no_scan(tmp_path):
 def test_voxels_of_another_unit_are_no_scan(spacing_mm, tmp_path):
     path = tmp_path / "x.nii"
     write_volume(path, voxels(), straight(spacing_mm))
-    with pytest.raises(GeometryError, match=r"pixels measure 0\.02 to 20 mm.*in which unit"):
+    with pytest.raises(GeometryError) as caught:
         check_is_scan(read_image(path), path)
+    assert "0.02 to 20 mm" in caught.value.rule
+    assert caught.value.found == " x ".join(f"{edge:.3g}" for edge in spacing_mm) + " mm"
+    assert caught.value.path == path
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.03, 0.03, 0.06), (19.0, 19.0, 99.0)])
@@ -198,8 +213,10 @@ def test_real_scans_are_scans_and_the_real_mask_is_none(shared_data):
     masks = [shared_data("sciatic_reference") / "EXAMPLE_GROUND_TRUTH.mha"]
     masks += sorted((shared_data("thigh_dixon") / "muscles").glob("*.nii.gz"))
     for path in masks:
-        with pytest.raises(VolumeError, match="not a mask"):
+        with pytest.raises(VolumeError) as caught:
             check_is_scan(read_image(path), path)
+        assert caught.value.found.startswith("only the values 0, 1")
+        assert caught.value.path == path
 
 
 @pytest.mark.parametrize("levels", [32, 16])

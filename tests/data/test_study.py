@@ -126,8 +126,9 @@ def test_a_missing_and_an_empty_folder_are_faults(study_on_disk):
     disk.root.rmdir()
     (fault,) = the_faults(disk.description)
     assert (fault.rule, fault.path) == ("the study's folder exists", disk.root)
-    with pytest.raises(StudyError, match="folder exists"):
+    with pytest.raises(StudyError) as caught:
         open_study(disk.description)
+    assert str(caught.value) == str(fault)
 
 
 def test_a_root_that_is_a_file_is_no_folder(study_on_disk, tmp_path):
@@ -155,8 +156,13 @@ def test_every_missing_file_is_listed_and_the_complete_subjects_are_kept(study_o
         *[("V04", disk.mask("V04", rater)) for rater in ("OS", "BW", "LG")],
     ]
     assert "mask of rater BW" in faults[2].rule
-    with pytest.raises(StudyError, match=r"listed once; found: 2 rows; subject: V02; path: .*; remedy: "):
+    with pytest.raises(StudyError) as caught:
         open_study(disk.description)
+    assert (caught.value.found, caught.value.subject, caught.value.path) == (
+        "2 rows",
+        "V02",
+        disk.root / "participants.tsv",
+    )
 
 
 def test_a_folder_in_the_place_of_a_file_is_missing(study_on_disk):
@@ -182,8 +188,10 @@ def test_channels_on_two_grids_are_refused(study_on_disk, nifti):
     moved[0, 3] = 3.0
     nifti(disk.image("V01", "T1"), np.random.default_rng(0).random((10, 9, 4), dtype=np.float32), moved)
     study = open_study(disk.description)
-    with pytest.raises(GeometryError, match=r"further channel.*3\.00 mm apart; subject: V01; path: .*V01_T1\.nii\.gz"):
+    with pytest.raises(GeometryError) as caught:
         study.read_channels(study.subject("V01"))
+    assert "3.00 mm" in caught.value.found
+    assert (caught.value.subject, caught.value.path) == ("V01", disk.image("V01", "T1"))
 
 
 @pytest.mark.parametrize("broken", ["shape", "affine", "labels"])
@@ -195,14 +203,17 @@ def test_a_mask_that_does_not_fit_its_image_is_named(broken, study_on_disk, nift
     study = open_study(disk.description)
     subject = study.subject("V01")
     expected = VolumeError if broken == "labels" else GeometryError
-    with pytest.raises(expected, match=r"subject: V01; path: .*rater-BW.*; remedy: "):
+    with pytest.raises(expected) as caught:
         study.read_masks(subject, study.grid(subject))
+    assert {"shape": "(10, 9, 5)", "affine": "1.20 mm", "labels": "0.5"}[broken] in caught.value.found
+    assert (caught.value.subject, caught.value.path) == ("V01", disk.mask("V01", "BW"))
 
 
 def test_a_subject_that_left_the_study_is_named(study_on_disk):
-    study = open_study(study_on_disk().description)
-    with pytest.raises(StudyError, match=r"found: V09; path: .*; remedy: "):
-        study.subject("V09")
+    disk = study_on_disk()
+    with pytest.raises(StudyError) as caught:
+        open_study(disk.description).subject("V09")
+    assert (caught.value.found, caught.value.path) == ("V09", disk.root)
 
 
 def test_opening_reads_no_voxels(study_on_disk):

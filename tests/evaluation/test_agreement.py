@@ -210,7 +210,9 @@ def test_repeatability_says_why_it_cannot(second, note):
 
 
 def test_mistakes_of_shape_are_named():
-    with pytest.raises(NervesegError, match="2 and 3 values"):
+    with pytest.raises(NervesegError) as caught:
         bland_altman([1, 2], [1, 2, 3])
-    with pytest.raises(NervesegError, match=r"shape \(3,\)"):
+    assert caught.value.found == "2 and 3 values"
+    with pytest.raises(NervesegError) as caught:
         icc_2_1([1, 2, 3])
+    assert "(3,)" in caught.value.found

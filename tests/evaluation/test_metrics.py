@@ -267,22 +267,27 @@ def test_two_empty_masks_have_no_score_at_all(shape):
 def test_two_shapes_are_refused_by_every_metric():
     first, second = np.ones((2, 3, 4), dtype=bool), np.ones((2, 3, 5), dtype=bool)
     for metric in (dice, volumetric_similarity):
-        with pytest.raises(GeometryError, match=r"\(2, 3, 4\) and \(2, 3, 5\)"):
+        with pytest.raises(GeometryError) as caught:
             metric(first, second)
+        assert caught.value.found == "shapes (2, 3, 4) and (2, 3, 5)"
     for metric in (score_pair, hausdorff_distance):
-        with pytest.raises(GeometryError, match=r"\(2, 3, 4\) and \(2, 3, 5\)"):
+        with pytest.raises(GeometryError) as caught:
             metric(first, second, SPACING_MM)
+        assert caught.value.found == "shapes (2, 3, 4) and (2, 3, 5)"
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, math.nan), (math.inf, 1.0, 1.0)])
 def test_an_impossible_spacing_is_refused(spacing_mm):
     mask = np.ones((2, 2, 2), dtype=bool)
-    with pytest.raises(GeometryError, match="spacing"):
+    with pytest.raises(GeometryError) as caught:
         score_pair(mask, mask, spacing_mm)
+    assert caught.value.found == f"{spacing_mm} mm"
 
 
 @pytest.mark.parametrize("quantile", [0.0, -0.5, 1.01, 95.0, math.nan])
 def test_an_impossible_quantile_is_refused(quantile):
     mask = np.ones((2, 2, 2), dtype=bool)
-    with pytest.raises(ConfigurationError, match="quantile"):
+    with pytest.raises(ConfigurationError) as caught:
         hausdorff_distance(mask, mask, SPACING_MM, quantile)
+    assert "quantile" in caught.value.rule
+    assert caught.value.found is quantile

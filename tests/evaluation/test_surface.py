@@ -137,7 +137,9 @@ def test_an_empty_mask_has_no_surface():
 
 def test_two_shapes_are_refused():
     first, second = np.ones((2, 3, 4), dtype=bool), np.ones((2, 3, 5), dtype=bool)
-    with pytest.raises(GeometryError, match=r"\(2, 3, 4\) and \(2, 3, 5\)"):
+    with pytest.raises(GeometryError) as caught:
         surface_dice(first, second, SPACING_MM, 1.0)
-    with pytest.raises(GeometryError, match=r"\(2, 3, 4\) and \(2, 3, 5\)"):
+    assert caught.value.found == "shapes (2, 3, 4) and (2, 3, 5)"
+    with pytest.raises(GeometryError) as caught:
         average_surface_distance(first, second, SPACING_MM)
+    assert caught.value.found == "shapes (2, 3, 4) and (2, 3, 5)"

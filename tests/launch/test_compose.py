@@ -39,8 +39,9 @@ def test_what_conf_does_not_have_is_refused_in_one_line(override, named):
 
 
 def test_an_unknown_choice_is_answered_with_the_choices():
-    with pytest.raises(ConfigurationError, match="tiramisu_small"):
+    with pytest.raises(ConfigurationError) as caught:
         compose_config("train", ["network=nosuch"])
+    assert "tiramisu_small" in caught.value.found
 
 
 def test_a_plain_configuration_is_resolved_and_made_of_plain_types():
@@ -53,13 +54,15 @@ def test_a_plain_configuration_is_resolved_and_made_of_plain_types():
 
 @pytest.mark.parametrize("broken", [{"a": "???"}, {"a": "${nowhere}"}, {"a": {"b": "???"}}])
 def test_a_value_that_is_missing_is_named(broken):
-    with pytest.raises(ConfigurationError, match=r"\(a"):
+    with pytest.raises(ConfigurationError) as caught:
         to_plain_dict(OmegaConf.create(broken))
+    assert "(a" in caught.value.found
 
 
 def test_a_study_without_its_folder_is_named():
-    with pytest.raises(ConfigurationError, match=r"study\.root"):
+    with pytest.raises(ConfigurationError) as caught:
         to_plain_dict(compose_config("check", ["study=bids"]))
+    assert "(study.root)" in caught.value.found
 
 
 @pytest.mark.parametrize(

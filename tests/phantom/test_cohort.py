@@ -112,8 +112,10 @@ def test_another_seed_gives_other_subjects_and_subjects_differ(tiny):
 def test_an_existing_folder_is_left_alone(tiny, tmp_path):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(StudyError, match="remedy: remove the folder"):
+    with pytest.raises(StudyError) as caught:
         write_cohort(tiny, tmp_path / "study")
+    assert "exists" in caught.value.found
+    assert caught.value.path == tmp_path / "study"
     assert files(tmp_path / "study") == [(tmp_path / "study" / "mine.txt").relative_to(tmp_path / "study")]
 
 
@@ -131,8 +133,10 @@ def test_an_interrupted_study_leaves_nothing_that_looks_complete(tiny, tmp_path,
 
 def test_a_place_where_nothing_can_be_written_is_named(tiny, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(StudyError, match=r"can be written.*study"):
+    with pytest.raises(StudyError) as caught:
         write_cohort(tiny, tmp_path / "file" / "study")
+    assert caught.value.found.startswith("NotADirectoryError")
+    assert caught.value.path == tmp_path / "file" / "study"
 
 
 def test_a_misspelt_or_impossible_specification_is_refused(tiny):

@@ -153,8 +153,10 @@ def test_a_map_is_sampled_where_the_nerve_is(image_of, sweep, tmp_path):
 
 def test_a_model_of_two_channels_wants_both(image_of, fat_suppressed_of, tmp_path):
     model = open_model(write_model(tmp_path / "two", 5, {}, channels=("T2", "FS")))
-    with pytest.raises(BundleError, match=r"FS.*remedy.*images\.FS="):
+    with pytest.raises(BundleError) as caught:
         nerveseg.segment_scan(image_of("V01"), model)
+    assert caught.value.found == "only T2"
+    assert "images.FS=" in caught.value.remedy
     found = nerveseg.segment_scan(image_of("V01"), model, images={"FS": fat_suppressed_of("V01")})
     assert found.mask.any()
 
@@ -164,15 +166,19 @@ def test_a_channel_of_another_place_is_refused(image_of, sweep, tmp_path):
     affine = image.affine.copy()
     affine[:3, 3] += 5000
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / "far.nii.gz")
-    with pytest.raises(GeometryError, match="same place"):
+    with pytest.raises(GeometryError) as caught:
         nerveseg.segment_scan(
             image_of("V01"), sweep, images={"FS": tmp_path / "far.nii.gz"}, options=SegmentOptions(registration="none")
         )
+    assert "FS" in caught.value.rule
+    assert caught.value.path == tmp_path / "far.nii.gz"
 
 
 def test_a_mask_given_as_image_is_refused(truth_of, sweep):
-    with pytest.raises(VolumeError, match="mask"):
+    with pytest.raises(VolumeError) as caught:
         nerveseg.segment_scan(truth_of("V01", "vastus"), sweep)
+    assert caught.value.found == "only the values 0, 1"
+    assert caught.value.path == truth_of("V01", "vastus")
 
 
 def test_norms_give_z_scores_and_are_never_invented(image_of, sweep, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nerveseg.errors import ConfigurationError
 from nerveseg.segment import main as segment
 from nerveseg.workflows.shards import Shard, chosen_shard
+from tests.helpers.composed import parsed_config
 
 
 @pytest.fixture
@@ -42,11 +43,21 @@ def test_shards_are_of_like_size_and_the_same_everywhere():
     )
 
 
-@pytest.mark.parametrize(("shard", "of"), [(3, None), (None, 4), (4, 4), (-1, 4), (True, 2), ("a", 2), (0, 0)])
+@pytest.mark.parametrize(("shard", "of"), [(3, None), (None, 4), (4, 4), (-1, 4), (0, 0)])
 def test_a_shard_is_one_of_so_many(shard, of):
-    with pytest.raises(ConfigurationError, match="shard is a number"):
-        chosen_shard({"shard": shard, "shards": of})
-    assert chosen_shard({"shard": None, "shards": None}) is None
+    config = parsed_config("segment")
+    with pytest.raises(ConfigurationError) as caught:
+        chosen_shard(config.model_copy(update={"shard": shard, "shards": of}))
+    assert caught.value.found == f"shard={shard}, shards={of}"
+    assert chosen_shard(config) is None
+
+
+@pytest.mark.parametrize(("typed", "found"), [("true", True), ("a", "a"), ("1.0", 1.0)])
+def test_a_shard_is_a_whole_number(typed, found):
+    with pytest.raises(ConfigurationError) as caught:
+        parsed_config("segment", f"shard={typed}", "shards=2")
+    assert caught.value.rule.startswith("shard ")
+    assert caught.value.found == found
 
 
 def test_an_archive_in_shards(run, archive, sweep, tmp_path):

@@ -125,8 +125,9 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(folder, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, failing)
-        with pytest.raises(RunError, match=os.strerror(number)) as caught:
+        with pytest.raises(RunError) as caught:
             save(folder, 2)
+        assert caught.value.found == os.strerror(number)
     assert "free space" in caught.value.remedy
     assert epoch(find_resumption(folder).checkpoint) == 1
     assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "previous.ckpt"], (
@@ -143,8 +144,11 @@ def test_a_disk_that_returns_other_bytes_is_noticed(folder, monkeypatch):
         flip(path)
 
     monkeypatch.setattr(checkpoint_files, "_write_to_disk", faulty)
-    with pytest.raises(RunError, match="read back"):
+    with pytest.raises(RunError) as caught:
         save(folder, 1)
+    assert isinstance(caught.value.found, OSError)
+    assert caught.value.found.errno is None
+    assert caught.value.path == folder / "last.ckpt"
     assert epoch(find_resumption(folder).checkpoint) == 0
 
 
@@ -154,8 +158,9 @@ def test_a_disk_that_fills_up_halfway_leaves_the_checkpoint_before(folder):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(RunError, match="File too large"):
+        with pytest.raises(RunError) as caught:
             VerifiedCheckpoints().save_checkpoint({"epoch": 1, "w": torch.zeros(1_000_000)}, folder / "last.ckpt")
+        assert caught.value.found == os.strerror(errno.EFBIG)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]

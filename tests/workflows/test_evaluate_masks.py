@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 
 import nibabel as nib
@@ -129,14 +130,17 @@ def test_a_missing_fold_is_named_and_the_rest_compared(run, compared):
 def test_nothing_complete_is_an_error(run, compared):
     for fold in (0, 1):
         (run.folder / f"fold-{fold}" / "scores.csv").unlink()
-    with pytest.raises(RunError, match="at least one fold is complete"):
+    with pytest.raises(RunError) as caught:
         compared(run)
+    assert (caught.value.found, caught.value.path) == ("none", run.folder)
 
 
 def test_data_that_changed_since_the_training_is_an_error(run, compared):
     save(run.root / "study/B/sub-1.nii.gz", np.ones(SHAPE, np.uint8))
-    with pytest.raises(RunError, match="judged on the data it was trained on"):
+    with pytest.raises(RunError) as caught:
         compared(run)
+    assert len(set(re.findall(r"\b[0-9a-f]{16}\b", caught.value.found))) == 2
+    assert caught.value.path == run.folder / "fold-0"
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "provenance.json"])
@@ -174,14 +178,16 @@ def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path, compar
 def test_folds_of_different_splits_are_not_one_cross_validation(run, compared):
     other = run.config | {"folds": run.config["folds"] | {"seed": 5}}
     (run.folder / "fold-1" / "config.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
-    with pytest.raises(RunError, match=r"folds\.seed: 1 -> 5"):
+    with pytest.raises(RunError) as caught:
         compared(run)
+    assert caught.value.found == "folds.seed: 1 -> 5"
 
 
 def test_a_subject_tested_twice_is_not_one_cross_validation(run, compared):
     run.write_fold(1, "12", json.loads((run.folder / "fold-0/provenance.json").read_text())["data"])
-    with pytest.raises(RunError, match="tested in one fold; found: folds 0 and 1; subject: 2"):
+    with pytest.raises(RunError) as caught:
         compared(run)
+    assert (caught.value.found, caught.value.subject) == ("folds 0 and 1", "2")
 
 
 def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):

@@ -102,5 +102,8 @@ def test_an_empty_prediction_is_a_result(study, tmp_path):
 def test_a_prediction_of_another_grid_names_its_subject(study, tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] = 5
-    with pytest.raises(GeometryError, match=r"subject: 2; path: .*out.2\.nii\.gz"):
+    with pytest.raises(GeometryError) as caught:
         measured(study, {"2": PredictedMask(save(tmp_path / "out" / "2.nii.gz", block(2), moved))})
+    assert "5.00 mm" in caught.value.found
+    assert caught.value.subject == "2"
+    assert caught.value.path == tmp_path / "out" / "2.nii.gz"

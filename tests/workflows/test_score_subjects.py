@@ -78,8 +78,11 @@ def test_a_given_consensus_counts_instead_of_a_new_one(study):
 
 def test_an_automatic_mask_of_another_grid_is_refused(study, tmp_path):
     nib.save(nib.Nifti1Image(box((1, 5), (2, 4), (1, 3)), np.diag([0.5, 0.5, 4.4, 1.0])), tmp_path / "x.nii.gz")
-    with pytest.raises(GeometryError, match="subject: 7"):
+    with pytest.raises(GeometryError) as caught:
         load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz"))
+    assert "3.50 mm" in caught.value.found
+    assert caught.value.subject == "7"
+    assert caught.value.path == tmp_path / "x.nii.gz"
 
 
 def test_raters_stand_in_the_studys_order(study):

@@ -98,8 +98,10 @@ def test_a_fold_that_is_no_number_of_a_fold_is_refused(tmp_path, fold):
 
 def test_the_number_of_folds_is_the_configured_one(tmp_path):
     assert job(tmp_path, "folds.count=8", "fold=7").folder.number == 7
-    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+    with pytest.raises(ConfigurationError) as caught:
         job(tmp_path, "folds.count=2", "fold=2")
+    assert caught.value.found == 2
+    assert "0 to 1" in caught.value.rule
 
 
 def test_the_same_configuration_may_go_on(tmp_path):
@@ -128,8 +130,9 @@ def test_a_changed_configuration_is_refused_by_name(tmp_path):
 
 def test_another_experiment_under_the_same_name_is_refused(tmp_path):
     begun(tmp_path, "name=x", "experiment=paper")
-    with pytest.raises(RunError, match=r"network\.dropout: 0\.2 -> 0\.1"):
+    with pytest.raises(RunError) as caught:
         check_unchanged(job(tmp_path, "name=x", "experiment=demo"))
+    assert "network.dropout: 0.2 -> 0.1" in caught.value.found
 
 
 def altered(folder, **sections):
@@ -159,8 +162,9 @@ def test_subjects_and_their_split_cannot_be_changed_by_force(tmp_path, sections)
     with pytest.raises(RunError) as caught:
         check_unchanged(job(tmp_path, "name=x"))
     assert "resume=force" not in caught.value.remedy
-    with pytest.raises(RunError, match="never trained on") as caught:
+    with pytest.raises(RunError) as caught:
         check_unchanged(job(tmp_path, "name=x", "resume=force"))
+    assert "resume=force" in caught.value.rule
     assert "seed: 9" not in caught.value.found.replace("folds.seed: 9", "")
 
 

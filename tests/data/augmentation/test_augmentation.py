@@ -217,17 +217,19 @@ def test_slice_seeds_are_distinct_and_stay_the_same():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("name", "found"),
     [
-        ({"flip_axes": (0, 2)}, r"flip_axes holds in-plane axes, 0 and 1; found: \[0, 2\]"),
-        ({"flip_probability": 1.5}, "flip_probability lies between 0 and 1; found: 1.5"),
-        ({"translation_probability": -0.1}, "translation_probability lies between"),
-        ({"elastic_probability": 2.0}, "elastic_probability lies between"),
-        ({"elastic_control_points": 4}, "elastic_control_points is a number from 5 up; found: 4"),
-        ({"translation_mm": -5.0}, "translation_mm is a length from 0 up; found: -5"),
-        ({"elastic_displacement_mm": -1.0}, "elastic_displacement_mm is a length from 0 up; found: -1"),
+        ("flip_axes", [0, 2]),
+        ("flip_probability", 1.5),
+        ("translation_probability", -0.1),
+        ("elastic_probability", 2.0),
+        ("elastic_control_points", 4),
+        ("translation_mm", -5.0),
+        ("elastic_displacement_mm", -1.0),
     ],
 )
-def test_values_out_of_range_are_named(kind, options, said):
-    with pytest.raises(ConfigurationError, match=rf"augmentation\.{said}"):
-        kind(**options)
+def test_values_out_of_range_are_named(kind, name, found):
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**{name: found})
+    assert f"augmentation.{name} " in caught.value.rule
+    assert caught.value.found == found
