@@ -56,6 +56,14 @@ def test_every_file_belongs_to_a_command():
     assert set(map(name, FILES)) == reached
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_option_has_the_name_of_a_group_that_the_command_does_not_choose_from(verb):
+    """Hydra takes `prediction=masks/` for the choice of a file where a folder conf/prediction/ exists."""
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    options = set(yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))) - {"defaults"}
+    assert options & folders <= set(groups(verb))
+
+
 def test_the_checkouts_configurations_are_the_ones_in_use():
     assert config_folder() == CONF
 

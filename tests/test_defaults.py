@@ -27,7 +27,7 @@ TABLE = [
     (Margins, "margins/default.yaml"),
     (FCDenseNet, "network/tiramisu.yaml"),
     (Postprocessing, "postprocessing/default.yaml"),
-    (PredictionSettings, "prediction/default.yaml"),
+    (PredictionSettings, "inference/default.yaml"),
     (Preprocessing, "preprocessing/paper.yaml"),
     (QualityLimits, "quality/default.yaml"),
     (StudyLayout, "study/bids.yaml"),

@@ -57,7 +57,7 @@ def test_the_values_of_the_paper(config):
     assert config["study"]["consensus"] == "majority"
     assert list(config["study"]["raters"]) == ["OS", "BW", "LG"]
     assert THRESHOLD == 0.5, "the likelier of the two classes"
-    prediction = PredictionSettings.model_validate(config["prediction"])
+    prediction = PredictionSettings.model_validate(config["inference"])
     assert (prediction.field_of_view, prediction.accuracy) == ("crop", "exact")
     assert (prediction.in_plane_spacing, prediction.precision) == ("scan", "32-true")
     assert not prediction.postprocessing.remove_specks

@@ -22,7 +22,7 @@ InPlaneSpacing = Literal["model", "scan"]
 
 
 class PredictionSettings(BaseModel):
-    """How a scan becomes a mask; `conf/prediction/` holds the same keys.
+    """How a scan becomes a mask; `conf/inference/` holds the same keys.
 
     Attributes:
         field_of_view: Part of each slice that is segmented: the whole, or the centre crop of the training.

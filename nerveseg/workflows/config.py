@@ -188,7 +188,7 @@ class TrainConfig(RunConfig):
         resume: "force" goes on with a run whose configuration changed.
         plugins: Packages of the user's own whose classes `_target_` may name.
         augmentation: Augmentation of the training slices.
-        prediction: Everything that changes the mask of a scan; stored with the model.
+        inference: Everything that changes the mask of a scan; stored with the model.
         network: Network; the study's channels and the classes are added.
         loss: Loss of logits and labels.
         optimization: Epochs, batch, optimizer and schedule.
@@ -203,7 +203,7 @@ class TrainConfig(RunConfig):
     resume: Literal["auto", "force"]
     plugins: Annotated[tuple[str, ...], Strict(False)]
     augmentation: Target
-    prediction: PredictionSettings
+    inference: PredictionSettings
     network: Target
     loss: Target
     optimization: OptimizationConfig

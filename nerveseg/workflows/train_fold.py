@@ -240,7 +240,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=loaded.preprocessing,
-        prediction=config.prediction,
+        prediction=config.inference,
         foreground=description.foreground,
         training=TrainingRecord(
             study=description.name,

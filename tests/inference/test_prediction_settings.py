@@ -9,7 +9,7 @@ from tests.helpers.composed import parsed_config
 
 
 def composed(*overrides):
-    return parsed_config("train", *overrides).prediction
+    return parsed_config("train", *overrides).inference
 
 
 def test_the_class_and_the_configuration_have_one_default():
@@ -18,7 +18,7 @@ def test_the_class_and_the_configuration_have_one_default():
 
 
 def test_a_single_setting_is_chosen_by_configuration():
-    settings = composed("prediction.accuracy=exact", "postprocessing@prediction.postprocessing=none")
+    settings = composed("inference.accuracy=exact", "postprocessing@inference.postprocessing=none")
     assert settings.accuracy == "exact"
     assert not settings.postprocessing.remove_specks
 
@@ -37,7 +37,7 @@ def test_auto_follows_the_nerve_on_a_cpu(accuracy, device, settled):
     assert settle_accuracy(accuracy, device) == settled
 
 
-@pytest.mark.parametrize("model", [PredictionSettings(), composed("prediction=paper")], ids=["default", "paper"])
+@pytest.mark.parametrize("model", [PredictionSettings(), composed("inference=paper")], ids=["default", "paper"])
 def test_segment_as_it_stands_changes_none_of_a_models_settings(model):
     options = parsed_config("segment").options
     assert options.settings(model) == SegmentOptions().settings(model) == model

@@ -124,7 +124,7 @@ def test_in_a_study_of_mixed_in_plane_spacings(trained, mixed_study):
 
 
 def test_a_setting_other_than_the_models_is_told(trained, tiny_study):
-    (fold, _) = trained("prediction=paper")
+    (fold, _) = trained("inference=paper")
     subject = next(fold.predictions.glob("*.nii.gz")).name.split("_")[0].removeprefix("sub-")
     options = SegmentOptions(accelerator="cpu", field_of_view="whole", postprocessing={"remove_specks": True})
     found = segment_scan(image_of(tiny_study, subject), fold.path, options=options)
