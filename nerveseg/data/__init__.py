@@ -1,1 +1,1 @@
-"""Studies on disk, and the way from their volumes to batches of slices."""
+"""Studies on disk, and the steps from their volumes to batches of slices."""

@@ -1,8 +1,8 @@
-"""The consensus of several raters: majority vote as in the paper (2.3), or STAPLE.
+"""Consensus of several raters: majority vote as in the paper (2.3), or STAPLE.
 
 STAPLE (Warfield et al., IEEE Trans Med Imaging 2004;23:903-921) weighs the raters by an estimate of their sensitivity
-and specificity. Its result depends on how much background it sees, so it sees a declared amount: the joint bounding box
-of all masks and five voxels around it, as far as the volume reaches.
+and specificity. Its result depends on the amount of background, which is therefore fixed: the joint bounding box of
+all masks with a margin of five voxels, within the volume.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from nerveseg.types import Mask
 
 Rule = Literal["majority", "staple"]
 LEAVE_ONE_OUT_FROM = 4
-"""Raters from which on the consensus of all but one is made of three and more, hence better than a rater."""
+"""Least number of raters for which the others are at least three, so that their consensus is better than one rater."""
 
 STAPLE_MARGIN_VOXELS = 5
 
 
 def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
-    """One mask from those of several raters; a single rater's mask is its own consensus.
+    """Compute one mask from those of several raters; a single rater's mask is returned as it is.
 
     Args:
-        masks: One mask per rater, all of one shape.
-        rule: "majority" or "staple".
+        masks: Masks of the raters, all of one shape.
+        rule: Rule of the consensus, "majority" or "staple".
 
     Raises:
-        StudyError: There is no mask.
+        StudyError: The sequence of masks is empty.
     """
     if not masks:
         raise StudyError("a consensus needs at least one rater", found="no masks")
@@ -40,14 +40,14 @@ def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
 
 
 def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[str, Mask]:
-    """For each rater the consensus of all others, which he had no part in.
+    """Compute, for each rater, the consensus of all others.
 
     Args:
-        raters: The mask of each rater who drew the subject, all of one shape.
-        rule: "majority" (with an even number of others a tie is background) or "staple".
+        raters: Mask of each rater who drew the subject, all of one shape.
+        rule: Rule of the consensus, "majority" (with an even number of others a tie is background) or "staple".
 
     Returns:
-        By the rater left out; empty with fewer than four raters, where the others are two and their vote an
+        Consensus by the rater left out; empty with fewer than four raters, since the vote of two others is an
         intersection.
     """
     if len(raters) < LEAVE_ONE_OUT_FROM:
@@ -59,20 +59,20 @@ def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[s
 
 
 def majority_vote(masks: Sequence[Mask]) -> Mask:
-    """Voxels that more than half of the raters drew; with an even number a tie is background.
+    """Select voxels that more than half of the raters drew; with an even number a tie is background.
 
     Args:
-        masks: One mask per rater, all of one shape.
+        masks: Masks of the raters, all of one shape.
     """
     votes = np.sum([mask.astype(np.uint8) for mask in masks], axis=0, dtype=np.uint16)
     return np.asarray(2 * votes > len(masks), dtype=np.bool_)
 
 
 def staple(masks: Sequence[Mask]) -> Mask:
-    """Voxels whose probability of being nerve is above one half by STAPLE, within the box described above.
+    """Select voxels whose STAPLE probability of nerve is above one half, within the box of the module docstring.
 
     Args:
-        masks: One mask per rater, all of one shape.
+        masks: Masks of the raters, all of one shape.
     """
     union = np.asarray(np.any(masks, axis=0), dtype=np.bool_)
     consensus = np.zeros(union.shape, dtype=np.bool_)

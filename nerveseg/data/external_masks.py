@@ -1,7 +1,7 @@
-"""Masks that another program or a person made of a study's subjects: which file belongs to whom.
+"""Masks of a study's subjects that another program or a person made: the file of each subject.
 
-A template holds `{id}` as in a study's description (`masks/{id}.nii.gz`). A folder is searched for NIfTI files, at any
-depth, whose name holds the subject's id as a word of its own: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not.
+A template holds `{id}` as in a study's layout (`masks/{id}.nii.gz`). A folder is searched for NIfTI files, at any
+depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from nerveseg.data.volumes.volume import NIFTI_SUFFIXES
 from nerveseg.errors import StudyError
 
 
-def find_predictions(place: str, subjects: Sequence[Subject]) -> dict[str, Path]:
-    """The mask of every subject that has one.
+def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Path]:
+    """Find the mask of every subject that has one.
 
     Args:
-        place: A folder, or a path template with `{id}`.
-        subjects: Of the study.
+        location: Folder, or path template with `{id}`.
+        subjects: Subjects of the study.
 
     Returns:
         Path by subject id, in the order of the subjects.
 
     Raises:
-        StudyError: The folder does not exist, no mask belongs to any subject, or several belong to one.
+        StudyError: The folder does not exist, no subject has a mask, or a subject has several.
     """
-    candidates = _from_template(place, subjects) if "{id}" in place else _from_folder(Path(place), subjects)
+    candidates = _from_template(location, subjects) if "{id}" in location else _from_folder(Path(location), subjects)
     for subject, paths in candidates.items():
         if len(paths) > 1:
             raise StudyError(
                 "a subject has one predicted mask",
                 found=", ".join(path.name for path in paths[:3]),
                 subject=subject,
-                path=place,
+                path=location,
                 remedy="give a template instead of the folder: prediction='masks/{id}.nii.gz'",
             )
     found = {subject: paths[0] for subject, paths in candidates.items() if paths}
     if not found:
         ids = [subject.id for subject in subjects]
         raise StudyError(
-            "predicted masks bear the ids of the study's subjects",
+            "the names of predicted masks hold the ids of the study's subjects",
             found=f"none of {len(ids)} ids, such as {', '.join(ids[:3])}",
-            path=place,
+            path=location,
             remedy="give a folder with one NIfTI file per subject, or a template with {id}",
         )
     return found
@@ -64,9 +64,9 @@ def _from_folder(folder: Path, subjects: Sequence[Subject]) -> Mapping[str, list
             remedy="prediction=/path/to/masks, or prediction='/path/to/{id}.nii.gz'",
         )
     files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(NIFTI_SUFFIXES) and path.is_file())
-    return {subject.id: [path for path in files if _bears(path.name, subject.id)] for subject in subjects}
+    return {subject.id: [path for path in files if _holds_id(path.name, subject.id)] for subject in subjects}
 
 
-def _bears(name: str, subject_id: str) -> bool:
-    """Whether a file's name holds the id, not as a part of a longer word or number."""
+def _holds_id(name: str, subject_id: str) -> bool:
+    """Return true if a file's name holds the id, but not as part of a longer word or number."""
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(subject_id)}(?![A-Za-z0-9])", name) is not None

@@ -19,13 +19,13 @@ from nerveseg.errors import ConfigurationError, FoldError
 
 @dataclass(frozen=True)
 class Fold:
-    """One split.
+    """Split of the subjects into training, validation and test.
 
     Attributes:
-        number: From 0 up.
-        train: Subjects to learn from, in the study's order.
-        test: Subjects held out, in the study's order.
-        validation: Held out of the training subjects, to choose settings by; in the study's order.
+        number: Number of the fold, from 0 up.
+        train: Training subjects, in the study's order.
+        test: Test subjects, in the study's order.
+        validation: Subjects taken from the training subjects to choose settings by, in the study's order.
     """
 
     number: int
@@ -42,9 +42,9 @@ def split_folds(
     Args:
         subjects: All subjects, in any order; the result does not depend on it.
         count: Number of folds.
-        seed: Of the random split, apart from the seed of the training.
-        minimum_per_cohort: Least number of each cohort's subjects in every test set, the rest at random (the paper's
-            way); by default cohorts are spread evenly.
+        seed: Seed of the random split, independent of the training's seed.
+        minimum_per_cohort: Least number of each cohort's subjects in every test set, with the others at random (as in
+            the paper); by default cohorts are spread evenly.
 
     Raises:
         FoldError: The cohort is too small for the folds.
@@ -78,10 +78,10 @@ def split_folds(
 
 
 def select_fold(folds: Sequence[Fold], number: int) -> Fold:
-    """The fold of that number.
+    """Return the fold of that number.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: No fold has this number.
     """
     if not 0 <= number < len(folds):
         raise ConfigurationError(
@@ -93,7 +93,7 @@ def select_fold(folds: Sequence[Fold], number: int) -> Fold:
 
 
 def subject_groups(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Subjects that may not be divided between training and test, together."""
+    """Group subjects that may not be divided between training and test."""
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
         groups.setdefault(subject.group, []).append(subject)
@@ -112,7 +112,7 @@ def _check_minimum(subjects: Sequence[Subject], count: int, minimum: Mapping[str
 
 
 def _deal(groups: list[list[Subject]], count: int, minimum: Mapping[str, int]) -> list[list[Subject]]:
-    """First the minimum of each cohort, largest groups first, to the neediest fold; then the rest, to the smallest."""
+    """Assign each cohort's minimum, largest groups first, to the fold that has fewest; the rest to the smallest."""
     tests: list[list[Subject]] = [[] for _ in range(count)]
     rest = list(groups)
     for cohort, least in minimum.items():
@@ -128,7 +128,7 @@ def _deal(groups: list[list[Subject]], count: int, minimum: Mapping[str, int]) -
 
 
 def _deal_evenly(groups: list[list[Subject]], count: int) -> list[list[Subject]]:
-    """Each group to the fold that has least of its cohort, and of these to the smallest."""
+    """Assign each group to the fold with fewest subjects of its cohort, and among these to the smallest."""
     tests: list[list[Subject]] = [[] for _ in range(count)]
     for group in sorted(groups, key=lambda group: (-len(group), group[0].cohort)):
         cohort = group[0].cohort
@@ -141,7 +141,7 @@ def _number_of(subjects: Sequence[Subject], cohort: str) -> int:
 
 
 def _check_result(tests: Sequence[Sequence[Subject]], minimum: Mapping[str, int]) -> None:
-    """Large groups can make what the counts allow impossible."""
+    """Raise `FoldError` for a fold without test subjects or minimum, which large groups can cause."""
     for number, test in enumerate(tests):
         short = [cohort for cohort, least in minimum.items() if _number_of(test, cohort) < least]
         if short or not test:
@@ -153,16 +153,16 @@ def _check_result(tests: Sequence[Sequence[Subject]], minimum: Mapping[str, int]
 
 
 def hold_out(fold: Fold, fraction: float, seed: int) -> Fold:
-    """A fold whose validation subjects are taken from its training subjects.
+    """Take validation subjects from a fold's training subjects.
 
     Args:
-        fold: Without validation subjects.
-        fraction: Share of the training subjects, from 0 (none) to below 1; above 0 it is at least one subject.
-        seed: Of the random choice; with it, the fold's number counts.
+        fold: Fold without validation subjects.
+        fraction: Share of the training subjects, from 0 (none) to below 1; above 0, at least one subject is taken.
+        seed: Seed of the random choice, combined with the fold's number.
 
     Raises:
         ConfigurationError: The fraction is out of its range.
-        FoldError: Nothing would be left to train on.
+        FoldError: No training subjects would remain.
     """
     if not 0 <= fraction < 1:
         raise ConfigurationError("folds.validation_fraction is a number from 0 to below 1", found=fraction)
@@ -184,7 +184,7 @@ def hold_out(fold: Fold, fraction: float, seed: int) -> Fold:
     train = tuple(subject for subject in fold.train if subject.id not in held)
     if not train:
         raise FoldError(
-            "an inner split leaves subjects to train on",
+            "a validation split leaves training subjects",
             found=f"{len(ordered)} training subjects, all of them held out",
             remedy="lower folds.validation_fraction, or 0",
         )

@@ -1,10 +1,9 @@
-"""The hash of a file's content, remembered for as long as the file's size and time stamps stay as they were.
+"""SHA-256 of files, cached for as long as a file's size and time stamps do not change.
 
-A study is hashed whole once; after that a start asks the disk for one `stat` per file. Of the two stamps, the time of
-the last change of the inode (ctime) cannot be set back by a program, so that a file that is overwritten under its old
-modification time is hashed again. A file that changed less than 2 s before it was hashed could change again within the
-same stamp, and is not remembered (the "racy" entries of git's index). What is remembered is only ever a hash that was
-computed here: a memory that is lost or damaged costs time and changes no result.
+A study is hashed once; later starts need one `stat` per file. Of the two time stamps, that of the inode's last change
+(ctime) cannot be set back by a program, so a file that is overwritten under its old modification time is hashed again.
+A file that changed less than 2 s before it was hashed could change again within the same stamp, and is not cached (the
+"racy" entries of git's index). A lost or damaged cache costs time and changes no result.
 
 References:
     Git, Documentation/technical/racy-git.txt.
@@ -26,17 +25,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from nerveseg.files import check_exists, write_text
 
 QUIET_NS = 2_000_000_000
-"""How long a file has to be left alone before its stamps can be trusted to tell the next change (FAT counts in 2 s)."""
+"""Age of a file's stamps from which another change would change them (FAT counts in steps of 2 s)."""
 
 SHA256_DIGITS = 64
 
 
-class _Memory(BaseModel):
-    """The file that holds the hashes; files are named by the hash of their path, which may name a patient.
+class _Cache(BaseModel):
+    """Content of the cache file; files are named by the hash of their path, which may name a patient.
 
     Attributes:
-        format_version: Of this file.
-        files: Of each its size in bytes, the time stamps of content and inode in nanoseconds, and its SHA-256.
+        format_version: Version of the cache file.
+        files: Size in bytes, time stamps of content and inode in nanoseconds, and SHA-256 of each file, as one text.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,24 +44,24 @@ class _Memory(BaseModel):
     files: dict[str, str] = {}
 
 
-def cached_sha256(paths: Collection[Path], memory: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
-    """The hash of each file's content, computed where it is not remembered.
+def cached_sha256(paths: Collection[Path], cache: Path, threads: int = 1) -> tuple[list[str], Callable[[], None]]:
+    """Return each file's SHA-256, from the cache where size and time stamps are unchanged.
 
     Args:
-        paths: Files.
-        memory: Where hashes are remembered; written in one piece, and only when there is something new.
-        threads: How many files are hashed at once.
+        paths: Files to hash.
+        cache: Cache file; written atomically, and only for new hashes.
+        threads: Number of files that are hashed at once.
 
     Returns:
-        The hashes, and a function that remembers what is new among them.
+        Hashes in the order of the paths, and a function that writes new ones to the cache.
 
     Raises:
-        VolumeError: A file is gone or may not be read.
+        VolumeError: A file is missing or not readable.
     """
-    known = _read(memory)
-    here = os.getcwd()
-    names = [_name(path, here) for path in paths]
-    hashes = [_recalled(known.get(name), path) for name, path in zip(names, paths, strict=True)]
+    cached = _read(cache)
+    folder = os.getcwd()
+    names = [_name(path, folder) for path in paths]
+    hashes = [_cached_hash(cached.get(name), path) for name, path in zip(names, paths, strict=True)]
     unknown = {name: path for name, path, sha256 in zip(names, paths, hashes, strict=True) if sha256 is None}
     if not unknown:
         return [sha256 for sha256 in hashes if sha256], lambda: None
@@ -70,14 +69,14 @@ def cached_sha256(paths: Collection[Path], memory: Path, threads: int = 1) -> tu
         found = dict(zip(unknown, pool.map(_hash, unknown.values()), strict=True))
     new = {name: f"{stamp} {sha256}" for name, (sha256, stamp) in found.items() if stamp}
     complete = [sha256 or found[name][0] for name, sha256 in zip(names, hashes, strict=True)]
-    return complete, lambda: _write(memory, known, new)
+    return complete, lambda: _write(cache, cached, new)
 
 
-def _recalled(remembered: str | None, path: Path) -> str | None:
-    """The hash that is remembered of a file, if it is still the same one."""
-    if remembered is None:
+def _cached_hash(entry: str | None, path: Path) -> str | None:
+    """Return the hash of a cache entry if the file is unchanged."""
+    if entry is None:
         return None
-    stamp, _, sha256 = remembered.rpartition(" ")
+    stamp, _, sha256 = entry.rpartition(" ")
     try:
         return sha256 if _stamp(os.stat(path)) == stamp and len(sha256) == SHA256_DIGITS else None
     except OSError:
@@ -85,7 +84,7 @@ def _recalled(remembered: str | None, path: Path) -> str | None:
 
 
 def _hash(path: Path) -> tuple[str, str | None]:
-    """Hash of a file, and the stamp to remember it by: none for a file that changed just now, or meanwhile."""
+    """Return a file's hash and its stamp; no stamp for a file that changed just before or during the hashing."""
     check_exists(path)
     with open(path, "rb") as file:
         before, now_ns = os.fstat(file.fileno()), time.time_ns()
@@ -100,19 +99,19 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def _name(path: Path, folder: str) -> str:
-    whole = os.path.normpath(os.path.join(folder, path))  # abspath would ask for the working folder every time
-    return hashlib.sha256(os.fsencode(whole)).hexdigest()[:32]
+    absolute = os.path.normpath(os.path.join(folder, path))  # abspath would call getcwd for each path
+    return hashlib.sha256(os.fsencode(absolute)).hexdigest()[:32]
 
 
-def _read(memory: Path) -> dict[str, str]:
+def _read(cache: Path) -> dict[str, str]:
     try:
-        return _Memory.model_validate_json(memory.read_bytes()).files
+        return _Cache.model_validate_json(cache.read_bytes()).files
     except (OSError, ValidationError):
         return {}
 
 
-def _write(memory: Path, known: dict[str, str], new: dict[str, str]) -> None:
-    """Remember what is new; who may not write here hashes again the next time."""
+def _write(cache: Path, cached: dict[str, str], new: dict[str, str]) -> None:
+    """Add new entries to the cache file, if it is writable; otherwise the next run hashes again."""
     if new:
         with suppress(OSError):
-            write_text(memory, _Memory(files=known | new).model_dump_json())
+            write_text(cache, _Cache(files=cached | new).model_dump_json())

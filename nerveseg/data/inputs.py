@@ -1,7 +1,7 @@
-"""What the user meant: the scans behind a path, a folder or a pattern, and a name for each.
+"""Resolve `input=` (a file, a DICOM folder, or a glob pattern) to scans with unique names.
 
-A path that exists is taken literally, whatever characters it has; a folder is a scan when DICOM files lie in it
-directly. Everything else is a pattern.
+A path that exists is taken literally, with any characters; a folder is a scan if it directly holds DICOM files. Any
+other text is a pattern.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.types import Image, SpacingMm
 
 MASK_VALUES = 3
-"""An image with no more than this many different values, all whole numbers, is a mask."""
+"""Largest number of different values, all whole numbers, of an image that is taken for a mask."""
 
 LABEL_VALUES = 32
-"""With no more than this many it is a map of labels, if neighbours are alike."""
+"""Largest number of different values of an image that is taken for a map of labels, if neighbours are equal."""
 
-ALIKE = 0.7
-"""Share of neighbours in the plane that have one value, the background aside. In real label maps 0.77 or more; in real
-images 0.19 at most, and 0.67 where they are reduced to 32 grey levels."""
+EQUAL_NEIGHBOURS = 0.7
+"""Share of equal neighbours in the plane, without the background, from which an image is a map of labels. In real label
+maps it is at least 0.77; in real images at most 0.19, and 0.67 after reduction to 32 grey levels."""
 
 PIXEL_MM = (0.02, 20.0)
 STEP_MM = (0.05, 100.0)
-"""Spacings beyond which a header counts in other units than millimetres, or not at all."""
+"""Plausible in-plane and slice spacing in mm; a header beyond these limits has another unit or no spacing."""
 
 
 @dataclass(frozen=True)
 class ScanInput:
-    """One scan to segment.
+    """Scan to segment.
 
     Attributes:
-        name: Names its results; unlike those of the other scans.
-        path: A file, or a folder of DICOM files.
+        name: Unique name of the scan and its results.
+        path: File, or folder of DICOM files.
     """
 
     name: str
@@ -52,10 +52,10 @@ class ScanInput:
 
 
 def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
-    """The scans that a path or a pattern (`*`, `**`) means, by path.
+    """Return the scans that match a path or a pattern (`*`, `**`), ordered by path.
 
     Raises:
-        VolumeError: Nothing is there, or nothing that could be a scan.
+        VolumeError: No file matches, or none that can be a scan.
     """
     path = Path(given).expanduser()
     paths = _matches(path, given) if not _exists(path) else [_folder(path) if os.path.isdir(path) else path]
@@ -63,15 +63,15 @@ def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
 
 
 def check_is_scan(volume: Volume, path: Path) -> None:
-    """See whether a volume can be a scan of a limb.
+    """Raise an error unless a volume can be a scan of a limb.
 
     Args:
-        volume: In RAS order.
-        path: Named in the error.
+        volume: Volume in RAS order.
+        path: Path for error messages.
 
     Raises:
-        VolumeError: One slice only, or a mask or another map of labels.
-        GeometryError: Its voxels are smaller or larger than a scanner makes them.
+        VolumeError: The volume has one slice only, or is a mask or another map of labels.
+        GeometryError: The voxels are smaller or larger than a scanner's.
     """
     slices = volume.array.shape[2]
     if slices < 2:
@@ -84,10 +84,10 @@ def check_is_scan(volume: Volume, path: Path) -> None:
     _check_spacing(volume.grid.ras_spacing_mm, path)
     values = _labels(volume.array)
     if len(values):
-        shown = ", ".join(f"{value:g}" for value in values[: MASK_VALUES + 1])
+        listed = ", ".join(f"{value:g}" for value in values[: MASK_VALUES + 1])
         raise VolumeError(
             "a scan is an image, not a mask",
-            found=f"only the values {shown}" + ("" if len(values) <= MASK_VALUES + 1 else f" to {values[-1]:g}"),
+            found=f"only the values {listed}" + ("" if len(values) <= MASK_VALUES + 1 else f" to {values[-1]:g}"),
             path=path,
             remedy="give the image that the mask was drawn on",
         )
@@ -101,24 +101,24 @@ def _check_spacing(spacing_mm: SpacingMm, path: Path) -> None:
         "pixels measure {:g} to {:g} mm, and slices follow every {:g} to {:g} mm".format(*PIXEL_MM, *STEP_MM),
         found=" x ".join(f"{size:.3g}" for size in spacing_mm) + " mm",
         path=path,
-        remedy="see in which unit the header counts, and export the file again with its geometry in millimetres",
+        remedy="check the unit of the header, and export the file again with its geometry in millimetres",
     )
 
 
 def _labels(array: Image) -> NDArray[Any]:
-    """The values of a map of labels, ascending; none where the array is an image."""
-    nothing: NDArray[Any] = np.array([])
+    """Return the values of a map of labels, ascending; an empty array for an image."""
+    none: NDArray[Any] = np.array([])
     if len(np.unique(array[::4, ::4])) > LABEL_VALUES:
-        return nothing
+        return none
     values, voxels = np.unique(array, return_counts=True)
     if len(values) > LABEL_VALUES or (values != np.round(values)).any():
-        return nothing
-    is_map = len(values) <= MASK_VALUES or _alike(array, float(values[voxels.argmax()])) >= ALIKE
-    return np.asarray(values) if is_map else nothing
+        return none
+    is_map = len(values) <= MASK_VALUES or _equal_neighbours(array, float(values[voxels.argmax()])) >= EQUAL_NEIGHBOURS
+    return np.asarray(values) if is_map else none
 
 
-def _alike(array: Image, background: float) -> float:
-    """Share of neighbours in the plane, not both of them background, that have one value."""
+def _equal_neighbours(array: Image, background: float) -> float:
+    """Return the share of neighbours in the plane with equal values, without pairs of background."""
     pairs = [(array[1:], array[:-1]), (array[:, 1:], array[:, :-1])]
     inside = [np.count_nonzero((one != background) | (other != background)) for one, other in pairs]
     same = [np.count_nonzero((one == other) & (one != background)) for one, other in pairs]
@@ -126,12 +126,12 @@ def _alike(array: Image, background: float) -> float:
 
 
 def _exists(path: Path) -> bool:
-    """Whether something is there, be it a link to nothing: its own error says so later."""
+    """Return true if the path exists, or is a broken symbolic link, which is reported when it is opened."""
     try:
         os.lstat(path)
     except PermissionError as error:
         raise VolumeError(
-            "a scan may be read", found=error.strerror, path=path, remedy="mend the permissions of its folders"
+            "a scan may be read", found=error.strerror, path=path, remedy="change the permissions of its folders"
         ) from error
     except OSError:
         return False
@@ -139,7 +139,7 @@ def _exists(path: Path) -> bool:
 
 
 def _folder(path: Path) -> Path:
-    """The folder itself if it is a DICOM scan; otherwise an error that says what to give instead."""
+    """Return the folder if it is a DICOM scan; otherwise raise an error with the paths to give instead."""
     files = sorted(_listed(path))
     if any(_is_slice(file) for file in files):
         return path
@@ -150,7 +150,7 @@ def _folder(path: Path) -> Path:
     elif any(_is_scan(file) for file in files):
         found, remedy = "folders of DICOM files", f"give one of them, or all: input='{path}/*'"
     else:
-        found, remedy = "neither", "give the folder in which the slices lie, or a pattern: input='folder/**/*.nii.gz'"
+        found, remedy = "no scan", "give the folder that holds the slices, or a pattern: input='folder/**/*.nii.gz'"
     raise VolumeError(
         "a folder that is given as a scan holds the files of a DICOM series", found=found, path=path, remedy=remedy
     )
@@ -162,18 +162,18 @@ def _matches(pattern: Path, given: str) -> list[Path]:
     if scans:
         return scans
     if not glob.has_magic(given):
-        found, remedy = "no such file or folder", "mend the path"
+        found, remedy = "no such file or folder", "correct the path"
     elif not matches:
-        found, remedy = "nothing that the pattern matches", "mend the pattern, and put it between quotes"
+        found, remedy = "no match of the pattern", "correct the pattern, and put it between quotes"
     elif any(_is_slice(path) for path in matches):
-        found, remedy = "single DICOM files", "give the folder in which they lie"
+        found, remedy = "single DICOM files", "give the folder that holds them"
     else:
         found, remedy = f"{len(matches)} matches, such as {matches[0].name}", f"give {', '.join(VOLUME_SUFFIXES)}"
     raise VolumeError("input= names a scan, or several by a pattern", found=found, path=given, remedy=remedy)
 
 
 def _is_scan(path: Path) -> bool:
-    """Whether a match is meant; a folder that may not be read is, so that its own error names it later."""
+    """Return true for a scan, and for a folder that is not readable, so that the error names the folder later."""
     if os.path.isdir(path):
         try:
             return any(_is_slice(file) for file in _listed(path))
@@ -191,19 +191,19 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as error:
         raise VolumeError(
-            "a folder may be read", found=error.strerror, path=folder, remedy="mend the folder's permissions"
+            "a folder may be read", found=error.strerror, path=folder, remedy="change the folder's permissions"
         ) from error
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """A name for each path: its stem, with as many parent folders before it as it takes to tell them apart.
+    """Return a unique name for each path: its stem, with as many parent folders as needed.
 
-    Of two formats of one stem in one folder, the suffix tells.
+    Two formats of one stem in one folder get their suffix appended.
     """
     full = [Path(os.path.abspath(path)) for path in paths]
-    in_place = _repeated([str(path.parent / _stem(path)) for path in full])
+    in_folder = _repeated([str(path.parent / _stem(path)) for path in full])
     stems = [
-        _stem(path) + (_suffix(path).replace(".", "_") if str(path.parent / _stem(path)) in in_place else "")
+        _stem(path) + (_suffix(path).replace(".", "_") if str(path.parent / _stem(path)) in in_folder else "")
         for path in full
     ]
     names, folders = stems, [0] * len(full)
@@ -221,7 +221,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _numbered(names: list[str]) -> list[str]:
-    """The last resort: a number after the second name of the same letters, the third and so on."""
+    """Append a number to the second and further names that still are equal."""
     taken: set[str] = set()
     unique = []
     for name in names:
@@ -232,7 +232,7 @@ def _numbered(names: list[str]) -> list[str]:
 
 
 def _repeated(names: list[str]) -> set[str]:
-    """Names that occur more than once, or would on a disk that does not tell capitals from small letters."""
+    """Return names that occur more than once, also on a disk that ignores case."""
     counts = Counter(name.casefold() for name in names)
     return {name for name in names if counts[name.casefold()] > 1}
 
@@ -242,6 +242,6 @@ def _stem(path: Path) -> str:
 
 
 def _suffix(path: Path) -> str:
-    """The suffix of a volume's file; nothing for a folder, whose name may hold dots."""
+    """Return the suffix of a volume's file; empty for a folder, whose name may hold dots."""
     suffixes = sorted(VOLUME_SUFFIXES, key=len, reverse=True)
     return next((suffix for suffix in suffixes if path.name.lower().endswith(suffix) and not path.is_dir()), "")

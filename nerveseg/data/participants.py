@@ -1,6 +1,6 @@
-"""Who takes part: the rows of `participants.tsv`, or, where there is none, the files that match the image template.
+"""Participants of a study: rows of `participants.tsv`, or without one, the files that match the image template.
 
-The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` where nothing is known.
+The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` for unknown values.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ UNKNOWN = ("", "n/a", "N/A", "nan")
 def participant_rows(
     table: Path, root: Path, template: str, single_id: str
 ) -> tuple[list[dict[str, str]], list[NervesegError]]:
-    """One row per participant (what is unknown is left out), and every fault of the table or the template.
+    """Return one row per participant, without unknown values, and every fault of the table or the template.
 
     Args:
-        table: `participants.tsv`, which need not exist.
-        root: The study's folder.
+        table: Path of `participants.tsv`; the file is optional.
+        root: Folder of the study.
         template: Path template of the first image channel, relative to the root.
-        single_id: The participant's id where the template has no `{id}`.
+        single_id: Id of the participant if the template has no `{id}`.
     """
     if table.is_file():
         return _read(table)
@@ -39,14 +39,14 @@ def participant_rows(
                 "the study's image template matches files",
                 found="no file matches",
                 path=root / template,
-                remedy="mend study.images, or study.root",
+                remedy="correct study.images, or study.root",
             )
         ]
     return [{"participant_id": subject_id} for subject_id in ids], []
 
 
 def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
-    """The values of `{id}` for which the template is a file, sorted."""
+    """Return the values of `{id}` for which the template is a file, sorted."""
     template = Path(template).as_posix()
     if "{id}" not in template:
         return [single_id] if (root / template).is_file() else []
@@ -91,7 +91,7 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """All fields as text; a spreadsheet may leave tabs at the end of rows, which are no fields."""
+    """Read all fields as text, without the tabs that a spreadsheet may leave at the end of rows."""
     text = re.sub(r"\t+$", "", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)

@@ -19,10 +19,10 @@ from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
 
 
 class Preprocessing(BaseModel):
-    """What happens to a volume before the network sees it; stored with every trained model.
+    """Preprocessing of a volume for the network; stored with every trained model.
 
     Attributes:
-        normalisation: "volume" is zero mean and unit variance over all voxels of each channel.
+        normalisation: Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel.
         size: In-plane size of the crop in pixels (x, y).
         spacing_mm: In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's
             own pixels. "study" stands for the median over the study's subjects until the slice store is built
@@ -39,11 +39,11 @@ class Preprocessing(BaseModel):
         """Normalise every channel over the whole volume, then resample and crop.
 
         Args:
-            channels: (channel, x, y, z) in RAS order.
-            spacing_mm: Voxel spacing of the volume.
+            channels: Array (channel, x, y, z) in RAS order.
+            spacing_mm: Voxel spacing of the volume in mm.
 
         Returns:
-            The array (channel, size x, size y, z), and the grid that undoes it.
+            Array (channel, size x, size y, z), and the grid to undo it.
         """
         grid = self.grid((channels.shape[1], channels.shape[2]), spacing_mm)
         return np.stack([grid.apply(image, float(image.min())) for image in map(normalise, channels)]), grid
@@ -61,32 +61,32 @@ class Preprocessing(BaseModel):
 
 
 def normalise(image: Image) -> Image:
-    """Zero mean and unit variance over all voxels (computed in double precision)."""
+    """Normalise to zero mean and unit variance over all voxels (computed in double precision)."""
     mean, sd = image.mean(dtype=np.float64), image.std(dtype=np.float64)
     return np.asarray((image - mean) / sd, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A centred in-plane crop of an (x, y, ...) array; where the array is smaller, a pad.
+    """Centred in-plane crop of an (x, y, ...) array, or pad if the array is smaller.
 
     Attributes:
-        shape: In-plane shape before.
-        size: In-plane shape after.
+        shape: In-plane shape before the crop.
+        size: In-plane shape after the crop.
     """
 
     shape: Size2d
     size: Size2d
 
     def apply(self, array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
-        """Cut out the centre; pixels outside the array become `fill`."""
+        """Crop the centre; pixels outside the array become `fill`."""
         outer, inner = self._overlap
         result = np.full((*self.size, *array.shape[2:]), fill, dtype=array.dtype)
         result[inner] = array[outer]
         return result
 
     def undo(self, array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
-        """Put a cropped array back in its place; pixels that were cut away become `fill`."""
+        """Put a cropped array back in its place; pixels that were cropped away become `fill`."""
         outer, inner = self._overlap
         result = np.full((*self.shape, *array.shape[2:]), fill, dtype=array.dtype)
         result[outer] = array[inner]
@@ -94,7 +94,7 @@ class Crop:
 
     @property
     def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The part that both have, in indices of the uncropped and of the cropped array."""
+        """Common part, in indices of the uncropped and of the cropped array."""
         pairs = [_overlap(shape, size) for shape, size in zip(self.shape, self.size, strict=True)]
         return (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1])
 

@@ -1,9 +1,9 @@
-"""The second channel moved onto the first: a rigid motion, found from the images and believed only if it is plausible.
+"""Rigid registration of the second channel onto the first, used only if the motion found is plausible.
 
-The leg moves between two series, so the headers are a start, not the truth. A rotation and a translation are sought
-that give the greatest mutual information (Mattes et al. 2003), from coarse to fine in the plane only, since a slice
-step is many pixels. Whether it helped is judged on other voxels than those it was found on. A motion that is too large,
-or that does not help, is not used: then the headers' geometry stands, and the result says so.
+The leg moves between two series, so the headers give a start only. The rotation and translation of greatest mutual
+information (Mattes et al. 2003) are searched from coarse to fine in the plane only, since a slice step is many pixels.
+The gain is measured on other voxels than the search used. A motion that is too large, or without gain, is not used:
+then the headers' geometry is kept, and a note says so.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ Slice: TypeAlias = Float32[np.ndarray[Any, Any], "x y"]
 
 LARGEST_TRANSLATION_MM = 20.0
 LARGEST_ROTATION_DEG = 15.0
-"""Assumed: a leg that moved farther between two series was laid anew, and the optimiser has more likely got lost."""
+"""Assumed: beyond these limits the leg was repositioned, or more likely the optimiser failed."""
 
 _PIXELS_MM = (4.0, 2.0, 1.0)
-"""In-plane pixels of the three levels; the last is near those of the second channel."""
+"""In-plane pixel size of the three levels; the last is near that of the second channel."""
 
 _VOXELS = 20_000
-"""Looked at per level; twice as many gained 0.1 mm at most on the phantom."""
+"""Number of sampled voxels per level; twice as many gained 0.1 mm at most on the phantom."""
 
 _WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
-"""Rotation about x, y, z and translation along them, in the frame of the slices: what may move."""
+"""Degrees of freedom: rotation about x, y, z and translation along them, in the frame of the slices."""
 
 _LEAST_GAIN_OUT_OF_SLICES = 0.01
-"""Relative. On the phantom interpolation alone gains up to 0.005, mending a slip by one slice 0.014 or more."""
+"""Least relative gain. On the phantom interpolation gains up to 0.005, undoing a shift by a slice 0.014 or more."""
 
 _SMOOTHING_SLICES = 1.0
-"""Evens out the noise of slices and of what is interpolated between them."""
+"""Standard deviation of a smoothing that equalises the noise of slices and of interpolated ones."""
 
 _NO_MOTION_MM = 0.5
-"""About a pixel: so small a motion that does not help says that the headers were right."""
+"""About a pixel: a smaller motion without gain means that the headers are right."""
 
 _LATTICE_STEPS, _LATTICE_MM = 3, 8.0
-"""Where the search may start: farther than a leg moves, so that two series laid anew are recognised as such."""
+"""Range of the starts of the search: farther than a leg moves, so that a repositioned leg is recognised."""
 
 _LEAST_SIMILARITY = 0.1
-"""By chance, two images that have nothing in common reach 0.002; the phantom's two channels 0.6 to 0.8."""
+"""Least mutual information. Two unrelated images reach 0.002; the phantom's two channels 0.6 to 0.8."""
 
 _STEPS, _BINS = 60, 32
 _SEED, _OTHER_SEED = 2018, 1995
@@ -62,19 +62,19 @@ _SEED, _OTHER_SEED = 2018, 1995
 
 @dataclass(frozen=True)
 class Registration:
-    """A second channel on the grid of the first.
+    """Second channel on the grid of the first.
 
     Attributes:
-        array: In the fixed volume's RAS order; NaN outside the moving volume's field of view.
-        rotation_deg: About the patient's x, y and z axes through the middle of the fixed volume.
-        translation_mm: How far the tissue in the middle of the fixed volume lies away in the moving one, RAS.
-        similarity_before: Mutual information with the headers' geometry; NaN where the two do not overlap.
-        similarity_after: The same with the motion found.
-        trusted: The array follows the motion found; otherwise it follows the headers alone.
-        note: Why, in words for the report.
-        motion: What was used (4 x 4, RAS mm): from a place in the fixed volume to the same tissue in the moving one.
-        moving: The volume that was moved.
-        fixed_grid: The grid of the fixed one.
+        array: Values in the fixed volume's RAS order; NaN outside the moving volume's field of view.
+        rotation_deg: Angles in degrees about the patient's x, y and z axes through the middle of the fixed volume.
+        translation_mm: Displacement in mm (RAS) of the tissue in the middle of the fixed volume.
+        similarity_before: Mutual information with the headers' geometry; NaN if the volumes do not overlap.
+        similarity_after: Mutual information with the motion found.
+        trusted: Flag of an array that follows the motion found; otherwise it follows the headers alone.
+        note: Explanation for the report.
+        motion: Motion used (4 x 4, RAS mm), from a position in the fixed volume to the same tissue in the moving one.
+        moving: Volume that was moved.
+        fixed_grid: Grid of the fixed volume.
     """
 
     array: Image
@@ -89,7 +89,7 @@ class Registration:
     fixed_grid: Grid = field(repr=False)
 
     def slice_by_headers(self, number: int) -> Slice:
-        """One slice as the headers alone would have it, to see what the motion changed."""
+        """Resample one slice by the headers alone, to show the effect of the motion."""
         affine = self.fixed_grid.ras_affine.copy()
         affine[:3, 3] += affine[:3, 2] * number
         columns, rows, _ = self.fixed_grid.ras_shape
@@ -99,17 +99,16 @@ class Registration:
 def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
     """Move a second channel of the same leg onto the first one's grid.
 
-    It is deterministic: the voxels looked at are drawn with a fixed seed, by one thread. Movement out of the slices is
-    hard to see at a slice step of several pixels, and interpolating between slices lowers the noise, which alone raises
-    the similarity; so first a motion within the slices is sought, and one out of them is added only where it gains
-    clearly more than that.
+    The result is deterministic: voxels are sampled with a fixed seed, by one thread. Interpolation between slices
+    lowers the noise, which alone raises the similarity; so a motion within the slices is searched first, and a
+    motion out of them is used only if it gains clearly more.
 
     Args:
-        moving: The second channel, on its own grid.
-        fixed: The first.
+        moving: Second channel, on its own grid.
+        fixed: First channel.
 
     Returns:
-        The second channel on the fixed grid; where no plausible motion was found, by the headers' geometry.
+        Second channel on the fixed grid; without a plausible motion, by the headers' geometry.
     """
     pair = _Pair(moving, fixed)
     with _one_thread():
@@ -117,7 +116,7 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
         within = start if start is None else pair.search(start, _WITHIN_SLICES, _PIXELS_MM)
         anyhow = within if within is None else pair.search(within, _ALL_WAYS, _PIXELS_MM[1:])
         if within is None or anyhow is None:
-            note = "not registered, the headers' geometry stands: the two fields of view hardly overlap"
+            note = "not registered, the headers' geometry is used: the two fields of view hardly overlap"
             return _result(moving, fixed, np.eye(4), np.eye(4), (float("nan"), float("nan")), note)
         before, plane, space = pair.similarities([np.eye(4), within, anyhow], _PIXELS_MM[-1], _OTHER_SEED)
     leaves_slices = space > plane * (1 + _LEAST_GAIN_OUT_OF_SLICES)
@@ -130,7 +129,7 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums over several threads differ in the last bit from run to run; a single filter's own limit does not hold."""
+    """Limit ITK to one thread: sums over several differ in the last bit, and a filter's own limit is ignored."""
     before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
@@ -140,7 +139,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Pair:
-    """Two volumes in the frame of the fixed one's slices, at any in-plane resolution."""
+    """Two volumes in the frame of the fixed volume's slices, at any in-plane resolution."""
 
     def __init__(self, moving: Volume, fixed: Volume) -> None:
         turn, _, other = np.linalg.svd(fixed.grid.ras_affine[:3, :3] / fixed.grid.ras_spacing_mm)
@@ -150,7 +149,7 @@ class _Pair:
         self._volumes = fixed, moving
 
     def start(self) -> Affine | None:
-        """The shift within the slices (RAS mm), of a coarse lattice, where the two are most alike; None if nowhere."""
+        """Return the shift within the slices (RAS mm) of greatest similarity on a lattice; None without overlap."""
         steps = (np.arange(-_LATTICE_STEPS, _LATTICE_STEPS + 1) * _LATTICE_MM).tolist()
         motions = []
         for x, y in sorted(product(steps, steps), key=lambda shift: float(np.hypot(*shift))):
@@ -161,7 +160,7 @@ class _Pair:
         return motions[int(np.argmax(similarities))] if max(similarities) > 0 else None
 
     def search(self, start: Affine, freedom: list[float], pixels_mm: tuple[float, ...]) -> Affine | None:
-        """The motion (RAS mm) of greatest similarity near `start`, coarse to fine; None where the overlap is lost."""
+        """Return the motion (RAS mm) of greatest similarity near `start`; None if the overlap is lost."""
         transform = SimpleITK.Euler3DTransform()
         _set_motion(transform, np.linalg.inv(self._frame) @ start @ self._frame)
         for pixel_mm in pixels_mm:
@@ -180,7 +179,7 @@ class _Pair:
         return np.asarray(self._frame @ _motion(transform) @ np.linalg.inv(self._frame))
 
     def similarities(self, motions: list[Affine], pixel_mm: float, seed: int) -> list[float]:
-        """Mutual information of each motion; 0 where the two hardly overlap."""
+        """Compute the mutual information of each motion; 0 if the volumes hardly overlap."""
         fixed, moving = self._at(pixel_mm)
         method = _method(fixed, seed)
         found = []
@@ -199,7 +198,7 @@ class _Pair:
 
 
 def _picture(volume: Volume, into_frame: Affine, pixel_mm: float) -> Any:
-    """A volume for ITK, its pixels averaged in the plane to about the size asked for."""
+    """Convert a volume for ITK, with pixels averaged in the plane to about the given size."""
     affine, spacing_mm = into_frame @ volume.grid.ras_affine, volume.grid.ras_spacing_mm
     array = gaussian_filter1d(volume.array, _SMOOTHING_SLICES, axis=2)
     picture = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
@@ -240,7 +239,7 @@ def _centre_mm(grid: Grid) -> NDArray[Any]:
 
 
 def _doubt(motion: Affine, grid: Grid, before: float, similarity: float) -> str:
-    """Why the motion found is not to be believed; empty where it is."""
+    """Return the reason not to use the motion found; empty if there is none."""
     translation_mm = float(np.linalg.norm(_translation_mm(motion, grid)))
     rotation_deg = float(np.rad2deg(Rotation.from_matrix(motion[:3, :3]).magnitude()))
     if translation_mm > LARGEST_TRANSLATION_MM or rotation_deg > LARGEST_ROTATION_DEG:
@@ -251,7 +250,7 @@ def _doubt(motion: Affine, grid: Grid, before: float, similarity: float) -> str:
         reason = "no motion makes the two images more alike"
     else:
         return ""
-    return f"not registered, the headers' geometry stands: {reason}"
+    return f"not registered, the headers' geometry is used: {reason}"
 
 
 def _result(
@@ -275,11 +274,11 @@ def _result(
 
 
 def _translation_mm(motion: Affine, grid: Grid) -> NDArray[Any]:
-    """How far the motion moves the middle of a grid."""
+    """Return the displacement in mm of the middle of a grid."""
     centre = _centre_mm(grid)
     return np.asarray(motion[:3, :3] @ centre + motion[:3, 3] - centre)
 
 
 def _farthest_mm(motion: Affine, grid: Grid) -> float:
-    """How far the motion moves the corner that it moves most."""
+    """Return the largest displacement in mm of a grid's corners."""
     return corner_distance_mm(motion @ grid.ras_affine, grid.ras_affine, grid.ras_shape)

@@ -1,11 +1,11 @@
-"""A map or second channel on the reference grid: linear interpolation in millimetres, and nothing invented.
+"""Resampling of a map or second channel onto the reference grid, by linear interpolation in millimetres.
 
-Quantitative maps (T2, MTR, diffusion) come on grids of their own. Each voxel of the target takes the linear
-interpolation at its centre. Where the source is finer in the plane, it is the mean over points spread evenly over the
-target's pixel, one per source pixel, for a single point would see one fine pixel with its noise and skip the others.
-Across the slices nothing is averaged: an affine holds the step, not the thickness.
+Quantitative maps (T2, MTR, diffusion) have grids of their own. Each voxel of the target gets the linear interpolation
+at its centre. If the source is finer in the plane, the voxel gets the mean over points spread evenly over the target's
+pixel, one per source pixel, because a single point would take the noise of one fine pixel and skip the others. Values
+are not averaged across slices: an affine holds the step, not the thickness.
 
-Values that are missing (not a number, a masked map's zeros, outside the field of view) never enter a mean. A voxel has
+Missing values (NaN, a masked map's zeros, outside the field of view) never enter a mean. A voxel has
 a value if voxels with a value carry at least half of its weight, and is then the weighted mean of these alone.
 """
 
@@ -22,11 +22,11 @@ from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.volume import Volume
 from nerveseg.types import Affine, Image
 
-Sampled: TypeAlias = Float32[np.ndarray[Any, Any], "x_there y_there z_there"]
-"""An image on the target's grid."""
+Sampled: TypeAlias = Float32[np.ndarray[Any, Any], "target_x target_y target_z"]
+"""Image on the target's grid."""
 
 _SAME_SIZE = 0.1
-"""A source that is finer by less than a tenth counts as equally fine."""
+"""Relative difference of pixel sizes below which the source counts as equally fine."""
 
 
 def resample_onto(
@@ -40,48 +40,48 @@ def resample_onto(
     """Sample a volume at the voxels of another grid.
 
     Args:
-        volume: What is sampled; NaN is a missing value.
-        grid: Where it is wanted.
-        fill: Stands where there is no value: outside the field of view, or where the volume has none.
-        missing: A value that means "none" in this volume, as 0 does in most masked maps.
-        motion: Rigid motion (4 x 4, RAS mm) from a place on the grid to the same tissue's place in the volume, as
-            `register_rigidly` finds it; by default both headers tell the truth.
+        volume: Volume to sample; NaN is a missing value.
+        grid: Grid of the result.
+        fill: Value of voxels without a value: outside the field of view, or missing in the volume.
+        missing: Value that means "missing" in this volume, as 0 does in most masked maps.
+        motion: Rigid motion (4 x 4, RAS mm) from a position on the grid to the same tissue's position in the volume, as
+            `register_rigidly` finds it; by default the headers are used as they are.
 
     Returns:
-        (x, y, z) in the grid's RAS order. Lying on the same voxels already, the values are handed on bit for bit.
+        Array (x, y, z) in the grid's RAS order; on an equal grid the values are returned bit for bit.
     """
-    known = np.isfinite(volume.array)
+    valid = np.isfinite(volume.array)
     if missing is not None:
-        known &= volume.array != missing
-    values = np.where(known, volume.array, np.float32(0))
+        valid &= volume.array != missing
+    values = np.where(valid, volume.array, np.float32(0))
     to_source = _index_map(volume.grid, grid, motion)
     if volume.array.shape == grid.ras_shape and np.allclose(to_source, np.eye(4), rtol=0, atol=1e-6):
-        return np.where(known, volume.array, np.float32(fill))
+        return np.where(valid, volume.array, np.float32(fill))
     total, weight = np.zeros(grid.ras_shape, np.float32), np.zeros(grid.ras_shape, np.float32)
     points = _points(to_source)
     for point in points:
         total += _interpolated(values, to_source, point, grid.ras_shape)
-        weight += _interpolated(known.astype(np.float32), to_source, point, grid.ras_shape)
-    # A voxel exactly half a step outside, as of two stacks that are out of step, must not hang on the last bit.
+        weight += _interpolated(valid.astype(np.float32), to_source, point, grid.ras_shape)
+    # A voxel exactly half a step outside, as in two stacks that are out of step, must not depend on the last bit.
     enough = weight >= (0.5 - 1e-4) * len(points)
     return np.where(enough, total / np.where(enough, weight, np.float32(1)), np.float32(fill))
 
 
 def _index_map(source: Grid, target: Grid, motion: Affine | None) -> Affine:
-    """Indices of the target's RAS array to those of the source's."""
-    there = target.ras_affine if motion is None else motion @ target.ras_affine
-    return np.asarray(np.linalg.solve(source.ras_affine, there), dtype=np.float64)
+    """Return the matrix from indices of the target's RAS array to those of the source's."""
+    to_mm = target.ras_affine if motion is None else motion @ target.ras_affine
+    return np.asarray(np.linalg.solve(source.ras_affine, to_mm), dtype=np.float64)
 
 
 def _points(to_source: Affine) -> list[tuple[float, float]]:
-    """Where a target pixel is looked at, in fractions of it along x and y from its centre."""
+    """Return the sampling points of a target pixel, in fractions of a pixel along x and y from its centre."""
     numbers = [max(1, int(np.ceil(np.linalg.norm(to_source[:3, axis]) - _SAME_SIZE))) for axis in (0, 1)]
     x, y = (((np.arange(number) + 0.5) / number - 0.5).tolist() for number in numbers)
     return list(product(x, y))
 
 
 def _interpolated(values: Image, to_source: Affine, point: tuple[float, float], shape: tuple[int, int, int]) -> Sampled:
-    """Weighted sum of the eight neighbours, of which those outside the array are zero."""
+    """Interpolate linearly, with zeros outside the array."""
     offset = to_source[:3] @ np.array([*point, 0.0, 1.0])
     sampled = affine_transform(
         values, to_source[:3, :3], offset, shape, output=np.float32, order=1, mode="grid-constant", cval=0.0

@@ -1,9 +1,9 @@
-"""The slice store: a study read, checked, normalised, cropped and written once, then memory-mapped by every fold.
+"""Slice store: a study that is read, checked, normalised, cropped and written once, and memory-mapped by every fold.
 
-An epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by the content of all
-that went into it (every file's hash, the preprocessing, the label rule), so a changed study is another store. It is
-built aside and renamed: folds that start together share one, and an interrupted build leaves nothing that looks whole.
-The consensus that training and tests of this study use is the one stored here.
+So an epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by a hash of its
+inputs (every file's hash, the preprocessing, the label rule), so a changed study gets another store. It is built in a
+temporary folder and renamed: folds that start together share one store, and an interrupted build leaves no incomplete
+one. Training and tests of a study use the consensus of its store.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SliceStore:
-    """A finished store.
+    """Finished store.
 
     Attributes:
-        folder: Where it lies; its name is the hash of its inputs.
-        index: What it holds.
+        folder: Folder of the store, named by the hash of its inputs.
+        index: Content of the store.
     """
 
     folder: Path
@@ -57,11 +57,11 @@ class SliceStore:
 
     @property
     def key(self) -> str:
-        """Hash of everything that went into the store."""
+        """Hash of the store's inputs."""
         return self.folder.name
 
     def subject(self, subject_id: str) -> StoredSubject:
-        """What is known of a subject of the store."""
+        """Return the record of a subject."""
         return self._by_id[subject_id]
 
     @cached_property
@@ -69,22 +69,22 @@ class SliceStore:
         return {subject.id: subject for subject in self.index.subjects}
 
     def images(self, subject_id: str) -> NDArray[Any]:
-        """Memory-mapped preprocessed slices, float32 (slice, channel, x, y)."""
+        """Memory-map the preprocessed slices, float32 (slice, channel, x, y)."""
         return _memory_map(image_file(self.folder, subject_id))
 
     def labels(self, subject_id: str) -> NDArray[Any]:
-        """Memory-mapped consensus slices, uint8 (slice, x, y)."""
+        """Memory-map the consensus of the slices, uint8 (slice, x, y)."""
         return _memory_map(label_file(self.folder, subject_id))
 
     def consensus(self, subject_id: str) -> Mask:
-        """The consensus over the whole volume, in RAS order."""
+        """Read the consensus of the whole volume, in RAS order."""
         return read_mask(consensus_file(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
 
     def foreground_share(self, subject_ids: list[str]) -> float:
-        """Share of nerve among all pixels of these subjects' slices.
+        """Compute the share of nerve among all pixels of these subjects' slices.
 
         Raises:
-            StudyError: No slice of these subjects holds any nerve.
+            StudyError: No slice of these subjects holds nerve.
         """
         subjects = [self.subject(subject_id) for subject_id in subject_ids]
         nerve = sum(subject.nerve_voxels - subject.nerve_voxels_cropped_away for subject in subjects)
@@ -93,7 +93,7 @@ class SliceStore:
                 "the training subjects have nerve inside the crop",
                 found=f"none in {len(subjects)} subjects",
                 path=self.folder,
-                remedy="mend the masks or study.foreground, or enlarge preprocessing.size",
+                remedy="correct the masks or study.foreground, or enlarge preprocessing.size",
             )
         return nerve / sum(subject.pixels for subject in subjects)
 
@@ -101,18 +101,18 @@ class SliceStore:
 def prepare_slices(
     study: Study, preprocessing: Preprocessing, root: Path, progress: Progress | None = None, workers: int = 1
 ) -> SliceStore:
-    """The store of a study, made where it does not exist yet.
+    """Open the store of a study, and build it first if it does not exist.
 
     Args:
-        study: An opened study.
-        preprocessing: What is done to the images.
-        root: Folder that holds all stores.
-        progress: Called with (subjects done, subjects in all) while a store is built.
-        workers: Processes at most (see `store_subjects`), and files that are hashed at once.
+        study: Opened study.
+        preprocessing: Preprocessing of the images.
+        root: Folder of all stores.
+        progress: Function that is called with (subjects done, subjects in total) during a build.
+        workers: Largest number of processes (see `store_subjects`), and of files that are hashed at once.
 
     Raises:
         VolumeError: A file of the study cannot be read.
-        GeometryError: A mask or channel does not lie on its image's grid.
+        GeometryError: A mask or channel has another grid than its image.
     """
     hashes, remember = study_hashes(study, root, workers)
     channel = next(iter(study.description.images))
@@ -123,7 +123,7 @@ def prepare_slices(
     if not folder.is_dir():
         _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None), workers)
     store = open_slices(folder)
-    remember()  # a study that cannot be prepared leaves nothing behind
+    remember()  # only now, so that a study that cannot be prepared leaves no file
     return store
 
 
@@ -141,7 +141,7 @@ def open_slices(folder: Path) -> SliceStore:
             "a slice store has an index of this version",
             found=str(error).splitlines()[0],
             path=index,
-            remedy="delete the store's folder; it is made again from the study",
+            remedy="delete the store's folder; it is built again from the study",
         ) from error
 
 
@@ -159,26 +159,26 @@ def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[st
 def study_hashes(
     study: Study, root: Path, workers: int, images_only: bool = False
 ) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
-    """Hash of the files of every subject, remembered between runs in a file beside the stores.
+    """Return the hash of the files of every subject, cached between runs in a file beside the stores.
 
     Args:
-        study: An opened study.
-        root: Folder that holds all stores.
-        workers: Files that are hashed at once.
-        images_only: Whether the raters' masks are left out.
+        study: Opened study.
+        root: Folder of all stores.
+        workers: Number of files that are hashed at once.
+        images_only: Switch to leave out the raters' masks.
 
     Returns:
-        By subject id the hash of each channel and of each `rater-<name>`; and a function that remembers what was new.
+        Hashes of each channel and each `rater-<name>`, by subject id, and a function that writes new ones to the cache.
 
     Raises:
-        VolumeError: A file is gone or may not be read.
+        VolumeError: A file is missing or not readable.
     """
     files = {subject.id: dict(subject.images) for subject in study.subjects}
     for subject in () if images_only else study.subjects:
         files[subject.id].update({f"rater-{rater}": path for rater, path in subject.raters.items()})
     paths = [path for named in files.values() for path in named.values()]
-    place = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
-    found, remember = cached_sha256(paths, root / f"hashes-{place[:16]}.json", workers)
+    root_sha256 = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
+    found, remember = cached_sha256(paths, root / f"hashes-{root_sha256[:16]}.json", workers)
     hashes = iter(found)
     return {subject_id: {name: next(hashes) for name in named} for subject_id, named in files.items()}, remember
 
@@ -229,6 +229,6 @@ def _memory_map(path: Path) -> NDArray[Any]:
             "the arrays of a slice store are complete",
             found=f"{type(error).__name__}: {error}",
             path=path,
-            remedy="delete the store's folder; it is made again from the study",
+            remedy="delete the store's folder; it is built again from the study",
         ) from error
     return array

@@ -1,8 +1,8 @@
-"""One subject's arrays in a slice store, and all subjects of a study on as many processes as pay.
+"""Records and arrays of a slice store, written by one process or by several.
 
-A process holds one subject at a time, so memory grows with the processes and not with the study. To start processes
-takes seconds: the first subject is stored here and timed, and they are started only where the others would take longer.
-What is written does not depend on who writes it.
+A process holds one subject at a time, so memory grows with the number of processes and not with the study. Starting
+processes takes seconds, so the first subject is stored by this process and timed, and more processes are started only
+if they save more than their start. The files do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from nerveseg.types import SpacingMm
 FORMAT_VERSION: Literal[1] = 1
 
 POOL_START_S = 4.0
-"""Work that has to be saved before processes are started: twice what one takes to start and import."""
+"""Seconds that processes have to save before they are started: twice the time to start one and import."""
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class StoredSubject:
-    """What the store knows of one subject.
+    """Record of one subject in the store.
 
     Attributes:
-        id: The participant without `sub-`.
+        id: Id of the participant, without `sub-`.
         sha256: Hash of every input file, by channel and by `rater-<name>`.
         slices: Number of slices.
-        spacing_mm: Voxel spacing of the stored slices in RAS order.
-        nerve_voxels: Size of the consensus at this spacing, in the whole volume.
-        nerve_voxels_cropped_away: How many of these lie outside the crop, where no network can find them.
-        pixels: Slices x crop, for the share of nerve among all training pixels.
+        spacing_mm: Voxel spacing of the stored slices in mm, in RAS order.
+        nerve_voxels: Number of voxels of the consensus at this spacing, in the whole volume.
+        nerve_voxels_cropped_away: Number of these voxels outside the crop, which the network does not see.
+        pixels: Number of pixels of all cropped slices, for the share of nerve among them.
     """
 
     id: str
@@ -87,20 +87,20 @@ def store_subjects(
     folder: Path,
     workers: int = 1,
 ) -> Iterator[StoredSubject]:
-    """Write every subject's arrays; yields in the study's order, as they are done.
+    """Write every subject's arrays and yield the records in the study's order.
 
     Args:
-        study: An opened study.
-        preprocessing: What is done to the images.
-        hashes: Of each subject's files, by subject id.
-        folder: To write to.
-        workers: Processes at most. With more than one, a script that calls this guards its main part with
-            `if __name__ == "__main__"`.
+        study: Opened study.
+        preprocessing: Preprocessing of the images.
+        hashes: Hashes of each subject's files, by subject id.
+        folder: Folder to write to.
+        workers: Largest number of processes. With more than one, a script that calls this needs the guard
+            `if __name__ == "__main__"` around its main part.
 
     Raises:
-        VolumeError: A file of the study cannot be read, or one of the store not be written.
-        GeometryError: A mask or channel does not lie on its image's grid.
-        RunError: A process was killed, for example for want of memory.
+        VolumeError: A file of the study cannot be read, or a file of the store cannot be written.
+        GeometryError: A mask or channel has another grid than its image.
+        RunError: A process was killed, for example for lack of memory.
     """
     store = partial(_store, study.description, preprocessing, folder)
     jobs = [(subject, hashes[subject.id]) for subject in study.subjects]
@@ -113,27 +113,27 @@ def store_subjects(
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def image_file(folder: Path, subject_id: str) -> Path:
-    """Preprocessed slices, float32 (slice, channel, x, y)."""
+    """Return the file of the preprocessed slices, float32 (slice, channel, x, y)."""
     return folder / f"sub-{subject_id}_image.npy"
 
 
 def label_file(folder: Path, subject_id: str) -> Path:
-    """Consensus of the preprocessed slices, uint8 (slice, x, y)."""
+    """Return the file of the consensus of the preprocessed slices, uint8 (slice, x, y)."""
     return folder / f"sub-{subject_id}_label.npy"
 
 
 def consensus_file(folder: Path, subject_id: str) -> Path:
-    """Consensus of the whole volume, in the grid of the image."""
+    """Return the file of the consensus of the whole volume, in the grid of the image."""
     return folder / f"sub-{subject_id}_label-nerve_desc-consensus_mask.nii.gz"
 
 
 def _processes_that_pay(subjects: int, seconds_each: float, workers: int) -> int:
-    """Processes for the subjects that are left; 1 means this one, as in a daemon, which may not start others."""
+    """Return the number of processes for the remaining subjects; 1 is this process, as in a daemon without children."""
     processes = min(workers, subjects)
     if processes < 2 or multiprocessing.current_process().daemon:
         return 1
@@ -144,22 +144,22 @@ def _processes_that_pay(subjects: int, seconds_each: float, workers: int) -> int
 def _by_processes(
     store: partial[StoredSubject], jobs: list[tuple[Subject, dict[str, str]]], processes: int, folder: Path
 ) -> Iterator[StoredSubject]:
-    """As `map`; the processes are spawned, because a fork copies locks that threads of torch or ITK may hold."""
+    """Map on spawned processes; a fork would copy locks that threads of torch or ITK may hold."""
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts_to_the_first) as pool:
+        with ProcessPoolExecutor(processes, context, initializer=_ignore_interrupts) as pool:
             yield from pool.map(store, jobs)
     except BrokenProcessPool as error:
         raise RunError(
             "the processes that prepare the slices live until they are done",
             found="one was killed",
             path=folder.parent,
-            remedy="free memory, which each needs for one subject, and start again",
+            remedy="free memory (each process holds one subject), and start again",
         ) from error
 
 
-def _leave_interrupts_to_the_first() -> None:
-    """Ctrl-C reaches every process; one of them answers."""
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C, which reaches every process; the first one handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -188,6 +188,6 @@ def _store(
 
 
 def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
-    """Spacing to a nanometre: oblique affines give 1.0000000149."""
+    """Round spacing to a nanometre: oblique affines give 1.0000000149."""
     x, y, z = (round(value, 6) for value in spacing_mm)
     return x, y, z

@@ -1,8 +1,8 @@
-"""A study on disk: which subjects there are, where their images and rater masks lie, what is known about them.
+"""A study on disk: its subjects, the files of their images and rater masks, and the columns of `participants.tsv`.
 
-The layout is a description, not a law: paths are templates in which `{id}` stands for the participant without `sub-`.
-A template without `{id}` describes a study of one subject. Participants come from `participants.tsv` where there is
-one, else from the files that match the first image template.
+Paths are templates in which `{id}` stands for the participant without `sub-`. A template without `{id}` describes a
+study of one subject. Participants are read from `participants.tsv` if it exists, else from the files that match the
+first image template.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from nerveseg.types import Channels, Mask
 
 NO_COHORT = "all"
 _REMEDY = (
-    "add the file, mend the template in study, take the subject out of participants.tsv, or, for a rater who did not"
-    " draw everybody, study.missing_raters=allow"
+    "add the file, correct the template in study, remove the subject from participants.tsv, or, for a rater who did not"
+    " draw all subjects, study.missing_raters=allow"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One participant with the files that belong to it.
+    """Participant of a study, with its files.
 
     Attributes:
-        id: The participant without `sub-`.
-        images: File of each channel.
-        raters: File of each rater's mask.
-        cohort: Tables are made per cohort.
-        group: What must stay in one fold (a person, a family); by default the subject alone.
-        side: left, right, or unknown.
-        location: proximal, medial, distal, or unknown.
-        repeat_of: Id of the subject that is an earlier scan of the same leg; the two stay in one fold.
-        minutes: Drawing time of each rater, where it is known.
+        id: Id of the participant, without `sub-`.
+        images: File of each channel, by name.
+        raters: File of each rater's mask, by rater.
+        cohort: Name of the cohort; tables have one part per cohort.
+        group: Name of the group that stays in one fold (a person, a family); by default the subject alone.
+        side: Side of the leg, left or right; None if unknown.
+        location: Part of the thigh, proximal, medial or distal; None if unknown.
+        repeat_of: Id of the subject that is an earlier scan of the same leg; both stay in one fold.
+        minutes: Drawing time of each rater in minutes, where it is known.
     """
 
     id: str
@@ -69,11 +69,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class RaterMasks:
-    """All masks of one subject in RAS order, on the grid of its image.
+    """Masks of one subject in RAS order, on the grid of its image.
 
     Attributes:
-        raters: Each rater's mask.
-        consensus: Made of them by the study's rule; the one rater's mask where there is one.
+        raters: Mask of each rater.
+        consensus: Consensus of the raters by the study's rule; with one rater, that rater's mask.
     """
 
     raters: dict[str, Mask]
@@ -82,16 +82,16 @@ class RaterMasks:
 
 @dataclass(frozen=True)
 class Study:
-    """A study that was opened: every subject listed, every file known to exist."""
+    """Opened study: every subject is listed, and every file was found."""
 
     description: StudyLayout
     subjects: tuple[Subject, ...]
 
     def subject(self, subject_id: str) -> Subject:
-        """The subject of that id.
+        """Return the subject of that id.
 
         Raises:
-            StudyError: There is none.
+            StudyError: The study has no such subject.
         """
         for subject in self.subjects:
             if subject.id == subject_id:
@@ -100,28 +100,28 @@ class Study:
             "the subject is in the study",
             found=subject_id,
             path=self.description.root,
-            remedy="the study changed since the run: restore it, or train again",
+            remedy="the study changed since the run: restore the subject, or train again",
         )
 
     def grid(self, subject: Subject) -> Grid:
-        """Reference grid of a subject (header only, no voxels are read)."""
+        """Read the reference grid of a subject from the header alone."""
         return read_image_grid(subject.image, subject.id, self.description.geometry)
 
     def read_channels(self, subject: Subject) -> tuple[Channels, Grid]:
-        """All channels of a subject in RAS order, and the reference grid.
+        """Read all channels of a subject in RAS order, and the reference grid.
 
         Raises:
             VolumeError: A file is not a readable image.
-            GeometryError: The channels lie on different grids.
+            GeometryError: The channels have different grids.
         """
         return read_channels(subject.images, subject.id, self.description.geometry)
 
     def read_masks(self, subject: Subject, like: Grid) -> RaterMasks:
-        """Every rater's mask and their consensus, in RAS order.
+        """Read every rater's mask and compute their consensus, in RAS order.
 
         Raises:
             VolumeError: A file is not a readable mask.
-            GeometryError: A mask does not lie on the grid `like`.
+            GeometryError: A mask has another grid than `like`.
         """
         rule = self.description
         raters = {
@@ -134,19 +134,19 @@ class Study:
 def read_channels(
     images: Mapping[str, Path], subject: str | None = None, geometry: Geometry = None
 ) -> tuple[Channels, Grid]:
-    """Image channels on one grid, in RAS order.
+    """Read image channels on one grid, in RAS order.
 
     Args:
         images: File of each channel; the first gives the grid.
-        subject: Named in errors.
-        geometry: Which of the header's transforms to trust where they differ.
+        subject: Id for error messages.
+        geometry: Transform of a header to use if qform and sform differ.
 
     Returns:
         Array (channel, x, y, z), float32, and the first channel's grid.
 
     Raises:
         VolumeError: A file is not a readable image.
-        GeometryError: A channel lies on another grid than the first.
+        GeometryError: A channel has another grid than the first.
     """
     volumes = [read_image(path, subject, geometry) for path in images.values()]
     for volume, path in zip(volumes[1:], list(images.values())[1:], strict=True):
@@ -155,10 +155,10 @@ def read_channels(
 
 
 def open_study(description: StudyLayout) -> Study:
-    """List a study's subjects and make sure that every file they need is there.
+    """List a study's subjects and check that every file exists.
 
     Raises:
-        StudyError: The first fault that `list_subjects` finds.
+        StudyError: A fault, the first that `list_subjects` finds.
     """
     subjects, faults = list_subjects(description)
     if faults:
@@ -169,7 +169,7 @@ def open_study(description: StudyLayout) -> Study:
 
 
 def says_synthetic(root: Path) -> bool:
-    """Whether the study's BIDS `dataset_description.json` calls it synthetic, however it was configured."""
+    """Return true if the study's BIDS `dataset_description.json` names it synthetic, in any configuration."""
     try:
         content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -178,7 +178,7 @@ def says_synthetic(root: Path) -> bool:
 
 
 def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:
-    """The subjects of a study whose files all exist, and every fault that keeps others out."""
+    """Return the subjects whose files all exist, and every fault of the other subjects and of the study."""
     root = description.root
     if not root.is_dir():
         return (), [
@@ -200,7 +200,7 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
 
 
 def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:
-    """As `list_subjects`, without masks of raters: what is to be segmented needs none."""
+    """List subjects as `list_subjects` does, without the raters' masks, which segmentation does not need."""
     return list_subjects(description.model_copy(update={"raters": {}}))
 
 
@@ -224,14 +224,14 @@ def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
 
 
 def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
-    told = {
+    minutes = {
         rater: pd.to_numeric(row[f"minutes_{rater}"], errors="coerce") for rater in raters if f"minutes_{rater}" in row
     }
-    return {rater: float(value) for rater, value in told.items() if value == value}
+    return {rater: float(value) for rater, value in minutes.items() if value == value}
 
 
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:
-    """A repeated scan in another fold than the first would be trained on what it is tested with."""
+    """Return a fault for each repeated scan of another group, which could be in training while the first is in test."""
     groups = {subject.id: subject.group for subject in subjects}
     return [
         StudyError(
@@ -247,13 +247,13 @@ def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegErr
 
 
 def _shared_files(description: StudyLayout) -> list[NervesegError]:
-    """Several subjects with one file would be trained and tested on the same voxels."""
+    """Return a fault for each template that would give several subjects one file, for training and for test."""
     return [
         StudyError(
             "a template of a study of several subjects holds {id}",
             found=template,
             path=description.root / template,
-            remedy="put {id} where the participant stands, or leave one row in participants.tsv",
+            remedy="put {id} in place of the participant, or leave one row in participants.tsv",
         )
         for template in [*description.images.values(), *description.raters.values()]
         if "{id}" not in template

@@ -1,6 +1,6 @@
-"""Is a study fit to use: every fault of its files and their geometry, found in one pass.
+"""Check of a study: every fault of its files and their geometry, in one pass.
 
-The faults of the list itself (folder, table, templates, missing files) are those of `study.list_subjects`.
+Faults of the folder, the table, the templates and missing files are found by `study.list_subjects`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from nerveseg.types import Mask
 
 @dataclass(frozen=True)
 class SubjectReport:
-    """What was found out about one subject.
+    """Result of the check of one subject.
 
     Attributes:
-        subject: The subject.
-        faults: What keeps it from being used.
-        warnings: What is allowed but probably not meant.
+        subject: Subject that was checked.
+        faults: Errors that exclude the subject.
+        warnings: Messages about content that is allowed but probably unintended.
     """
 
     subject: Subject
@@ -35,15 +35,15 @@ class SubjectReport:
 
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
-    """Read all volumes of a subject; each file's fault is found, whatever the others hold."""
+    """Read all volumes of a subject and return the faults of every file."""
     rule = study.description
     faults: list[NervesegError] = []
     grid: Grid | None = None
     for path in subject.images.values():
         try:
-            this = read_image_grid(path, subject.id, rule.geometry)
-            grid = grid or this
-            check_same_grid(this, grid, path, subject.id, what="a further channel")
+            own = read_image_grid(path, subject.id, rule.geometry)
+            grid = grid or own
+            check_same_grid(own, grid, path, subject.id, what="a further channel")
             read_image(path, subject.id, rule.geometry)
         except NervesegError as error:
             faults.append(error)
@@ -60,10 +60,10 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
 
 
 def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
-    """A fault for every image that stands under two names: it would be trained on and tested with.
+    """Return a fault for every image of two subjects of different groups, which could be in training and test.
 
     Args:
-        subjects: Of the study.
+        subjects: Subjects of the study.
         sha256: Hash of each subject's reference image, by subject id.
     """
     faults: list[NervesegError] = []
@@ -74,7 +74,7 @@ def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> lis
             faults.append(
                 StudyError(
                     "subjects of different groups have different images",
-                    found=f"the very image of {first.id}",
+                    found=f"the same image as {first.id}",
                     subject=subject.id,
                     path=subject.image,
                     remedy="replace the copy, or give both the same group in participants.tsv",

@@ -1,4 +1,4 @@
-"""How a study lies on disk: path templates and reading rules, the content of a file of `conf/study/`."""
+"""Layout of a study on disk: path templates and reading rules, the content of a file of `conf/study/`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nerveseg.data.volumes.volume import Geometry
 
 
 class StudyLayout(BaseModel):
-    """How a study lies on disk; the content of a file of `conf/study/`.
+    """Layout of a study on disk; the content of a file of `conf/study/`.
 
     Attributes:
-        name: Names the study in tables, outputs and models.
+        name: Name of the study in tables, outputs and models.
         root: Folder that the templates start from.
         images: Path template of each channel; the first channel's grid is the reference grid.
-        raters: Path template of each rater's masks; one rater is the reference himself, several have a consensus.
-        participants: Table of participants, relative to the root; need not exist.
-        foreground: Label values that are nerve; by default every label above zero.
-        geometry: Which of the header's transforms to trust where qform and sform differ; by default that is an error.
-        consensus: How several raters become one reference (paper, 2.3: majority vote).
-        missing_raters: Whether a subject may lack masks of some raters; of one rater he has to have one.
-        synthetic: The study is simulated, and everything learned on it says so.
+        raters: Path template of each rater's masks; one rater is the reference, several have a consensus.
+        participants: Path of the table of participants, relative to the root; the file is optional.
+        foreground: Label values of nerve; by default every label above zero.
+        geometry: Transform of a header to use if qform and sform differ; by default a difference is an error.
+        consensus: Rule of the consensus of several raters (paper, 2.3: majority vote).
+        missing_raters: Rule for subjects without masks of some raters: "refuse" or "allow"; one mask is always needed.
+        synthetic: Flag of a simulated study, stated in every result of its models.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

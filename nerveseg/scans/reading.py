@@ -69,7 +69,6 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
         VolumeError: A file is no readable image.
         GeometryError: The muscle's mask lies on another grid, or a channel or map nowhere near the image.
     """
-    sources = series_files(files.image, files.series) if files.is_dicom else ()
     image = read_image(files.image, geometry=geometry, series=files.series)
     channels: dict[str, Image] = {}
     registrations: dict[str, Registration] = {}
@@ -85,7 +84,7 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
         _check_overlap(channels[name], path, f"the channel {name}")
     maps = {name: _map(path, image.grid, geometry, name) for name, path in files.maps.items()}
     muscle = read_mask(files.muscle, image.grid, geometry=geometry) if files.muscle else None
-    return LoadedScan(image, channels, maps, muscle, registrations, sources)
+    return LoadedScan(image, channels, maps, muscle, registrations, image.files)
 
 
 def input_sha256(files: ScanFiles) -> dict[str, str]:

@@ -40,9 +40,9 @@ def test_an_id_is_a_word_and_not_a_part_of_one(tmp_path):
 
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_numbers_are_told_apart(first, second):
-    from nerveseg.data.external_masks import _bears
+    from nerveseg.data.external_masks import _holds_id
 
-    assert _bears(f"hippocampus_{first:03d}.nii.gz", f"{second:03d}") == (first == second)
+    assert _holds_id(f"hippocampus_{first:03d}.nii.gz", f"{second:03d}") == (first == second)
 
 
 def test_files_lie_at_any_depth_and_folders_are_no_files(tmp_path):

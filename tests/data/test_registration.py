@@ -137,7 +137,7 @@ def test_noise_is_not_trusted(moved_patient):
     noise = np.random.default_rng(5).normal(size=moving.array.shape)
     found = register_rigidly(volume(noise, moving.grid.ras_affine), fixed)
     assert not found.trusted
-    assert found.note.startswith("not registered, the headers' geometry stands")
+    assert found.note.startswith("not registered, the headers' geometry is used")
 
 
 def test_series_of_different_places_are_not_registered(moved_patient):

@@ -1,1 +1,1 @@
-"""Reading and writing of three-dimensional images and masks, with their geometry."""
+"""Reading and writing of three-dimensional images and masks with their geometry."""

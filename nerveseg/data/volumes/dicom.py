@@ -1,7 +1,7 @@
-"""A folder of DICOM files: which series it holds, and one of them as a volume.
+"""List the series of a folder of DICOM files, and read one of them as a volume.
 
-Files that are no DICOM images are passed over, as in an export from a disk or an archive. Which of several series is
-meant is for the user to say, never for a guess.
+Files that are no DICOM images are skipped, as in an export from a disk or an archive. If a folder holds several series,
+the user has to name one; none is guessed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nerveseg.errors import VolumeError
 
 @dataclass(frozen=True)
 class Series:
-    """One series of a folder.
+    """Description of one series of a folder.
 
     Attributes:
         uid: Series Instance UID.
-        number: As the scanner counts, where it does.
-        description: In words.
-        size: Columns, rows and slices.
-        files: By position.
+        number: Number of the series on the scanner; None if missing.
+        description: Description of the series as text.
+        size: Number of columns, rows and slices.
+        files: Paths of the files, ordered by position.
     """
 
     uid: str
@@ -38,19 +38,19 @@ class Series:
 
 
 def list_series(folder: Path, subject: str | None = None) -> list[Series]:
-    """The series in a folder, by number.
+    """List the series in a folder, ordered by number.
 
     Raises:
-        VolumeError: The folder cannot be read, holds no DICOM image, or a damaged one.
+        VolumeError: The folder cannot be read, holds no DICOM image, or a damaged image.
     """
     return [_series(slices) for slices in _find_slices(folder, subject)]
 
 
 def series_files(folder: Path, series: str | None = None, subject: str | None = None) -> tuple[Path, ...]:
-    """The files of one series, by position.
+    """Return the files of one series, ordered by position.
 
     Raises:
-        VolumeError: As `list_series`, or it is not clear which series is meant.
+        VolumeError: As `list_series`, or the folder holds several series and none or an unknown one is named.
     """
     return tuple(one.path for one in _choose(_find_slices(folder, subject), series, folder, subject))
 
@@ -59,31 +59,31 @@ def read_series(folder: Path, series: str | None = None, subject: str | None = N
     """Read one DICOM series.
 
     Args:
-        folder: Holds the files directly.
-        series: Number or UID, where the folder holds several.
-        subject: Named in errors.
+        folder: Folder that holds the files directly.
+        series: Number or UID of the series, if the folder holds several.
+        subject: Id for error messages.
 
     Returns:
-        Array in RAS order, float32, rescaled as the files say, and the grid (column, row, slice).
+        Array in RAS order, float32, rescaled as the files say, the grid (column, row, slice), and the files.
 
     Raises:
-        VolumeError: As `series_files`; or colour, several frames in a file, one slice only, several images at one
-            position.
-        GeometryError: Slices without position, of different size or orientation, missing, unevenly spaced or shifted
+        VolumeError: As `series_files`; or images are in colour, have several frames or the same position, or there is
+            one slice only.
+        GeometryError: Slices have no position, differ in size or orientation, are missing, unevenly spaced or shifted
             against each other.
     """
     slices = _choose(_find_slices(folder, subject), series, folder, subject)
     frame = stack_frame(slices, folder, subject)
     shape = (*slices[0].size, len(slices))
     array = np.empty(shape[::-1], dtype=np.float32)
-    for place, one in zip(array, slices, strict=True):
-        place[:] = read_pixels(one.path, subject)
+    for plane, one in zip(array, slices, strict=True):
+        plane[:] = read_pixels(one.path, subject)
     grid = Grid(shape, frame.affine, nifti_header(shape, frame.affine), frame)
-    return Volume(grid.to_ras(array.transpose(2, 1, 0)), grid)
+    return Volume(grid.to_ras(array.transpose(2, 1, 0)), grid, tuple(one.path for one in slices))
 
 
 def _find_slices(folder: Path, subject: str | None) -> list[list[DicomSlice]]:
-    """The slices of each series, by position; the series by number."""
+    """Return the slices of each series, ordered by position; the series ordered by number."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
@@ -92,7 +92,7 @@ def _find_slices(folder: Path, subject: str | None) -> list[list[DicomSlice]]:
             found=error.strerror,
             subject=subject,
             path=folder,
-            remedy="mend the path, or the folder's permissions",
+            remedy="correct the path, or the folder's permissions",
         ) from error
     found: dict[str, list[DicomSlice]] = {}
     for path in paths:
@@ -123,7 +123,7 @@ def _series(slices: list[DicomSlice]) -> Series:
 
 
 def _choose(found: list[list[DicomSlice]], series: str | None, folder: Path, subject: str | None) -> list[DicomSlice]:
-    """The slices of the series that is meant."""
+    """Return the slices of the series that the user named, or of the only one."""
     wanted = "" if series is None else series.strip()
     chosen = [slices for slices in found if not wanted or wanted in _names(slices[0])]
     if len(chosen) == 1:
@@ -136,11 +136,11 @@ def _choose(found: list[list[DicomSlice]], series: str | None, folder: Path, sub
         for key, one in zip(keys, of_folder, strict=True)
     )
     raise VolumeError(
-        "one series of a DICOM folder is segmented",
+        "one series of a DICOM folder is named",
         found=listed if not wanted else f"series={wanted}, but there are {listed}",
         subject=subject,
         path=folder,
-        remedy=f"series=<number> says which, for example series={keys[0]}",
+        remedy=f"name it with series=<number>, for example series={keys[0]}",
     )
 
 

@@ -1,6 +1,6 @@
-"""One DICOM file: what its header says of the slice in it, read by SimpleITK (GDCM) without other packages.
+"""Header and pixels of one DICOM file, read by SimpleITK (GDCM).
 
-Names, ids and dates of the person are never looked at.
+Names, ids and dates of the patient are not read.
 """
 
 from __future__ import annotations
@@ -18,43 +18,45 @@ from nerveseg.files import DEFLATE_LIMIT, check_exists, check_file_size, unreada
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 FIRST_GROUP_BYTES = 1024
+"""Bytes from the start of a file that hold the preamble and the first group of elements."""
+
 STORAGE_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
 TRANSFER_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
-"""In the file's first group, which is always explicit little endian."""
+"""Elements of the first group, which is always explicit little endian."""
 
 UNCOMPRESSED = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 IMAGE_CLASSES = (f"{STORAGE}.2", f"{STORAGE}.4", f"{STORAGE}.7", f"{STORAGE}.128")
-"""CT, MR, secondary capture and PET; their multi-frame kinds have one number more."""
+"""CT, MR, secondary capture and PET; the UIDs of their multi-frame variants are one number longer."""
 
 ENHANCED_CLASSES = (f"{STORAGE}.2.1", f"{STORAGE}.2.2", f"{STORAGE}.4.1", f"{STORAGE}.4.4", f"{STORAGE}.128.1")
-"""Each file holds a whole stack, and says in other words where the slices lie."""
+"""Enhanced classes: each file holds a stack, with positions in other elements."""
 
 NO_SCANS = ("1.2.840.10008.1.3.10", f"{STORAGE}.66", f"{STORAGE}.4.2")
-"""Directories of a disk (DICOMDIR), raw data with registrations and segmentations, spectra."""
+"""Directories of a disk (DICOMDIR), raw data with registrations and segmentations, spectra: no images."""
 
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One file of a series.
+    """Header of one file of a series.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         series_uid: Series Instance UID.
-        series_number: As the scanner counts, where it does.
-        series_description: In words.
+        series_number: Number of the series on the scanner; None if missing.
+        series_description: Description of the series as text.
         instance_uid: SOP Instance UID.
-        instance_number: Place in the series as the scanner counts; says nothing of where the slice lies.
-        size: Columns and rows.
-        frames: 1, but in multi-frame files.
-        is_enhanced: Whether it is of a multi-frame kind, with one frame or more.
-        samples: Numbers for each pixel: 1, or 3 in colour.
-        placed: Whether the header says where the slice lies and how large its pixels are.
-        position_mm: Centre of the first pixel, left-posterior-superior.
+        instance_number: Number of the slice on the scanner; independent of its position.
+        size: Number of columns and rows.
+        frames: Number of frames; 1 except in multi-frame files.
+        is_enhanced: Flag of an Enhanced class, with one frame or more.
+        samples: Numbers per pixel: 1, or 3 in colour.
+        placed: Flag of a header with position, orientation and pixel spacing.
+        position_mm: Centre of the first pixel in mm, left-posterior-superior.
         direction: Unit vectors along a row, along a column and normal to the slice, as the columns of a matrix.
-        spacing_mm: Between columns and between rows.
-        kind: What tells apart images at one position (image type, echo time, time point).
+        spacing_mm: Distance between columns and between rows, in mm.
+        contrast: Values that distinguish images at one position (image type, echo time, time point), by name.
     """
 
     path: Path
@@ -71,35 +73,33 @@ class DicomSlice:
     position_mm: NDArray[Any]
     direction: NDArray[Any]
     spacing_mm: NDArray[Any]
-    kind: dict[str, str]
+    contrast: dict[str, str]
 
     @property
     def is_mosaic(self) -> bool:
-        """Whether one picture holds all slices side by side."""
-        return "MOSAIC" in self.kind["image type"].upper()
+        """Flag of a picture that holds all slices side by side."""
+        return "MOSAIC" in self.contrast["image type"].upper()
 
 
 def is_dicom(path: Path, subject: str | None = None) -> bool:
-    """Whether a file is DICOM, from its first bytes (old files may lack the preamble).
+    """Return true for a DICOM file, by its first bytes (old files may lack the preamble).
 
     Raises:
-        VolumeError: The file may not be read.
+        VolumeError: The file is not readable.
     """
-    check_exists(path, subject)
-    with path.open("rb") as file:
-        start = file.read(PREAMBLE_BYTES + len(MAGIC))
-    return start[PREAMBLE_BYTES:] == MAGIC or start.startswith(b"\x08\x00")
+    return _is_dicom(_first_bytes(path, subject))
 
 
 def read_slice(path: Path, subject: str | None = None) -> DicomSlice | None:
-    """What a file's header says; None where the file is no DICOM image (text, DICOMDIR, reports, segmentations).
+    """Read a file's header; return None for a file that is no DICOM image (text, DICOMDIR, reports, segmentations).
 
     Raises:
-        VolumeError: A truncated or damaged image, or a file that may not be read.
+        VolumeError: The image is truncated or damaged, or the file is not readable.
     """
-    if not is_dicom(path, subject):
+    start = _first_bytes(path, subject)
+    if not _is_dicom(start):
         return None
-    storage_class = _first_group_uid(path, STORAGE_CLASS_ELEMENT)
+    storage_class = _first_group_uid(start, STORAGE_CLASS_ELEMENT)
     if _belongs(storage_class, NO_SCANS):
         return None
     reader = _reader(path)
@@ -109,12 +109,13 @@ def read_slice(path: Path, subject: str | None = None) -> DicomSlice | None:
         if _belongs(storage_class, IMAGE_CLASSES):
             raise unreadable_file_error(path, subject, "a DICOM image that ends early or is damaged") from error
         return None
-    _check_size(reader, path, subject)
+    is_compressed = _first_group_uid(start, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
+    _check_size(reader, path, subject, is_compressed)
     return _slice(reader, path)
 
 
 def read_pixels(path: Path, subject: str | None = None) -> NDArray[Any]:
-    """Pixels of one slice as (row, column), with the file's rescale slope and intercept applied.
+    """Read the pixels of one slice as (row, column), with the file's rescale slope and intercept applied.
 
     Raises:
         VolumeError: The file is damaged.
@@ -150,7 +151,7 @@ def _slice(reader: Any, path: Path) -> DicomSlice:
         position_mm=np.array(reader.GetOrigin()[:3]),
         direction=np.reshape(reader.GetDirection(), (-1, len(reader.GetSize())))[:3, :3],
         spacing_mm=np.array(reader.GetSpacing()[:2]),
-        kind={
+        contrast={
             "image type": _text(reader, "0008|0008"),
             "echo time": _text(reader, "0018|0081"),
             "inversion time": _text(reader, "0018|0082"),
@@ -163,7 +164,7 @@ def _slice(reader: Any, path: Path) -> DicomSlice:
 
 
 def _text(reader: Any, key: str) -> str:
-    """A header's value without padding; bytes that are no UTF-8 are Latin-1, as in most of Europe's scanners."""
+    """Return a header's value without padding; bytes that are not UTF-8 are read as Latin-1, common in Europe."""
     if not reader.HasMetaDataKey(key):
         return ""
     value: str = reader.GetMetaData(key)
@@ -184,18 +185,25 @@ def _belongs(storage_class: str, classes: tuple[str, ...]) -> bool:
     return any(f"{storage_class}.".startswith(f"{name}.") for name in classes)
 
 
-def _check_size(reader: Any, path: Path, subject: str | None) -> None:
+def _check_size(reader: Any, path: Path, subject: str | None, is_compressed: bool) -> None:
     """Compare rows and columns with the file's size; compressed pixels hardly shrink more than by deflate's limit."""
     bits = _integer(reader, "0028|0100") or 8
     samples = _integer(reader, "0028|0002") or 1
-    is_compressed = _first_group_uid(path, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
     held = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
     check_file_size(path, subject, reader.GetSize(), voxel_count(reader.GetSize()) * samples * bits // 8, held)
 
 
-def _first_group_uid(path: Path, element: bytes) -> str:
+def _first_bytes(path: Path, subject: str | None) -> bytes:
+    check_exists(path, subject)
     with path.open("rb") as file:
-        start = file.read(FIRST_GROUP_BYTES)
+        return file.read(FIRST_GROUP_BYTES)
+
+
+def _is_dicom(start: bytes) -> bool:
+    return start[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MAGIC)] == MAGIC or start.startswith(b"\x08\x00")
+
+
+def _first_group_uid(start: bytes, element: bytes) -> str:
     _, found, rest = start.partition(element)
     length = int.from_bytes(rest[:2], "little") if found else 0
     return rest[2 : 2 + length].rstrip(b"\0 ").decode("ascii", "replace")

@@ -1,11 +1,11 @@
-"""A mask as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
+"""Writing of a mask as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
 
-The mask lies on the very frames it was drawn on: every slice has a frame with its source's position, orientation and
-SOP Instance UID, also where there is no nerve, so that "looked at and empty" differs from "not looked at" and an empty
-mask is a valid object. Unlike every other file that nerveseg writes, this one **keeps the patient's name, ID, birth
-date and sex and the study's date and numbers**, because the standard files an object under its patient and study by
-them: a de-identified source gives a de-identified segmentation, and no other source does. The libraries' remarks on
-these values are silenced, since they quote them.
+The mask has the frames of its source: every slice has a frame with the source's position, orientation and SOP Instance
+UID, with or without nerve, so that an examined empty slice differs from one that was not examined, and an empty mask is
+a valid object. Unlike every other file that nerveseg writes, this one **keeps the patient's name, ID, birth
+date and sex and the study's date and numbers**, because the standard identifies an
+object's patient and study by them: only a de-identified source gives a de-identified segmentation. Warnings of the
+libraries about these values are silenced, since they quote them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nerveseg.files import atomic_write
 from nerveseg.notices import SYNTHETIC
 
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
-"""Nerve in a series as the scanner stored it, not in RAS order."""
+"""Nerve mask in the scanner's order of a series, not in RAS order."""
 
 NEEDED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
@@ -38,10 +38,10 @@ MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
-"""Type 2 of the standard: present, if only empty. De-identified files often lack them."""
+"""Type 2 elements of the standard: present but possibly empty. De-identified files often lack them."""
 
 ORIENTATION_TOLERANCE = 1e-3
-"""Of direction cosines and of pixel sizes in mm: scanners round each file for itself."""
+"""Tolerance of direction cosines and of pixel sizes in mm; scanners round each file separately."""
 
 
 def write_dicom_seg(
@@ -53,23 +53,23 @@ def write_dicom_seg(
     synthetic: bool,
     model_sha256: str,
 ) -> None:
-    """Write a nerve mask as a binary DICOM segmentation of one segment, in one piece.
+    """Write a nerve mask atomically as a binary DICOM segmentation of one segment.
 
     The segment is a peripheral nerve (SNOMED CT 84782009, of context group 7167), made automatically by nerveseg; its
     parameters name the model and the model's hash. Study, patient and frame of reference are the source's.
 
     Args:
         path: File to write, `.dcm`; an existing one is replaced.
-        mask_of_slices: The nerve; axes (column, row, slice) as SimpleITK's x, y, z, slices as `source_files`.
-        source_files: The single-frame instances of one series, ordered by position.
-        algorithm: Says which model made the mask, for example its architecture and run.
-        synthetic: Whether the model learned from synthetic data, which the descriptions then say.
-        model_sha256: Hash of the model; also the serial number of the "device".
+        mask_of_slices: Nerve mask; axes (column, row, slice) as SimpleITK's x, y, z, slices as `source_files`.
+        source_files: Single-frame instances of one series, ordered by position.
+        algorithm: Description of the model, for example its architecture and run.
+        synthetic: Flag of a model trained on synthetic data, stated in the descriptions.
+        model_sha256: SHA-256 of the model; also the serial number of the "device".
 
     Raises:
         ConfigurationError: highdicom or pydicom is not installed.
-        VolumeError: A source is not a readable single-frame DICOM image with a geometry, or the mask's size is not
-            the series'.
+        VolumeError: A source is not a readable single-frame DICOM image with a geometry, or mask and series differ in
+            size.
         GeometryError: The sources are not the parallel, ordered slices of one series.
     """
     highdicom, pydicom = _library("highdicom"), _library("pydicom")
@@ -99,7 +99,7 @@ def write_dicom_seg(
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise VolumeError(
                 "a DICOM segmentation takes over the patient and study of its source, as the standard defines them",
-                found=f"{type(error).__name__}, whose text is left out since it may quote the patient",
+                found=f"{type(error).__name__}; its text is left out because it may quote the patient",
                 path=Path(source_files[0]).parent,
                 remedy="take the mask as NIfTI, or export the series again",
             ) from None
@@ -131,7 +131,7 @@ def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
 
 
 def _correct_step(sources: Sequence[Any], step_mm: float | None) -> None:
-    """The headers' step between slices, which is often wrong, gives way to that of the positions."""
+    """Replace the headers' step between slices, which is often wrong, by that of the positions."""
     for source in sources:
         if step_mm is None:
             source.pop("SpacingBetweenSlices", None)
@@ -141,7 +141,7 @@ def _correct_step(sources: Sequence[Any], step_mm: float | None) -> None:
 
 
 def _source(pydicom: Any, file: Path) -> Any:
-    """A source's header, with empty values where the standard asks at least for these."""
+    """Read a source's header and add empty values for missing elements of type 2."""
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True)
         missing = [name for name in NEEDED if header.get(name) in (None, "")]
@@ -174,10 +174,10 @@ def _check_size(mask: NDArray[Any], sources: Sequence[Any], path: Path) -> None:
 
 
 def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | None:
-    """Mean distance between neighbouring slices along their normal; None of a single slice.
+    """Return the mean distance in mm between neighbouring slices along their normal; None for a single slice.
 
     Raises:
-        GeometryError: The files are of several series, not parallel, or not in the order of their positions.
+        GeometryError: The files belong to several series, are not parallel, or not in the order of their positions.
     """
     first = sources[0]
     for source, file in zip(sources, files, strict=True):
@@ -209,7 +209,7 @@ def _numbers(source: Any, name: str) -> NDArray[Any]:
 
 
 def _save(segmentation: Any, path: Path) -> None:
-    with atomic_write(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         segmentation.save_as(file)
 
 
@@ -226,7 +226,7 @@ def _library(name: str) -> Any:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No remark of the DICOM libraries on the source's values, which it would quote, neither as warning nor as log."""
+    """Suppress warnings and logs of the DICOM libraries, which quote the source's values."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     levels = [logger.level for logger in loggers]
     try:

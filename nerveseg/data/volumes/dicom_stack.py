@@ -1,10 +1,10 @@
-"""The slices of a DICOM series as one grid: ordered by position, the step from positions.
+"""Grid of the slices of a DICOM series: ordered by position, with the step computed from positions.
 
-A slice's place is its ImagePositionPatient; along the stack that is its part along the normal, the cross product of the
-two directions in ImageOrientationPatient. SliceThickness leaves out the gap between slices and SpacingBetweenSlices is
-often wrong, so neither is read. File names and instance numbers follow the order of acquisition or of export.
+A slice's position is its ImagePositionPatient, projected on the normal of the slices: the cross product of the two
+directions in ImageOrientationPatient. SliceThickness leaves out the gap between slices and SpacingBetweenSlices is
+often wrong, so neither is read; file names and instance numbers follow the order of acquisition or of export.
 
-A stack is even when every slice lies within 0.1 mm, or 2 % of the step where that is more, of evenly spaced places
+A stack is even when every slice lies within 0.1 mm, or 2 % of the step where that is more, of evenly spaced positions
 between the first and the last. Positions rounded to 0.1 mm pass (0.05 mm on either side); one missing slice leaves
 others half a step or more away. Across the normal 0.1 mm is allowed, the tolerance between a mask and its image.
 """
@@ -23,33 +23,33 @@ from nerveseg.errors import GeometryError, VolumeError
 
 STEP_TOLERANCE = 0.02
 NAMED = 3
-"""Gaps or pairs of files that an error names."""
+"""Largest number of gaps or of pairs of files that an error names."""
 
 
-def places_mm(slices: Sequence[DicomSlice]) -> NDArray[np.float64]:
-    """Signed distance of each slice from the plane through the scanner's centre, along the first slice's normal."""
+def positions_mm(slices: Sequence[DicomSlice]) -> NDArray[np.float64]:
+    """Return the signed distance in mm of each slice from the scanner's centre, along the first slice's normal."""
     return np.array([float(one.position_mm @ slices[0].direction[:, 2]) for one in slices])
 
 
 def ordered(slices: Sequence[DicomSlice]) -> list[DicomSlice]:
-    """By position; slices without one by instance number, then by name."""
+    """Sort slices by position; by instance number and name if any slice has no position."""
     by_number = sorted(slices, key=lambda one: (one.instance_number, one.path.name))
     if not all(one.placed for one in by_number):
         return by_number
-    return [by_number[index] for index in np.argsort(places_mm(by_number), kind="stable")]
+    return [by_number[index] for index in np.argsort(positions_mm(by_number), kind="stable")]
 
 
 def stack_frame(slices: Sequence[DicomSlice], folder: Path, subject: str | None = None) -> ItkFrame:
-    """The grid (column, row, slice) of slices in their order.
+    """Compute the grid (column, row, slice) of ordered slices.
 
     Args:
-        slices: As `ordered` gives them.
-        folder: Named in errors.
-        subject: Named in errors.
+        slices: Slices as `ordered` returns them.
+        folder: Folder for error messages.
+        subject: Id for error messages.
 
     Raises:
-        VolumeError: Several frames in a file, colour, one slice only, or several images at one position.
-        GeometryError: Slices without position, of different size or orientation, missing, unevenly spaced or shifted
+        VolumeError: A file has several frames or colour, a position has several images, or there is one slice only.
+        GeometryError: Slices have no position, differ in size or orientation, are missing, unevenly spaced or shifted
             against each other.
     """
     _check_kind(slices, folder, subject)
@@ -67,13 +67,13 @@ def stack_frame(slices: Sequence[DicomSlice], folder: Path, subject: str | None 
 
 
 def _check_kind(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
-    """One grey slice in each file, and two files or more."""
+    """Check for one grey slice per file, and at least two files."""
     for one in slices:
         if one.frames > 1 or one.is_enhanced or one.is_mosaic:
-            kind = "a mosaic" if one.is_mosaic else "an Enhanced image" if one.is_enhanced else "a multi-frame image"
+            form = "a mosaic" if one.is_mosaic else "an Enhanced image" if one.is_enhanced else "a multi-frame image"
             raise VolumeError(
                 "each DICOM file holds one slice (Enhanced MR and other multi-frame files are not read)",
-                found=f"{kind} of {one.frames} frames in {one.path.name}",
+                found=f"{form} of {one.frames} frames in {one.path.name}",
                 subject=subject,
                 path=folder,
                 remedy="convert the series to NIfTI with dcm2niix, and give that file",
@@ -97,16 +97,16 @@ def _check_kind(slices: Sequence[DicomSlice], folder: Path, subject: str | None)
 
 
 def _check_alike(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
-    """One size, one orientation, one pixel size: the far corner lies at the same place within each slice."""
+    """Check for one size, orientation and pixel size: the far corner has the same position within each slice."""
     first = slices[0]
     for one in slices:
         if not one.placed:
             raise GeometryError(
-                "each slice says where it lies (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)",
-                found=f"no such place in {one.path.name}",
+                "each slice has a position (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)",
+                found=f"none in {one.path.name}",
                 subject=subject,
                 path=folder,
-                remedy="give the scanner's own series; screenshots and reports have no place",
+                remedy="give the scanner's own series; screenshots and reports have no position",
             )
         moved = np.linalg.norm(_far_corner(one) - _far_corner(first)) if one.size == first.size else np.inf
         if moved > CORNER_TOLERANCE_MM or (one.direction[:, 2] @ first.direction[:, 2]) < 0:
@@ -129,15 +129,15 @@ def _shape(one: DicomSlice) -> str:
 
 
 def _check_positions(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
-    places = places_mm(slices)
-    steps = np.diff(places)
+    positions = positions_mm(slices)
+    steps = np.diff(positions)
     if (steps < CORNER_TOLERANCE_MM).any():
-        raise _same_place_error(slices, np.flatnonzero(steps < CORNER_TOLERANCE_MM), folder, subject)
-    off = np.abs(places - np.linspace(places[0], places[-1], len(places)))
+        raise _same_position_error(slices, np.flatnonzero(steps < CORNER_TOLERANCE_MM), folder, subject)
+    off = np.abs(positions - np.linspace(positions[0], positions[-1], len(positions)))
     usual = float(np.median(steps))
     tolerance = max(CORNER_TOLERANCE_MM, STEP_TOLERANCE * usual)
     if off.max() > tolerance:
-        raise _uneven_error(slices, places, tolerance, folder, subject)
+        raise _uneven_error(slices, positions, tolerance, folder, subject)
     offsets = np.array([one.position_mm - slices[0].position_mm for one in slices])
     normal = slices[0].direction[:, 2]
     across = np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1)
@@ -152,19 +152,20 @@ def _check_positions(slices: Sequence[DicomSlice], folder: Path, subject: str | 
         )
 
 
-def _same_place_error(
+def _same_position_error(
     slices: Sequence[DicomSlice], indices: NDArray[np.intp], folder: Path, subject: str | None
 ) -> VolumeError:
     pairs = [(slices[index], slices[index + 1]) for index in indices]
     if all(one.instance_uid == other.instance_uid for one, other in pairs):
         difference, remedy = "the same image twice", "remove the copies"
     else:
-        kinds = [kind for kind in pairs[0][0].kind if len({one.kind[kind] for pair in pairs for one in pair}) > 1]
-        difference = f"they differ in {', '.join(kinds)}" if kinds else "nothing in the header tells them apart"
+        involved = [one for pair in pairs for one in pair]
+        names = [name for name in involved[0].contrast if len({one.contrast[name] for one in involved}) > 1]
+        difference = f"they differ in {', '.join(names)}" if names else "their headers do not differ"
         remedy = "sort echoes, time points and diffusion directions into folders of their own, and give one of them"
-    places = places_mm(slices)
+    positions = positions_mm(slices)
     named = ", ".join(
-        f"{slices[index].path.name} and {slices[index + 1].path.name} at {places[index]:.2f} mm"
+        f"{slices[index].path.name} and {slices[index + 1].path.name} at {positions[index]:.2f} mm"
         for index in indices[:NAMED]
     )
     more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
@@ -178,16 +179,16 @@ def _same_place_error(
 
 
 def _uneven_error(
-    slices: Sequence[DicomSlice], places: NDArray[np.float64], tolerance: float, folder: Path, subject: str | None
+    slices: Sequence[DicomSlice], positions: NDArray[np.float64], tolerance: float, folder: Path, subject: str | None
 ) -> GeometryError:
-    steps = np.diff(places)
+    steps = np.diff(positions)
     usual = float(np.median(steps))
     wrong = np.flatnonzero(np.abs(steps - usual) > tolerance)
     if len(wrong) == 0:
         wrong = np.array([int(np.abs(steps - usual).argmax())])
     named = ", ".join(
-        f"{steps[index]:.2f} mm between {slices[index].path.name} (slice {index}, at {places[index]:.2f} mm) and "
-        f"{slices[index + 1].path.name} (slice {index + 1}, at {places[index + 1]:.2f} mm)"
+        f"{steps[index]:.2f} mm between {slices[index].path.name} (slice {index}, at {positions[index]:.2f} mm) and "
+        f"{slices[index + 1].path.name} (slice {index + 1}, at {positions[index + 1]:.2f} mm)"
         + _missing(steps[index], usual)
         for index in wrong[:NAMED]
     )

@@ -1,8 +1,8 @@
-"""Voxel grids: the way from a file's array to RAS order and back, and whether two grids are the same.
+"""Voxel grids: conversion of a file's array to RAS order and back, and comparison of grids.
 
 A grid is reoriented (never resampled) to the closest canonical RAS order, so that slices are axial along axis 2.
-ITK (MetaImage, NRRD) and DICOM point to the left and to posterior where RAS points to the right and to anterior: the
-same grid has both signs changed, which is exact.
+The axes of ITK (MetaImage, NRRD) and DICOM point to the left and to posterior, those of RAS to the right and to
+anterior: converting changes two signs and is exact.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CORNER_TOLERANCE_MM = 0.1
 
 @dataclass(frozen=True)
 class ItkFrame:
-    """Where an ITK image lies: left-posterior-superior, which is neither NIfTI's RAS nor a product of matrices.
+    """Geometry of an ITK image (left-posterior-superior), with the digits of the file.
 
     Attributes:
-        spacing_mm: Distance between voxel centres along the file's axes.
-        origin_mm: Centre of the first voxel.
+        spacing_mm: Distance in mm between voxel centres along the file's axes.
+        origin_mm: Centre of the first voxel in mm.
         direction: Unit vectors of the axes, the columns of a 3 x 3 matrix, row by row.
     """
 
@@ -43,7 +43,7 @@ class ItkFrame:
 
     @property
     def affine(self) -> Affine:
-        """The voxel-to-millimetre matrix in RAS."""
+        """Voxel-to-millimetre matrix in RAS."""
         affine = np.eye(4)
         affine[:3, :3] = np.reshape(self.direction, (3, 3)) * self.spacing_mm
         affine[:3, 3] = self.origin_mm
@@ -52,7 +52,7 @@ class ItkFrame:
 
     @classmethod
     def of_affine(cls, affine: Affine) -> ItkFrame:
-        """The frame of a grid whose file was no ITK image."""
+        """Return the frame of a grid whose file was no ITK image."""
         lps = np.array(affine, dtype=np.float64)
         lps[:2] *= -1
         spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -62,14 +62,14 @@ class ItkFrame:
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxel grid of a file, and the way from it to RAS and back.
+    """Voxel grid of a file, and its conversion to RAS and back.
 
     Attributes:
         shape: Size of the file's array.
-        affine: The file's voxel-to-millimetre matrix.
-        header: The file's NIfTI header (codes and units are handed on to what is written); one made of the affine
-            where the file is no NIfTI.
-        frame: As the file has it, where it is an ITK image.
+        affine: Voxel-to-millimetre matrix of the file.
+        header: NIfTI header of the file, whose codes and units are written to output; made from the affine if the file
+            is no NIfTI.
+        frame: ITK geometry of the file; None if the file is no ITK image.
     """
 
     shape: tuple[int, int, int]
@@ -79,7 +79,7 @@ class Grid:
 
     @property
     def orientation(self) -> Any:
-        """The nibabel orientation that turns an array of this grid into RAS order."""
+        """Orientation (nibabel) that converts an array of this grid to RAS order."""
         return ornt_transform(io_orientation(self.affine), axcodes2ornt("RAS"))
 
     @property
@@ -109,42 +109,49 @@ class Grid:
         return np.asarray(apply_orientation(array, back))
 
     def slice_number(self, ras_slice: int) -> int:
-        """The index, in the file's own slice order, of a slice of the RAS array."""
+        """Return the index, in the file's own slice order, of a slice of the RAS array."""
         axis = int(np.flatnonzero(self.orientation[:, 0] == 2)[0])
         flipped = self.orientation[axis, 1] < 0
         return self.shape[axis] - 1 - ras_slice if flipped else ras_slice
 
     @property
     def slice_numbers(self) -> list[int]:
-        """The file's own number of every slice of the RAS array."""
+        """Index, in the file's own slice order, of every slice of the RAS array."""
         return [self.slice_number(index) for index in range(self.ras_shape[2])]
 
     def corner_distance_mm(self, other: Grid) -> float:
-        """Largest distance between the corresponding corners of two grids of one shape, in RAS order."""
+        """Return the largest distance in mm between corresponding corners of two grids of one shape, in RAS order."""
         return corner_distance_mm(self.ras_affine, other.ras_affine, self.ras_shape)
 
     def lies_on(self, other: Grid) -> bool:
-        """Whether two grids are one in RAS order (shape, and corners within 0.1 mm), however their files store them."""
+        """Return true if two grids are equal in RAS order (shape, corners within 0.1 mm), in any axis order on disk."""
         return self.ras_shape == other.ras_shape and self.corner_distance_mm(other) <= CORNER_TOLERANCE_MM
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One image in RAS order together with the grid it came from."""
+    """Image in RAS order with the grid of its file.
+
+    Attributes:
+        array: Values of the voxels.
+        grid: Grid of the file.
+        files: Files of a DICOM series, ordered by position; empty for other formats.
+    """
 
     array: Image
     grid: Grid
+    files: tuple[Path, ...] = ()
 
 
 def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
-    """Raise `GeometryError` unless two grids are one in RAS order (shape, and corners within 0.1 mm).
+    """Raise `GeometryError` unless two grids are equal in RAS order (shape, and corners within 0.1 mm).
 
     Args:
-        grid: Of the file in question.
-        like: The grid it must lie on.
-        path: The file in question.
-        subject: Named in the error.
-        what: What the file is.
+        grid: Grid of the file.
+        like: Grid that it must equal.
+        path: Path of the file.
+        subject: Id for error messages.
+        what: Name of the file's role for error messages.
     """
     if grid.lies_on(like):
         return
@@ -161,12 +168,12 @@ def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, wha
         found=f"corners {grid.corner_distance_mm(like):.2f} mm apart",
         subject=subject,
         path=path,
-        remedy="resample it onto the image; never copy a header by hand",
+        remedy="resample it onto the image; do not copy a header by hand",
     )
 
 
 def has_orientation(grid: Grid) -> bool:
-    """Whether the file says how it lies in the patient: a NIfTI header may have neither qform nor sform."""
+    """Return true if the file states its orientation: a NIfTI header may have neither qform nor sform."""
     return grid.header is None or any(int(grid.header[code]) > 0 for code in ("qform_code", "sform_code"))
 
 
@@ -183,7 +190,7 @@ def check_affine(affine: Affine, path: Path, subject: str | None) -> None:
 
 
 def corner_distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
-    """Largest distance between the corresponding corners of two grids of one shape."""
+    """Return the largest distance in mm between corresponding corners of two grids of one shape."""
     corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], indexing="ij")).reshape(3, -1)
     corners = np.vstack([corners, np.ones(corners.shape[1])])
     return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())

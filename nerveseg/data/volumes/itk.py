@@ -1,7 +1,7 @@
 """MetaImage and NRRD files, read and written by SimpleITK.
 
-ITK points to the left and to posterior, NIfTI to the right and to anterior; `ItkFrame` holds what the file says, so
-that a mask goes back with the same digits.
+ITK's axes point to the left and to posterior, NIfTI's to the right and to anterior; `ItkFrame` keeps the file's own
+values, so that a mask is written with the same digits.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from nerveseg.files import (
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
-"""Formats of one file, which can be put in its place in one piece."""
+"""Formats of one file, which can be written atomically."""
 
 HEADER_BYTES = 1 << 16
 DATA_FILE = ("elementdatafile", "data file", "datafile")
 
 
 def read_itk(path: Path, subject: str | None) -> tuple[NDArray[Any], Grid]:
-    """Voxels in the file's own order (x, y, z as ITK counts) and grid.
+    """Read voxels, in the file's own order (x, y, z as ITK counts), and grid.
 
     Raises:
-        VolumeError: No MetaImage or NRRD, truncated, colour, or not 3-D.
+        VolumeError: The file is no MetaImage or NRRD, truncated, in colour, or not 3-D.
         GeometryError: The directions are singular.
     """
     reader = _open(path, subject)
@@ -49,7 +49,7 @@ def read_itk(path: Path, subject: str | None) -> tuple[NDArray[Any], Grid]:
 
 
 def read_itk_grid(path: Path, subject: str | None) -> Grid:
-    """Grid from the header alone; raises what `read_itk` raises about it."""
+    """Read the grid from the header alone; raise what `read_itk` raises about it."""
     return _grid(_open(path, subject), path, subject)
 
 
@@ -58,12 +58,12 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
 
     Args:
         path: File to write, `.mha` or `.nrrd`.
-        array: In the order of the frame's axes.
-        frame: Where it lies.
-        description: A field of the header, where there is one.
+        array: Voxels in the order of the frame's axes.
+        frame: Geometry of the array.
+        description: Text of the header field of this name; empty for none.
 
     Raises:
-        VolumeError: The file cannot be written, or is of a format in two files.
+        VolumeError: The file cannot be written, or its format takes two files.
     """
     if not path.name.lower().endswith(WRITTEN_ITK_SUFFIXES):
         raise VolumeError(
@@ -78,12 +78,12 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
     image.SetDirection(frame.direction)
     if description:
         image.SetMetaData("description", description)
-    with atomic_volume_write(path) as aside:
-        SimpleITK.WriteImage(image, str(aside), useCompression=True)
+    with atomic_volume_write(path) as temporary:
+        SimpleITK.WriteImage(image, str(temporary), useCompression=True)
 
 
 def _open(path: Path, subject: str | None) -> Any:
-    """A reader that has read the header, checked."""
+    """Return a reader that has read the header, after checking it."""
     check_exists(path, subject)
     _check_start(path, subject)
     reader = SimpleITK.ImageFileReader()
@@ -99,11 +99,11 @@ def _open(path: Path, subject: str | None) -> Any:
 
 
 def _check_kind(reader: Any, path: Path, subject: str | None) -> None:
-    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    if reader.GetNumberOfComponents() != 1 or "complex" in kind:
+    pixel = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    if reader.GetNumberOfComponents() != 1 or "complex" in pixel:
         raise VolumeError(
             "voxels are plain numbers",
-            found=f"{kind}, {reader.GetNumberOfComponents()} numbers in each voxel",
+            found=f"{pixel}, {reader.GetNumberOfComponents()} numbers in each voxel",
             subject=subject,
             path=path,
             remedy="export magnitude images, not colour or complex ones",
@@ -140,7 +140,7 @@ def _check_size(reader: Any, path: Path, subject: str | None) -> None:
 
 
 def _encoding(fields: dict[str, str]) -> tuple[bool, bool]:
-    """Whether the voxels are compressed, and whether they are written as text."""
+    """Return the flags of compressed voxels and of voxels written as text."""
     encoding = fields.get("encoding", "raw").lower()
     is_compressed = fields.get("compresseddata", "").lower() == "true" or encoding.startswith(("gz", "bz"))
     is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii", "hex")
@@ -152,7 +152,7 @@ def _item_size(pixel_id: int) -> int:
 
 
 def _header_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Names and values of a header (text, up to the voxels), and its size in bytes."""
+    """Read names and values of a header (text, up to the voxels), and its size in bytes."""
     separator = "=" if _is_metaimage(path) else ":"
     fields: dict[str, str] = {}
     with path.open("rb") as file:
@@ -169,7 +169,7 @@ def _is_metaimage(path: Path) -> bool:
 
 
 def _check_start(path: Path, subject: str | None) -> None:
-    """Look whether it is a header at all; ITK's readers complain on the console."""
+    """Raise `VolumeError` unless the file begins with a header; ITK's readers would print a warning first."""
     fields, _ = _header_fields(path)
     if ("ndims" if _is_metaimage(path) else "dimension") not in fields:
         raise unreadable_file_error(
@@ -178,7 +178,7 @@ def _check_start(path: Path, subject: str | None) -> None:
 
 
 def _data_file(fields: dict[str, str], path: Path, subject: str | None) -> Path:
-    """The file with the voxels: the same, or the one that a detached header names."""
+    """Return the file with the voxels: the file itself, or the one that a detached header names."""
     name = next((fields[field] for field in DATA_FILE if field in fields), "LOCAL")
     if name.upper() == "LOCAL":
         return path

@@ -1,6 +1,7 @@
-"""NIfTI files: nibabel is the authority on the affine; of a header's two transforms, only an agreed one is believed.
+"""NIfTI files, read and written by nibabel; the two transforms of a header (qform, sform) have to agree.
 
-A fourth dimension of one time point is none: such a file is a volume (x, y, z), and so is what is written on its grid.
+A fourth dimension of one time point is dropped: such a file is read as a volume (x, y, z), and output on its grid has
+three dimensions.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from nerveseg.types import Affine
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 Geometry: TypeAlias = Literal["sform", "qform"] | None
 DAMAGE = (ImageFileError, EOFError, OSError, zlib.error, ValueError, OverflowError)
-"""What nibabel and gzip raise on files that are damaged or no NIfTI."""
+"""Errors that nibabel and gzip raise on files that are damaged or no NIfTI."""
 
 FAST = 1
-"""Level of compression, as nibabel's; without name and time, so that one mask is always one file."""
+"""Level of compression, as nibabel's; name and time are left out, so that equal masks are equal files."""
 
 
 def read_nifti(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
-    """Voxels in the file's own order (scaled, in their own type) and grid.
+    """Read voxels, in the file's own order (scaled, in their own type), and grid.
 
     Raises:
-        VolumeError: Not NIfTI, truncated, not 3-D, or voxels that are no plain numbers.
+        VolumeError: The file is no NIfTI, truncated, not 3-D, or its voxels are no plain numbers.
         GeometryError: As `read_nifti_grid`.
     """
     image = _load(path, subject)
@@ -62,17 +63,17 @@ def read_nifti(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDA
 
 
 def read_nifti_grid(path: Path, subject: str | None, geometry: Geometry) -> Grid:
-    """Grid from the header alone.
+    """Read the grid from the header alone.
 
     Raises:
-        VolumeError: Not NIfTI, not 3-D, or a shape that the file cannot hold.
+        VolumeError: The file is no NIfTI, not 3-D, or too small for its shape.
         GeometryError: qform and sform differ, the unit is not millimetres, or the affine is singular.
     """
     return _grid(_load(path, subject), path, subject, geometry)
 
 
 def nifti_header(shape: tuple[int, int, int], affine: Affine) -> Any:
-    """A header in millimetres with both transforms set, for a grid whose file is no NIfTI, or for a new file."""
+    """Make a header in millimetres with both transforms set, for a new file or a grid whose file is no NIfTI."""
     header = nib.Nifti1Header()
     header.set_data_shape(shape)
     header.set_sform(affine, code=1)
@@ -82,19 +83,19 @@ def nifti_header(shape: tuple[int, int, int], affine: Affine) -> Any:
 
 
 def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
-    """Write an array with the geometry and units of a header, and without what else the header tells.
+    """Write an array with the geometry and units of a header, without the header's other fields.
 
     Args:
         path: File to write, `.nii` or `.nii.gz`.
-        array: In the header's own order; the file has its data type.
-        header: Of the grid.
-        description: Goes into the header (79 bytes).
+        array: Voxels in the header's own order; the file gets their data type.
+        header: Header of the grid.
+        description: Text for the header (79 bytes).
 
     Raises:
         VolumeError: The file cannot be written.
     """
     image = nib.Nifti1Image(array, None, header=_geometry_only(header, array.dtype, description))
-    with atomic_volume_write(path) as aside, aside.open("wb") as file:
+    with atomic_volume_write(path) as temporary, temporary.open("wb") as file:
         if _is_compressed(path):
             with gzip.GzipFile("", "wb", FAST, file, mtime=0) as packed:
                 image.to_stream(packed)
@@ -103,7 +104,7 @@ def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) 
 
 
 def _geometry_only(header: Any, dtype: DTypeLike, description: str) -> Any:
-    """The geometry and units of a header, without names, comments, scaling and extensions."""
+    """Return a copy of a header without names, comments, scaling and extensions."""
     header = header.copy()
     header.extensions.clear()
     for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):
@@ -118,7 +119,7 @@ def _geometry_only(header: Any, dtype: DTypeLike, description: str) -> Any:
 
 
 def _load(path: Path, subject: str | None) -> Any:
-    """The header of a NIfTI file; its voxels are read when they are asked for."""
+    """Open a NIfTI file and check its header; voxels are read on access."""
     check_exists(path, subject)
     try:
         image: Any = nib.load(path)
@@ -146,7 +147,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _unpacked_bytes(path: Path) -> int:
-    """Size of what a compressed file holds, read to its end, where its check sum lies; nibabel stops before that."""
+    """Return the decompressed size of a file, read to the check sum at its end, where nibabel does not read."""
     size = 0
     with gzip.open(path) as stream:
         while part := stream.read(1 << 20):
@@ -171,7 +172,7 @@ def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Gr
 
 
 def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
-    """The affine to believe; where qform and sform are both set and disagree, only an explicit choice settles it."""
+    """Return the affine; if qform and sform are both set and differ, only an explicit choice selects one."""
     try:
         qform, qcode = image.get_qform(coded=True)
     except ValueError as error:
@@ -186,7 +187,7 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
                 found=f"corners {distance:.2f} mm apart; voxel sizes {_sizes(qform)} (qform), {_sizes(sform)} (sform)",
                 subject=subject,
                 path=path,
-                remedy="geometry=sform or geometry=qform (of a study: study.geometry=) says which one to trust",
+                remedy="choose one with geometry=sform or geometry=qform (of a study: study.geometry=)",
             )
         affine = np.asarray(qform if geometry == "qform" else sform, dtype=np.float64)
     check_affine(affine, path, subject)

@@ -1,7 +1,7 @@
-"""Reading and writing volumes of every format: RAS inside, the input's own grid on disk.
+"""Reading and writing volumes of every format: RAS order in memory, the input's own grid on disk.
 
-A volume is reoriented (never resampled) to the closest canonical RAS order, so slices are axial along axis 2; what is
-written back goes through the inverse of the same axis permutation and flips.
+A volume is reoriented (never resampled) to the closest canonical RAS order, so slices are axial along axis 2; output is
+written through the inverse of the same axis permutation and flips.
 """
 
 from __future__ import annotations
@@ -40,47 +40,47 @@ def read_image(
     """Read a three-dimensional image.
 
     Args:
-        path: A NIfTI, MetaImage or NRRD file, or a folder of one DICOM series.
-        subject: Named in errors.
-        geometry: Which of a NIfTI header's two transforms to trust where they differ; by default a difference is an
-            error.
-        series: Number or UID of the series, where a DICOM folder holds several.
-        allow_nan: NaN is a value that is unknown, as in maps; some other values have to be there.
+        path: NIfTI, MetaImage or NRRD file, or folder of one DICOM series.
+        subject: Id for error messages.
+        geometry: Transform of a NIfTI header to use if qform and sform differ; by default a difference is an error.
+        series: Number or UID of the series, if a DICOM folder holds several.
+        allow_nan: Switch to accept NaN as unknown values, as in maps, beside some other values.
 
     Returns:
-        Array in RAS order, float32, and its grid; of a NIfTI file of shape (x, y, z, 1) those of the one volume.
+        Array in RAS order, float32, its grid, and the files of a DICOM series; a NIfTI file of shape (x, y, z, 1) is
+        one volume.
 
     Raises:
-        VolumeError: No image, truncated, not 3-D, empty, without contrast, or with values that are not finite.
+        VolumeError: The file is no image, truncated, not 3-D, empty, without contrast, or holds values that are not
+            finite.
         GeometryError: qform and sform differ by more than 0.1 mm at a corner, the affine is singular, or the slices of
-            a series are no even stack.
+            a series are not evenly spaced.
     """
     if os.path.isdir(path):
         volume = read_series(path, series, subject)
-        array, grid = volume.array, volume.grid
     else:
         array, grid = _read(path, subject, geometry)
-    with np.errstate(over="ignore"):
-        image = array.astype(np.float32, copy=False)
-    _check_values(image, path, subject, allow_nan)
-    return Volume(image, grid)
+        with np.errstate(over="ignore"):
+            volume = Volume(array.astype(np.float32, copy=False), grid)
+    _check_values(volume.array, path, subject, allow_nan)
+    return volume
 
 
 def _check_values(image: Image, path: Path, subject: str | None, allow_nan: bool) -> None:
     faulty = np.isinf(image) if allow_nan else ~np.isfinite(image)
     if faulty.any():
         raise VolumeError(
-            "an image holds finite values only" + (", or NaN where there is none" if allow_nan else ""),
+            "an image holds finite values only" + (", or NaN for unknown ones" if allow_nan else ""),
             found=f"{np.count_nonzero(faulty)} voxels that are " + ("infinite" if allow_nan else "NaN or infinite"),
             subject=subject,
             path=path,
             remedy="replace these voxels, or export the series again",
         )
-    known = image[~np.isnan(image)] if allow_nan else image
-    if known.size == 0 or known.min() == known.max():
+    values = image[~np.isnan(image)] if allow_nan else image
+    if values.size == 0 or values.min() == values.max():
         raise VolumeError(
             "an image has contrast",
-            found=f"the one value {known.flat[0]:g} in all voxels" if known.size else "NaN in all voxels",
+            found=f"the one value {values.flat[0]:g} in all voxels" if values.size else "NaN in all voxels",
             subject=subject,
             path=path,
             remedy="export the series again",
@@ -97,16 +97,16 @@ def read_mask(
     """Read a label map as a mask in RAS order.
 
     Args:
-        path: A NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
-        like: The image's grid, on which the mask must lie in RAS order (shape, and corners within 0.1 mm); its file
-            may store it in another axis order.
-        subject: Named in errors.
-        foreground: The label values that are nerve; by default every label above zero.
-        geometry: As in `read_image`.
+        path: NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
+        like: Grid of the image, which the mask must equal in RAS order (shape, and corners within 0.1 mm); its file may
+            have another axis order.
+        subject: Id for error messages.
+        foreground: Label values of nerve; by default every label above zero.
+        geometry: Transform of a header, as in `read_image`.
 
     Raises:
-        VolumeError: As in `read_image`, or values that are no labels.
-        GeometryError: The mask lies on another grid than its image.
+        VolumeError: As in `read_image`, or the values are no labels.
+        GeometryError: The mask has another grid than its image.
     """
     array, grid = _read(path, subject, geometry)
     if like is not None:
@@ -124,7 +124,7 @@ def read_mask(
 
 
 def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
-    """Grid of a file from its header alone; raises what `read_image` raises about the file and its geometry."""
+    """Read the grid of a file from its header alone; raise what `read_image` raises about file and geometry."""
     _check_suffix(path, subject)
     return read_itk_grid(path, subject) if _is_itk(path) else read_nifti_grid(path, subject, geometry)
 
@@ -134,23 +134,23 @@ def write_mask(path: Path, mask: Mask, grid: Grid, description: str = "") -> Non
 
     Args:
         path: File to write: `.nii`, `.nii.gz`, `.mha` or `.nrrd`.
-        mask: In RAS order.
-        grid: The input's grid.
-        description: Goes into the header (79 characters).
+        mask: Mask in RAS order.
+        grid: Grid of the input.
+        description: Text for the header (79 characters).
 
     Raises:
-        VolumeError: The file cannot be written; nothing of it remains.
+        VolumeError: The file cannot be written; no file remains.
     """
     _write(path, grid.from_ras(mask).astype(np.uint8), grid, description)
 
 
 def write_probability(path: Path, probability: Probability, grid: Grid, description: str = "") -> None:
-    """Write a RAS probability map, in float32, as `write_mask` writes a mask."""
+    """Write a RAS probability map as float32, in the grid of its input."""
     _write(path, grid.from_ras(probability).astype(np.float32), grid, description)
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: Affine, description: str = "") -> None:
-    """Write a new file with millimetre units; nothing appears under `path` until it is complete."""
+    """Write a new file with millimetre units, atomically."""
     x, y, z = array.shape
     _write(path, array, Grid((x, y, z), affine, nifti_header((x, y, z), affine)), description)
 
@@ -164,7 +164,7 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, description: str) -> Non
 
 
 def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
-    """Array in RAS order (scaled, in its own type) and grid of a file, checked."""
+    """Read and check the array in RAS order (scaled, in its own type) and the grid of a file."""
     _check_suffix(path, subject)
     array, grid = read_itk(path, subject) if _is_itk(path) else read_nifti(path, subject, geometry)
     return grid.to_ras(array), grid

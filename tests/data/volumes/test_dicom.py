@@ -282,7 +282,7 @@ def test_one_image_under_two_names_is_told_from_two_images(tmp_path):
     shutil.copy(path, tmp_path / "copy.dcm")
     refused(tmp_path, "the same image twice.*remedy: remove the copies")
     edit(tmp_path / "copy.dcm", SOPInstanceUID=generate_uid())
-    refused(tmp_path, "nothing in the header tells them apart")
+    refused(tmp_path, "their headers do not differ")
 
 
 @pytest.mark.parametrize(("change", "expected"), [
@@ -302,7 +302,7 @@ def test_slices_that_do_not_match_are_named(change, expected, tmp_path):
 @pytest.mark.parametrize("which", ["all", "one"])
 def test_slices_without_a_place_are_named(element, which, tmp_path):
     written = write_series(tmp_path, **({element: None} if which == "all" else {"changes": {1: {element: None}}}))
-    refused(tmp_path, r"says where it lies.*no such place in \d+\.dcm", GeometryError)
+    refused(tmp_path, r"slice has a position.*none in \d+\.dcm", GeometryError)
     if which == "one":
         refused(tmp_path, written[1].name, GeometryError)
 
