@@ -77,9 +77,9 @@ class PlainSlices(Dataset[Batch]):
         self.seed = seed
         self.subjects = list(subjects)
         stored = (store.subject(subject) for subject in subjects)
-        known = np.array([(one.slices, *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
-        self.ends = np.cumsum(known[:, 0].astype(int))
-        self.spacing_mm = known[:, 1:]
+        table = np.array([(one.slices, *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
+        self.ends = np.cumsum(table[:, 0].astype(int))
+        self.spacing_mm = table[:, 1:]
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0

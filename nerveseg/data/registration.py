@@ -258,7 +258,7 @@ def _result(
 ) -> Registration:
     x, y, z = (float(angle) for angle in Rotation.from_matrix(found[:3, :3]).as_euler("xyz", degrees=True))
     right, front, up = (float(value) for value in _translation_mm(found, fixed.grid))
-    moved = f"registered: moved by {np.linalg.norm((right, front, up)):.1f} mm"
+    shifted = f"registered: moved by {np.linalg.norm((right, front, up)):.1f} mm"
     return Registration(
         array=resample_onto(moving, fixed.grid, motion=used),
         rotation_deg=(x, y, z),
@@ -266,7 +266,7 @@ def _result(
         similarity_before=similarity[0],
         similarity_after=similarity[1],
         trusted=not doubt,
-        note=doubt or (moved if used is found else "registered: the headers' geometry fits already"),
+        note=doubt or (shifted if used is found else "registered: the headers' geometry fits already"),
         motion=used,
         moving=moving,
         fixed_grid=fixed.grid,

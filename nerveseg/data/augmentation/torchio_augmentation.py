@@ -62,5 +62,5 @@ class TorchioAugmentation(AugmentationOptions):
         subject.check_consistent_space()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's dropout too
-            moved: Any = self._transform(subject)
-        return moved["image"].data[..., 0], moved["label"].data[0, ..., 0].to(torch.uint8)
+            result: Any = self._transform(subject)
+        return result["image"].data[..., 0], result["label"].data[0, ..., 0].to(torch.uint8)

@@ -108,8 +108,8 @@ def _check_alike(slices: Sequence[DicomSlice], folder: Path, subject: str | None
                 path=folder,
                 remedy="give the scanner's own series; screenshots and reports have no position",
             )
-        moved = np.linalg.norm(_far_corner(one) - _far_corner(first)) if one.size == first.size else np.inf
-        if moved > CORNER_TOLERANCE_MM or (one.direction[:, 2] @ first.direction[:, 2]) < 0:
+        distance_mm = np.linalg.norm(_far_corner(one) - _far_corner(first)) if one.size == first.size else np.inf
+        if distance_mm > CORNER_TOLERANCE_MM or (one.direction[:, 2] @ first.direction[:, 2]) < 0:
             raise GeometryError(
                 "the slices of a series have one size, pixel spacing and orientation",
                 found=f"{_shape(first)} in {first.path.name}, {_shape(one)} in {one.path.name}",
