@@ -1,11 +1,11 @@
-"""In-plane resampling to the spacing that a model was trained at, and the way back; never across slices.
+"""In-plane resampling to the spacing that a model was trained at, and back; never across slices.
 
 The centres of the two fields of view coincide. Going finer, a pixel is interpolated linearly. Going coarser, it is the
 mean of the linear interpolant over a width that, added in quadrature to the old pixel's, gives the new pixel's: nothing
 above the new sampling rate is folded down, and at equal spacing nothing is blurred. Both reproduce a linear ramp
-exactly. Outside the field of view the border's value goes on.
+exactly. Outside the field of view the border's value is repeated.
 
-What goes back is the probability: labels are never interpolated, the threshold is applied in the input's grid.
+The probability is resampled back: labels are never interpolated, and the threshold is applied in the input's grid.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from nerveseg.types import Size2d
 
 SAME_SPACING = 0.01
-"""Spacings that differ by less than this share count as the same: a tenth of a millimetre over a nerve of 10 mm. Files
+"""Relative difference below which two spacings count as equal: a tenth of a millimetre over a nerve of 10 mm. Files
 round their spacing, and a volume that needs no resampling is not touched."""
 
 
 @dataclass(frozen=True)
 class InPlaneResampling:
-    """The way from an in-plane grid to one of another spacing, and back.
+    """Resampling from an in-plane grid to one of another spacing, and back.
 
     Attributes:
         shape: In-plane size of the input in pixels.
-        spacing_mm: In-plane spacing of the input.
-        target_mm: In-plane spacing that is wanted.
+        spacing_mm: In-plane spacing of the input in mm.
+        target_mm: In-plane spacing of the result in mm.
     """
 
     shape: Size2d
@@ -42,42 +42,42 @@ class InPlaneResampling:
 
     @property
     def size(self) -> Size2d:
-        """In-plane size after; the field of view is covered whole."""
+        """In-plane size of the result in pixels, which covers the whole field of view."""
         x, y = map(_covering, self.shape, self.steps)
         return x, y
 
     @property
     def steps(self) -> tuple[float, float]:
-        """Wanted spacing in pixels of the input; exactly 1 along an axis whose spacing is the same."""
+        """Spacing of the result in pixels of the input; exactly 1 along an axis of equal spacing."""
         x, y = (
-            1.0 if abs(target - here) <= SAME_SPACING * target else target / here
-            for here, target in zip(self.spacing_mm, self.target_mm, strict=True)
+            1.0 if abs(target - own) <= SAME_SPACING * target else target / own
+            for own, target in zip(self.spacing_mm, self.target_mm, strict=True)
         )
         return x, y
 
     @property
     def spacing_after_mm(self) -> tuple[float, float]:
-        """In-plane spacing after; along an axis that is not resampled the input's own."""
-        x, y = (here * step for here, step in zip(self.spacing_mm, self.steps, strict=True))
+        """In-plane spacing of the result in mm; along an axis that is not resampled, the input's."""
+        x, y = (own * step for own, step in zip(self.spacing_mm, self.steps, strict=True))
         return x, y
 
     def apply(self, array: NDArray[Any]) -> Float32[np.ndarray[Any, Any], "..."]:
         """Resample an array whose axes 1 and 2 are x and y: (channel, x, y, slice)."""
-        return self._along_both(array, self._there)
+        return self._along_both(array, self._to_target)
 
     def undo(self, array: NDArray[Any]) -> Float32[np.ndarray[Any, Any], "..."]:
         """Resample an array of `size`, (channel, x, y, slice), back onto the input's pixels."""
-        return self._along_both(array, self._back)
+        return self._along_both(array, self._to_input)
 
     @cached_property
-    def _there(self) -> list[NDArray[np.float32] | None]:
+    def _to_target(self) -> list[NDArray[np.float32] | None]:
         return [
             None if step == 1 else _weights(old, new, step)
             for old, new, step in zip(self.shape, self.size, self.steps, strict=True)
         ]
 
     @cached_property
-    def _back(self) -> list[NDArray[np.float32] | None]:
+    def _to_input(self) -> list[NDArray[np.float32] | None]:
         return [
             None if step == 1 else _weights(new, old, 1 / step)
             for old, new, step in zip(self.shape, self.size, self.steps, strict=True)
@@ -96,12 +96,12 @@ def _covering(pixels: int, step: float) -> int:
 
 
 def _weights(old: int, new: int, step: float) -> NDArray[np.float32]:
-    """Matrix (new, old) that resamples one axis; every row sums to 1.
+    """Return the matrix (new, old) that resamples one axis; every row sums to 1.
 
     Args:
-        old: Pixels before.
-        new: Pixels after.
-        step: Distance of the new pixels, in old ones.
+        old: Number of pixels of the input.
+        new: Number of pixels of the result.
+        step: Distance of the new pixels, in old pixels.
     """
     centres = (np.arange(new) - (new - 1) / 2) * step + (old - 1) / 2
     width = math.sqrt(max(step * step - 1, 0.0))
@@ -115,7 +115,7 @@ def _weights(old: int, new: int, step: float) -> NDArray[np.float32]:
 
 
 def _mean_of_hat(offsets: NDArray[Any], width: float) -> NDArray[Any]:
-    """Mean of the interpolation's hat function over a width around each offset, in closed form."""
+    """Return the mean of the interpolation's hat function over a width around each offset, in closed form."""
     mean: NDArray[Any] = (_integral_of_hat(offsets + width / 2) - _integral_of_hat(offsets - width / 2)) / width
     return mean
 

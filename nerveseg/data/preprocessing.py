@@ -52,10 +52,10 @@ class Preprocessing(BaseModel):
         """Return resampling and crop for a volume of this in-plane shape.
 
         Raises:
-            ValueError: The spacing is still that of a study, which is not known here.
+            ValueError: The spacing is still "study", which `data.study_spacing` replaces.
         """
         if self.spacing_mm == "study":
-            raise ValueError("the spacing of the study is settled first (data.study_spacing)")
+            raise ValueError('the spacing "study" is replaced by numbers first (data.study_spacing)')
         resampling = InPlaneResampling(shape, spacing_mm[:2], self.spacing_mm or spacing_mm[:2])
         return NetworkGrid(resampling, Crop(resampling.size, self.size))
 
@@ -101,11 +101,11 @@ class Crop:
 
 @dataclass(frozen=True)
 class NetworkGrid:
-    """The way from a volume's slices to those that the network sees, and back.
+    """Conversion of a volume's slices to the network's input, and back.
 
     Attributes:
         resampling: In-plane resampling to the model's spacing.
-        crop: Centred crop of the resampled slices to the size that goes in.
+        crop: Centred crop of the resampled slices to the network's size.
     """
 
     resampling: InPlaneResampling
@@ -127,8 +127,8 @@ class NetworkGrid:
 
     def undo(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Put values of cropped slices (x, y, slice) back onto the volume's pixels; 0 outside the crop."""
-        back: NDArray[np.float32] = self.resampling.undo(self.crop.undo(array)[None])[0]
-        return back
+        uncropped: NDArray[np.float32] = self.resampling.undo(self.crop.undo(array)[None])[0]
+        return uncropped
 
 
 def _overlap(shape: int, size: int) -> tuple[slice, slice]:

@@ -1,4 +1,4 @@
-"""The in-plane spacing of a study: the median over its subjects, to which a study of mixed spacings is resampled.
+"""In-plane spacing of a study: the median over its subjects, to which a study of mixed spacings is resampled.
 
 It is read from the headers of all subjects, test subjects included: no voxel is read for it, and it is the same in
 every fold, so that the folds share one slice store.
@@ -13,7 +13,7 @@ from nerveseg.data.study import Study
 
 
 def settle_spacing(preprocessing: Preprocessing, study: Study) -> Preprocessing:
-    """Return the preprocessing with a number where it says "study".
+    """Return the preprocessing with numbers in place of the spacing "study".
 
     Raises:
         VolumeError: The header of an image cannot be read.
@@ -27,7 +27,8 @@ def settle_spacing(preprocessing: Preprocessing, study: Study) -> Preprocessing:
 def median_spacing_mm(study: Study) -> tuple[float, float]:
     """Return the median in-plane spacing (x, y) of the reference images, to a nanometre.
 
-    Of an even number of subjects the lower one of the middle two: a spacing that occurs leaves its subjects untouched.
+    Of an even number of subjects it is the lower one of the middle two, so that the subjects of that spacing are not
+    resampled.
 
     Raises:
         VolumeError: The header of an image cannot be read.
