@@ -7,17 +7,20 @@ ellipse it is deepest, and septa of fat remain where two muscles are equally nea
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Int8
 
 from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, NODES, VESSELS, Ellipse, interpolate
-from nerveseg.phantom.fields import Axis, Plane
-from nerveseg.phantom.grid import Box
+from nerveseg.phantom.grid import Axis, Box, Plane
 from nerveseg.phantom.nerve import NerveSection, nerve_section, peroneal_offset_mm
 from nerveseg.phantom.thigh import Thigh
+
+Disc: TypeAlias = tuple[tuple[float, float], float]
+"""Centre (lateral, anterior) and radius in mm."""
 
 SEPTUM_MM = 0.9
 """Assumed median width of the fat and fascia between two muscles."""
@@ -69,8 +72,11 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
     septum_mm = np.float32(SEPTUM_MM) * np.exp(0.6 * thigh.septa.plane(lateral_mm, anterior_mm, level_mm))
     muscle, index = _muscles(thigh, atlas_l, atlas_a, level_mm, septum_mm, lateral_mm[:2])
     bone, marrow = _bones(thigh, atlas_l, atlas_a, level_mm)
-    arteries, veins = _vessels(thigh, lateral_mm, anterior_mm, level_mm)
-    nerve, nerve_box = _nerve(thigh, lateral_mm, anterior_mm, level_mm)
+    box = nerve_box(thigh, lateral_mm, anterior_mm, level_mm)
+    nerve = np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
+    near_l, near_a = lateral_mm[box.index[0]], anterior_mm[box.index[1]]
+    nerve[box.index] = nerve_in(thigh, near_l, near_a, level_mm).distance_mm
+    near_veins = [(thigh.near_vein_centre_mm(vein, level_mm), vein.radius_mm) for vein in thigh.near_veins]
     return Section(
         skin=fascia - np.float32(thigh.fat_mm) * (1.0 - 0.25 * atlas_l / 60.0 - 0.2 * atlas_a / 60.0).clip(0.4),
         fascia=fascia,
@@ -78,12 +84,12 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
         muscle_index=index,
         bone=bone,
         marrow=marrow,
-        arteries=arteries,
-        veins=veins,
-        near_veins=_near_veins(thigh, lateral_mm, anterior_mm, level_mm),
-        nodes=_nodes(thigh, lateral_mm, anterior_mm, level_mm),
+        arteries=_nearest(_vessels(thigh, level_mm, artery=True), lateral_mm, anterior_mm),
+        veins=_nearest(_vessels(thigh, level_mm, artery=False), lateral_mm, anterior_mm),
+        near_veins=_nearest(near_veins, lateral_mm, anterior_mm),
+        nodes=_nearest(_nodes(thigh, level_mm), lateral_mm, anterior_mm),
         nerve=nerve,
-        nerve_box=nerve_box,
+        nerve_box=box,
     )
 
 
@@ -99,14 +105,6 @@ def nerve_box(
         inside = np.flatnonzero((axis >= low) & (axis <= high))
         spans.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 1))
     return Box(*spans)
-
-
-def _nerve(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Box]:
-    box = nerve_box(thigh, lateral_mm, anterior_mm, level_mm)
-    distance = np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
-    near_l, near_a = lateral_mm[box.index[0]], anterior_mm[box.index[1]]
-    distance[box.index] = nerve_in(thigh, near_l, near_a, level_mm).distance_mm
-    return distance, box
 
 
 def nerve_in(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> NerveSection:
@@ -176,41 +174,26 @@ def _bones(thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float) -> tup
     return bone, marrow
 
 
-def _disc(lateral_mm: Axis, anterior_mm: Axis, centre: tuple[float, float], radius_mm: float) -> Plane:
-    lateral2 = (lateral_mm - centre[0]).astype(np.float32)[:, None] ** 2
-    anterior2 = (anterior_mm - centre[1]).astype(np.float32)[None, :] ** 2
-    return np.asarray(np.sqrt(lateral2 + anterior2) - np.float32(radius_mm))
+def _nearest(discs: Iterable[Disc], lateral_mm: Axis, anterior_mm: Axis) -> Plane:
+    """Return the signed distance to the nearest of several discs."""
+    nearest = np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
+    for centre, radius_mm in discs:
+        lateral2 = (lateral_mm - centre[0]).astype(np.float32)[:, None] ** 2
+        anterior2 = (anterior_mm - centre[1]).astype(np.float32)[None, :] ** 2
+        np.minimum(nearest, np.sqrt(lateral2 + anterior2) - np.float32(radius_mm), out=nearest)
+    return nearest
 
 
-def _vessels(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Plane]:
-    arteries, veins = _nothing(lateral_mm, anterior_mm), _nothing(lateral_mm, anterior_mm)
+def _vessels(thigh: Thigh, level_mm: float, artery: bool) -> Iterator[Disc]:
     for vessel in VESSELS:
         lateral, anterior, radius_mm = interpolate(vessel.sections, level_mm)
-        if radius_mm < 0.5:
-            continue
-        disc = _disc(lateral_mm, anterior_mm, thigh.from_atlas(lateral, anterior, level_mm), radius_mm)
-        np.minimum(arteries if vessel.artery else veins, disc, out=arteries if vessel.artery else veins)
-    return arteries, veins
+        if vessel.artery == artery and radius_mm >= 0.5:
+            yield thigh.from_atlas(lateral, anterior, level_mm), radius_mm
 
 
-def _near_veins(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
-    veins = _nothing(lateral_mm, anterior_mm)
-    for vein in thigh.near_veins:
-        centre = thigh.near_vein_centre_mm(vein, level_mm)
-        veins = np.minimum(veins, _disc(lateral_mm, anterior_mm, centre, vein.radius_mm))
-    return veins
-
-
-def _nodes(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
-    """Return the signed distance to the lymph nodes, which are balls."""
-    nodes = _nothing(lateral_mm, anterior_mm)
+def _nodes(thigh: Thigh, level_mm: float) -> Iterator[Disc]:
+    """Yield the sections of the lymph nodes, which are balls."""
     for lateral, anterior, node_level_mm, radius_mm in NODES:
         half_chord2 = radius_mm**2 - (level_mm - node_level_mm) ** 2
         if half_chord2 > 0:
-            centre = thigh.from_atlas(lateral, anterior, level_mm)
-            nodes = np.minimum(nodes, _disc(lateral_mm, anterior_mm, centre, float(np.sqrt(half_chord2))))
-    return nodes
-
-
-def _nothing(lateral_mm: Axis, anterior_mm: Axis) -> Plane:
-    return np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
+            yield thigh.from_atlas(lateral, anterior, level_mm), float(np.sqrt(half_chord2))

@@ -2,18 +2,55 @@
 
 Gradients and field are least accurate far from the isocentre, so a voxel shows a position nearer or farther than its
 coordinates. Image, truth and raters' masks have the same distortion.
+
+Random fields over the thigh are sums of plane waves (a Gaussian spectrum gives a Gaussian correlation). As formulas in
+millimetres they depend neither on the grid nor on the slices computed before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
-from nerveseg.phantom.fields import Axis
 from nerveseg.types import SpacingMm
+
+Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
+Axis: TypeAlias = Float[np.ndarray[Any, Any], " _"]
+
+
+@dataclass(frozen=True)
+class WaveField:
+    """Stationary random field of mean 0 and variance 1 over (lateral, anterior, level).
+
+    Attributes:
+        wave_numbers: Angular wave numbers in radians per millimetre, (wave, 3).
+        phases: Phases of the waves, in radians.
+    """
+
+    wave_numbers: Float[np.ndarray[Any, Any], "wave 3"]
+    phases: Float[np.ndarray[Any, Any], " wave"]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, lengths_mm: tuple[float, float, float], waves: int = 24) -> WaveField:
+        """Draw a field with the given correlation lengths (standard deviations of the covariance) along the axes."""
+        numbers = rng.standard_normal((waves, 3)) / np.asarray(lengths_mm)
+        return cls(numbers, rng.uniform(0, 2 * np.pi, waves))
+
+    def plane(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
+        """Evaluate the field over a slice; cos(a + b) = cos a cos b - sin a sin b makes this one matrix product."""
+        along_lateral = np.outer(lateral_mm, self.wave_numbers[:, 0]) + self.wave_numbers[:, 2] * level_mm + self.phases
+        along_anterior = np.outer(self.wave_numbers[:, 1], anterior_mm)
+        left = np.hstack([np.cos(along_lateral), -np.sin(along_lateral)]) * np.sqrt(2 / len(self.phases))
+        right = np.vstack([np.cos(along_anterior), np.sin(along_anterior)])
+        return np.asarray(left.astype(np.float32) @ right.astype(np.float32))
+
+    def at(self, lateral_mm: float, anterior_mm: float, level_mm: float) -> float:
+        """Evaluate the field at one point."""
+        angles = self.wave_numbers @ np.array([lateral_mm, anterior_mm, level_mm]) + self.phases
+        return float(np.cos(angles).sum() * np.sqrt(2 / len(self.phases)))
 
 
 @dataclass(frozen=True)
@@ -66,10 +103,7 @@ class ScanGrid:
     def crop(self, box: Box) -> ScanGrid:
         """Return the grid within a box."""
         x, y = box.index
-        return ScanGrid(
-            self.lateral_mm[:, x], self.anterior_mm[:, y], self.levels_mm, self.spacing_mm, self.thickness_mm,
-            self.sub_slices,
-        )  # fmt: skip
+        return replace(self, lateral_mm=self.lateral_mm[:, x], anterior_mm=self.anterior_mm[:, y])
 
     def voxel(self, number: int, lateral_mm: float, anterior_mm: float) -> tuple[float, float]:
         """Return the voxel indices of a position in a slice; beyond the field of view, those of the edge."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex
 
-from nerveseg.phantom.fields import Plane
+from nerveseg.phantom.grid import Plane
 
 TIBIAL_SHARE = 0.72
 """Tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up."""

@@ -1,4 +1,4 @@
-"""True outline of the nerve, its uncertainty, and the veins that can be mistaken for nerve.
+"""True outline of the nerve, its uncertainty, the veins that can be mistaken for nerve, and the truth of a scan.
 
 The uncertainty of an outline follows from the noise-free picture: the error of a border increases as the local contrast
 falls. It is computed near the nerve only, in the same way with and without an image, so that masks for calibration are
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from nerveseg.phantom.acquisition import Acquisition
 from nerveseg.phantom.anatomy import cut, nerve_box, nerve_in
 from nerveseg.phantom.atlas import VESSELS, interpolate
-from nerveseg.phantom.fields import Plane
-from nerveseg.phantom.grid import Box, ScanGrid
+from nerveseg.phantom.grid import Box, Plane, ScanGrid
+from nerveseg.phantom.nerve import peroneal_offset_mm
 from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.signal import render
 from nerveseg.phantom.thigh import Thigh
 from nerveseg.phantom.tissues import T2
-from nerveseg.types import Mask
+from nerveseg.types import Image, Mask
 
 SURROUNDINGS_MM = 15.0
 """Margin around the nerve's centres in which outlines are drawn."""
@@ -156,3 +156,91 @@ def vein_mask(track: VeinTrack, grid: ScanGrid, first: int = 0, behind: int | No
         away_l, away_a = lateral - track.centre_mm[number, 0], anterior - track.centre_mm[number, 1]
         mask[:, :, number] = away_l[:, None] ** 2 + away_a[None, :] ** 2 < track.radius_mm[number] ** 2
     return mask
+
+
+TIBIAL, PERONEAL = 1, 2
+"""Labels of the two parts, also in their common sheath."""
+
+
+@dataclass(frozen=True)
+class SliceTruth:
+    """Truth of one slice.
+
+    Attributes:
+        slice: Index of the slice, from 0 at the distal end.
+        level_mm: Level in mm above the popliteal crease.
+        split: Flag: true if the two nerves have parted.
+        area_mm2: Area in mm2 of the nerve in the image, with partial voxels.
+        anatomical_area_mm2: Area in mm2 of the nerve in the undistorted thigh.
+        swelling: Area relative to the same nerve in health.
+        signal_gain: Signal relative to health.
+        tibial_x: Voxel index along x of the centre of the tibial part.
+        tibial_y: Voxel index along y of the centre of the tibial part.
+        peroneal_x: Voxel index along x of the centre of the peroneal part.
+        peroneal_y: Voxel index along y of the centre of the peroneal part.
+    """
+
+    slice: int
+    level_mm: float
+    split: bool
+    area_mm2: float
+    anatomical_area_mm2: float
+    swelling: float
+    signal_gain: float
+    tibial_x: float
+    tibial_y: float
+    peroneal_x: float
+    peroneal_y: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Truth of one scan on its grid.
+
+    Attributes:
+        nerve: Voxels that are at least half nerve.
+        coverage: Share of every voxel that is nerve.
+        branches: Labels `TIBIAL` and `PERONEAL` within the nerve.
+        lesion: Nerve in which the lesion has at least half its strength.
+        slices: Area and centreline of each slice.
+    """
+
+    nerve: Mask
+    coverage: Image
+    branches: UInt8[np.ndarray[Any, Any], "x y z"]
+    lesion: Mask
+    slices: tuple[SliceTruth, ...]
+
+
+def truth_of(thigh: Thigh, outline: Outline) -> Truth:
+    """Compute the truth of one scan."""
+    step_mm = outline.grid.spacing_mm[0]
+    coverage = np.clip(0.5 - outline.distance_mm / np.float32(step_mm), 0.0, 1.0)
+    inside = outline.distance_mm < 0
+    parts = np.where(outline.peroneal, PERONEAL, TIBIAL) * inside
+    weights = np.array([thigh.nerve.lesion_weight(float(level)) for level in outline.grid.levels_mm])
+    return Truth(
+        nerve=outline.truth,
+        coverage=outline.whole(coverage),
+        branches=outline.whole(parts.astype(np.uint8)),
+        lesion=outline.whole(inside & (weights >= 0.5)),
+        slices=tuple(_slice_truth(thigh, outline, number, coverage) for number in range(len(weights))),
+    )
+
+
+def _slice_truth(thigh: Thigh, outline: Outline, number: int, coverage: Any) -> SliceTruth:
+    grid, nerve = outline.grid, thigh.nerve
+    level_mm = float(grid.levels_mm[number])
+    centre = np.array(thigh.nerve_centre_mm(level_mm))
+    tibial = grid.voxel(number, *(float(v) for v in centre))
+    peroneal = grid.voxel(number, *(float(v) for v in centre + peroneal_offset_mm(nerve, level_mm)))
+    return SliceTruth(
+        slice=number,
+        level_mm=level_mm,
+        split=nerve.is_split(level_mm),
+        area_mm2=float(coverage[:, :, number].sum() * grid.spacing_mm[0] * grid.spacing_mm[1]),
+        anatomical_area_mm2=nerve.area_at(level_mm),
+        swelling=nerve.swelling_at(level_mm),
+        signal_gain=nerve.signal_gain_at(level_mm),
+        tibial_x=tibial[0], tibial_y=tibial[1], peroneal_x=peroneal[0], peroneal_y=peroneal[1],
+    )  # fmt: skip

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.phantom.fields import WaveField
-from nerveseg.phantom.grid import ScanGrid, distorted
+from nerveseg.phantom.grid import ScanGrid, WaveField, distorted
 from nerveseg.phantom.nerve import Lesion, Nerve
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.thigh import NearVein, Thigh

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.phantom.acquisition import Acquisition, acquire, draw_acquisition
+from nerveseg.phantom.acquisition import Acquisition, FatSuppressed, acquire, draw_acquisition, fat_suppressed
 from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.atlas import MUSCLES
-from nerveseg.phantom.fat_suppressed import FatSuppressed, fat_suppressed
 from nerveseg.phantom.grid import ScanGrid
-from nerveseg.phantom.outline import outline_of, vein_mask
-from nerveseg.phantom.perineural import Perineural, draw_perineural
+from nerveseg.phantom.outline import Truth, outline_of, truth_of, vein_mask
 from nerveseg.phantom.population import SimulatedPerson, draw_affine, draw_grid, draw_person
 from nerveseg.phantom.raters import RATERS, draw_difficulty, rate
-from nerveseg.phantom.signal import render
+from nerveseg.phantom.signal import Perineural, draw_perineural, render
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.tissues import T2, TIRM
-from nerveseg.phantom.truth import Truth, truth_of
 from nerveseg.types import Affine, Channels, Image, Mask
 
 VASTUS = [number for number, muscle in enumerate(MUSCLES) if muscle.name.startswith("vastus")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.phantom.atlas import SCIATIC, interpolate
-from nerveseg.phantom.fields import Axis, Plane, WaveField
+from nerveseg.phantom.grid import Axis, Plane, WaveField
 from nerveseg.phantom.nerve import Nerve
 
 

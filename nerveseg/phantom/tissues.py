@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerveseg.phantom.atlas import MUSCLES
-from nerveseg.phantom.fields import WaveField
+from nerveseg.phantom.grid import WaveField
 from nerveseg.phantom.specification import CohortSpec
 
 

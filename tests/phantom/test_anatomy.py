@@ -6,7 +6,7 @@ import pytest
 from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.atlas import LEVELS_MM, MUSCLES, interpolate
 from nerveseg.phantom.cohort import participants, simulate_subject
-from nerveseg.phantom.fields import WaveField
+from nerveseg.phantom.grid import WaveField
 from nerveseg.phantom.nerve import Nerve
 from nerveseg.phantom.thigh import NearVein, Thigh
 

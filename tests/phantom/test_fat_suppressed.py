@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nerveseg.phantom.acquisition import draw_acquisition
+from nerveseg.phantom.acquisition import draw_acquisition, fat_suppressed
 from nerveseg.phantom.cohort import participants
-from nerveseg.phantom.fat_suppressed import fat_suppressed
 from nerveseg.phantom.population import draw_affine, draw_grid
 
 

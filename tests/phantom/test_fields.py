@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nerveseg.phantom.fields import WaveField
+from nerveseg.phantom.grid import WaveField
 
 
 @pytest.fixture(scope="module")

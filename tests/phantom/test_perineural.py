@@ -6,9 +6,8 @@ from scipy import ndimage
 
 from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.cohort import participants, simulate_subject
-from nerveseg.phantom.perineural import HIP_MM, draw_perineural
 from nerveseg.phantom.population import draw_grid, draw_person
-from nerveseg.phantom.signal import render
+from nerveseg.phantom.signal import HIP_MM, draw_perineural, render
 from nerveseg.phantom.tissues import T2
 
 CLEAN = {"noise": 0.0, "shading_sd": 0.0, "coil": 0.0, "motion": 0.0, "fat_suppressed_mm": None}

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nerveseg.data.study import StudyDescription, open_study
+from nerveseg.data.study import open_study
+from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.phantom.cohort import participants, simulate_subject, write_cohort
 from nerveseg.phantom.population import draw_person
@@ -45,7 +46,7 @@ def repeated(tiny, tmp_path_factory):
 def description(root, **images):
     mask = "derivatives/rater-{}/sub-{{id}}/anat/sub-{{id}}_label-nerve_mask.nii.gz"
     images = {"T2": "sub-{id}/anat/sub-{id}_T2w.nii.gz"} | images
-    return StudyDescription(name="x", root=root, images=images, raters={r: mask.format(r) for r in ("OS", "BW", "LG")})
+    return StudyLayout(name="x", root=root, images=images, raters={r: mask.format(r) for r in ("OS", "BW", "LG")})
 
 
 def test_the_reader_knows_who_was_scanned_twice(repeated):

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from nerveseg.phantom.cohort import participants, simulate_subject
-from nerveseg.phantom.truth import PERONEAL, TIBIAL
+from nerveseg.phantom.outline import PERONEAL, TIBIAL
 
 
 @pytest.fixture(scope="module")
