@@ -26,7 +26,7 @@ from rows import RESULTS, Row, compared, write_rows
 
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.data.volumes.volume import read_image
-from nerveseg.evaluation.metrics import dice
+from nerveseg.evaluation.metrics.pair_scores import dice
 from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord, load_bundle
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.predict import predict_volume

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
-from nerveseg.evaluation.metrics import score_pair
+from nerveseg.evaluation.metrics.pair_scores import score_pair
 from nerveseg.types import Mask, SpacingMm
 
 try:

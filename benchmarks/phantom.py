@@ -29,10 +29,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nerveseg.evaluation.metrics import dice, hausdorff_distance, volumetric_similarity
-from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
+from nerveseg.evaluation.metrics.pair_scores import dice, hausdorff_distance, volumetric_similarity
+from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject, write_subject
 from nerveseg.phantom.specification import Participant
-from nerveseg.phantom.study_files import write_subject
 
 COHORT = Path(__file__).parents[1] / "conf" / "cohort" / "paper.yaml"
 REAL_MASK = (

@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 
-from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, find_division
+from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, Sections, find_division
 from nerveseg.biomarkers.legs import Side, of_side
-from nerveseg.biomarkers.sections import Sections
 from nerveseg.types import Mask, SpacingMm
 
 TIBIAL, PERONEAL, UNDIVIDED = 1, 2, 3

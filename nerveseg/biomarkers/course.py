@@ -4,13 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int
+from numpy.typing import NDArray
 
-from nerveseg.biomarkers.branches import Branches, trace_branches
-from nerveseg.biomarkers.centreline import Centreline, centrelines, length_mm
+from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
 from nerveseg.biomarkers.legs import Leg, Side
+from nerveseg.biomarkers.outlying_components import without_strays
 from nerveseg.types import Affine, Mask
+
+HALF_WINDOW_MM = 13.5
+LEAST_WINDOW = 5
+"""Least number of slices in the window."""
+
+
+@dataclass(frozen=True)
+class Centreline:
+    """Course of one branch through its slices.
+
+    Attributes:
+        branch: Name of the branch: `nerve` (undivided), `tibial` or `peroneal`.
+        slices: Indices of its slices (without strays) in RAS order, ascending.
+        points_mm: Smoothed centres in world coordinates, in mm.
+        angle_deg: Angle in degrees between the centreline and the normal of the slices; NaN for a single slice.
+    """
+
+    branch: str
+    slices: Int[np.ndarray[Any, Any], " _n"]
+    points_mm: Float64[np.ndarray[Any, Any], "_n 3"]
+    angle_deg: Float64[np.ndarray[Any, Any], " _n"]
+
+
+def slice_normal(affine: Affine) -> Float64[np.ndarray[Any, Any], "3"]:
+    """Return the unit normal of the slices, towards rising slice indices."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    return np.asarray(normal / np.linalg.norm(normal) * np.sign(normal @ affine[:3, 2]))
+
+
+def slice_step_mm(affine: Affine) -> float:
+    """Return the distance in mm between the planes of neighbouring slices.
+
+    >>> slice_step_mm(np.diag([0.5, 0.5, 4.4, 1.0]))
+    4.4
+    """
+    return float(affine[:3, 2] @ slice_normal(affine))
+
+
+def pixel_area_mm2(affine: Affine) -> float:
+    """Return the area in mm2 of a voxel in the plane of its slice.
+
+    >>> pixel_area_mm2(np.diag([0.5, 0.5, 4.4, 1.0]))
+    0.25
+    """
+    return float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
+
+
+def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
+    """Compute the course of every branch."""
+    x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
+    nerves = {name: without_strays(branches.labels == label, (x, y, z)) for label, name in BRANCH_NAMES.items()}
+    found = (_centreline(nerve, name, affine) for name, nerve in nerves.items())
+    return tuple(line for line in found if line.slices.size)
+
+
+def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
+    """Return the length in mm of a curve."""
+    return float(np.linalg.norm(np.diff(points_mm, axis=0), axis=1).sum())
+
+
+def _centreline(mask: NDArray[np.bool_], name: str, affine: Affine) -> Centreline:
+    x, y, z = np.nonzero(mask)
+    voxels = np.bincount(z, minlength=mask.shape[2])
+    slices = np.flatnonzero(voxels)
+    centres = np.stack([np.bincount(z, index)[slices] / voxels[slices] for index in (x, y, z)], axis=1)
+    points_mm = centres @ affine[:3, :3].T + affine[:3, 3]
+    smoothed, slopes = _smoothed(slices * slice_step_mm(affine), points_mm, slice_step_mm(affine))
+    along = slopes @ slice_normal(affine)
+    cosine = np.clip(along / np.linalg.norm(slopes, axis=1), -1.0, 1.0)
+    return Centreline(name, slices, smoothed, np.degrees(np.arccos(cosine)))
+
+
+def _smoothed(
+    heights_mm: NDArray[Any], points_mm: NDArray[np.float64], step_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return smoothed points, and their derivative by the height along the normal (NaN for a single point)."""
+    window = max(LEAST_WINDOW, 2 * int(HALF_WINDOW_MM / step_mm) + 1)
+    smoothed, slopes = points_mm.copy(), np.full_like(points_mm, np.nan)
+    if len(points_mm) < 2:
+        return smoothed, slopes
+    for index, height_mm in enumerate(heights_mm):
+        away = heights_mm - height_mm
+        near = np.sort(np.argsort(np.abs(away), kind="stable")[:window])
+        degree = 2 if near.size > 3 else 1
+        design = (away[near, None] / step_mm) ** np.arange(degree + 1)
+        fit = np.linalg.lstsq(design, points_mm[near], rcond=None)[0]
+        smoothed[index], slopes[index] = fit[0], fit[1] / step_mm
+    return smoothed, slopes
 
 
 @dataclass(frozen=True)

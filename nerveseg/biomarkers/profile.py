@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, UNDIVIDED
-from nerveseg.biomarkers.centreline import pixel_area_mm2, slice_step_mm
-from nerveseg.biomarkers.course import NerveCourse
+from nerveseg.biomarkers.course import NerveCourse, pixel_area_mm2, slice_step_mm
 from nerveseg.biomarkers.signals import NerveInside, Signals
 
 PROFILE_COLUMNS = (

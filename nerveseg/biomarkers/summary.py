@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.biomarkers.centreline import slice_step_mm
-from nerveseg.biomarkers.course import NerveCourse
+from nerveseg.biomarkers.course import NerveCourse, slice_step_mm
 from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.biomarkers.profile import TOTAL
 

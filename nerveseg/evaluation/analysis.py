@@ -19,18 +19,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, write_scores
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    AUTOMATIC_CONSENSUS,
+    RATER_RATER,
+    VOLUME,
+    cohorts_in_order,
+    write_scores,
+)
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
-from nerveseg.evaluation.quantities import VOLUME
 from nerveseg.evaluation.rater_agreement import like_for_like
 from nerveseg.evaluation.tables.agreement_table import agreement_table
-from nerveseg.evaluation.tables.latex import table1_latex
-from nerveseg.evaluation.tables.table1 import table1, table1_markdown
-from nerveseg.evaluation.tables.times import time_summary
+from nerveseg.evaluation.tables.table1 import table1, table1_latex, table1_markdown
 from nerveseg.files import write_csv, write_text
 
 LOCATION_COMPARISONS = (RATER_RATER, AUTOMATIC_CONSENSUS)
+TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
+SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
+RATERS = "raters"
 NAMED = 10
 """Largest number of subjects that a sentence names."""
 
@@ -197,3 +204,25 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
     remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
     write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
     write_text(folder / "table1.tex", table1_latex(analysis.table1, title, analysis.remarks))
+
+
+def time_summary(times: pd.DataFrame) -> pd.DataFrame:
+    """Compute mean and sample standard deviation of the minutes per subject.
+
+    Args:
+        times: Table with columns `TIME_COLUMNS`, one row per subject and source (a rater, or `Auto`).
+
+    Returns:
+        Table with columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and
+        `Auto`.
+    """
+    automatic = times["source"] == AUTOMATIC
+    pooled = times[~automatic].assign(source=RATERS)
+    several = pooled if times.loc[~automatic, "source"].nunique() > 1 else pooled.iloc[:0]
+    ordered = pd.concat([times[~automatic], several, times[automatic]])
+    rows = [
+        (cohort, source, len(minutes), minutes.mean(), minutes.std())
+        for cohort in cohorts_in_order(ordered)
+        for source, minutes in ordered[ordered["cohort"] == cohort].groupby("source", sort=False)["minutes"]
+    ]
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))

@@ -1,9 +1,12 @@
-"""Comparisons between masks (paper 2.5 and Table 1), and the scores of a subject as a tidy table.
+"""Comparisons between masks (paper 2.5 and Table 1), and scores and quantities of a subject as tidy tables.
 
 Every rater is compared with every other rater and with the consensus; the automatic segmentation with every rater and
 with the consensus. The masks of a single rater are the consensus, so Auto-GT is the only comparison. With four raters
 or more, each rater and the automatic segmentation are also compared with the consensus of all other raters ("GT w/o
 OS"), to which that rater did not contribute.
+
+Clinicians take the volume from a mask and the mean cross-sectional area, over the slices that hold nerve. The volume
+includes the gap between slices: voxels times in-plane area times slice step (in the paper 4.4 mm, not 4.0).
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
-from nerveseg.evaluation.metrics import AnyMask, score_pair
+from nerveseg.evaluation.metrics.mask_pair import AnyMask
+from nerveseg.evaluation.metrics.pair_scores import score_pair
 from nerveseg.files import write_csv
-from nerveseg.types import SpacingMm
+from nerveseg.types import Mask, SpacingMm
 
 CONSENSUS = "GT"
 AUTOMATIC = "Auto"
@@ -28,6 +33,8 @@ RATER_RATER = "R-R"
 
 SCORE_COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
+QUANTITY_COLUMNS = ("subject", "cohort", "location", "side", "source", "quantity", "value")
+VOLUME, MEAN_AREA = "volume_mm3", "mean_cross_sectional_area_mm2"
 _NEVER_EMPTY = ["subject", "cohort", "comparison", "metric"]
 
 
@@ -137,7 +144,7 @@ def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None
         for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1)
         for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
     ]
-    return _typed(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_COLUMN_TYPES)
 
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:
@@ -160,10 +167,8 @@ def read_scores(path: Path) -> pd.DataFrame:
             raise _damaged(path, f"the columns {header[:200] or '(none)'}")
         if not text.endswith("\n"):
             raise _damaged(path, "a last line that breaks off")
-        frame = pd.read_csv(
-            path, dtype="string", keep_default_na=False, na_values={"location": "", "side": "", "fold": "", "value": ""}
-        )
-        frame = _typed(frame)
+        missing = {"location": "", "side": "", "fold": "", "value": ""}
+        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=missing).astype(_COLUMN_TYPES)
     except (ValueError, TypeError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if frame[_NEVER_EMPTY].isna().to_numpy().any() or (frame[_NEVER_EMPTY] == "").to_numpy().any():
@@ -183,10 +188,6 @@ def _damaged(path: Path, found: str) -> NervesegError:
         path=path,
         remedy="delete the file and run the evaluation again",
     )
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.astype(_COLUMN_TYPES)
 
 
 def _compared_pairs(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
@@ -217,3 +218,45 @@ def _check_raters(raters: Sequence[str]) -> None:
             found=", ".join(raters) or "no rater",
             remedy="rename the entries of study.raters",
         )
+
+
+def nerve_volume_mm3(mask: Mask, spacing_mm: SpacingMm) -> float:
+    """Return the volume of the nerve in mm3; 0 for an empty mask.
+
+    Args:
+        mask: Mask (x, y, z) in RAS order.
+        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+    """
+    return float(np.count_nonzero(mask) * np.prod(spacing_mm))
+
+
+def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
+    """Return the mean area of the nerve over the slices that hold it, in mm2; 0 for an empty mask.
+
+    If empty masks were left out, a method would be judged only by the cases in which it found a nerve.
+
+    Args:
+        mask: Mask (x, y, z) in RAS order, slices along z.
+        spacing_mm: Distance between voxel centres in mm.
+    """
+    voxels = np.count_nonzero(mask, axis=(0, 1))
+    return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else 0.0
+
+
+def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
+    """Measure volume and mean area of every mask of a subject.
+
+    Returns:
+        Table with columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
+    """
+    subject = (masks.subject, masks.cohort, masks.location, masks.side)
+    sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
+    rows = [
+        (*subject, name, quantity, value)
+        for name, mask in sources.items()
+        for quantity, value in (
+            (VOLUME, nerve_volume_mm3(mask, masks.spacing_mm)),
+            (MEAN_AREA, mean_cross_sectional_area_mm2(mask, masks.spacing_mm)),
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(QUANTITY_COLUMNS))

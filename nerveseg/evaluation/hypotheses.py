@@ -27,8 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
-from nerveseg.evaluation.statistics import Estimate, contrast, holm, mann_whitney, share_above, williams_index
-from nerveseg.evaluation.statistics.samples import join_notes
+from nerveseg.evaluation.statistics.contrasts import contrast, holm, williams_index
+from nerveseg.evaluation.statistics.proportions import share_above
+from nerveseg.evaluation.statistics.rank_tests import mann_whitney
+from nerveseg.evaluation.statistics.samples import Estimate, join_notes
 
 TEST_COLUMNS = (
     "cohort", "metric", "test", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "effect_size", "n", "n_pairs",

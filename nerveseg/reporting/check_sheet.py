@@ -22,10 +22,18 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from nerveseg.evaluation.comparisons import AUTOMATIC
-from nerveseg.reporting.canvas import RED, new_page, render_pixels, show_picture
-from nerveseg.reporting.crops import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, crop_of_size, extent_mm, side_mm
-from nerveseg.reporting.overlay import Rgb, overlay, save_png
-from nerveseg.reporting.window import Window
+from nerveseg.reporting.overlay import (
+    CLOSE_UP_MARGIN_MM,
+    CLOSE_UP_SIDE_MM,
+    Rgb,
+    Window,
+    crop_of_size,
+    extent_mm,
+    overlay,
+    save_png,
+    side_mm,
+)
+from nerveseg.reporting.style import RED, new_page, render_pixels, show_picture
 from nerveseg.types import Image, Mask, SpacingMm
 
 TILES = 12

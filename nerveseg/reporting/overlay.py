@@ -8,20 +8,62 @@ the paper, in tones that are distinct under red-green colour blindness.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.image import imsave
+from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
+from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.files import atomic_write
-from nerveseg.reporting.window import Window, to_grey, upright, window_of
-from nerveseg.types import Mask
+from nerveseg.types import Image, Mask
+
+Window: TypeAlias = tuple[float, float]
+"""Intensities shown as black and as white."""
+
+WINDOW_PERCENTILES = (1.0, 99.5)
+
+
+def window_of(image: NDArray[Any]) -> Window:
+    """Return the window of an image or of a slice: its 1st and 99.5th percentile."""
+    low, high = np.percentile(image, WINDOW_PERCENTILES)
+    return float(low), float(high)
+
+
+def to_grey(image: NDArray[Any], window: Window) -> UInt8[np.ndarray[Any, Any], "..."]:
+    """Map intensities to grey values from 0 to 255; an empty window gives black."""
+    low, high = window
+    share = (image - low) / (high - low) if high > low else np.zeros(image.shape)
+    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), dtype=np.uint8)
+
+
+def upright(plane: NDArray[Any]) -> NDArray[Any]:
+    """Turn a slice (x, y) in RAS order: rows from anterior to posterior, columns from the patient's right to left."""
+    return plane[::-1, ::-1].T
+
+
+def check_one_grid(
+    image: Image, masks: Mapping[str, AnyMask], slice_numbers: Sequence[int], subject: str | None = None
+) -> None:
+    """Check that an image, its masks and its slice numbers belong together.
+
+    Raises:
+        GeometryError: A mask has another shape than the image, or the number of slice numbers differs.
+    """
+    others = {name: mask.shape for name, mask in masks.items() if mask.shape != image.shape}
+    if others or len(slice_numbers) != image.shape[2]:
+        raise GeometryError(
+            "an image, masks of its shape, and one number per slice",
+            found=f"image {image.shape}, masks {others or 'of that shape'}, {len(slice_numbers)} slice numbers",
+            subject=subject,
+        )
+
 
 Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
 Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
@@ -121,3 +163,44 @@ def _alternating(
     row, column = np.indices(lines.shape[1:])
     turn = (row + column) // _DASH_PIXELS % shared
     return np.asarray(lines & (np.cumsum(lines, axis=0) - 1 == turn), dtype=np.bool_)
+
+
+Crop: TypeAlias = tuple[slice, slice]
+"""Pixels along x and y."""
+
+CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM = 12.0, 50.0
+"""Margin around the nerve and least side of a close-up in mm (assumed): surrounding muscles and vessels are visible."""
+
+
+def side_mm(extent_mm: float, least_mm: float, margin_mm: float) -> float:
+    """Return the side in mm of a square around a nerve of a given extent."""
+    return max(least_mm, extent_mm + 2 * margin_mm)
+
+
+def extent_mm(nerve: NDArray[Any], pixel_mm: tuple[float, ...]) -> float:
+    """Return the larger extent in mm of the nerve in a slice (x, y); 0 without nerve."""
+    occupied = np.argwhere(nerve)
+    return float(((np.ptp(occupied, axis=0) + 1) * pixel_mm[:2]).max()) if len(occupied) else 0.0
+
+
+def square_around(nerve: NDArray[Any], pixel_mm: tuple[float, ...], least_mm: float, margin_mm: float) -> Crop:
+    """Return a square in mm around all nerve of a slice (x, y), inside the image where it fits.
+
+    Args:
+        nerve: Nerve in the slice; without any, the square is about the middle.
+        pixel_mm: Pixel size along x and y in mm.
+        least_mm: Least side in mm.
+        margin_mm: Margin around the nerve in mm.
+    """
+    side = side_mm(extent_mm(nerve, pixel_mm), least_mm, margin_mm)
+    return crop_of_size(nerve, (round(side / pixel_mm[0]), round(side / pixel_mm[1])))
+
+
+def crop_of_size(nerve: NDArray[Any], size: tuple[int, int]) -> Crop:
+    """Return a crop of a given size in pixels about the nerve's box, or about the middle without nerve."""
+    occupied = np.argwhere(nerve if nerve.any() else np.ones_like(nerve))
+    sides = []
+    for low, high, length, full in zip(occupied.min(axis=0), occupied.max(axis=0), size, nerve.shape, strict=True):
+        start = max(0, min((int(low) + int(high) + 1 - length) // 2, full - length))
+        sides.append(slice(start, min(start + length, full)))
+    return sides[0], sides[1]

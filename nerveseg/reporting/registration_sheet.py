@@ -14,9 +14,8 @@ from scipy.ndimage import binary_erosion
 from skimage.feature import canny
 
 from nerveseg.data.registration import Registration
-from nerveseg.reporting.canvas import new_page, render_pixels, show_picture
-from nerveseg.reporting.overlay import OTHER_COLOURS, Rgb, overlay, save_png
-from nerveseg.reporting.window import upright
+from nerveseg.reporting.overlay import OTHER_COLOURS, Rgb, overlay, save_png, upright
+from nerveseg.reporting.style import new_page, render_pixels, show_picture
 from nerveseg.types import Image
 
 _BLUR_MM, _STRONGEST = 1.0, (0.86, 0.93)

@@ -6,19 +6,21 @@ subjects' pages beside it. It holds no path and no name except the study's ids.
 
 from __future__ import annotations
 
-from math import nan
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
+
 from nerveseg.biomarkers.flags import listed
-from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER
-from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
+from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, number_in_words
 from nerveseg.evaluation.tables.table1 import mean_sd, published_rows, table_metrics
 from nerveseg.files import write_text
 from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
-from nerveseg.reporting.study_boxplots import boxplots, shown_metrics
 from nerveseg.reporting.study_view import StudyView, SubjectRow
 
 VERDICTS = {
@@ -167,3 +169,61 @@ def _counted(number: int, cohort: str) -> str:
 def _address(path: str | None) -> str | None:
     """Quote a relative path as a link."""
     return None if path is None else quote(path)
+
+
+AUTOMATIC_RATER = f"{AUTOMATIC}-R"
+_SIGNIFICANT_DIGITS = 5
+
+
+def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the points of every box, as data for JSON.
+
+    Args:
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
+        pages: Addresses of the subjects' pages, None without a page.
+
+    Returns:
+        Mapping with `metrics` (key, label, unit, better), `cohorts`, `groups`, `subjects` (id, page), and `cases`: each
+        a list of the indices of its cohort, group and subject, its comparison, and one value per metric or None.
+    """
+    metrics = shown_metrics(scores)
+    members = pooled_comparisons(raters)
+    groups = [name for name, pooled in members.items() if scores["comparison"].isin(pooled).any()]
+    cohorts = cohorts_in_order(scores)
+    subjects = list(dict.fromkeys(map(str, scores["subject"])))
+    wide = scores.pivot(index=["cohort", "subject", "comparison"], columns="metric", values="value")
+    cases = [
+        [cohorts.index(cohort), groups.index(group), subjects.index(subject), comparison, *_values(row, metrics)]
+        for group in groups
+        for (cohort, subject, comparison), row in zip(wide.index, wide.to_dict("records"), strict=True)
+        if comparison in members[group]
+    ]
+    return {
+        "metrics": [{"key": m.key, "label": m.label, "unit": m.unit, "better": m.better} for m in metrics],
+        "cohorts": cohorts,
+        "groups": groups,
+        "subjects": [[subject, pages.get(subject)] for subject in subjects],
+        "cases": cases,
+    }
+
+
+def shown_metrics(scores: pd.DataFrame) -> list[MetricWords]:
+    """Return the metrics of these scores that the catalog explains, in the order of `METRICS`."""
+    present = set(scores["metric"])
+    return [metric for metric in METRICS if metric.key in present]
+
+
+def pooled_comparisons(raters: Sequence[str]) -> dict[str, list[str]]:
+    """Return the comparisons in each box; with a single rater, who is the reference, Auto-GT only."""
+    several = list(raters) if len(raters) > 1 else []
+    return {
+        RATER_RATER: rater_pairs(several),
+        AUTOMATIC_RATER: [f"{AUTOMATIC}-{rater}" for rater in several],
+        AUTOMATIC_CONSENSUS: [AUTOMATIC_CONSENSUS],
+    }
+
+
+def _values(row: Mapping[Any, float], metrics: Sequence[MetricWords]) -> list[float | None]:
+    values = [float(row[metric.key]) for metric in metrics]
+    return [float(f"{value:.{_SIGNIFICANT_DIGITS}g}") if isfinite(value) else None for value in values]

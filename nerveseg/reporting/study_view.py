@@ -18,7 +18,7 @@ from nerveseg.biomarkers.flags import Flag
 from nerveseg.errors import RunError
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
-from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY
+from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import like_for_like
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import notes

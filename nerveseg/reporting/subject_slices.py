@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
-from nerveseg.reporting.crops import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, side_mm
+from nerveseg.reporting.overlay import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, side_mm, to_grey, upright, window_of
 from nerveseg.reporting.page_assets import webp_data_uri
 from nerveseg.reporting.subject_view import SubjectView
-from nerveseg.reporting.window import to_grey, upright, window_of
 from nerveseg.types import Mask, SpacingMm
 
 MOST_PICTURE_BYTES = 3_000_000

@@ -15,8 +15,8 @@ import pandas as pd
 from nerveseg.biomarkers.flags import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
-from nerveseg.evaluation.metrics import AnyMask
-from nerveseg.reporting.window import check_one_grid
+from nerveseg.evaluation.metrics.mask_pair import AnyMask
+from nerveseg.reporting.overlay import check_one_grid
 from nerveseg.types import Image, Mask, SpacingMm
 
 LESION = "lesion"

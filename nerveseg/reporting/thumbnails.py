@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.reporting.crops import square_around
-from nerveseg.reporting.overlay import overlay
+from nerveseg.reporting.overlay import check_one_grid, overlay, square_around, window_of
 from nerveseg.reporting.page_assets import jpeg_data_uri
-from nerveseg.reporting.window import check_one_grid, window_of
 from nerveseg.types import Image, Mask, SpacingMm
 
 LEAST_SIDE_MM = 32.0

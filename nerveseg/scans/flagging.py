@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nerveseg.biomarkers.course import NerveCourse
-from nerveseg.biomarkers.quality import Flag, QualityLimits, find_flags
-from nerveseg.biomarkers.training_similarity import TrainingScans
+from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
 from nerveseg.types import Channels, Mask, Probability, SpacingMm

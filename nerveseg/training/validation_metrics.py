@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from nerveseg.evaluation.metrics import hausdorff_distance
+from nerveseg.evaluation.metrics.pair_scores import hausdorff_distance
 from nerveseg.types import SpacingMm
 
 

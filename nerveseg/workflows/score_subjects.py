@@ -12,10 +12,8 @@ from nerveseg.console import track_progress
 from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_mask
-from nerveseg.evaluation.analysis import Measurements
-from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, automatic_dice, score_subject
-from nerveseg.evaluation.quantities import measure_masks
-from nerveseg.evaluation.tables.times import TIME_COLUMNS
+from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
+from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, automatic_dice, measure_masks, score_subject
 from nerveseg.inference.bundle import TestScore
 from nerveseg.types import Mask
 

@@ -5,8 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerveseg.biomarkers.branches import trace_branches
-from nerveseg.biomarkers.centreline import centrelines, length_mm, pixel_area_mm2, slice_normal, slice_step_mm
-from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.course import (
+    centrelines,
+    follow_nerves,
+    length_mm,
+    pixel_area_mm2,
+    slice_normal,
+    slice_step_mm,
+)
 from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from tests.helpers.tubes import PAPER_MM, grid, rotation, tilted, tube

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME, measure_masks
+from nerveseg.evaluation.comparisons import MEAN_AREA, QUANTITY_COLUMNS, VOLUME, measure_masks
 from nerveseg.evaluation.tables.agreement_table import AGREEMENT_COLUMNS, agreement_table
 from tests.helpers.score_tables import cohort, subject, tube
 

@@ -4,13 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nerveseg.evaluation.analysis import Measurements, analyse, like_for_like_summary, location_table, write_analysis
-from nerveseg.evaluation.comparisons import SCORE_COLUMNS, read_scores, score_subject
+from nerveseg.evaluation.analysis import (
+    SUMMARY_COLUMNS,
+    TIME_COLUMNS,
+    Measurements,
+    analyse,
+    like_for_like_summary,
+    location_table,
+    write_analysis,
+)
+from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, measure_masks, read_scores, score_subject
 from nerveseg.evaluation.hypotheses import TEST_COLUMNS, Margins
-from nerveseg.evaluation.quantities import QUANTITY_COLUMNS, measure_masks
 from nerveseg.evaluation.tables.agreement_table import AGREEMENT_COLUMNS
 from nerveseg.evaluation.tables.table1 import table1
-from nerveseg.evaluation.tables.times import SUMMARY_COLUMNS, TIME_COLUMNS
 from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["A", "B", "C"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.evaluation.metrics import score_pair
+from nerveseg.evaluation.metrics.pair_scores import score_pair
 from tests.helpers.mask_pairs import SPACING_MM, pairs, spacings
 
 X, Y = np.ogrid[:96, :96]

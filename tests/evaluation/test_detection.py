@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from scipy import ndimage
 
-from nerveseg.evaluation.metrics import score_pair
+from nerveseg.evaluation.metrics.pair_scores import score_pair
 from tests.helpers.mask_pairs import SPACING_MM, pairs, spacings
 
 VOXEL_MM3 = 0.5 * 0.75 * 4.4

@@ -5,8 +5,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from nerveseg.evaluation.tables.latex import escape, table1_latex
-from nerveseg.evaluation.tables.table1 import table1, table1_markdown
+from nerveseg.evaluation.tables.table1 import escape, table1, table1_latex, table1_markdown
 from tests.helpers.score_tables import tidy
 
 HARD = "A&B_100%#1 {~^\\} $x$ ±"

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError, GeometryError
-from nerveseg.evaluation.metrics import PairScores, dice, hausdorff_distance, score_pair, volumetric_similarity
+from nerveseg.evaluation.metrics.pair_scores import (
+    PairScores,
+    dice,
+    hausdorff_distance,
+    score_pair,
+    volumetric_similarity,
+)
 from tests.helpers.mask_pairs import (
     CASES,
     SPACING_MM,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nerveseg.evaluation.quantities import (
+from nerveseg.evaluation.comparisons import (
     MEAN_AREA,
     QUANTITY_COLUMNS,
     VOLUME,

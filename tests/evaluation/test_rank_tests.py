@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nerveseg.evaluation.statistics import contrast, hodges_lehmann, mann_whitney, rank_biserial, signed_rank
+from nerveseg.evaluation.statistics.contrasts import contrast
+from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, mann_whitney, rank_biserial, signed_rank
 from tests.helpers.r_values import SCORES, R, named, numbers, random_sample
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from nerveseg.evaluation.statistics import contrast, mann_whitney, williams_index
+from nerveseg.evaluation.statistics.contrasts import contrast, williams_index
+from nerveseg.evaluation.statistics.rank_tests import mann_whitney
 
 SLICES, RATERS = 10, 3
 WORSE = 1.5

@@ -8,9 +8,9 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from nerveseg.errors import ConfigurationError, NervesegError
-from nerveseg.evaluation.statistics import contrast, hodges_lehmann, holm, share_above, signed_rank, williams_index
-from nerveseg.evaluation.statistics.bootstrap import bca_interval
-from nerveseg.evaluation.statistics.proportions import tango_interval
+from nerveseg.evaluation.statistics.contrasts import bca_interval, contrast, holm, williams_index
+from nerveseg.evaluation.statistics.proportions import share_above, tango_interval
+from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
 from tests.helpers.r_values import R, named, numbers, random_sample
 
 

@@ -5,13 +5,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nerveseg.evaluation.analysis import Measurements, analyse
-from nerveseg.evaluation.comparisons import score_subject
+from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
+from nerveseg.evaluation.comparisons import measure_masks, score_subject
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.quantities import measure_masks
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import render_table1
-from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["OS", "BW", "LG"]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.errors import GeometryError
-from nerveseg.evaluation.metrics import dice, hausdorff_distance, score_pair
 from nerveseg.evaluation.metrics.mask_pair import MaskPair
+from nerveseg.evaluation.metrics.pair_scores import dice, hausdorff_distance, score_pair
 from nerveseg.evaluation.metrics.surface import PairDistances
 from tests.helpers.mask_pairs import CASES, SPACING_MM, oracle_pair, pairs, spacings, surface_distances_mm
 

@@ -3,7 +3,7 @@ import statistics
 import pandas as pd
 import pytest
 
-from nerveseg.evaluation.tables.times import SUMMARY_COLUMNS, TIME_COLUMNS, time_summary
+from nerveseg.evaluation.analysis import SUMMARY_COLUMNS, TIME_COLUMNS, time_summary
 
 OS, BW = [31.5, 28.0, 40.0], [12.0, 14.5]
 

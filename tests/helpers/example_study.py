@@ -6,11 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.flags import Flag
-from nerveseg.evaluation.analysis import Measurements, analyse
-from nerveseg.evaluation.comparisons import SCORE_COLUMNS, comparison_names
+from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
+from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.quantities import QUANTITY_COLUMNS
-from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.reporting.study_view import FigureEntry, SubjectCard, study_view
 from nerveseg.reporting.thumbnails import thumbnail
 

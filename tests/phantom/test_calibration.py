@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nerveseg.evaluation.metrics import dice, hausdorff_distance
+from nerveseg.evaluation.metrics.pair_scores import dice, hausdorff_distance
 from nerveseg.phantom.cohort import participants, simulate_subject
 
 PIXEL_MM = 200 / 384

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nerveseg.evaluation.metrics import dice
+from nerveseg.evaluation.metrics.pair_scores import dice
 from nerveseg.phantom.acquisition import draw_acquisition
 from nerveseg.phantom.cohort import participants, simulate_subject
 from nerveseg.phantom.outline import outline_of

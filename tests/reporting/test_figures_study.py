@@ -8,17 +8,14 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from nerveseg.evaluation.analysis import Measurements, analyse
-from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
+from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, QUANTITY_COLUMNS, VOLUME
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
-from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
 from nerveseg.evaluation.tables.table1 import reference_table
-from nerveseg.evaluation.tables.times import TIME_COLUMNS
 from nerveseg.reporting.figures import study_figures
 from nerveseg.reporting.figures.agreement_figure import agreement_figure
-from nerveseg.reporting.figures.comparison_figure import comparison_figure
-from nerveseg.reporting.figures.locations import locations_figure
+from nerveseg.reporting.figures.comparison_figure import comparison_figure, locations_figure
 from nerveseg.reporting.figures.training_curve import LOSS, per_epoch, training_figure
 from nerveseg.reporting.style import FILL
 from tests.helpers.example_study import RATERS, names, scores_of

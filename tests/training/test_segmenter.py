@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nerveseg.errors import TrainingError
-from nerveseg.evaluation.metrics import dice
+from nerveseg.evaluation.metrics.pair_scores import dice
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.segmenter import Segmenter, init_classifier_bias

@@ -7,8 +7,8 @@ import pytest
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import GeometryError
-from nerveseg.evaluation.quantities import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
-from nerveseg.evaluation.tables.times import TIME_COLUMNS
+from nerveseg.evaluation.analysis import TIME_COLUMNS
+from nerveseg.evaluation.comparisons import MEAN_AREA, QUANTITY_COLUMNS, VOLUME
 from nerveseg.workflows.score_subjects import PredictedMask, measure_subjects
 
 SHAPE, AFFINE = (10, 9, 4), np.diag([0.5, 0.5, 4.0, 1.0])

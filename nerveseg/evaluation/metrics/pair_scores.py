@@ -29,8 +29,7 @@ from typing import get_args
 import numpy as np
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.metrics.centreline_dice import centreline_dice
-from nerveseg.evaluation.metrics.cross_sections import CrossSections
+from nerveseg.evaluation.metrics.cross_sections import CrossSections, centreline_dice
 from nerveseg.evaluation.metrics.detection import detect_branches, detect_slices, false_components
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes
 from nerveseg.evaluation.metrics.surface import PairDistances, Points
@@ -164,7 +163,6 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
     if pair.both_empty:
         return PairScores(**{field.name: float("nan") for field in fields(PairScores)})
     distances, sections = PairDistances(pair), CrossSections.of(pair.reference)
-    slices, branches, false_parts = detect_slices(pair), detect_branches(pair, sections), false_components(pair)
     return PairScores(
         dice=dice(pair.reference, pair.prediction),
         hd95_paper_mm=distances.hausdorff_mm(0.95, "foreground"),
@@ -175,14 +173,7 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
         surface_dice_104=distances.surface_dice(TWO_PIXELS_MM),
         assd_mm=distances.average_surface_mm(),
         cldice=centreline_dice(pair, sections, CrossSections.of(pair.prediction)),
-        fp_components=float(false_parts.number),
-        fp_components_mm3=false_parts.volume_mm3,
-        slices_both=float(slices.both),
-        slices_missed=float(slices.missed),
-        slices_false_positive=float(slices.false_positive),
-        slices_neither=float(slices.neither),
-        slice_sensitivity=slices.sensitivity,
-        branch_sensitivity=branches.sensitivity,
-        branch_sensitivity_undivided=branches.undivided,
-        branch_sensitivity_divided=branches.divided,
+        **false_components(pair),
+        **detect_slices(pair),
+        **detect_branches(pair, sections),
     )

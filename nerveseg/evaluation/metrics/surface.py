@@ -36,19 +36,6 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class _Directed:
-    """Distances in mm from one mask to another.
-
-    Attributes:
-        missed: Distances of the voxels that the other mask does not hold.
-        surface: Distances of the boundary voxels to the other mask's boundary.
-    """
-
-    missed: DistancesMm
-    surface: DistancesMm
-
-
-@dataclass(frozen=True)
 class PairDistances:
     """Distances of a pair of masks, computed at first use.
 
@@ -63,8 +50,8 @@ class PairDistances:
         if self.pair.any_empty:
             return float("nan")
         if points == "surface":
-            return max(float(np.quantile(one_way.surface, quantile)) for one_way in self._directions)
-        missed = np.concatenate([one_way.missed for one_way in self._directions])
+            return max(float(np.quantile(surface_mm, quantile)) for _, surface_mm in self._directions)
+        missed = np.concatenate([missed_mm for missed_mm, _ in self._directions])
         zeros = 2 * int(np.count_nonzero(self.pair.both)) if points == "foreground" else 0
         rank = int(quantile * (zeros + missed.size - 1)) - zeros
         return float(np.partition(missed, rank)[rank]) if missed.size and rank >= 0 else 0.0
@@ -80,27 +67,24 @@ class PairDistances:
         return float("nan") if self.pair.any_empty else float(self._surfaces_mm.mean())
 
     @cached_property
-    def _directions(self) -> tuple[_Directed, _Directed]:
-        """Distances from the reference to the prediction, and back."""
+    def _directions(self) -> tuple[tuple[DistancesMm, DistancesMm], ...]:
+        """Distances from the reference to the prediction, and back: of missed voxels, and of surface voxels."""
         pair = self.pair
         first, second = (pair.reference, surface(pair.reference)), (pair.prediction, surface(pair.prediction))
         return _directed(*first, *second, pair.spacing_mm), _directed(*second, *first, pair.spacing_mm)
 
     @cached_property
     def _surfaces_mm(self) -> DistancesMm:
-        return np.concatenate([one_way.surface for one_way in self._directions])
+        return np.concatenate([surface_mm for _, surface_mm in self._directions])
 
 
 def _directed(
     source: Mask, source_surface: Mask, target: Mask, target_surface: Mask, spacing_mm: SpacingMm
-) -> _Directed:
-    """Measure the distances from `source` to the surface of `target`.
-
-    From outside, the nearest voxel of a mask is a surface voxel, so one search gives both sets of distances.
-    """
+) -> tuple[DistancesMm, DistancesMm]:
+    """Measure from `source` to the surface of `target`, which holds the nearest voxel of each voxel outside."""
     missed = source & ~target
     distance_mm = _distances_mm(missed | (source_surface & ~target_surface), target_surface, spacing_mm)
-    return _Directed(missed=distance_mm[np.flatnonzero(missed)], surface=distance_mm[np.flatnonzero(source_surface)])
+    return distance_mm[np.flatnonzero(missed)], distance_mm[np.flatnonzero(source_surface)]
 
 
 def _distances_mm(source: Mask, target: Mask, spacing_mm: SpacingMm) -> DistancesMm:

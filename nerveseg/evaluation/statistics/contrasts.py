@@ -6,19 +6,28 @@ differences around zero; against the consensus (Auto-GT) they would seem better 
 less noisy than any of its raters. The subject is the unit; pairs of masks are never counted as independent.
 
 The paper's own test is `mann_whitney`; `share_above` answers the question for distances, by the share of gross misses.
+
+Bootstrap intervals resample subjects, each with all its values, because the subject is the unit that a study samples at
+random. They are bias-corrected and accelerated (BCa; Efron 1987, Efron and Tibshirani 1993, chapter 14). With n
+subjects such an interval is too narrow, as a normal interval with the n-divisor is, so its quantiles are widened:
+sqrt(n / (n - 1)) t instead of z (Hesterberg, The American Statistician 2015;69:371-386, section 4.2). It remains
+approximate: on synthetic raters it covers in 93 to 94 % (without the widening 91 to 92 %) of studies of 20 to 42
+subjects, hence the exact signed-rank interval below 20.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import DegenerateDataWarning, bootstrap, norm, t
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.statistics.bootstrap import RESAMPLES, bca_interval
-from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
+from nerveseg.evaluation.statistics.rank_tests import ALPHA, hodges_lehmann, signed_rank
 from nerveseg.evaluation.statistics.samples import (
     Estimate,
     Sample,
@@ -28,6 +37,45 @@ from nerveseg.evaluation.statistics.samples import (
     why_not_finite,
     why_undefined,
 )
+
+RESAMPLES = 9999
+SEED = 20180101
+
+
+def bca_interval(
+    statistic: Callable[..., Any], *samples: Sample, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """Compute the 95 % BCa interval, widened for few subjects, of a statistic of one or several values per subject.
+
+    Args:
+        statistic: Function of as many arrays as there are samples and of an `axis` to reduce.
+        samples: Values (n,) of the same n subjects each (at least two), finite.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the resampling; the same seed and values give the same interval.
+
+    Returns:
+        Lower and upper bound; both NaN where the statistic is the same in all bootstrap samples.
+    """
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        interval = bootstrap(
+            samples,
+            statistic,
+            n_resamples=resamples,
+            paired=True,
+            vectorized=True,
+            confidence_level=widened_confidence(samples[0].size),
+            method="BCa",
+            random_state=np.random.default_rng(seed),
+        ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    return (low, high) if np.isfinite([low, high]).all() else (float("nan"), float("nan"))
+
+
+def widened_confidence(n: int) -> float:
+    """Return the nominal level at which a bootstrap interval of n subjects covers in about 95 %."""
+    return float(1 - 2 * norm.sf(np.sqrt(n / (n - 1)) * t.isf(ALPHA / 2, n - 1)))
+
 
 BCA_FROM = 20
 """Number of subjects from which the bootstrap is used; below, the interval is the exact signed-rank one."""
@@ -67,14 +115,16 @@ def contrast(
     if not 0 < margin < np.inf:
         raise ConfigurationError("a margin above zero", found=margin, remedy="0.05 for Dice, for instance")
     values = sample(differences)
-    unknown = Estimate(values.size, note=why_undefined(values))
-    if unknown.note:
-        return unknown
+    if note := why_undefined(values):
+        return Estimate(values.size, note=note)
     if is_constant(values):
-        return replace(unknown, estimate=float(values[0]), note="not computable, all differences are equal")
+        return Estimate(values.size, float(values[0]), note="not computable, all differences are equal")
     ranks = signed_rank(values)
-    known = replace(unknown, p_value=ranks.p_value, effect_size=ranks.effect_size)
-    return _judged(_located(known, values, resamples), margin, higher_is_better)
+    known = Estimate(values.size, p_value=ranks.p_value, effect_size=ranks.effect_size)
+    found = _located(known, values, resamples)
+    if np.isnan(found.ci_low) or np.isnan(found.ci_high):
+        return found
+    return replace(found, non_inferior=bool(found.ci_low > -margin if higher_is_better else found.ci_high < margin))
 
 
 def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples: int = RESAMPLES) -> Estimate:
@@ -140,13 +190,6 @@ def _located(known: Estimate, values: Sample, resamples: int) -> Estimate:
         return replace(known, method=MEAN, note=f"{note}: a mean does not exist, compare shares above a limit")
     low, high = bca_interval(np.mean, values, resamples=resamples)
     return replace(known, estimate=float(values.mean()), ci_low=low, ci_high=high, method=MEAN)
-
-
-def _judged(known: Estimate, margin: float | int, higher_is_better: bool) -> Estimate:
-    """Add the verdict on non-inferiority, where there is an interval."""
-    if np.isnan(known.ci_low) or np.isnan(known.ci_high):
-        return known
-    return replace(known, non_inferior=bool(known.ci_low > -margin if higher_is_better else known.ci_high < margin))
 
 
 def _why_no_williams(automatic: Sample, raters: Sample, value: float) -> str:

@@ -20,6 +20,7 @@ from nerveseg.evaluation.statistics.samples import Estimate, Sample, sample, why
 ALPHA = 0.05
 """Level of tests and intervals, as in the paper."""
 
+METHODS = ("normal approximation", "exact")
 _EXACT_BELOW = 50
 # Means of the same scores in another order differ in the last bits, which must not change the ranks.
 _DECIMALS = 12
@@ -45,8 +46,7 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
     """
     first, second = sample(x), sample(y)
     n_x, n_y = first.size, second.size
-    note = why_undefined(first, second)
-    if note:
+    if note := why_undefined(first, second):
         return Estimate(n_x, n_pairs=n_y, note=note)
     distinct = np.unique(np.concatenate([first, second])).size
     exact = max(n_x, n_y) < _EXACT_BELOW and distinct == n_x + n_y
@@ -55,20 +55,13 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
     known = Estimate(n_x, n_pairs=n_y, statistic=u, effect_size=rank_biserial(u, n_x, n_y))
     if distinct == 1:
         return replace(known, note="not computable, all values are equal")
-    return replace(known, p_value=float(result.pvalue), method=_method(exact))
+    return replace(known, p_value=float(result.pvalue), method=METHODS[exact])
 
 
 def rank_biserial(u: float, n_x: int, n_y: int) -> float:
-    """Return the rank-biserial correlation of two unpaired samples, 2 u / (n_x n_y) - 1 (Wendt 1972; Cliff's delta).
+    """Return the rank-biserial correlation 2 u / (n_x n_y) - 1 (Wendt 1972; Cliff's delta), NaN for an empty sample.
 
-    Args:
-        u: Mann-Whitney statistic of the first sample.
-        n_x: Size of the first sample.
-        n_y: Size of the second sample.
-
-    Returns:
-        Share of pairs in which the first sample's value is larger, minus the share in which it is smaller, in [-1, 1];
-        NaN if a sample is empty.
+    It is the share of pairs in which the first sample's value is larger, minus the share in which it is smaller.
     """
     return 2 * u / (n_x * n_y) - 1 if n_x and n_y else float("nan")
 
@@ -101,7 +94,7 @@ def signed_rank(differences: ArrayLike) -> Estimate:
     exact = nonzero.size < _EXACT_BELOW
     p_value = _exact_p_value(ranks, positive) if exact else _normal_p_value(ranks, positive)
     return Estimate(
-        values.size, p_value=p_value, effect_size=2 * positive / total - 1, statistic=positive, method=_method(exact)
+        values.size, p_value=p_value, effect_size=2 * positive / total - 1, statistic=positive, method=METHODS[exact]
     )
 
 
@@ -133,10 +126,6 @@ def hodges_lehmann(differences: ArrayLike) -> Estimate:
         note = f"no interval, n={values.size}: from smallest to largest difference would cover {reached:g} %, not 95 %"
         return Estimate(values.size, float(np.median(means)), note=note)
     return Estimate(values.size, float(np.median(means)), float(means[rank - 1]), float(means[-rank]))
-
-
-def _method(exact: bool) -> str:
-    return "exact" if exact else "normal approximation"
 
 
 def _exact_p_value(ranks: Sample, positive: float) -> float:

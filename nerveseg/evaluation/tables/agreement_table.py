@@ -8,6 +8,7 @@ standard error of measurement and the smallest detectable change of every rater 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
@@ -23,6 +24,9 @@ AGREEMENT_COLUMNS = (
     "smallest_detectable_change", "note",
 )  # fmt: skip
 RATERS_MEAN = "raters' mean"
+_INTERVALS = (
+    "ci_low", "ci_high", "lower_limit_ci_low", "lower_limit_ci_high", "upper_limit_ci_low", "upper_limit_ci_high",
+)  # fmt: skip
 
 
 def agreement_table(
@@ -63,15 +67,8 @@ def _between(wide: pd.DataFrame, raters: Sequence[str]) -> Iterator[dict[str, ob
 def _icc(raters: pd.DataFrame) -> dict[str, object]:
     complete = raters.dropna()
     icc = icc_2_1(complete.to_numpy(dtype=np.float64))
-    return {
-        "analysis": "icc",
-        "comparison": ", ".join(raters.columns),
-        "n": icc.n,
-        "estimate": icc.estimate,
-        "ci_low": icc.ci_low,
-        "ci_high": icc.ci_high,
-        "note": join_notes(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater")),
-    }
+    note = join_notes(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater"))
+    return {"analysis": "icc", "comparison": ", ".join(raters.columns)} | asdict(icc) | {"note": note}
 
 
 def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> dict[str, object]:
@@ -83,14 +80,9 @@ def _bland_altman(comparison: str, reference: pd.Series, other: pd.Series) -> di
         "comparison": comparison,
         "n": result.n,
         "estimate": result.bias,
-        "ci_low": result.bias_ci[0],
-        "ci_high": result.bias_ci[1],
         "lower_limit": result.lower,
-        "lower_limit_ci_low": result.lower_ci[0],
-        "lower_limit_ci_high": result.lower_ci[1],
         "upper_limit": result.upper,
-        "upper_limit_ci_low": result.upper_ci[0],
-        "upper_limit_ci_high": result.upper_ci[1],
+        **dict(zip(_INTERVALS, (*result.bias_ci, *result.lower_ci, *result.upper_ci), strict=True)),
         "note": join_notes(
             result.note,
             _left_out(len(reference) - len(known), "without one of the masks"),
@@ -106,14 +98,9 @@ def _repeated(wide: pd.DataFrame, repeats: Iterable[tuple[str, str]]) -> Iterato
         values = np.array([wide[source].reindex(pair) for pair in pairs], dtype=np.float64)
         known = values[~np.isnan(values).any(axis=1)]
         result = repeatability(*known.T)
-        yield {
-            "analysis": "repeatability",
-            "comparison": source,
-            "n": result.n,
-            "estimate": result.estimate,
-            "smallest_detectable_change": smallest_detectable_change(result.estimate),
-            "note": join_notes(result.note, _left_out(len(values) - len(known), "without both masks")),
-        }
+        row = {"analysis": "repeatability", "comparison": source} | asdict(result)
+        note = join_notes(result.note, _left_out(len(values) - len(known), "without both masks"))
+        yield row | {"smallest_detectable_change": smallest_detectable_change(result.estimate), "note": note}
 
 
 def _left_out(subjects: int, why: str) -> str:

@@ -15,13 +15,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import AUTOMATIC
+from nerveseg.evaluation.analysis import RATERS, Analysis
+from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, VOLUME
 from nerveseg.evaluation.hypotheses import LEGEND
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
-from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
 from nerveseg.evaluation.tables.table1 import mean_sd
-from nerveseg.evaluation.tables.times import RATERS
 
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}
 ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": "repeatability"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -28,7 +28,15 @@ from nerveseg.evaluation.comparisons import (
     rater_pairs,
 )
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
-from nerveseg.evaluation.metrics import DEFINED_UNLESS_EMPTY, PairScores
+from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY, PairScores
+
+_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+"""LaTeX's special characters."""
 
 _PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 
@@ -65,8 +73,7 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 def reference_table(name: Literal["paper"]) -> pd.DataFrame:
     """Read a published Table 1: "paper" is Balsiger et al. 2018 (without surface HD95)."""
     tables = {"paper": "balsiger2018_table1.csv"}
-    with files("nerveseg.evaluation.tables").joinpath("reference", tables[name]).open(encoding="utf-8") as stream:
-        return pd.read_csv(stream)
+    return pd.read_csv(Path(__file__).parent / "reference" / tables[name])
 
 
 def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
@@ -107,7 +114,9 @@ def table1_markdown(table: pd.DataFrame) -> str:
     for row in table.to_dict("records"):
         cells = [row["cohort"], row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
         bold = "**" if row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS) else ""
-        lines.append([f"{bold}{_plain(cell)}{bold}" for cell in cells])
+        # The names of cohorts and raters would otherwise break the table.
+        plain = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+        lines.append([f"{bold}{cell}{bold}" for cell in plain])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + notes(table) + "\n"
 
 
@@ -148,11 +157,8 @@ def notes(table: pd.DataFrame) -> str:
     failed = table[table["n_failed"] > 0]
     if len(failed):
         cases = [f"{row.n_failed} of {row.n} {row.comparison} ({row.cohort})" for row in failed.itertuples()]
-        sentences.append(
-            "Failed (a mask is empty: Dice and VS count as 0, unless both are empty; no distance): "
-            + ", ".join(cases)
-            + "."
-        )
+        rule = "Failed (a mask is empty: Dice and VS count as 0, unless both are empty; no distance)"
+        sentences.append(f"{rule}: {', '.join(cases)}.")
     return " ".join(sentences)
 
 
@@ -200,8 +206,7 @@ def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
 
 def mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
     """Format mean and sample standard deviation of a metric in a row of a table, with the paper's printed precision."""
-    mean, sd = row[f"{metric}_mean"], row[f"{metric}_sd"]
-    return f"{_digits(mean)} ± {_digits(sd)}"
+    return f"{_digits(row[f'{metric}_mean'])} ± {_digits(row[f'{metric}_sd'])}"
 
 
 def _digits(value: float) -> str:
@@ -212,6 +217,37 @@ def _digits(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _plain(text: str) -> str:
-    """Escape a name that would break a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
+    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs}`.
+
+    Args:
+        table: Table 1, from `table1`.
+        caption: Title, before the notes in the caption.
+        remarks: Further sentences of the caption.
+    """
+    metrics = table_metrics(table)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
+        rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
+        r"\toprule",
+        _line(text_headings(metrics)),
+    ]
+    for cohort, rows in table.groupby("cohort", sort=False):
+        lines.append(r"\midrule")
+        for index, row in enumerate(rows.to_dict("records")):
+            bold = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
+            cells = [row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
+            lines.append(_line([str(cohort) if index == 0 else "", *cells], bold))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escape(text: str) -> str:
+    """Escape LaTeX's special characters."""
+    return text.translate(str.maketrans(_SPECIAL))
+
+
+def _line(cells: list[str], bold: bool = False) -> str:
+    escaped = [escape(cell) for cell in cells]
+    return " & ".join(rf"\textbf{{{cell}}}" if bold and cell else cell for cell in escaped) + r" \\"

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.reporting.figures.agreement_figure import agreement_figure, has_agreement
-from nerveseg.reporting.figures.comparison_figure import comparison_figure
-from nerveseg.reporting.figures.locations import has_locations, locations_figure
+from nerveseg.reporting.figures.comparison_figure import comparison_figure, has_locations, locations_figure
 from nerveseg.reporting.figures.training_curve import has_training, read_training, training_figure
 
 __all__ = ["NamedFigure", "read_training", "study_figures"]

@@ -18,8 +18,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import AUTOMATIC
-from nerveseg.evaluation.quantities import MEAN_AREA, VOLUME
+from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, VOLUME
 from nerveseg.evaluation.tables.agreement_table import RATERS_MEAN
 from nerveseg.reporting.style import INK, LINE, MARKERS, PALE, new_figure, styled
 

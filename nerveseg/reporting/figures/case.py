@@ -14,12 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
-from nerveseg.evaluation.metrics import AnyMask
-from nerveseg.reporting.canvas import show_picture
-from nerveseg.reporting.crops import square_around
-from nerveseg.reporting.overlay import overlay
-from nerveseg.reporting.style import FILL
-from nerveseg.reporting.window import check_one_grid, upright, window_of
+from nerveseg.evaluation.metrics.mask_pair import AnyMask
+from nerveseg.reporting.overlay import check_one_grid, overlay, square_around, upright, window_of
+from nerveseg.reporting.style import FILL, show_picture
 from nerveseg.types import Image, SpacingMm
 
 LEAST_SIDE_MM, MARGIN_MM = 36.0, 6.0

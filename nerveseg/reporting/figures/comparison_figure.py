@@ -5,22 +5,23 @@ Beside the paper's contrast, Auto-GT against R-R, is the fair one, which compare
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from nerveseg.evaluation.analysis import Analysis, Measurements
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS
-from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
+from nerveseg.evaluation.hypotheses import CONTRAST
+from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
 from nerveseg.reporting.figures.boxes import draw_groups
-from nerveseg.reporting.figures.contrast import draw_contrasts, has_contrasts
-from nerveseg.reporting.figures.durations import draw_durations
-from nerveseg.reporting.figures.score_groups import cohort_groups
-from nerveseg.reporting.style import FILL, INK, LINE, MARKER, Kind, grid_shape, new_figure, styled
+from nerveseg.reporting.figures.score_groups import cohort_groups, draw_durations, location_groups
+from nerveseg.reporting.style import FILL, INK, LESION, LINE, MARKER, PALE, Kind, grid_shape, new_figure, styled
 
 WORDS: dict[Kind, str] = {"manual": "manual (R-R: each pair of raters)", "automatic": "automatic (Auto-GT)"}
 ALONE = "manual (time of the single rater)"
@@ -105,3 +106,96 @@ def _note(tested: bool) -> str:
         " each rater against the raters' with each other, with 95 % interval; filled where the margin set beforehand"
         " (broken line) is excluded."
     )
+
+
+METRIC = "dice"
+
+
+def has_locations(analysis: Analysis) -> bool:
+    """Tell if any cohort has more than one location."""
+    return bool(len(analysis.locations))
+
+
+@styled
+def locations_figure(analysis: Analysis, title: str = "") -> Figure:
+    """Draw one panel per cohort, one group of boxes per location.
+
+    Args:
+        analysis: Tables of the study, for which `has_locations` is true.
+        title: Title above, after "Dice by location".
+    """
+    measured = analysis.measurements
+    found = {cohort: location_groups(measured, METRIC, cohort) for cohort in measured.cohorts}
+    found = {cohort: groups for cohort, groups in found.items() if groups}
+    named = f"Dice by location, {title}" if title else "Dice by location"
+    figure, body = new_figure(2.9, named, legend_entries(kinds_of(measured)))
+    widths = [len(groups) for groups in found.values()]
+    panels = body.subplots(1, len(found), squeeze=False, sharey=True, width_ratios=widths)[0]
+    lowest = 1.0
+    for (cohort, groups), axes in zip(found.items(), panels, strict=True):
+        draw_groups(axes, groups, "share")
+        lowest = min(lowest, axes.get_ylim()[0])
+        axes.set_title(cohort, loc="left")
+    panels[0].set_ylim(bottom=lowest)
+    panels[0].set_ylabel(BY_KEY[METRIC].axis_label)
+    return figure
+
+
+SHARE = "share above"
+_SIGN = {CONTRAST: -1.0, SHARE: 1.0}
+"""Sign of the margin: a loss of Dice, an excess of misses."""
+
+Row = Mapping[Hashable, Any]
+
+
+def has_contrasts(tests: pd.DataFrame) -> bool:
+    """Tell if any contrast was estimated."""
+    return bool(len(tests)) and bool((tests["test"].isin(list(_SIGN)) & tests["estimate"].notna()).any())
+
+
+def draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:
+    """Draw two panels, one above the other: differences of Dice and VS, and of the share of far misses.
+
+    Args:
+        cell: Empty part of a figure.
+        tests: Rows of `tests.csv`.
+    """
+    overlaps, shares = (_rows(tests, test) for test in (CONTRAST, SHARE))
+    upper, lower = cell.subplots(2, 1, height_ratios=[max(len(overlaps), 1) + 1.0, max(len(shares), 1) + 1.0])
+    _draw(upper, overlaps, 1.0)
+    upper.set_title("like with like")
+    upper.set_xlabel("Auto-rater − R-R (no unit)")
+    _draw(lower, shares, 100.0)
+    limit = str(shares[0]["method"]).partition(";")[0] if shares else "above the limit"
+    lower.set_title(f"HD95 {limit}")
+    lower.set_xlabel("automatic − raters\n(% points of subjects)")
+
+
+def _rows(tests: pd.DataFrame, test: str) -> list[Row]:
+    found = tests[(tests["test"] == test) & tests["estimate"].notna()]
+    return list(found.to_dict("records"))
+
+
+def _draw(axes: Axes, rows: Sequence[Row], scale: float) -> None:
+    """Draw a line per row, the first at the top; filled where the interval excludes the margin."""
+    axes.axvline(0, color=PALE, lw=0.8)
+    for height, row in enumerate(reversed(rows)):
+        if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
+            axes.plot([scale * row["ci_low"], scale * row["ci_high"]], [height] * 2, color=LINE["automatic"], lw=1.6)
+        excluded = row["non_inferior"] is not None and pd.notna(row["non_inferior"]) and bool(row["non_inferior"])
+        axes.plot(
+            [scale * row["estimate"]], [height], marker="^", ms=5.5, ls="", color=LINE["automatic"],
+            mfc=LINE["automatic"] if excluded else "white", zorder=3,
+        )  # fmt: skip
+        if pd.notna(row["margin"]):
+            margin = scale * _SIGN[str(row["test"])] * float(row["margin"])
+            axes.plot([margin] * 2, [height - 0.45, height + 0.45], color=LESION, lw=1.2, ls="--")
+    axes.set_yticks(range(len(rows)), [_name(row) for row in reversed(rows)])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.tick_params(axis="y", length=0, colors=INK)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.12)
+
+
+def _name(row: Row) -> str:
+    return f"{label_of(row['metric'])}, {row['cohort']}" if row["test"] == CONTRAST else str(row["cohort"])

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 
 from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.errors import GeometryError
-from nerveseg.evaluation.metrics import AnyMask
+from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.reporting.figures.solid import Painted, draw_solids, extent_mm, horizontal_name
 from nerveseg.reporting.style import INK, LESION, LINE, NERVE, PALE, WIDTH_INCHES, new_figure, styled
 from nerveseg.reporting.surfaces import surface_of
