@@ -1,1 +1,1 @@
-"""What each command does, in order, on a typed configuration; nothing here knows Hydra."""
+"""Workflows of the commands: their steps in order, on a typed configuration, without Hydra."""

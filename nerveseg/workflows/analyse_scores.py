@@ -1,4 +1,4 @@
-"""Analysis of the scores of a study: tables on the screen and in files, the report, and the cached summary."""
+"""Analyse the scores of a study; write and print its tables, its report and the cached summary."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from nerveseg.workflows.score_subjects import measure_subjects
 from nerveseg.workflows.write_report import EvaluatedStudy, write_report
 
 SUMMARY = "summary.txt"
-"""File with everything that was printed, beside the tables."""
+"""Name of the file with the printed summary, beside the tables."""
 
 OPTIONS = "presentation.json"
-"""File with the options of the summary, written before it."""
+"""Name of the file with the options of the summary, written before it."""
 
 PAGE_WIDTH = 100
+"""Width of the summary file, in characters."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The typed configuration of each command but `segment`: what a composed configuration is parsed into, once.
+"""Typed configuration of each command but `segment`, into which a composed configuration is parsed once.
 
 Each record refuses keys that it does not know. Sections that name a class by `_target_` stay plain mappings and are
 instantiated by `nerveseg.targets` where they are used.
@@ -47,7 +47,7 @@ class Section(BaseModel):
 
 
 class StudyConfig(StudyLayout):
-    """A file of `conf/study/`: the layout of a study, and for a synthetic one how to simulate it.
+    """Section `study`: the layout of a study, and the options of a synthetic one.
 
     Attributes:
         simulate: Options of the cohort that is simulated where the study's folder does not exist.
@@ -57,12 +57,12 @@ class StudyConfig(StudyLayout):
 
     @property
     def layout(self) -> StudyLayout:
-        """The layout alone."""
+        """Layout of the study, without the options of the simulation."""
         return StudyLayout.model_validate({name: getattr(self, name) for name in StudyLayout.model_fields})
 
 
 class TrainerConfig(BaseModel):
-    """A file of `conf/trainer/`: keys of ours, and keywords of `pl.Trainer`, which are passed on.
+    """Section `trainer`: keys of nerveseg, and keywords of `pl.Trainer`, which are passed on.
 
     Attributes:
         accelerator: Device type; "auto" takes a GPU where there is one.
@@ -89,7 +89,7 @@ class TrainerConfig(BaseModel):
 
 
 class OptimizationConfig(Section):
-    """A file of `conf/optimization/`.
+    """Section `optimization`.
 
     Attributes:
         epochs: Number of epochs.
@@ -111,7 +111,7 @@ class OptimizationConfig(Section):
 
 
 class FoldsConfig(Section):
-    """A file of `conf/folds/`.
+    """Section `folds`.
 
     Attributes:
         count: Number of folds.
@@ -127,10 +127,10 @@ class FoldsConfig(Section):
 
 
 class LoggerConfig(BaseModel):
-    """The section `logger`: dashboards by name beside `metrics.csv`.
+    """Section `logger`: dashboards by name beside `metrics.csv`.
 
     Attributes:
-        subject_ids: How dashboards name subjects: "plain", or "hashed" with a key that only the study's files give.
+        subject_ids: Form of subjects' ids on dashboards: "plain", or "hashed" with a key made of the study's files.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
@@ -145,7 +145,7 @@ class LoggerConfig(BaseModel):
 
 
 class ReportConfig(Section):
-    """How results are judged and shown; part of `train` and `evaluate`.
+    """Options of the evaluation and of its presentation; part of `train` and `evaluate`.
 
     Attributes:
         margins: Margins of non-inferiority.
@@ -159,7 +159,7 @@ class ReportConfig(Section):
 
 
 class RunConfig(ReportConfig):
-    """The part of a trained fold's `config.yaml` that its evaluation needs.
+    """Part of a trained fold's `config.yaml` that its evaluation needs.
 
     Attributes:
         name: Folder of the run below `output_root`.
@@ -220,7 +220,7 @@ class EvaluateConfig(ReportConfig):
         study: Study whose raters, or predicted masks, are evaluated.
         prediction: Folder of masks of any origin, or a path template with `{id}`.
         prediction_foreground: Label values that are nerve in these masks; null is every label above zero.
-        missing_predictions: What to do about subjects without a mask: "refuse", or "skip" them.
+        missing_predictions: Treatment of subjects without a mask: "refuse" or "skip".
         output: Folder of the tables.
         output_root: Folder of all outputs.
         plugins: Packages of the user's own whose loggers may be named.

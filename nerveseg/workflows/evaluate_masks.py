@@ -1,4 +1,4 @@
-"""The comparison at the end: of a cross-validation from its files, of masks of any origin, or of raters alone."""
+"""Evaluate a cross-validation from its files, masks of any origin, or the raters of a study alone."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from nerveseg.workflows.write_report import EvaluatedStudy
 
 
 def evaluate(job: Job[EvaluateConfig]) -> None:
-    """Evaluate what a configuration names: a finished sweep, masks of any origin, or raters alone.
+    """Evaluate the finished sweep, the masks or the raters that a configuration names.
 
     Raises:
-        ConfigurationError: Options that exclude each other, or none that names masks.
+        ConfigurationError: Options exclude each other, or none names masks.
         RunError: A sweep has no complete fold.
         StudyError: Masks do not fit the study.
     """
@@ -44,7 +44,7 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
     if config.run is not None:
         if config.prediction is not None or config.output is not None:
             raise ConfigurationError(
-                "a run without prediction= and output=: it has its own masks and its own folder for tables",
+                "run= without prediction= and output=, because a run has its own masks and its own folder of tables",
                 found="both",
                 remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
             )
@@ -64,7 +64,7 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
 def evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
     """Evaluate every cross-validation of a run, and rank them where there are several.
 
-    What the command's own overrides say of margins, published table and report counts; else what the run says.
+    Margins, published table and report are those of the command's own overrides; without any, those of the run.
     """
     named = {override.lstrip("+").partition("=")[0].partition(".")[0] for override in job.overrides}
     chosen = {key: job.values[key] for key in ReportConfig.model_fields if key in named}
@@ -78,7 +78,7 @@ def evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
 
 
 def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> EvaluationOptions:
-    """Return how a run's own configuration wants it to be judged and shown, but for what is chosen now.
+    """Return the options of the analysis from a run's own configuration, with the values that are chosen now.
 
     Args:
         folder: Folder of the folds.
@@ -98,7 +98,7 @@ def compare_cross_validation(
 
     Args:
         folder: Folder of the folds.
-        options: How results are judged and shown.
+        options: Options of the analysis.
         logging: Configuration whose dashboards show the evaluation, in plain types; by default none do.
 
     Raises:
@@ -130,13 +130,13 @@ def _complete_folds(folder: Path) -> list[FoldFolder]:
             "at least one fold is complete",
             found="none",
             path=folder,
-            remedy="train: the same command continues what was begun",
+            remedy="train the folds; the same command continues from the last checkpoint",
         )
     return complete
 
 
 def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
-    """The masks of all test subjects, each from the one fold that held it out."""
+    """Return the masks of all test subjects, each from the one fold that held it out."""
     tested: dict[str, PredictedMask] = {}
     for fold in folds:
         for subject, prediction in _fold_predictions(fold).items():
@@ -153,7 +153,7 @@ def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
 
 
 def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> None:
-    """The raters alone: pairs, and each against the consensus. Of a single rater only the quantities are written."""
+    """Compare pairs of raters, and each rater with the consensus; for a single rater, write the quantities only."""
     raters = list(study.description.raters)
     if len(raters) < 2:
         quantities = measure_subjects(study, {}).quantities
@@ -173,13 +173,13 @@ def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> No
 
 
 def compare_predictions(study: Study, config: EvaluateConfig, output: Path, options: EvaluationOptions) -> None:
-    """Masks of any origin against a study's raters, with the same tables.
+    """Compare masks of any origin with a study's raters, with the same tables.
 
     Args:
-        study: The opened study.
-        config: Configuration that says where the masks lie and how they are read.
+        study: Opened study.
+        config: Configuration that names the masks and their label values.
         output: Folder of the tables.
-        options: How results are judged and shown.
+        options: Options of the analysis.
 
     Raises:
         StudyError: No mask belongs to a subject, several belong to one, or subjects lack one.
@@ -192,18 +192,18 @@ def compare_predictions(study: Study, config: EvaluateConfig, output: Path, opti
             "every subject has a predicted mask (an empty one where the method found nothing)",
             found=f"{len(missing)} without: {', '.join(missing[:5])}",
             path=config.prediction,
-            remedy="add them, or missing_predictions=skip judges the others alone",
+            remedy="add them, or evaluate the other subjects only: missing_predictions=skip",
         )
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
     foreground = config.prediction_foreground or None
     predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
     analyse_and_write(EvaluatedStudy(part, predictions), output, options)
     if missing:
-        say(f"Not judged, without a mask: {', '.join(missing)}", style="bold")
+        say(f"Not evaluated, because they have no mask: {', '.join(missing)}", style="bold")
 
 
 def _fold_predictions(fold: FoldFolder) -> dict[str, PredictedMask]:
-    """The masks of a fold's test subjects, which its scores name."""
+    """Return the masks of the test subjects that a fold's scores name."""
     tested = dict.fromkeys(read_scores(fold.scores)["subject"])
     seconds = json.loads(fold.seconds.read_text(encoding="utf-8")) if fold.seconds.is_file() else {}
     for subject in tested:

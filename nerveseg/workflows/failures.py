@@ -1,4 +1,4 @@
-"""Why a job failed, in its own folder: jobs run in other processes and on other machines, which may be gone by then."""
+"""Record the error of a failed job in its own folder, since jobs may run in other processes and on other machines."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from nerveseg.files import write_text
 
 FAILURE = "failure.json"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-UNKNOWN = "it ended without a word: killed, out of memory, or never started"
+UNKNOWN = "no error was recorded: killed, out of memory, or never started"
 
 
 @contextmanager
 def record_failure(record: Path) -> Iterator[None]:
-    """Write why the job within fails; what an earlier one left is removed.
+    """Write the error with which the enclosed job fails; remove the record of an earlier job first.
 
     Args:
-        record: The file, in a folder of the job's own.
+        record: File of the record, in the job's own folder.
     """
     clear_failure(record)
     try:
@@ -31,26 +31,26 @@ def record_failure(record: Path) -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         with suppress(OSError):  # a full disk must not hide the error itself
             write_text(
-                record, json.dumps({"why": _in_words(error), "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
+                record, json.dumps({"why": _error_message(error), "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
             )
         raise
 
 
 def clear_failure(record: Path) -> None:
-    """Remove what an earlier job left."""
+    """Remove the record of an earlier job."""
     record.unlink(missing_ok=True)
 
 
 def read_failure(record: Path) -> str:
-    """Why a job failed, as far as it could say."""
+    """Return the recorded error of a job, or `UNKNOWN`."""
     try:
-        said = json.loads(record.read_text(encoding="utf-8"))
+        recorded = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return UNKNOWN
-    return str(said["why"]) if isinstance(said, dict) and "why" in said else UNKNOWN
+    return str(recorded["why"]) if isinstance(recorded, dict) and "why" in recorded else UNKNOWN
 
 
-def _in_words(error: BaseException) -> str:
+def _error_message(error: BaseException) -> str:
     if isinstance(error, NervesegError):
         return str(error)
     if isinstance(error, StoppedBySignal):
@@ -60,10 +60,10 @@ def _in_words(error: BaseException) -> str:
 
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Say what a full disk means for a run.
+    """Turn the error of a full disk into a `RunError` with a remedy.
 
     Raises:
-        RunError: A file could not be written for want of room.
+        RunError: A file could not be written because the disk or the quota is full.
     """
     try:
         yield
@@ -74,13 +74,15 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
             "the disk has room for the run's files",
             found=error.strerror,
             path=error.filename or folder,
-            remedy="make room; the same command goes on from the last checkpoint",
+            remedy="free space on the disk; the same command goes on from the last checkpoint",
         ) from error
 
 
 @contextmanager
 def explain_out_of_memory(folder: Path) -> Iterator[None]:
-    """Say what it means for a run that memory does not suffice; where the system kills instead, nothing can be said.
+    """Turn the error of an allocation that failed into a `RunError` with a remedy.
+
+    A process that the operating system kills for its memory raises no error.
 
     Raises:
         RunError: An allocation failed, on a GPU or in the machine's memory.
@@ -91,23 +93,23 @@ def explain_out_of_memory(folder: Path) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise RunError(
-            "the training fits into the memory",
+            "the training fits into memory",
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             path=folder,
-            remedy="end other programs on this device, or take one with more; the same command goes on from the last"
-            " checkpoint. A smaller optimization.batch_size or network is another experiment",
+            remedy="end other programs on this device, or use one with more memory; the same command goes on from the"
+            " last checkpoint. A smaller optimization.batch_size or network makes it another experiment",
         ) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class for GPUs alone; of the CPU's allocator there are only words."""
+    """Return true for an allocation that failed; PyTorch's CPU allocator has no error class, only a message."""
     from torch import OutOfMemoryError
 
     return isinstance(error, MemoryError | OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def run_catching(run_jobs: Callable[[], None]) -> Exception | None:
-    """A fault of ours in one job, which Hydra reports when all have run: it must not cost the others' end."""
+    """Run all jobs and return the exception Hydra re-raises at the end, so that finished jobs can still be compared."""
     try:
         run_jobs()
     except Exception as crash:
@@ -116,5 +118,5 @@ def run_catching(run_jobs: Callable[[], None]) -> Exception | None:
 
 
 def is_worker_death(error: Exception) -> bool:
-    """Whether an error of a launcher only says that a job's process ended: which one, its folder shows."""
+    """Return true for an error of a launcher that only reports the end of a job's process, without the job's error."""
     return type(error).__module__.split(".")[0] in ("submitit", "joblib")

@@ -1,4 +1,4 @@
-"""One job of a command, as it was composed; light to import, so that mistakes are found before torch is."""
+"""Job of a command as it was composed; imports no torch, so that mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Job(Generic[Config]):
     """One job of a command.
 
     Attributes:
-        config: The parsed configuration.
-        values: The same configuration resolved, in plain types, as `config.yaml` keeps it.
+        config: Parsed configuration.
+        values: Same configuration resolved, in plain types, as `config.yaml` keeps it.
         overrides: Overrides that the job was composed with.
         jobs_after: Number of jobs that this process runs after this one.
     """

@@ -1,7 +1,7 @@
-"""Which settings did best: a row for each cross-validation of a sweep, best first.
+"""Rank the settings of a sweep: a table with a row for each cross-validation, best first.
 
-Settings are chosen by subjects that were held out of the training sets (`folds.validation_fraction`). Without them only
-the test subjects are left, and the best of several is better by chance too: the table says so.
+Settings are chosen by subjects that were held out of the training sets (`folds.validation_fraction`). Without such
+subjects the test subjects rank them, and a note under the table says that the choice is biased.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ VALIDATION = "validation_dice"
 TEST = "test_dice"
 SEED = "seed"
 BIASED = (
-    "Sorted by the Dice of the test subjects (Auto-GT). Choosing by it is biased: the best of several looks better"
-    " than it is. folds.validation_fraction=0.2 holds training subjects out to choose by."
+    "Sorted by the Dice of the test subjects (Auto-GT). Choosing settings by it is biased: the best of several scores"
+    " too high. folds.validation_fraction=0.2 holds training subjects out to choose by."
 )
-HONEST = "Sorted by the Dice of the subjects held out of the training sets; the test subjects had no part in it."
+UNBIASED = "Sorted by the Dice of the subjects held out of the training sets; test subjects are not used."
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Ranking:
     """Cross-validations of several settings.
 
     Attributes:
-        table: A row for each, best first, those with missing folds last: the options that differ, `folds` that are
-            complete, which are `missing`, number of `subjects` tested, mean `validation_dice` over held-out subjects
-            (NaN without them), mean `test_dice` (Auto-GT) and its `test_dice_sd` over subjects, that of each cohort,
-            `folder`.
-        options: The columns with options.
-        chosen_by: The column it is sorted by.
-        notes: What to know before choosing.
+        table: Row for each, best first, those with missing folds last: the options that differ, number of complete
+            `folds`, numbers of the `missing` ones, number of `subjects` tested, mean `validation_dice` over held-out
+            subjects (NaN without them), mean `test_dice` (Auto-GT) and its `test_dice_sd` over subjects, mean of each
+            cohort, `folder`.
+        options: Columns with options.
+        chosen_by: Column by which the table is sorted.
+        notes: Remarks on the choice, printed under the table.
     """
 
     table: pd.DataFrame
@@ -57,10 +57,10 @@ class Ranking:
 
 
 def rank_settings(folders: Sequence[Path]) -> Ranking | None:
-    """Rank cross-validations by their files; None where fewer than two of them have been begun.
+    """Rank cross-validations by their files; return None if fewer than two have been begun.
 
     Args:
-        folders: Each of one cross-validation.
+        folders: Folders of the cross-validations.
 
     Raises:
         RunError: A fold's configuration or scores are damaged.
@@ -91,12 +91,12 @@ def rank_settings(folders: Sequence[Path]) -> Ranking | None:
 
 
 def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
-    """A row for each settings that were trained with several seeds, or None where the seed does not differ.
+    """Return the mean of each settings over its seeds, or None if the seed is the same in all.
 
     Returns:
-        Best first, those with missing folds last: the options without `seed`, how many `seeds` have all their folds,
-        how many are `incomplete` and do not count, and for `validation_dice`, `test_dice` and each cohort's the mean
-        over seeds, with the SD between seeds (of n - 1; NaN for a single one) as `<column>_seed_sd`.
+        Table, best first, those with missing folds last: the options without `seed`, number of `seeds` with all their
+        folds, number of `incomplete` ones, which do not count, and for `validation_dice`, `test_dice` and that of each
+        cohort the mean over seeds, with the SD between seeds (of n - 1; NaN for a single one) as `<column>_seed_sd`.
     """
     if SEED not in ranking.options:
         return None
@@ -117,56 +117,56 @@ def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
 
 
 def show_ranking(ranking: Ranking, folder: Path) -> None:
-    """Write the table (CSV, and JSON with what it was chosen by) and print it, and what it comes to over seeds.
+    """Write the table (CSV, and JSON with the column it is sorted by) and print it, and the means over seeds.
 
     Args:
-        ranking: The table.
-        folder: Of all its cross-validations.
+        ranking: Ranked cross-validations.
+        folder: Folder of all of them.
     """
     write_csv(folder / TABLE, ranking.table)
     rows = json.loads(ranking.table.to_json(orient="records"))
-    said = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
-    write_text(folder / RECORD, json.dumps(said, indent=1) + "\n")
-    shown = Table(title=f"Settings of {folder.name}, best first, by mean Dice")
+    record = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
+    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    printed = Table(title=f"Settings of {folder.name}, best first, by mean Dice")
     numbers = ["folds", VALIDATION, *(column for column in map(str, ranking.table) if column.startswith(TEST))]
     for column in ranking.options:
-        shown.add_column(column, justify="right", overflow="fold")
+        printed.add_column(column, justify="right", overflow="fold")
     for column in numbers:
-        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
+        printed.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
     for row in ranking.table.to_dict("records"):
         missing = f" ({row['missing']} missing)" if row["missing"] else ""
-        shown.add_row(
+        printed.add_row(
             *(str(row[key]) for key in ranking.options),
             f"{row['folds']}{missing}",
             *("" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in numbers[1:]),
         )
-    console.print(shown)
+    console.print(printed)
     averaged = averaged_over_seeds(ranking)
     if averaged is not None:
         write_csv(folder / OVER_SEEDS, averaged)
-        console.print(_shown_over_seeds(averaged, folder.name))
+        console.print(_table_over_seeds(averaged, folder.name))
     for note in ranking.notes:
         say(note)
     say(f"settings: {folder / TABLE}")
 
 
-def _shown_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
+def _table_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
     columns = list(map(str, averaged))
     start = columns.index("seeds")
     dice = [column for column in columns[start + 2 :] if not column.endswith("_seed_sd")]
-    shown = Table(title=f"Settings of {run} over seeds, best first, mean Dice (SD between seeds)")
+    printed = Table(title=f"Settings of {run} over seeds, best first, mean Dice (SD between seeds)")
     for column in columns[:start]:
-        shown.add_column(column, justify="right", overflow="fold")
+        printed.add_column(column, justify="right", overflow="fold")
     for column in ["seeds", *dice]:
-        shown.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
+        printed.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
     for row in averaged.to_dict("records"):
         incomplete = f" ({row['incomplete']} incomplete)" if row["incomplete"] else ""
-        shown.add_row(
+        printed.add_row(
             *(str(row[key]) for key in columns[:start]),
             f"{row['seeds']}{incomplete}",
             *(_mean_and_sd(row[key], row[f"{key}_seed_sd"]) for key in dice),
         )
-    return shown
+    return printed
 
 
 def _mean_and_sd(mean: float, sd: float) -> str:
@@ -176,7 +176,7 @@ def _mean_and_sd(mean: float, sd: float) -> str:
 
 
 def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The options that are not the same in all configurations, with their values; of those that go together, one."""
+    """Return the options that differ between configurations, with their values; one of several with equal columns."""
     columns: dict[str, list[Any]] = {}
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [config.get(key) for config in configs]
@@ -205,21 +205,21 @@ def _validated(fold: FoldFolder) -> bool:
 
 
 def _scores(complete: Sequence[FoldFolder]) -> pd.DataFrame:
-    """Auto-GT Dice of the test subjects; no rows without a complete fold."""
+    """Return the Auto-GT Dice of the test subjects; no rows without a complete fold."""
     if not complete:
         return pd.DataFrame({"subject": [], "cohort": [], "value": pd.Series([], dtype="float64")})
     return automatic_dice(pd.concat([read_scores(fold.scores) for fold in complete], ignore_index=True))
 
 
 def _notes(chosen_by: str, tested: set[frozenset[str]]) -> tuple[str, ...]:
-    notes = [HONEST if chosen_by == VALIDATION else BIASED]
+    notes = [UNBIASED if chosen_by == VALIDATION else BIASED]
     if len(tested) > 1:
-        notes.append("These settings were not tested on the same subjects; their order means little.")
+        notes.append("These settings were tested on different subjects, so their order is not conclusive.")
     return tuple(notes)
 
 
 def show_settings(run: Path) -> None:
-    """Rank all cross-validations of a run, where there are several; what is damaged costs the table only.
+    """Rank all cross-validations of a run if it has several; print why if a damaged file prevents the table.
 
     Args:
         run: Folder of the run, `outputs/<name>`.

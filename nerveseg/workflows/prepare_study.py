@@ -1,4 +1,4 @@
-"""Opening the study that a configuration names; a synthetic one is simulated first where its folder does not exist."""
+"""Open, check and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from nerveseg.workflows.config import CheckConfig, StudyConfig
 from nerveseg.workflows.run_records import differences
 
 LOCK = ".preparing"
-"""In the folder of slice stores."""
+"""Name of the lock file in the folder of slice stores."""
 
 COHORT_FILE = "cohort.json"
-"""Beside a synthetic study's participants.tsv: the options it was simulated with."""
+"""Name of the file, beside a synthetic study's participants.tsv, with the options of the simulation."""
 
 
 def open_configured_study(config: StudyConfig) -> Study:
-    """Open a study; a synthetic one is simulated first where its folder does not exist.
+    """Open a study; simulate a synthetic one first if its folder does not exist.
 
     Raises:
-        StudyError: Something that the study needs is missing.
+        StudyError: The study's folder or files are missing or differ from its layout.
     """
     if config.simulate:
         _simulate_if_missing(config.simulate, config.root)
@@ -41,14 +41,14 @@ def open_configured_study(config: StudyConfig) -> Study:
 def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
     if not root.exists():
         with wait_for_lock(root.with_name(f".{root.name}.simulating")):
-            if not root.exists():  # else another process was faster
+            if not root.exists():  # another process may have simulated it meanwhile
                 simulate(cohort, root, workers=1)
     record = root / COHORT_FILE
     if record.is_file():
         changes = differences(json.loads(record.read_text(encoding="utf-8")), json.loads(cohort.model_dump_json()))
         if changes:
             raise StudyError(
-                "the options that the synthetic study in this folder was simulated with",
+                "the options with which the synthetic study in this folder was simulated",
                 found="; ".join(changes),
                 path=root,
                 remedy="study.root=<another folder>, or delete this one",
@@ -76,20 +76,20 @@ def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
 
 
 def stores_folder(output_root: Path) -> Path:
-    """Where slice stores lie, and beside them what is remembered of the hashes of a study's files."""
+    """Return the folder of slice stores and of the cached hashes of studies' files."""
     return output_root / "slices"
 
 
 def prepared_slices(
     study: Study, preprocessing: Preprocessing, output_root: Path, workers: int | None = None
 ) -> SliceStore:
-    """The study's slice store below the output folder, made where it does not exist; one process does it, others wait.
+    """Return the study's slice store below the output folder; one process builds it if missing, others wait.
 
     Args:
-        study: An opened study.
-        preprocessing: What is done to the images.
+        study: Opened study.
+        preprocessing: Preprocessing of the images.
         output_root: Folder of all outputs.
-        workers: Processes at most; by default one for each core.
+        workers: Largest number of processes; by default one for each core.
 
     Raises:
         VolumeError: A file cannot be read.
@@ -97,8 +97,8 @@ def prepared_slices(
     """
     workers = available_cores() if workers is None else workers
     stores = stores_folder(output_root)
-    shown = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with wait_for_lock(stores / LOCK), shown as progress:
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with wait_for_lock(stores / LOCK), bar as progress:
         task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
         return prepare_slices(
             study,
@@ -110,10 +110,10 @@ def prepared_slices(
 
 
 def check_configured_study(config: CheckConfig) -> None:
-    """Check a study's list and then every file of it.
+    """Check a study's list of participants and every file; print each fault.
 
     Raises:
-        StudyError: There were faults; each was printed.
+        StudyError: The study has faults.
     """
     layout, preprocessing = config.study.layout, config.preprocessing
     subjects, listed = list_subjects(layout)
@@ -140,7 +140,7 @@ def check_configured_study(config: CheckConfig) -> None:
             "a study has no faults",
             found=f"{len(faults)}, listed above",
             path=layout.root,
-            remedy="mend them and run check again",
+            remedy="correct them and run check again",
         )
     remember()
     cohorts = sorted({subject.cohort for subject in subjects})

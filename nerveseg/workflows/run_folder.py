@@ -1,7 +1,7 @@
-"""What a fold's folder says of itself before anything is computed: its configuration and where its results come from.
+"""Create or validate a fold's run folder: `config.yaml` and `provenance.json`.
 
-A folder that was begun has to say the same, but for what `resume=force` changes: then the configuration of before stays
-beside the new one, and the provenance records both.
+The configuration of a resumed fold has to be the same, unless `resume=force` changes it: then the earlier configuration
+is kept beside the new one, and the provenance records the change.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def initialise_run_folder(
     segmenter: Segmenter,
     resumption: Resumption | None,
 ) -> None:
-    """Write the configuration and the provenance of a fold, or check those that are there.
+    """Write the configuration and the provenance of a fold, or check the existing ones.
 
     Args:
-        job: The fold's job.
+        job: Job of the fold.
         data: Key of the slice store.
-        device: What it is computed on.
-        segmenter: What is trained; under a changed configuration it has to fit the checkpoint.
-        resumption: That checkpoint, if there is one.
+        device: Device of the training.
+        segmenter: Module to train; under a changed configuration it has to fit the checkpoint.
+        resumption: Checkpoint to resume from, if any.
 
     Raises:
         RunError: The folder was begun on other data, or its checkpoint does not fit the changed configuration.
@@ -62,14 +62,14 @@ def initialise_run_folder(
 
 
 def add_training_time(job: TrainingJob, seconds: float) -> None:
-    """Add to the provenance how long a process trained to the end."""
+    """Add the training time of a process, in s, to the provenance."""
     provenance = read_provenance(job.folder)
     total = round((provenance.training_seconds or 0) + seconds, 1)
     _write_provenance(job, provenance.model_copy(update={"training_seconds": total}))
 
 
 def _change_configuration(job: TrainingJob, changes: list[str]) -> None:
-    """Remove old scores first, write the new configuration last: until it is there, the change is to be made."""
+    """Remove old scores first and write the new configuration last, so that an interrupted change is made again."""
     text, provenance = _configuration(job), read_provenance(job.folder)
     job.folder.scores.unlink(missing_ok=True)
     if provenance.config_sha256 != _sha256(text):
@@ -86,7 +86,7 @@ def _configuration(job: TrainingJob) -> str:
 
 
 def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
-    """A run can be evaluated from any folder."""
+    """Return a configuration with absolute paths, so that the run can be evaluated from any folder."""
     study = config["study"] | {"root": str(Path(config["study"]["root"]).resolve())}
     return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
 

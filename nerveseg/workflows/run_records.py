@@ -1,4 +1,4 @@
-"""Reading what a fold's folder records: its configuration and where its results come from."""
+"""Read the records in a fold's folder: its configuration and the origin of its results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nerveseg.workflows.config import RunConfig
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
-    """The configuration that a fold was trained with.
+    """Read the configuration that a fold was trained with.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: The configuration is missing or damaged.
     """
     try:
         config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
@@ -30,12 +30,12 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
             "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
         )
     if isinstance(config.get("folds"), dict):
-        config["folds"].setdefault("validation_fraction", 0)  # of folds from before there was this option
+        config["folds"].setdefault("validation_fraction", 0)  # folds of earlier versions lack this option
     return config
 
 
 def parse_run_config(fold: FoldFolder) -> RunConfig:
-    """Return what the evaluation of a fold needs of the configuration that it was trained with.
+    """Return the part of a fold's configuration that its evaluation needs.
 
     Raises:
         RunError: The configuration is missing or damaged.
@@ -53,7 +53,7 @@ def parse_run_config(fold: FoldFolder) -> RunConfig:
 
 
 def read_provenance(fold: FoldFolder) -> Provenance:
-    """Where a fold's results come from.
+    """Read the record of the origin of a fold's results.
 
     Raises:
         RunError: The record is missing or damaged.
@@ -70,11 +70,11 @@ def read_provenance(fold: FoldFolder) -> Provenance:
 
 
 def check_data(fold: FoldFolder, key: str) -> None:
-    """Refuse to judge, or to continue, a fold on other data than it was begun with.
+    """Raise `RunError` if a fold would be evaluated or continued on other data than it was begun with.
 
     Args:
-        fold: The fold.
-        key: Of the slice store that the study has now.
+        fold: Folder of the fold.
+        key: Key of the study's present slice store.
 
     Raises:
         RunError: The study's files changed, or the fold's record is damaged.
@@ -82,7 +82,7 @@ def check_data(fold: FoldFolder, key: str) -> None:
     trained_on = read_provenance(fold).data
     if trained_on != key:
         raise RunError(
-            "a fold is judged on the data it was trained on",
+            "a fold is evaluated on the data it was trained on",
             found=f"data {key}, trained on {trained_on}",
             path=fold.path,
             remedy="restore the study's files, or train again under another name=",
@@ -90,7 +90,7 @@ def check_data(fold: FoldFolder, key: str) -> None:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested configurations, as `key: before -> after`."""
+    """Return the differences between two nested configurations, as `key: before -> after`."""
     changes = []
     for key in sorted(set(before) | set(after)):
         old, new = before.get(key), after.get(key)

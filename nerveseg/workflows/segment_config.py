@@ -1,4 +1,4 @@
-"""The typed configuration of `segment`."""
+"""Typed configuration of `segment`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `segment` command: which scans the configuration names, the model for them, and the table at the end."""
+"""Segment the scans that a configuration names with its model, and write the table of all results."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from nerveseg.workflows.shards import chosen_shard
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job of `segment` does.
+    """Work of one job of `segment`.
 
     Attributes:
-        model: What is applied.
-        scans: What it is applied to.
-        folders: Where the results of each scan go, by its name.
-        missing: Why subjects of a study cannot be segmented.
-        table: One row per scan; None for a single scan.
-        options: How scans are segmented.
-        written: Which files.
+        model: Model to apply.
+        scans: Scans to segment.
+        folders: Folder of the results of each scan, by its name.
+        missing: Errors of the study's subjects that cannot be segmented.
+        table: File of the table with one row per scan; None for a single scan.
+        options: Options of segmentation and measurement.
+        written: Options of the written files.
     """
 
     model: Ensemble
@@ -43,10 +43,10 @@ class Plan:
 
 
 def segment_configured_scans(config: SegmentConfig) -> None:
-    """Segment what the configuration names, one scan after the other.
+    """Segment the scans that the configuration names, one after the other.
 
     Raises:
-        NervesegError: A mistake that concerns all scans, or the number of those that failed.
+        NervesegError: An option concerns all scans and is wrong, or scans failed.
     """
     plan = planned(config)
     for line in plan.model.lines:
@@ -61,10 +61,10 @@ def segment_configured_scans(config: SegmentConfig) -> None:
 
 
 def planned(config: SegmentConfig) -> Plan:
-    """What the configuration asks for, checked as far as that is possible before anything is computed.
+    """Return the work that a configuration describes, checked as far as possible before anything is computed.
 
     Raises:
-        NervesegError: A mistake that concerns all scans.
+        NervesegError: An option that concerns all scans is wrong.
     """
     if (config.input is None) == (config.study is None):
         raise ConfigurationError(
@@ -96,14 +96,14 @@ def planned(config: SegmentConfig) -> Plan:
 
 
 def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
-    """What is to be segmented, and the subjects of a study that cannot be."""
+    """Return the scans to segment, and the errors of a study's subjects that cannot be segmented."""
     if config.input is not None:
         found = [scan for scan in resolve_inputs(config.input) if not is_result(scan.path)]
         if not found:
             raise ConfigurationError(
                 "an input is a scan, not one of the results",
                 found=config.input,
-                remedy="give the scan that it was made of",
+                remedy="give the scan from which the result was made",
             )
         return [config.files(scan.name, scan.path, config.person) for scan in found], []
     assert config.study is not None
@@ -115,11 +115,11 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
 
 
 def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
-    """A study's subject: what its table says of side and location counts, unless the command says otherwise."""
-    known = {"side": subject.side, "location": subject.location}
-    known = {key: value for key, value in known.items() if value in _VALUES[key]}
+    """Return the files of a study's subject; side and location are those of its table unless the command gives them."""
+    listed = {"side": subject.side, "location": subject.location}
+    listed = {key: value for key, value in listed.items() if value in _VALUES[key]}
     given = config.person.model_dump(exclude_none=True)
-    files = config.files(subject.id, subject.image, PatientInfo.model_validate(known | given))
+    files = config.files(subject.id, subject.image, PatientInfo.model_validate(listed | given))
     first = model.description.channels[0]
     image = subject.images.get(first, subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
@@ -132,7 +132,7 @@ _VALUES: dict[str, tuple[str, ...]] = {"side": ("left", "right"), "location": ("
 
 
 def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
-    """Several scans with one further file would be measured in another's image."""
+    """Raise `ConfigurationError` if several scans would share one further file, which belongs to one of them."""
     given: dict[str, str | None] = {f"images.{key}": value for key, value in config.images.items()}
     given |= {f"maps.{key}": value for key, value in config.maps.items()} | {"muscle": config.muscle}
     if len(scans) > 1:
@@ -146,7 +146,7 @@ def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
 
 
 def _folders(scans: list[ScanFiles], config: SegmentConfig, alone: bool) -> dict[str, Path]:
-    """Where each scan's results go: one scan into output itself, several into folders below it."""
+    """Return the folder of each scan's results: `output` itself for one scan, folders below it for several."""
     if config.output is not None and alone:
         return {scans[0].name: Path(config.output)}
     return {scan.name: config.results_root / scan.name for scan in scans}
@@ -158,7 +158,7 @@ def _raise_failures(outcomes: list[Outcome]) -> None:
         raise StudyError(
             "every scan is segmented",
             found=f"{len(failed)} of {len(outcomes)} failed: {', '.join(failed[:10])}",
-            remedy="see the lines above; the same command does only what is missing",
+            remedy="see the lines above; the same command segments only the missing scans",
         )
     if failed and outcomes[0].error:
         raise outcomes[0].error

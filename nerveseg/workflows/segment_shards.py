@@ -1,4 +1,4 @@
-"""The jobs of `segment`: one, or one for each shard of an archive, with one table at the end."""
+"""Run the jobs of `segment`: one, or one for each shard of an archive, with one table at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nerveseg.workflows.shards import chosen_shard, collect_if_complete, raise_f
 
 
 def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    """Run the jobs of `segment`; those of shards are checked before, and their tables collected afterwards.
+    """Run the jobs of `segment`; check shards before, and collect their tables afterwards.
 
     Args:
         jobs: Jobs of the command.
@@ -21,7 +21,7 @@ def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[
         is_sweep: Flag: every shard has to end well for the command to end well.
 
     Raises:
-        NervesegError: A mistake that concerns all shards, or which of them failed.
+        NervesegError: An option that concerns all shards is wrong, or shards failed.
     """
     configs = [job.config for job in jobs]
     shards = [shard for shard in map(chosen_shard, configs) if shard]

@@ -1,8 +1,8 @@
-"""An archive in shards: which scans fall to a job, what it leaves behind, and one table over all.
+"""Divide an archive into shards, one for each job, and collect one table over all shards.
 
-The shard of a scan is the SHA-256 of its path, modulo their number (of a subject without a scan, that of its id). So it
-does not depend on the other scans: those that are added while jobs run, or before the next run, move none. Shards
-differ a little in size.
+The shard of a scan is the SHA-256 of its path (of a subject without a scan: of its id) modulo the number of shards. It
+does not depend on the other scans, so scans that are added later change no other scan's shard. Shards differ a little
+in size.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ LOCK = ".collecting"
 
 @dataclass(frozen=True)
 class Shard:
-    """One part of an archive.
+    """Part of an archive.
 
     Attributes:
-        number: From 0 up.
-        of: How many there are.
+        number: Number of the part, from 0.
+        of: Number of parts.
     """
 
     number: int
     of: int
 
     def holds(self, path: str) -> bool:
-        """Whether a scan falls to this shard."""
+        """Return true if a scan belongs to this shard."""
         return int(hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest(), 16) % self.of == self.number
 
     def table(self, root: Path) -> Path:
-        """A row for each of its scans; written last."""
+        """Return the file of its table, with a row for each scan; written last."""
         return root / FOLDER / f"shard-{self.number}-of-{self.of}.csv"
 
     def failure(self, root: Path) -> Path:
-        """Why it failed, if it did."""
+        """Return the file of the shard's error, which exists if the shard failed."""
         return root / FOLDER / f"shard-{self.number}-of-{self.of}.failure.json"
 
 
 def chosen_shard(config: SegmentConfig) -> Shard | None:
-    """The shard that a configuration names; None where the whole is to be segmented.
+    """Return the shard that a configuration names, or None if the whole archive is segmented.
 
     Raises:
-        ConfigurationError: It is no number below that of the shards.
+        ConfigurationError: `shard` is not below `shards`.
     """
     number, of = config.shard, config.shards
     if number is None and of is None:
@@ -64,14 +64,14 @@ def chosen_shard(config: SegmentConfig) -> Shard | None:
         raise ConfigurationError(
             "shard is a number from 0 to shards - 1",
             found=f"shard={number}, shards={of}",
-            remedy="-m shard=0..15 runs all of sixteen; shard=3 shards=16 one of them",
+            remedy="-m shard=0..15 runs all of 16 shards; shard=3 shards=16 runs one of them",
         )
     return Shard(number, of)
 
 
 @contextmanager
 def shard_recorded(config: SegmentConfig) -> Iterator[None]:
-    """Keep why a shard fails beside its table."""
+    """Record the error with which a shard fails beside its table."""
     shard = chosen_shard(config)
     if shard is None:
         yield
@@ -81,13 +81,13 @@ def shard_recorded(config: SegmentConfig) -> Iterator[None]:
 
 
 def collect_if_complete(config: SegmentConfig) -> bool:
-    """Write the table over all shards when all of theirs are there; whoever ends last does.
+    """Concatenate the tables of the shards once all exist; the job that finishes last does it.
 
     Args:
-        config: Of any of the jobs.
+        config: Configuration of any of the jobs.
 
     Returns:
-        Whether it is written.
+        Flag: true if the table is written.
     """
     shard, root = chosen_shard(config), config.results_root
     if shard is None:
@@ -96,15 +96,15 @@ def collect_if_complete(config: SegmentConfig) -> bool:
         shards = [Shard(number, shard.of) for number in range(shard.of)]
         missing = [str(each.number) for each in shards if not each.table(root).is_file()]
         if missing:
-            say(f"the table follows when shard {', '.join(missing)} is done too")
+            say(f"the table of all shards is written once shard {', '.join(missing)} is done")
             return False
         parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
         table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
         write_csv(root / TABLE, table)
     failed = table[table["status"] == "failed"]
     counts = table.drop_duplicates("scan")["status"].value_counts(sort=False)
-    said = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
-    say(f"{shard.of} shards: {said}")
+    text = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
+    say(f"{shard.of} shards: {text}")
     for scan, why in zip(failed["scan"], failed["error"], strict=True):
         say(f"  {scan}: {why}")
     say(f"table: {root / TABLE}")
@@ -112,11 +112,11 @@ def collect_if_complete(config: SegmentConfig) -> bool:
 
 
 def raise_failures(shards: list[Shard], root: Path) -> None:
-    """Say which shards and scans failed, and why.
+    """Print the errors of the shards that failed, and raise if any did.
 
     Args:
-        shards: Which were to be segmented now.
-        root: Of all results.
+        shards: Shards of this command.
+        root: Folder of all results.
 
     Raises:
         RunError: Not all shards are complete, or scans failed.
@@ -130,5 +130,5 @@ def raise_failures(shards: list[Shard], root: Path) -> None:
             "every shard of an archive ends well",
             found=f"{len(failed)} of {len(shards)} failed: {', '.join(str(shard.number) for shard in failed)}",
             path=root,
-            remedy="mend what the lines above say; the same command does only what is missing",
+            remedy="correct the errors in the lines above; the same command does only the missing shards",
         )

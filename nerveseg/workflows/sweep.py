@@ -1,7 +1,7 @@
-"""Before and after the jobs of `train`: the study is made once, mistakes are found early, the comparison comes last.
+"""Check the jobs of `train` and prepare their study before they run; compare the cross-validations afterwards.
 
-The end of a sweep belongs here and not to a Hydra callback: Hydra 1.3 skips `on_multirun_end` after a failed job and
-swallows errors in it. Which jobs a sweep has is asked of Hydra's own sweeper, so any launcher may run them.
+The comparison is not a Hydra callback, because Hydra 1.3 skips `on_multirun_end` after a failed job and swallows errors
+in it. The jobs are those of Hydra's own sweeper, so any launcher may run them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nerveseg.workflows.train_fold import check_configuration, load_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished, study_root_changed, training_job
 
 LOCK = ".comparing"
-"""In the folder of a cross-validation."""
+"""Name of the lock file in the folder of a cross-validation."""
 
 
 def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
@@ -44,7 +44,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         is_sweep: Flag: every job has to end well for the command to end well.
 
     Raises:
-        NervesegError: A mistake in any job's configuration or study, found before the first one starts.
+        NervesegError: A job's configuration or study is wrong; raised before the first job starts.
         RunError: Jobs failed; the others are complete.
     """
     folds = [training_job(job) for job in jobs]
@@ -74,7 +74,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         raise RunError(
             "every job of a sweep ends well",
             found=f"{len(failed)} of {len(folds)} not complete: {names}",
-            remedy="mend what the lines above say; the same command does only what is missing",
+            remedy="correct the errors in the lines above; the same command does only the missing folds",
         )
 
 
@@ -90,17 +90,17 @@ def compare_all(jobs: Sequence[TrainingJob]) -> None:
 
 
 def compare_when_all_are_in(job: TrainingJob) -> None:
-    """What a job of a cluster does at its end, since nobody may be left to wait for all: the last one compares.
+    """Compare the folds at the end of a cluster's job if it was the last, since no process may wait for all jobs.
 
     Args:
-        job: Which has just ended.
+        job: Job that has just ended.
     """
     if _compare_if_complete(job.cross_validation, [job]):
         show_settings(job.run)
 
 
 def _prepare(jobs: Sequence[TrainingJob]) -> None:
-    """Check every job, the cheap things first, and make the studies and slices that they share."""
+    """Check the configuration of every job first, then make the studies and slices that jobs share."""
     for job in jobs:
         check_configuration(job.config)
     keys: dict[str, str] = {}
@@ -114,17 +114,17 @@ def _prepare(jobs: Sequence[TrainingJob]) -> None:
 
 
 def _compare_if_complete(folder: Path, jobs: list[TrainingJob]) -> bool:
-    """Compare once, if it is time: who comes later, or at the same time from another job, shows what was printed."""
+    """Compare the folds if they are complete; print the cached summary if another process has compared them."""
     config = jobs[0].config
     complete = _complete(folder)
     missing = sorted(set(range(config.folds.count)) - complete)
     if missing and (len(jobs) == 1 or not complete):
-        say(f"the comparison follows when fold {', '.join(map(str, missing))} is done too")
+        say(f"the folds are compared once fold {', '.join(map(str, missing))} is done")
         return False
     options = evaluation_options(config)
     with wait_for_lock(folder / LOCK):
         compared = complete if print_cached_summary(folder, options) else None
-        while compared != (existing := _complete(folder)):  # and again where another process has ended a fold meanwhile
+        while compared != (existing := _complete(folder)):  # again if another process has finished a fold meanwhile
             compare_cross_validation(folder, options, jobs[0].values)
             compared = existing
     return True

@@ -1,4 +1,4 @@
-"""The test of a trained fold: masks of the held-out subjects through the bundle, their scores, a picture of each.
+"""Test a trained fold: predict the held-out subjects through the bundle, score the masks, draw a picture of each.
 
 Validation subjects, if the fold has any, are predicted and scored in the same way, apart from the test.
 """
@@ -43,12 +43,12 @@ def evaluate_fold(
     """Predict and score the test subjects of a fold whose bundle is written.
 
     Args:
-        job: The fold's job.
-        study: Its study.
-        fold: Its subjects.
-        store: Holds the consensus masks.
-        device: What to compute on.
-        dashboards: Get the scores, pictures and the model.
+        job: Job of the fold.
+        study: Study of the fold.
+        fold: Subjects of the fold.
+        store: Slice store with the consensus masks.
+        device: Device to compute on.
+        dashboards: Dashboards that get the scores, the pictures and the model.
     """
     if fold.validation:
         predict_subjects(job, study, fold.validation, job.folder.validation_mask, device)
@@ -77,14 +77,14 @@ def predict_subjects(
     """Write the masks that the fold's bundle makes of subjects that it was not trained on.
 
     Args:
-        job: The fold's job.
-        study: Its study.
+        job: Job of the fold.
+        study: Study of the fold.
         subjects: Subjects of the study.
         mask_of: Path of the mask by a subject's id.
         device: Device to compute on.
 
     Returns:
-        Seconds from reading the volume to writing the mask, by subject's id; and what was computed with.
+        Time from reading the volume to writing the mask, in s, by subject's id; and the record of the computation.
     """
     bundle = load_bundle(job.folder.model, job.config.plugins)
     notice = header_notice(bundle.description.training.synthetic)
@@ -122,7 +122,7 @@ def _scores(
 
 
 def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
-    """Picture of the slice with most nerve: the consensus and the automatic mask on the image."""
+    """Draw the consensus and the automatic mask on the slice with most nerve."""
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = store.consensus(subject.id)
     automatic = read_mask(

@@ -1,7 +1,7 @@
-"""One fold from its configuration to its scores: split, slices, training, bundle, prediction, scores.
+"""Train and test one fold: split, slices, training, bundle, prediction, scores.
 
-Each step leaves files, and the scores come last, so a fold with scores is complete. Test subjects are predicted with
-the last epoch's weights, through the bundle and by the function that `segment` calls.
+Each step writes files, the scores last, so a fold with scores is complete. Test subjects are predicted with the last
+epoch's weights, through the bundle and by the function that `segment` calls.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {
 """Keywords of `pl.Trainer` where the configuration gives no other value: `metrics.csv` has a row for each step."""
 
 LOCK = ".training"
-"""In the folder of a fold."""
+"""Name of the lock file in the folder of a fold."""
 
 
 @dataclass(frozen=True)
 class FoldInput:
-    """What a fold is trained and tested on.
+    """Data of a fold.
 
     Attributes:
-        study: The opened study.
-        fold: Its training and test subjects.
-        store: Its slices and consensus masks.
-        preprocessing: How the slices were made; the spacing is a number.
+        study: Opened study.
+        fold: Training and test subjects.
+        store: Slices and consensus masks.
+        preprocessing: Preprocessing of the slices, with the spacing as a number.
     """
 
     study: Study
@@ -83,18 +83,17 @@ class FoldInput:
 
 
 def run_recorded_fold(job: TrainingJob) -> None:
-    """Train and test one fold; write why it failed to its folder, where it fails."""
+    """Train and test one fold; if it fails, write the error to its folder."""
     path = job.folder.path
     with record_failure(path / FAILURE), explain_full_disk(path), explain_out_of_memory(path):
         run_fold(job)
 
 
 def run_fold(job: TrainingJob) -> None:
-    """Train and test one fold, or continue it; a complete one is left alone.
+    """Train and test one fold, or continue it; do nothing for a complete one.
 
     Raises:
-        NervesegError: Anything about the configuration, the study or the folder that the user can mend; another process
-            trains this fold.
+        NervesegError: The configuration, the study or the folder is wrong, or another process trains this fold.
     """
     check_unchanged(job)
     if is_finished(job):
@@ -110,7 +109,7 @@ def run_fold(job: TrainingJob) -> None:
 
 
 def _train_and_test(job: TrainingJob, processes: Processes) -> None:
-    """Train; the first process writes all files, and tests."""
+    """Train in all processes; write the files and test in the first."""
     config = job.config
     processes.check_batch(config.optimization.batch_size)
     device = choose_device(config.trainer.accelerator, config.trainer.precision)
@@ -141,7 +140,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
 
 
 def check_configuration(config: TrainConfig) -> None:
-    """Build everything that a configuration names, so that mistakes show before anything is read or written.
+    """Build every object that a configuration names, so that mistakes are found before files are read or written.
 
     Raises:
         ConfigurationError: A class does not exist, or does not take its options.
@@ -169,7 +168,7 @@ def load_fold(job: TrainingJob) -> FoldInput:
     """Return the study of a job, its split and its slices.
 
     Raises:
-        NervesegError: The study cannot be read, or not be split so.
+        NervesegError: The study cannot be read, or not be split into these folds.
     """
     config = job.config
     study = open_configured_study(config.study)
@@ -220,13 +219,13 @@ def _train(
 
 
 def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> None:
-    """Load the weights of the epoch that a monitoring `ModelCheckpoint` found best; else the last epoch's stay."""
+    """Load the weights of the epoch that a monitoring `ModelCheckpoint` found best; by default keep the last."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             checkpoint = torch.load(callback.best_model_path, map_location=segmenter.device, weights_only=True)
             segmenter.load_state_dict(checkpoint["state_dict"])
             epoch, score = checkpoint["epoch"] + 1, float(callback.best_model_score or float("nan"))
-            say(f"tested are the weights of epoch {epoch}, the best by {callback.monitor} ({score:.3f})")
+            say(f"the weights of epoch {epoch} are tested, the best by {callback.monitor} ({score:.3f})")
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec) -> ModelDescription:

@@ -1,7 +1,7 @@
-"""What a training job is: its configuration in plain types, its place on disk, and what makes it another experiment.
+"""Name the folder of a training job, and compare its configuration with the one that the folder was begun with.
 
-A run's folder is named after the overrides that change the result. Overrides that only say where or on what to compute
-(`trainer`, `logger`, `study.root`, `output_root`) do not count.
+A run's folder is named after the overrides that change the result. Overrides of the device, the dashboards and the
+folders (`trainer`, `logger`, `study.root`, `output_root`) do not change it.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ NON_RESULT_KEYS = (
     "hydra",
     "study.root",
 )
-"""Keys that do not change what a fold computes (with what lies below them)."""
+"""Keys, with all keys below them, that do not change a fold's result."""
 
 UNFORCED_KEYS = ("study", "preprocessing", "folds")
-"""Not even `resume=force` goes on where these differ: test subjects would be tested on weights that have seen them."""
+"""Sections that `resume=force` may not change, because the weights might have been trained on a test subject."""
 
 LONGEST_FOLDER_NAME = 200
-"""In bytes; file systems end at 255. A longer name is cut and gets a hash of the whole."""
+"""Longest name, in bytes (file systems allow 255); a longer one is cut and gets a hash of the whole name."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One fold to train.
+    """Fold to train.
 
     Attributes:
-        config: The parsed configuration.
-        values: The same configuration in plain types, as `config.yaml` keeps it.
+        config: Parsed configuration.
+        values: Same configuration in plain types, as `config.yaml` keeps it.
         cross_validation: Folder of all folds with these settings.
         folder: Folder of this fold.
         jobs_after: Number of folds that this process trains after this one.
@@ -66,7 +66,7 @@ class TrainingJob:
 
     @property
     def is_forced(self) -> bool:
-        """Flag: the run may go on under a changed configuration."""
+        """Flag: true if the run may go on under a changed configuration."""
         return self.config.resume == "force"
 
     @property
@@ -76,7 +76,7 @@ class TrainingJob:
 
     @property
     def run(self) -> Path:
-        """Folder of the run: of all cross-validations of one name."""
+        """Folder of the run, which holds all cross-validations of one name."""
         return self.config.output_root / self.config.name
 
 
@@ -84,7 +84,7 @@ def training_job(job: Job[TrainConfig]) -> TrainingJob:
     """Return the fold that a job trains.
 
     Raises:
-        ConfigurationError: `fold` is no number of a fold, or `name` no folder below `output_root`.
+        ConfigurationError: `fold` is not the number of a fold, or `name` not a folder below `output_root`.
     """
     config = job.config
     if not 0 <= config.fold < config.folds.count:
@@ -103,14 +103,14 @@ def training_job(job: Job[TrainConfig]) -> TrainingJob:
 
 
 def variant_name(overrides: Sequence[str]) -> str:
-    """Name of the folder for the overrides that change the result; empty where there is none.
+    """Return the name of the folder for the overrides that change the result; empty without any.
 
-    >>> settings_name(["fold=0", "network.growth_rate=16", "trainer=cpu"])
+    >>> variant_name(["fold=0", "network.growth_rate=16", "trainer=cpu"])
     'network.growth_rate=16'
     """
     last = {override.lstrip("+~").partition("=")[0]: override for override in overrides}
-    telling = sorted(override.lstrip("+") for override in last.values() if not _sets_no_result(override))
-    name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(telling)))
+    named = sorted(override.lstrip("+") for override in last.values() if not _sets_no_result(override))
+    name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(named)))
     if len(name.encode()) <= LONGEST_FOLDER_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -118,11 +118,11 @@ def variant_name(overrides: Sequence[str]) -> str:
 
 
 def check_unchanged(job: TrainingJob) -> None:
-    """Refuse to continue, or to skip, a fold that was begun with another configuration, unless `resume=force`.
+    """Raise `RunError` for a fold that was begun with another configuration, unless `resume=force`.
 
     Raises:
-        RunError: The configuration differs from the folder's own in something that changes the result, or that one is
-            damaged.
+        RunError: The configuration differs from the folder's own in an option that changes the result, or the folder's
+            is damaged.
     """
     changes = changes_of(job)
     fixed = [change for change in changes if change.split(":")[0].split(".")[0] in UNFORCED_KEYS]
@@ -130,7 +130,7 @@ def check_unchanged(job: TrainingJob) -> None:
         return
     if job.is_forced:
         raise RunError(
-            f"resume=force goes on with the run's own {', '.join(UNFORCED_KEYS)}: a test subject is never trained on",
+            f"resume=force keeps the run's own {', '.join(UNFORCED_KEYS)}, so that no test subject is trained on",
             found="; ".join(fixed),
             path=job.folder.path,
             remedy="name=<another> begins a new run",
@@ -145,10 +145,10 @@ def check_unchanged(job: TrainingJob) -> None:
 
 
 def changes_of(job: TrainingJob) -> list[str]:
-    """What a job changes of the configuration that its folder was begun with, as `key: old -> new`.
+    """Return the changes of the configuration that a job's folder was begun with, as `key: old -> new`.
 
     Raises:
-        RunError: That configuration is damaged.
+        RunError: The folder's configuration is damaged.
     """
     if not job.folder.config.is_file():
         return []
@@ -156,22 +156,22 @@ def changes_of(job: TrainingJob) -> list[str]:
 
 
 def is_finished(job: TrainingJob) -> bool:
-    """Whether nothing is left to do: trained and scored under this very configuration."""
+    """Return true if the fold is trained and scored under this configuration."""
     return job.folder.is_complete and not changes_of(job)
 
 
 def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
-    """The configuration that folds share; what tells them apart may only be their number.
+    """Return the configuration that folds share; they may differ by their number only.
 
     Raises:
-        RunError: They were trained with different configurations, or one is damaged.
+        RunError: The folds were trained with different configurations, or one is damaged.
     """
     first = read_run_config(folds[0])
     for fold in folds[1:]:
         changes = differences(_result_affecting(first), _result_affecting(read_run_config(fold)))
         if changes:
             raise RunError(
-                "the folds of a cross-validation have one configuration, but for their number",
+                "the folds of a cross-validation have one configuration but for their number",
                 found="; ".join(changes),
                 path=fold.path,
                 remedy="train this fold again under another name=",
@@ -180,7 +180,7 @@ def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
 
 
 def study_root_changed(job: TrainingJob) -> bool:
-    """Whether a fold was begun on a study in another folder, so that its data have to be compared."""
+    """Return true if a fold was begun on a study in another folder, so that its data have to be compared."""
     if not job.folder.config.is_file():
         return False
     before = Path(read_run_config(job.folder)["study"]["root"])
@@ -188,7 +188,7 @@ def study_root_changed(job: TrainingJob) -> bool:
 
 
 def result_affecting_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that change the result, flat: `network.growth_rate`; lists as they are."""
+    """Return the options that change the result, flat (`network.growth_rate`); lists as they are."""
     return dict(_flat(_result_affecting(config)))
 
 
@@ -201,7 +201,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _result_affecting(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The part of a configuration that changes the result."""
+    """Return the part of a configuration that changes the result."""
     return {
         key: _result_affecting(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
         for key, value in config.items()
@@ -210,7 +210,7 @@ def _result_affecting(config: Mapping[str, Any], prefix: str = "") -> dict[str, 
 
 
 def _affects_no_result(key: str) -> bool:
-    return any(key == place or key.startswith((f"{place}.", f"{place}/")) for place in NON_RESULT_KEYS)
+    return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in NON_RESULT_KEYS)
 
 
 def _sets_no_result(override: str) -> bool:

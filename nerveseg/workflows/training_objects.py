@@ -1,4 +1,4 @@
-"""The objects that a training's configuration names: network, Lightning module, callbacks and batches."""
+"""Build the objects that a training's configuration names: network, Lightning module, callbacks and batches."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from nerveseg.training.segmenter import Segmenter
 from nerveseg.workflows.config import TrainConfig
 
 CLASSES = 2
-"""Background and nerve."""
+"""Number of classes: background and nerve."""
 
 
 def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
-    """Return the untrained network, its weights drawn from the training's seed.
+    """Build the untrained network; its weights are drawn from the training's seed.
 
     Raises:
         ConfigurationError: The network does not take these options or this size of slices, or returns no logits.
@@ -37,7 +37,7 @@ def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
 
 
 def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
-    """Return the network with its loss, optimizer and schedule.
+    """Build the Lightning module: the network with its loss, optimizer and schedule.
 
     Raises:
         ConfigurationError: Loss, optimizer or schedule do not exist or do not take these options.
@@ -61,7 +61,7 @@ def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = Fa
 
 
 def build_callbacks(config: TrainConfig, best: Path | None = None) -> list[Callback]:
-    """Return the callbacks that the configuration names.
+    """Build the callbacks that the configuration names.
 
     Args:
         config: Configuration of the training.

@@ -138,7 +138,7 @@ def test_missing_masks_are_refused_or_skipped_and_named(study, capsys):
     assert "missing_predictions=skip" in line
     tables = study.evaluated(f"prediction={study.masks}", "missing_predictions=skip")
     assert set(tables["scores"]["subject"]) == {"P01", "P03", "V01"}
-    assert "Not judged, without a mask: P02" in capsys.readouterr().out
+    assert "because they have no mask: P02" in capsys.readouterr().out
 
 
 def test_masks_on_another_grid_are_refused(study, capsys):

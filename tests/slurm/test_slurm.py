@@ -128,7 +128,7 @@ def test_a_cancelled_fold_is_named_missing_and_the_same_array_does_only_that(slu
     assert [fold.is_complete for fold in folds] == [True, True, False, True]
     assert not (folds[0].path.parent / "evaluation").exists()
     told = [path.read_text() for path in tmp_path.glob(f"*-{first}.log")]
-    assert sum("the comparison follows when fold" in text for text in told) == 3
+    assert sum("the folds are compared once fold" in text for text in told) == 3
     assert "stopped by SIGTERM; the same command continues" in (tmp_path / f"2-{first}.log").read_text()
     weights = {fold.number: sha256(fold) for fold in folds if fold.is_complete}
     begun = time.monotonic()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from nerveseg.runs import find_folds
-from nerveseg.workflows.model_selection import BIASED, HONEST, averaged_over_seeds, rank_settings, show_settings
+from nerveseg.workflows.model_selection import BIASED, UNBIASED, averaged_over_seeds, rank_settings, show_settings
 
 COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 
@@ -63,7 +63,7 @@ def test_the_best_by_validation_is_first_though_another_is_best_in_the_test(run)
     assert ranking.table["test_dice"].tolist() == pytest.approx([0.65, 0.85])
     assert ranking.table["test_dice_P"].tolist() == pytest.approx([0.6, 0.8])
     assert ranking.table["subjects"].tolist() == [4, 4]
-    assert (ranking.options, ranking.notes) == (("network.growth_rate",), (HONEST,))
+    assert (ranking.options, ranking.notes) == (("network.growth_rate",), (UNBIASED,))
 
 
 def test_without_an_inner_split_the_test_decides_and_the_bias_is_told(run):
@@ -90,7 +90,7 @@ def test_settings_tested_on_others_are_not_comparable(run):
     for number in (0, 1):
         run.fold("a", number, growth(12), {f"V{number}": 0.7})
         run.fold("b", number, growth(16), {f"P{number}": 0.8})
-    assert "not tested on the same subjects" in run.rank().notes[1]
+    assert "tested on different subjects" in run.rank().notes[1]
 
 
 def test_options_that_go_together_are_one_column(run):
