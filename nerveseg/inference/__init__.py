@@ -1,1 +1,1 @@
-"""A trained model as files, and its application to volumes."""
+"""Trained models as files, and their application to volumes."""

@@ -1,7 +1,7 @@
-"""A trained model as files that can be shared: weights, a description, and a card for people.
+"""Read and write model bundles, the files of a trained model that can be shared.
 
     weights.safetensors    tensors only
-    model.json             everything needed to apply the network, and what it was trained on
+    model.json             everything needed to apply the network, and a record of its training data
     README.md              the model card
 
 Loading runs no code from the bundle: the network is a class that `networks.registry` allows, with plain JSON arguments,
@@ -49,16 +49,16 @@ class Architecture(BaseModel):
 
 
 class TrainingRecord(BaseModel):
-    """What the network was trained on.
+    """Record of a network's training.
 
     Attributes:
         study: Name of the study.
-        synthetic: The study is simulated.
+        synthetic: Flag: true if the study is simulated.
         subjects: Hash of every file of every training subject.
         fold: Number of the fold whose subjects were held out.
         epochs: Number of epochs.
-        seed: Of the training.
-        folds_seed: Of the split.
+        seed: Seed of the training.
+        folds_seed: Seed of the split.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,21 +93,20 @@ class ModelDescription(BaseModel):
     """`model.json`.
 
     Attributes:
-        format_version: Of the bundle.
-        architecture: Which network, and how it is built.
+        format_version: Version of the bundle's format.
+        architecture: Network and its arguments.
         channels: Image channels, in the order the network takes them.
         spacing_mm: Median voxel spacing of the training volumes in RAS order.
-        preprocessing: What is done to a volume before the network sees it.
-        prediction: Everything else that changes the mask of a scan; bundles from before it was recorded take the
-            defaults.
+        preprocessing: Preprocessing of a volume.
+        prediction: Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
         foreground: Label values that were learned as nerve; null means every label above zero.
-        training: What the network was trained on.
-        scores: On the held-out subjects; empty until they were predicted.
-        computation: Device, runtime and search of the nerve that the scores were measured with.
-        intensity: Of the training data, by channel; empty in models made before it was recorded.
+        training: Record of the training.
+        scores: Scores on the held-out subjects; empty before they are predicted.
+        computation: Device, runtime and search of the nerve with which the scores were measured.
+        intensity: Intensity of the training data, by channel; empty in bundles of earlier versions.
         lesion_reference: Signal of healthy nerves, where it was measured.
-        versions: Of nerveseg and the libraries that matter.
-        weights_sha256: Of `weights.safetensors`.
+        versions: Versions of nerveseg and the libraries that a result depends on.
+        weights_sha256: Hash of `weights.safetensors`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -128,16 +127,16 @@ class ModelDescription(BaseModel):
     weights_sha256: str = ""
 
     def sha256(self) -> str:
-        """Hash of everything but the scores, the weights' hash included: another one is another model."""
-        said = self.model_dump(mode="json", exclude={"scores", "computation"})
-        return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        """Return the hash of the description without scores; models of the same hash give the same masks."""
+        text = self.model_dump(mode="json", exclude={"scores", "computation"})
+        return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
-        """Raise `BundleError` unless every channel that the model takes is given; more may be.
+        """Raise `BundleError` unless every channel that the model takes is given; further ones are allowed.
 
         Args:
             given: Names of channels.
-            subject: Named in the error.
+            subject: Id of the subject, for errors.
         """
         names = list(given)
         missing = [name for name in self.channels if name not in names]
@@ -150,7 +149,7 @@ class ModelDescription(BaseModel):
             )
 
     def check_channel_count(self, given: int) -> None:
-        """Raise `BundleError` unless there are as many channels as the model takes."""
+        """Raise `BundleError` unless the number of channels is the model's."""
         if given != len(self.channels):
             raise BundleError(
                 f"this model takes {len(self.channels)} channels ({', '.join(self.channels)})",
@@ -161,7 +160,12 @@ class ModelDescription(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model: the network in evaluation mode on the CPU, and its description."""
+    """Loaded model.
+
+    Attributes:
+        network: Network in evaluation mode, on the CPU.
+        description: Content of `model.json`.
+    """
 
     network: nn.Module
     description: ModelDescription
@@ -173,26 +177,26 @@ class Bundle:
 
 
 def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:
-    """Write a bundle aside and rename it, replacing what lies there.
+    """Write a bundle to a temporary folder and rename it, replacing an existing bundle.
 
     Args:
-        folder: The bundle's folder.
-        network: The trained network.
-        description: Without the hash of the weights, which is added here.
+        folder: Folder of the bundle.
+        network: Trained network.
+        description: Description without the hash of the weights, which is added here.
 
     Raises:
         BundleError: A weight is not finite.
     """
-    aside = temporary_sibling(folder)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = temporary_sibling(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        sha256 = write_weights(aside, network, folder)
-        _write_description(aside, description.model_copy(update={"weights_sha256": sha256}))
+        sha256 = write_weights(temporary, network, folder)
+        _write_description(temporary, description.model_copy(update={"weights_sha256": sha256}))
         shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        temporary.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def add_scores(folder: Path, scores: list[TestScore], computation: Computation | None = None) -> None:
@@ -202,12 +206,12 @@ def add_scores(folder: Path, scores: list[TestScore], computation: Computation |
 
 
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
-    """Copy a bundle whose training subjects go by other names, and without the hashes of their files.
+    """Copy a bundle with pseudonymised subject ids and without file hashes.
 
     Args:
-        folder: The bundle.
-        target: A new folder.
-        name: Gives each id another name.
+        folder: Folder of the bundle.
+        target: New folder.
+        name: Function from a subject's id to its pseudonym.
     """
     description = read_description(folder)
     subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
@@ -224,7 +228,7 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
         plugins: Packages whose networks a bundle may name, from the user's own configuration.
 
     Raises:
-        BundleError: It is incomplete or altered, or of a format or network that this version does not know.
+        BundleError: The bundle is incomplete, altered, or of a format or network that this version does not know.
     """
     description = read_description(folder)
     network = _load_network(description.architecture, folder, plugins)
@@ -262,7 +266,7 @@ def read_description(folder: Path) -> ModelDescription:
     """Read `model.json` of a bundle, without its weights.
 
     Raises:
-        BundleError: It is missing, damaged or of another format.
+        BundleError: The file is missing, damaged or of another format.
     """
     path = folder / "model.json"
     if not path.is_file():
@@ -276,10 +280,10 @@ def read_description(folder: Path) -> ModelDescription:
         return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, first["loc"])) or "the file"
+        key = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(
             "model.json is a description of format 1",
-            found=f"{where}: {first['msg']}",
+            found=f"{key}: {first['msg']}",
             path=path,
             remedy="copy the model again from its source, or install the version of nerveseg that made it",
         ) from error

@@ -1,7 +1,7 @@
-"""The models that a new scan can be segmented with: one bundle, one fold, or a sweep, whose folds are averaged.
+"""Open the model for new scans: one bundle, one fold, or a sweep, whose folds are averaged.
 
-A scan that a fold was trained on is not new to it: the fold would show what it remembers. Such a scan, known by the
-hash of its file, is left to the folds that held it out.
+A scan that is in a fold's training data is no independent test of that fold. Such a scan, recognised by the hash of its
+file, is segmented by the folds that held it out.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NAMED_AT_MOST = 8
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One or several bundles that are applied together.
+    """Bundles that are applied together; one or several.
 
     Attributes:
         name: Folder of the sweep, fold or bundle, without the path to it.
-        bundles: Its members; at least one, and they agree in all that matters to a scan.
-        lines: What a user should know about how it was put together.
+        bundles: Members of the model, which agree in channels, preprocessing, prediction and spacing.
+        lines: Messages to the user, about folds that are left out.
     """
 
     name: str
@@ -38,22 +38,22 @@ class Ensemble:
 
     @property
     def description(self) -> ModelDescription:
-        """Of the first member."""
+        """Description of the first member."""
         return self.bundles[0].description
 
     @property
     def synthetic(self) -> bool:
-        """A member was trained on simulated data."""
+        """Flag: true if a member was trained on simulated data."""
         return any(bundle.description.training.synthetic for bundle in self.bundles)
 
     @property
     def sha256(self) -> str:
-        """Hash of the weights; of several members, that of their hashes in sorted order."""
+        """Hash of the weights; for several members, hash of their sorted hashes."""
         hashes = sorted(bundle.description.weights_sha256 for bundle in self.bundles)
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def members_for(self, sha256: str | None) -> tuple[tuple[Bundle, ...], str | None]:
-        """The members that may segment a scan, and a line about it where the scan is in training data.
+        """Return the members that may segment a scan, and a message if the scan is in training data.
 
         Args:
             sha256: Hash of the scan's file; None if it has none.
@@ -63,7 +63,7 @@ class Ensemble:
             return self.bundles, None
         if not held_out:
             which = "all folds of this model" if len(self.bundles) > 1 else "this model"
-            line = f"this scan is in the training data of {which}: the mask shows what was learned by heart"
+            line = f"this scan is in the training data of {which}: its mask is not an independent test"
             return self.bundles, line
         folds = ", ".join(str(bundle.description.training.fold) for bundle in held_out)
         return held_out, f"this scan is in the model's training data: segmented by fold {folds}, which held it out"
@@ -77,7 +77,7 @@ def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
         plugins: Packages whose networks a bundle may name, from the user's own configuration.
 
     Raises:
-        BundleError: There is no model, there are several, or one is incomplete, altered or unknown to this version.
+        BundleError: The folder has no model or several, or a model is incomplete, altered or unknown to this version.
     """
     if path.is_file():
         raise BundleError("model= names a folder", found="a file", path=path, remedy=f"model={path.parent}")
@@ -86,7 +86,7 @@ def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
             "model= names the folder of a sweep, a fold or a bundle",
             found="no such folder",
             path=path,
-            remedy=f"see outputs/ for what was trained; {DEMO}",
+            remedy=f"see outputs/ for trained models; {DEMO}",
         )
     if _is_bundle(path):
         return _checked(Ensemble(_name(path), (load_bundle(path, plugins),)))
@@ -97,24 +97,24 @@ def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
 
 
 def check_channels(model: Ensemble, given: Sequence[str]) -> None:
-    """Raise `BundleError` unless every channel that the model takes is given; more may be."""
+    """Raise `BundleError` unless every channel that the model takes is given; further ones are allowed."""
     model.description.check_channels(given)
 
 
 def known_models(output_root: Path) -> list[Path]:
-    """Folders below a folder of runs that `open_model` takes: sweeps with a trained fold, and bundles elsewhere."""
+    """Return the folders below `output_root` that `open_model` takes: sweeps with a trained fold, and other bundles."""
     bundles = [path.parent for path in sorted(output_root.rglob(DESCRIPTION)) if not _hidden(path, output_root)]
     return sorted({folder.parents[1] if _is_in_fold(folder) else folder for folder in bundles})
 
 
 def no_model_error(output_root: Path) -> BundleError:
-    """The error for a missing `model=`, which names what could be given."""
-    known = known_models(output_root)
-    given = f"model={known[0]}" if known else DEMO
-    more = f"; {DEMO}" if known else ", then model=outputs/demo"
+    """Return the error of a missing `model=`, which names the trained models."""
+    trained = known_models(output_root)
+    given = f"model={trained[0]}" if trained else DEMO
+    more = f"; {DEMO}" if trained else ", then model=outputs/demo"
     return BundleError(
         "segment needs a trained model",
-        found="no model=; trained models here: " + (_listed(list(map(str, known))) if known else "none"),
+        found="no model=; trained models here: " + (_listed(list(map(str, trained))) if trained else "none"),
         path=output_root,
         remedy=f"{given}{more}",
     )
@@ -130,7 +130,7 @@ def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
             "a sweep has at least one trained fold",
             found=f"no model in fold {', '.join(untrained)}",
             path=folder,
-            remedy="run the command that trains it again; it goes on where it stopped",
+            remedy="run the training command again; it continues from the last checkpoint",
         )
     left_out = f"{folder.name}: fold {', '.join(untrained)} is not trained yet and left out"
     bundles = tuple(load_bundle(fold.model, plugins) for fold in trained)
@@ -138,7 +138,7 @@ def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
 
 
 def _cross_validation(path: Path) -> Path:
-    """The one folder at or below `path` that holds folds."""
+    """Return the one folder at or below `path` that holds folds."""
     try:
         found = find_cross_validations(path)
     except RunError as error:
@@ -146,7 +146,7 @@ def _cross_validation(path: Path) -> Path:
             "model= names the folder of a sweep, a fold or a bundle",
             found="a fold that is not trained yet" if path.name.startswith(FOLD_PREFIX) else "no trained model in it",
             path=path,
-            remedy=f"see outputs/ for what was trained; {DEMO}",
+            remedy=f"see outputs/ for trained models; {DEMO}",
         ) from error
     if len(found) > 1:
         raise BundleError(
@@ -159,7 +159,7 @@ def _cross_validation(path: Path) -> Path:
 
 
 def _checked(model: Ensemble) -> Ensemble:
-    """The model, if its networks take what its descriptions say, and its members agree in what a scan meets."""
+    """Return a model whose members agree, and whose networks take the channels of their descriptions; else raise."""
     first = model.description
     for bundle in model.bundles:
         description = bundle.description
@@ -171,7 +171,7 @@ def _checked(model: Ensemble) -> Ensemble:
                 path=model.name,
                 remedy="copy the model again from its source",
             )
-        for what, agree in (
+        for name, agree in (
             ("channels", description.channels == first.channels),
             ("preprocessing", description.preprocessing == first.preprocessing),
             ("prediction", description.prediction == first.prediction),
@@ -180,21 +180,23 @@ def _checked(model: Ensemble) -> Ensemble:
         ):
             if not agree:
                 raise BundleError(
-                    f"the folds of a sweep agree in {what}",
-                    found=f"fold {first.training.fold}: {getattr(first, what)}; "
-                    f"fold {description.training.fold}: {getattr(description, what)}",
+                    f"the folds of a sweep agree in {name}",
+                    found=f"fold {first.training.fold}: {getattr(first, name)}; "
+                    f"fold {description.training.fold}: {getattr(description, name)}",
                     path=model.name,
                     remedy=f"give one fold: model=.../{FOLD_PREFIX}{first.training.fold}",
                 )
     return model
 
 
-def _same_in_plane(here: Sequence[float], there: Sequence[float]) -> bool:
-    return all(abs(one - other) <= SAME_SPACING * other for one, other in zip(here[:2], there[:2], strict=True))
+def _same_in_plane(spacing_mm: Sequence[float], other_mm: Sequence[float]) -> bool:
+    return all(
+        abs(one - other) <= SAME_SPACING * other for one, other in zip(spacing_mm[:2], other_mm[:2], strict=True)
+    )
 
 
 def _was_trained_on(bundle: Bundle, sha256: str | None) -> bool:
-    """Only images count: the mask of a rater is no scan."""
+    """Return true if a file is an image of a training subject; raters' masks do not count."""
     description = bundle.description
     files = description.training.subjects.values()
     return sha256 is not None and any(subject.get(name) == sha256 for subject in files for name in description.channels)
@@ -214,7 +216,7 @@ def _name(bundle: Path) -> str:
 
 
 def _hidden(path: Path, below: Path) -> bool:
-    """What is being written, or a program's own."""
+    """Return true for a temporary file, or a file of another program in a hidden folder."""
     return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 

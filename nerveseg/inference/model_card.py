@@ -1,4 +1,4 @@
-"""The card of a model: what it is for, what it learned from, how well it did, in one page of Markdown.
+"""Write the card of a model: intended use, input, prediction, training data and scores, in one page of Markdown.
 
 References:
     Mitchell M, et al. Model cards for model reporting. FAT* 2019.
@@ -15,7 +15,7 @@ SYNTHETIC_WARNING = "**SYNTHETIC TRAINING DATA.** This model has never seen a re
 
 
 def model_card(description: dict[str, Any]) -> str:
-    """Markdown page for a model's description (the content of `model.json`)."""
+    """Return the Markdown page of a model's description (the content of `model.json`)."""
     training, preprocessing = description["training"], description["preprocessing"]
     architecture = description["architecture"]
     spacing = " x ".join(f"{step:g}" for step in description["spacing_mm"])

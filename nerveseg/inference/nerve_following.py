@@ -1,18 +1,18 @@
-"""The nerve followed through the stack: a few slices are segmented whole, the others only around what was found.
+"""Follow the nerve through the stack: segment a few slices whole, and the others only around the nerve of a neighbour.
 
-A nerve is a thousandth of its slice and runs through all of them, so a slice's neighbour tells where to look. The rules
-are those of a search that ends when nothing new is found:
+A nerve covers a thousandth of a slice and runs through all slices, so its position in one slice predicts the position
+in the next. The search follows these rules until it finds no further piece of nerve:
 
-- Every `ANCHOR_EVERY`-th slice, an anchor, is segmented whole. It begins the search, and shows what runs elsewhere.
-- How much a network has to see around a nerve is its own affair, and no two are alike. So the anchors' pieces are
-  segmented again with less and less left away, and the smallest of `HALOS` that gives the anchors' masks again is taken
-  for the scan. If none does, every slice is segmented whole.
-- A piece that is found in a slice is looked for in that slice and its neighbours, with the halo around it, unless what
-  was segmented there already reaches that far. So regions widen where the nerve nears their border,
-  both branches are followed after the split, and a second nerve or a vessel is followed as well.
-- A slice without any nerve beside one with nerve is segmented whole, and so is a slice that the search never reached.
+- Every `ANCHOR_EVERY`-th slice, an anchor, is segmented whole. Anchors start the search and show nerves elsewhere.
+- Networks differ in the context that they need around a nerve. So the pieces of the anchors are segmented again with
+  growing halos, and the smallest of `HALOS` that reproduces the anchors' masks is used for the scan. If none does,
+  every slice is segmented whole.
+- A piece of one slice is searched in this slice and its neighbours, within the halo, unless the regions segmented
+  there already cover it. So regions widen where the nerve nears their border, both branches are followed after the
+  split, and a second nerve or a vessel is followed as well.
+- A slice without nerve beside one with nerve is segmented whole, and so is a slice that the search did not reach.
 
-What the search cannot see is a piece that no anchor and no neighbour's piece leads to.
+The search misses a piece that is in no anchor and is not connected to any piece of a neighbouring slice.
 """
 
 from __future__ import annotations
@@ -30,31 +30,32 @@ from nerveseg.inference.runtimes import Runner
 from nerveseg.types import Size2d
 
 ANCHOR_EVERY = 25
+"""Number of slices from one anchor to the next."""
 
 FEWEST_ANCHORS = 2
-"""One slice alone tells too little of how much the network has to see: docs/speed.md has an example."""
+"""Least number of anchors, since one slice is too few to choose the halo by: docs/speed.md has an example."""
 
 HALOS = (16, 24, 32, 48, 64, 96)
-"""Pixels around a piece that are segmented with it."""
+"""Widths that are tried, in pixels, of the margin around a piece that is segmented with it."""
 
 SLACK = 6
-"""Pixels more than the halo that a region gets, so that a nerve may move a little before it is segmented again."""
+"""Pixels added to the halo of a region, so that a nerve that moves a little is not segmented again."""
 
 EVERYTHING = -1
-"""The halo of a scan whose slices are all segmented whole."""
+"""Value of the halo for a scan whose slices are all segmented whole."""
 
 WORTHWHILE = 1 / 3
-"""Share of the pixels above which looking around the nerve only saves too little."""
+"""Share of the pixels above which the search saves too little time."""
 
 FOLLOWED_ABOVE = 0.5
-"""Probability above which a pixel is part of a piece: that of the mask."""
+"""Probability above which a pixel is part of a piece, equal to the threshold of the mask."""
 
 AGREEMENT = 0.997
-"""Dice of the anchors' masks, segmented around their pieces, against the same segmented whole."""
+"""Least Dice of the anchors' masks, segmented around their pieces, against their masks from whole slices."""
 
 BESIDE_THE_MASK = (0.2, 0.8)
-"""Probabilities at whose level the same has to hold where both were segmented. What leaves the mask of an anchor as it
-is may alter another slice's, and shows there first."""
+"""Further probabilities at which the same Dice has to hold where both were segmented: a halo that is too small changes
+them before it changes the mask of an anchor."""
 
 
 Wanted = Mapping[int, Sequence[Region]]
@@ -63,15 +64,15 @@ Wanted = Mapping[int, Sequence[Region]]
 
 @dataclass(frozen=True)
 class SliceStack:
-    """Slices to segment, and what segments them.
+    """Slices to segment, with the network that segments them.
 
     Attributes:
-        slice_at: The slice of a number as the network takes it.
-        slices: How many there are.
-        size: Of a slice.
-        multiple: What the network's transitions divide the size by.
-        engine: What slices go through.
-        pixels_at_a_time: Of all regions that go through the network together; a region goes in one piece.
+        slice_at: Function from a slice's number to the preprocessed slice.
+        slices: Number of slices.
+        size: Size of a slice, in pixels.
+        multiple: Factor by which the network divides the size.
+        engine: Function from slices to the probability of nerve.
+        pixels_at_a_time: Number of pixels, of one or several whole regions, that go through the network together.
     """
 
     slice_at: Callable[[int], Float32[Tensor, "channel x y"]]
@@ -83,18 +84,18 @@ class SliceStack:
 
     @property
     def whole(self) -> Region:
-        """A slice."""
+        """Region that covers a whole slice."""
         return Region(0, self.size[0], 0, self.size[1])
 
     def around(self, boxes: Sequence[Region], halo: int) -> list[Region]:
-        """Regions that hold pieces with so many pixels around them."""
+        """Return regions that contain pieces with a margin of `halo` pixels."""
         return merged([box.widened(halo, self.size, self.multiple) for box in boxes])
 
     def segment(self, wanted: Wanted) -> Iterator[tuple[int, Region, Float32[np.ndarray, "x y"]]]:
-        """What the network says of regions; those of one size go through it together."""
-        for (x, y), places in _by_size(wanted):
+        """Yield the probability of nerve of each region; regions of one size go through the network together."""
+        for (x, y), regions in _by_size(wanted):
             at_a_time = max(1, self.pixels_at_a_time // (x * y))
-            for some in (places[start : start + at_a_time] for start in range(0, len(places), at_a_time)):
+            for some in (regions[start : start + at_a_time] for start in range(0, len(regions), at_a_time)):
                 seen = torch.stack([self.slice_at(number)[:, *region.index] for number, region in some])
                 for (number, region), probability in zip(some, self.engine(seen), strict=True):
                     yield number, region, probability.numpy()
@@ -103,11 +104,11 @@ class SliceStack:
 def tracked_probability(
     stack: SliceStack, progress: Callable[[int, int], None] | None = None
 ) -> Float32[np.ndarray, "slice x y"]:
-    """Nerve probability of every slice; 0 where nothing was looked for.
+    """Return the nerve probability of every slice; 0 outside the segmented regions.
 
     Args:
-        stack: The slices.
-        progress: Told how many slices were reached, of how many.
+        stack: Slices to segment.
+        progress: Function that is called with the number of slices reached and the number of all slices.
     """
     search = _Search(stack)
     wanted = search.anchors()
@@ -123,15 +124,15 @@ def tracked_probability(
 
 
 def sufficient_halo(stack: SliceStack, whole: Float32[np.ndarray, "slice x y"], anchors: Sequence[int]) -> int:
-    """The smallest of `HALOS` with which regions of the anchors give what the whole slices gave.
+    """Return the smallest of `HALOS` with which regions of the anchors give the same masks as whole slices.
 
     Args:
-        stack: The slices.
-        whole: Probability of every slice; only the anchors' is read.
-        anchors: Slices that were segmented whole.
+        stack: Slices to segment.
+        whole: Probability of every slice; only that of the anchors is read.
+        anchors: Numbers of the slices that were segmented whole.
 
     Returns:
-        `EVERYTHING` where no halo does, or none that saves work, or there is nothing to tell it by.
+        Halo in pixels; `EVERYTHING` if no halo suffices, none saves work, or the anchors show no nerve.
     """
     found = {number: pieces(whole[number] > FOLLOWED_ABOVE) for number in anchors}
     for halo in HALOS if any(found.values()) else ():
@@ -155,7 +156,7 @@ def _agree(
     again: Float32[np.ndarray, "anchor x y"],
     seen: Bool[np.ndarray, "anchor x y"],
 ) -> bool:
-    """Whether anchors came out the same when part of them was seen: the mask everywhere, its surroundings there."""
+    """Return true if regions give the same masks as whole anchors, and the same further levels within the regions."""
     if not _is_same(whole > FOLLOWED_ABOVE, again > FOLLOWED_ABOVE):
         return False
     return all(_is_same((whole > level) & seen, again > level) for level in BESIDE_THE_MASK)
@@ -166,7 +167,7 @@ def _is_same(one: Bool[np.ndarray, "anchor x y"], other: Bool[np.ndarray, "ancho
 
 
 class _Search:
-    """What was segmented so far, and what follows from it."""
+    """State of the search: the regions segmented so far, and the regions to segment next."""
 
     def __init__(self, stack: SliceStack) -> None:
         self.probability = np.zeros((stack.slices, *stack.size), dtype=np.float32)
@@ -179,17 +180,17 @@ class _Search:
 
     @property
     def reached(self) -> int:
-        """Slices of which anything was segmented."""
+        """Number of slices with a segmented region."""
         return sum(bool(regions) for regions in self._segmented)
 
     def anchors(self) -> dict[int, list[Region]]:
-        """The slices that are segmented whole to begin with, evenly spread."""
+        """Return the anchors, evenly spread slices that are segmented whole first."""
         count = min(self._stack.slices, max(FEWEST_ANCHORS, round(self._stack.slices / ANCHOR_EVERY)))
         middles = {int((2 * number + 1) * self._stack.slices / (2 * count)) for number in range(count)}
         return {number: [self._stack.whole] for number in sorted(middles)}
 
     def take(self, number: int, region: Region, probability: Float32[np.ndarray, "x y"]) -> None:
-        """Take in what the network says of a region; where regions overlap, the one that reaches farther counts."""
+        """Store the probability of a region; where regions overlap, keep the value farther from its border."""
         at = (number, *region.index)
         depth = region.depth(self._stack.size)
         deeper = depth >= self._depth[at]
@@ -200,22 +201,22 @@ class _Search:
         self._changed.add(number)
 
     def wanted(self) -> dict[int, list[Region]]:
-        """What has to be segmented next, by slice; nothing once the search is over."""
+        """Return the regions to segment next, by slice; empty at the end of the search."""
         halo = self.halo or 0
         if halo == EVERYTHING:
             return self._whole_slices(number for number, regions in enumerate(self._segmented) if not regions)
-        asked: dict[int, list[Region]] = {}
+        uncovered: dict[int, list[Region]] = {}
         for number in sorted(self._changed):
             for piece in self._pieces[number]:
                 for neighbour in self._at_and_beside(number):
                     if not self._covered(neighbour, piece.widened(halo, self._stack.size)):
-                        asked.setdefault(neighbour, []).append(piece)
+                        uncovered.setdefault(neighbour, []).append(piece)
         beside = {neighbour for number in self._changed for neighbour in self._at_and_beside(number)}
         lost = {number for number in beside if self._is_lost(number)}
         self._changed.clear()
-        if not asked and not lost:
+        if not uncovered and not lost:
             lost = {number for number, regions in enumerate(self._segmented) if not regions}
-        regions = {number: self._stack.around(boxes, halo + SLACK) for number, boxes in asked.items()}
+        regions = {number: self._stack.around(boxes, halo + SLACK) for number, boxes in uncovered.items()}
         return regions | self._whole_slices(lost)
 
     def _whole_slices(self, numbers: Iterable[int]) -> dict[int, list[Region]]:
@@ -228,7 +229,7 @@ class _Search:
         return any(segmented.contains(region) for segmented in self._segmented[number])
 
     def _is_lost(self, number: int) -> bool:
-        """Segmented and empty, while a neighbour shows nerve."""
+        """Return true for a slice that is segmented in part and shows no nerve, while a neighbour shows nerve."""
         if not self._segmented[number] or self._pieces[number] or self._covered(number, self._stack.whole):
             return False
         return any(self._pieces[beside] for beside in self._at_and_beside(number))

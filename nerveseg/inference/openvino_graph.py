@@ -1,9 +1,9 @@
-"""FC-DenseNet as an OpenVINO graph: the same arithmetic in single precision, twice as fast on a CPU (docs/speed.md).
+"""Build FC-DenseNet as an OpenVINO graph: the same arithmetic in single precision, twice as fast on a CPU.
 
-OpenVINO fuses each normalisation with the convolution around it and keeps the feature maps in the order that its
-kernels want, where plain torch writes and reads every intermediate once more. The graph is put together from the
-network's weights directly, which takes milliseconds. Other networks run in torch: OpenVINO's own conversion takes
-seconds for each member of an ensemble, and it traces one input, so that a branch on the image is lost without an error.
+OpenVINO fuses each normalisation with its convolution and keeps the feature maps in the memory layout of its kernels,
+where plain torch writes and reads every intermediate result (docs/speed.md). The graph is built from the network's
+weights directly, which takes milliseconds. Other networks run in torch: OpenVINO's own conversion takes seconds for
+each member of an ensemble, and it traces one input, so that a branch on the image is lost without an error.
 
 OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`).
 """
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from nerveseg.networks.fc_densenet import DenseBlock, FCDenseNet, Layer, TransitionDown, TransitionUp
 
 Node = Any
-"""OpenVINO's own type is not there where it is not installed."""
+"""Node of a graph; OpenVINO's own type cannot be imported without OpenVINO."""
 
 SPATIAL_AXES = (2, 3)
 
 
 def nerve_probability_graph(network: FCDenseNet) -> Any:
-    """An `openvino.Model` from slices (slice, channel, x, y) of any size to the probability of nerve (slice, x, y).
+    """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to nerve probability (slice, x, y).
 
     Args:
-        network: In evaluation mode: dropout is left out, normalisation takes the running statistics.
+        network: Network in evaluation mode: without dropout, normalising by the running statistics.
     """
     import openvino
     from openvino import opset13 as ops
@@ -75,7 +75,7 @@ def _transition_down(x: Node, transition: TransitionDown) -> Node:
 
 
 def _transition_up(x: Node, skip: Node, transition: TransitionUp) -> Node:
-    """Twice the size, less the last row or column where the skip connection's size is odd."""
+    """Double the size; cut off the last row or column if the skip connection's size is odd."""
     from openvino import opset13 as ops
 
     convolution = transition.convolution
@@ -94,9 +94,9 @@ def _convolution(x: Node, convolution: nn.Module) -> Node:
 
     assert isinstance(convolution, nn.Conv2d)
     assert convolution.bias is not None
-    around = [size // 2 for size in convolution.kernel_size]
-    found = ops.convolution(x, _constant(convolution.weight), [1, 1], around, around, [1, 1])
-    return ops.add(found, _per_channel(convolution.bias))
+    padding = [size // 2 for size in convolution.kernel_size]
+    result = ops.convolution(x, _constant(convolution.weight), [1, 1], padding, padding, [1, 1])
+    return ops.add(result, _per_channel(convolution.bias))
 
 
 def _norm_relu(x: Node, norm: nn.Module) -> Node:

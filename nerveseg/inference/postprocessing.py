@@ -1,13 +1,13 @@
-"""Clean-up of a mask that keeps what anatomy allows.
+"""Clean a mask: remove small components far from every nerve, and interpolate single missed slices.
 
 A nerve may divide, run obliquely and leave a slice in several pieces, and one image may show two legs: so components
 are counted in three dimensions with 26-connectivity, and the largest is never the only one kept. A speck is small and
 also far from everything large. A single slice in which a nerve was missed may be bridged by shape-based interpolation:
 the mean of the signed distance maps of the sections above and below, both moved to the middle between them.
 
-Cleaning a clean mask changes nothing. What is bridged may be the first component that is large, and then others are
-small beside it: so both steps are repeated until nothing more is bridged. That ends, because a component that is
-removed takes voxels of the given mask with it.
+Cleaning a clean mask changes nothing. Bridging may join small components to the first large one, beside which others
+are specks: so both steps are repeated until no further slice is bridged. The repetition ends, because each removed
+component takes voxels of the given mask with it.
 
 References:
     Raya SP, Udupa JK. Shape-based interpolation of multidimensional objects. IEEE Trans Med Imaging 1990; 9:32-42.
@@ -30,17 +30,17 @@ CONNECTED_IN_PLANE = np.ones((3, 3), dtype=bool)
 
 
 class Postprocessing(BaseModel):
-    """What is cleaned.
+    """Options of the clean-up.
 
     Attributes:
-        remove_specks: Remove components that are smaller than `speck_volume_mm3` and farther than `speck_distance_mm`
-            from everything that is not; a mask of small components only is left alone.
-        speck_volume_mm3: Volume from which a component is a nerve wherever it lies. The default is 23 mm2 in one slice
+        remove_specks: Flag: true to remove components that are smaller than `speck_volume_mm3` and farther than
+            `speck_distance_mm` from every larger one; a mask of small components only is kept as it is.
+        speck_volume_mm3: Volume from which a component is a nerve at any distance. The default is 23 mm2 in one slice
             of 4.4 mm; a nerve of the thigh has 40 to 80 mm2 in each of many.
         speck_distance_mm: Distance between voxel centres. The default lets a nerve that is missed in three slices of
             4.4 mm go on behind them.
-        bridge_single_slices: Interpolate a nerve in a slice where it was missed between two slices that show it. Off
-            by default: what no network saw is better named by a flag.
+        bridge_single_slices: Flag: true to interpolate a nerve that was missed in one slice between two that show it.
+            Off by default, since a quality flag names such a slice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,12 +62,12 @@ class Postprocessing(BaseModel):
 
 
 def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
-    """A cleaned copy of a mask.
+    """Return a cleaned copy of a mask.
 
     Args:
-        mask: In RAS order; slices along the last axis.
-        spacing_mm: Of its voxels.
-        rule: What is cleaned.
+        mask: Mask in RAS order; slices along the last axis.
+        spacing_mm: Spacing of its voxels in mm.
+        rule: Options of the clean-up.
     """
     cleaned = mask.copy()
     while True:
@@ -87,15 +87,15 @@ def _without_specks(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> 
     nerves[0] = small[0] = False
     if not (nerves.any() and small.any()):
         return mask
-    places = np.argwhere(small[labels])
-    distances, _ = cKDTree(np.argwhere(nerves[labels]) * spacing_mm).query(places * spacing_mm)
+    voxels = np.argwhere(small[labels])
+    distances, _ = cKDTree(np.argwhere(nerves[labels]) * spacing_mm).query(voxels * spacing_mm)
     nearest = np.full(number + 1, np.inf)
-    np.minimum.at(nearest, labels[tuple(places.T)], distances)
+    np.minimum.at(nearest, labels[tuple(voxels.T)], distances)
     return mask & ~(small & (nearest > rule.speck_distance_mm))[labels]
 
 
 def _bridged(mask: Mask, spacing_mm: SpacingMm) -> Mask:
-    """Fill single missed slices until there is none; each round only adds, so it ends."""
+    """Fill single missed slices until none is left; each round only adds voxels, so the loop ends."""
     while True:
         added = mask.copy()
         for index in range(1, mask.shape[2] - 1):
@@ -110,23 +110,23 @@ def _bridged(mask: Mask, spacing_mm: SpacingMm) -> Mask:
 def _missed_sections(
     above: NDArray[Any], missed: NDArray[Any], below: NDArray[Any], spacing_mm: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Interpolated sections between those of two slices that meet in projection, where the slice between has none."""
+    """Interpolate sections between those of two slices that meet in projection, if the slice between has none."""
     result = np.zeros_like(missed)
     groups, _ = label(above | below, CONNECTED_IN_PLANE)
     for group, box in enumerate(find_objects(groups), start=1):
-        around = _widened(box, missed.shape)
-        place = groups[around] == group
-        first, second = above[around] & place, below[around] & place
-        if not (first.any() and second.any()) or (_touching(place) & missed[around]).any():
+        window = _widened(box, missed.shape)
+        region = groups[window] == group
+        first, second = above[window] & region, below[window] & region
+        if not (first.any() and second.any()) or (_touching(region) & missed[window]).any():
             continue
         between = _interpolated(first, second, spacing_mm)
         if all((between & _touching(section)).any() for section in (first, second)):
-            result[around] |= between
+            result[window] |= between
     return result
 
 
 def _widened(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """A box with room around it for what is moved by up to half its size."""
+    """Return a box with a margin for sections that are shifted by up to half its size."""
     margins = [(side.stop - side.start) // 2 + 2 for side in box]
     return tuple(
         slice(max(0, side.start - margin), min(pixels, side.stop + margin))
@@ -139,7 +139,7 @@ def _touching(section: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _interpolated(first: NDArray[Any], second: NDArray[Any], spacing_mm: tuple[float, float]) -> NDArray[np.bool_]:
-    """The shape halfway between two sections, halfway between their centres."""
+    """Return the shape halfway between two sections, centred halfway between their centres."""
     centres = [np.argwhere(section).mean(axis=0) for section in (first, second)]
     middle = (centres[0] + centres[1]) / 2
     maps = [
@@ -150,7 +150,7 @@ def _interpolated(first: NDArray[Any], second: NDArray[Any], spacing_mm: tuple[f
 
 
 def _signed_distance_mm(section: NDArray[Any], spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """Distance to the section's border, positive inside."""
+    """Return the distance to the section's border in mm, positive inside."""
     inside, outside = (distance_transform_edt(part, sampling=spacing_mm) for part in (section, ~section))
     distance: NDArray[np.float64] = inside - outside
     return distance

@@ -1,12 +1,12 @@
-"""One scan of any size and in-plane spacing to its mask, by one or several members of a model.
+"""Predict the mask of a scan of any size and in-plane spacing, with one or several members of a model.
 
-A network without fully connected layers takes a slice of any size, so nothing outside the training crop has to be cut
-away: the whole slice goes in, padded to a multiple of what the transitions divide by, at least to the training crop.
-The padding is the volume's minimum, as in training. Slices go through in batches that shrink as slices grow, and only
-the sum over the members is kept, so memory is bounded whatever the scan.
+A network without fully connected layers takes a slice of any size, so the field of view need not be cropped: the whole
+slice is segmented, padded to a multiple of the factor by which the network divides the size, at least to the training
+crop. The padding is the volume's minimum, as in training. Batches shrink as slices grow, and only the sum over the
+members is kept, so the memory does not grow with the scan.
 
-`accuracy="exact"` does so with every slice. `accuracy="fast"` follows the nerve through the stack (`nerve_following`)
-and looks around it only, which takes a tenth of the time; what is lost are isolated pieces (docs/speed.md).
+`accuracy="exact"` segments every slice whole. `accuracy="fast"` follows the nerve through the stack (`nerve_following`)
+and segments its surroundings only, which takes a tenth of the time and may lose isolated pieces (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runn
 from nerveseg.types import Channels, Mask, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
-"""Pixels of a slice on the model's grid: over a metre at 0.52 mm, which no scanner sees; the network would need some
-four gigabytes for it."""
+"""Largest number of pixels of a slice on the model's grid: over a metre at 0.52 mm, beyond any scanner's field of view;
+the network would need some four gigabytes for it."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result of a model for one scan, on the scan's voxels in RAS order.
+    """Result of a model for one scan, on the scan's voxels in RAS order.
 
     Attributes:
         mask: Nerve after the clean-up.
         probability: Probability of nerve before it, the mean over the members.
-        settings: Everything that the mask depends on.
+        settings: Settings that the mask depends on.
         computation: Device, runtime and search of the nerve.
     """
 
@@ -67,17 +67,17 @@ def predict_volume(
     Args:
         members: Models that agree in channels, preprocessing and spacing.
         channels: Voxels as read, (channel, x, y, z) in RAS order, in the order the members take them.
-        spacing_mm: Voxel spacing of the scan.
-        settings: Everything that changes the mask; by default the first member's own.
+        spacing_mm: Voxel spacing of the scan in mm.
+        settings: Settings that change the mask; by default the first member's own.
         runtime: Program that runs the networks.
         slices_per_batch: Slices of the training crop's size that go through a network at a time.
-        progress: Function that is called with the slices done and the slices in all.
-        device: Device to compute on, in torch's words.
+        progress: Function that is called with the number of slices done and the number of all slices.
+        device: Device to compute on, as torch names it.
         scan: Name of the scan, for errors.
 
     Raises:
-        BundleError: The channels are not as many as the members take, or a probability is not finite.
-        GeometryError: A slice is absurdly large on the model's grid.
+        BundleError: The members take another number of channels, or a probability is not finite.
+        GeometryError: A slice is larger than `LARGEST_SLICE` on the model's grid.
     """
     description = members[0].description
     description.check_channel_count(len(channels))
@@ -102,7 +102,7 @@ def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings:
     """Return resampling and crop for a scan of this in-plane shape.
 
     Raises:
-        GeometryError: A slice is absurdly large on the model's grid.
+        GeometryError: A slice is larger than `LARGEST_SLICE` on the model's grid.
     """
     description = member.description
     target = description.spacing_mm if settings.in_plane_spacing == "model" else spacing_mm
@@ -120,7 +120,7 @@ def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings:
             found=f"{x} x {y} pixels from {shape[0]} x {shape[1]} of "
             f"{spacing_mm[0]:.3g} x {spacing_mm[1]:.3g} mm; the model's are "
             f"{description.spacing_mm[0]:.3g} x {description.spacing_mm[1]:.3g} mm",
-            remedy="see that the file's spacing is in millimetres and its slices are axial, or field_of_view=crop",
+            remedy="check that the file's spacing is in mm and its slices are axial, or use field_of_view=crop",
         )
     return NetworkGrid(resampling, Crop(resampling.size, (x, y)))
 
@@ -138,7 +138,7 @@ def _finite(engine: Runner, members: Sequence[Bundle], scan: str | None) -> Runn
                 "the probabilities that a model gives are finite numbers",
                 found=f"{wrong} of {probability.numel()} of the model of {training[0].study}, fold {folds}, are not",
                 subject=scan,
-                remedy="see that the values of the scan are sound, or take another model",
+                remedy="check the values of the scan, or use another model",
             )
         return probability
 
@@ -147,7 +147,7 @@ def _finite(engine: Runner, members: Sequence[Bundle], scan: str | None) -> Runn
 
 @dataclass(frozen=True)
 class _ScanSlices:
-    """A scan's slices as the network takes them, prepared when they are asked for."""
+    """Preprocessed slices of a scan, computed on demand."""
 
     channels: Channels
     fills: Sequence[float]
@@ -157,14 +157,14 @@ class _ScanSlices:
         return int(self.channels.shape[3])
 
     def slices(self, part: slice) -> torch.Tensor:
-        """(slice, channel, x, y)."""
+        """Return some slices as the network takes them, (slice, channel, x, y)."""
         cropped = np.stack(
             [self.grid.apply(image[..., part], fill) for image, fill in zip(self.channels, self.fills, strict=True)]
         )
         return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
 
     def on_scan(self, probability: Float32[np.ndarray, "slice net_x net_y"]) -> Probability:
-        """What the network says of some slices, on the scan's pixels, (x, y, slice)."""
+        """Return the probability of some slices on the scan's pixels, (x, y, slice)."""
         return self.grid.undo(probability.transpose(1, 2, 0))
 
 

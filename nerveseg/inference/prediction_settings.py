@@ -1,7 +1,7 @@
-"""Everything that changes the mask that a model makes of a scan, in one record that stands in the model's bundle.
+"""Settings that change the mask that a model makes of a scan, in one record in the model's bundle.
 
-The test of a fold and `segment` both take it from there, so the scores of a model are those of the masks that its users
-get. What computes (device, runtime) is no setting: both take the fastest that the machine has, by one rule, and the
+The test of a fold and `segment` both read it from the bundle, so the scores of a model are those of the masks that its
+users get. Device and runtime are no settings: both commands use the fastest of the machine, by one rule, and the
 probabilities agree to 1e-4.
 """
 
@@ -16,13 +16,13 @@ from nerveseg.inference.postprocessing import Postprocessing
 FieldOfView = Literal["whole", "crop"]
 
 Accuracy = Literal["auto", "fast", "exact"]
-"""auto: fast on a CPU; exact on a GPU, which has the whole slices done before the search would be over."""
+"""Search of the nerve; auto is fast on a CPU and exact on a GPU, where whole slices take less time than the search."""
 
 InPlaneSpacing = Literal["model", "scan"]
 
 
 class PredictionSettings(BaseModel):
-    """How a scan becomes a mask; `conf/inference/` holds the same keys.
+    """Settings of the prediction; `conf/inference/` holds the same keys.
 
     Attributes:
         field_of_view: Part of each slice that is segmented: the whole, or the centre crop of the training.
@@ -62,12 +62,12 @@ class PredictionSettings(BaseModel):
 
 
 class Computation(BaseModel):
-    """What a mask was computed with on one machine.
+    """Record of the device and the programs that computed a mask.
 
     Attributes:
-        device: Device in torch's words.
+        device: Device, as torch names it.
         runtime: Program that ran the network.
-        accuracy: Search of the nerve, with `auto` settled.
+        accuracy: Search of the nerve that `auto` stands for on this device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +78,7 @@ class Computation(BaseModel):
 
 
 def settle_accuracy(accuracy: Accuracy, device: str) -> Literal["fast", "exact"]:
-    """Return what `auto` means on a device."""
+    """Return the search of the nerve that `auto` stands for on a device."""
     if accuracy == "auto":
         return "fast" if device == "cpu" else "exact"
     return accuracy

@@ -1,7 +1,7 @@
-"""Rectangles of a slice: where a piece of nerve lies, and how much around it the network has to see.
+"""Rectangles of a slice that contain pieces of nerve with their surroundings.
 
-Regions begin and end on multiples of what the network's transitions divide by, or at the slice's border: pooling then
-falls on the same pixels as in the whole slice, and inside a region the network says the same up to what lies beyond it.
+Regions begin and end on multiples of the factor by which the network divides the size, or at the slice's border. So
+pooling falls on the same pixels as in the whole slice, and probabilities differ only by the context that is cut off.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from scipy import ndimage
 from nerveseg.types import Size2d
 
 MERGED_COST = 1.3
-"""Two regions become one where that is computed for at most so many times the pixels of both."""
+"""Largest ratio of the joined region's pixels to those of two regions, up to which the two are joined."""
 
 UNCUT = 2**15 - 1
-"""Depth of a pixel of a whole slice."""
+"""Depth of the pixels of a whole slice."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of pixels; ends are excluded."""
+    """Rectangle of pixels.
+
+    Attributes:
+        x_start: First pixel along x.
+        x_end: Pixel behind the last along x.
+        y_start: First pixel along y.
+        y_end: Pixel behind the last along y.
+    """
 
     x_start: int
     x_end: int
@@ -34,21 +41,21 @@ class Region:
 
     @property
     def size(self) -> Size2d:
-        """Pixels along x and y."""
+        """Size along x and y, in pixels."""
         return self.x_end - self.x_start, self.y_end - self.y_start
 
     @property
     def pixels(self) -> int:
-        """How many there are."""
+        """Number of pixels."""
         return self.size[0] * self.size[1]
 
     @property
     def index(self) -> tuple[slice, slice]:
-        """Into an array (x, y)."""
+        """Index into an array (x, y)."""
         return slice(self.x_start, self.x_end), slice(self.y_start, self.y_end)
 
     def contains(self, other: Region) -> bool:
-        """Whether all of another region lies in this one."""
+        """Return true if another region lies within this one."""
         return (
             self.x_start <= other.x_start
             and other.x_end <= self.x_end
@@ -57,7 +64,7 @@ class Region:
         )
 
     def joined(self, other: Region) -> Region:
-        """The smallest region around both."""
+        """Return the smallest region that contains both."""
         return Region(
             min(self.x_start, other.x_start),
             max(self.x_end, other.x_end),
@@ -66,7 +73,7 @@ class Region:
         )
 
     def widened(self, pixels: int, slice_size: Size2d, multiple: int = 1) -> Region:
-        """So many pixels more on each side at least, on multiples, within the slice."""
+        """Return a region with at least `pixels` more on each side, ending on multiples, within the slice."""
         (x_start, x_end), (y_start, y_end) = (
             (max(0, (start - pixels) // multiple * multiple), min(size, -(-(end + pixels) // multiple) * multiple))
             for start, end, size in zip((self.x_start, self.y_start), (self.x_end, self.y_end), slice_size, strict=True)
@@ -74,7 +81,7 @@ class Region:
         return Region(x_start, x_end, y_start, y_end)
 
     def depth(self, slice_size: Size2d) -> Int16[ndarray, "x y"]:
-        """How far each pixel lies from the nearest side that cuts the slice; the slice's own border cuts nothing."""
+        """Return the distance of each pixel from the nearest side of the region that is not the slice's own border."""
         x, y = (
             np.minimum(
                 np.arange(1, end - start + 1) if start > 0 else UNCUT,
@@ -88,11 +95,11 @@ class Region:
 
 
 def pieces(mask: Bool[ndarray, "x y"]) -> list[Region]:
-    """The bounding boxes of what hangs together, diagonal neighbours included."""
+    """Return the bounding boxes of the connected components, diagonal neighbours included."""
     across, along = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(across):
         return []
-    x, y = int(across[0]), int(along[0])  # a nerve is a small part of its slice: only that part is looked through
+    x, y = int(across[0]), int(along[0])  # label the bounding box only, a small part of the slice
     labels, _ = ndimage.label(mask[x : across[-1] + 1, y : along[-1] + 1], ndimage.generate_binary_structure(2, 2))
     return [
         Region(x + rows.start, x + rows.stop, y + columns.start, y + columns.stop)
@@ -101,7 +108,7 @@ def pieces(mask: Bool[ndarray, "x y"]) -> list[Region]:
 
 
 def merged(regions: Sequence[Region]) -> list[Region]:
-    """Regions of one slice, those that are cheaper together joined."""
+    """Return the regions of one slice, with regions joined where the joined region costs less."""
     kept: list[Region] = []
     waiting = sorted(set(regions), key=lambda region: (region.x_start, region.y_start))
     while waiting:

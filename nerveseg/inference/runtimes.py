@@ -1,7 +1,7 @@
-"""The members of a model made ready to run: in OpenVINO on a CPU where that is installed, else in torch.
+"""Run the networks of a model: in OpenVINO on a CPU if it is installed, else in torch.
 
 Both give the same numbers within rounding (1e-4 at most, tested); only the time differs. OpenVINO is for FC-DenseNet,
-whose graph `openvino_graph` puts together; every other network runs in torch.
+whose graph `openvino_graph` builds; every other network runs in torch.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from nerveseg.types import Mask, Probability
 Runtime = Literal["auto", "openvino", "torch"]
 
 Runner = Callable[[Float32[Tensor, "slice channel x y"]], Float32[Tensor, "slice x y"]]
-"""From preprocessed slices on the CPU to the probability of nerve there, the mean over the members."""
+"""Function from preprocessed slices on the CPU to the probability of nerve on the CPU, the mean over the members."""
 
 SINGLE_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO would take half precision on a chip that has it."""
+"""Property of a compiled model; by default OpenVINO uses half precision on a chip that has it."""
 
 
 def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: str = "cpu") -> Runner:
-    """What slices go through.
+    """Return the function from preprocessed slices to the ensemble-mean nerve probability.
 
-    OpenVINO pools nothing that is one pixel wide: slices smaller than the transitions divide by go through torch.
+    OpenVINO cannot pool feature maps that are one pixel wide, so slices smaller than the reduction run in torch.
 
     Args:
         members: Models that agree in channels.
         runtime: "auto" is OpenVINO on a CPU where it is installed, for networks that it has a graph for.
-        device: What to compute on, in torch's words.
+        device: Device to compute on, as torch names it.
 
     Raises:
         ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU or another
@@ -53,8 +53,8 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
         if openvino and min(slices.shape[2:]) >= smallest:
             return _mean([torch.from_numpy(_compiled(network)(slices.numpy())[0]) for network in networks])
         with torch.inference_mode(), _single_precision(device):
-            there = slices.to(device)
-            return _mean([nerve_probability(network, there) for network in networks])
+            on_device = slices.to(device)
+            return _mean([nerve_probability(network, on_device) for network in networks])
 
     return run
 
@@ -63,7 +63,7 @@ def find_runtime(members: Sequence[Bundle], runtime: Runtime, device: str) -> Li
     """Return the runtime that a device has for the networks of a model.
 
     Raises:
-        ConfigurationError: OpenVINO is asked for and cannot run them here.
+        ConfigurationError: OpenVINO is asked for and cannot run these networks on this device.
     """
     settled = settled_runtime(runtime, device)
     others = [type(member.network).__name__ for member in members if not isinstance(member.network, FCDenseNet)]
@@ -74,14 +74,14 @@ def find_runtime(members: Sequence[Bundle], runtime: Runtime, device: str) -> Li
 
 @contextmanager
 def _single_precision(device: str) -> Iterator[None]:
-    """No autocast, no TensorFloat-32, no algorithm that is chosen by timing: whatever a training left switched on."""
+    """Switch off autocast, TensorFloat-32 and algorithms chosen by timing, which a training may have switched on."""
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     with torch.autocast(torch.device(device).type, enabled=False), exact:
         yield
 
 
 def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch"]:
-    """What `auto` means here.
+    """Return the runtime that `auto` stands for on a device.
 
     Raises:
         ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU.
@@ -97,7 +97,7 @@ def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch
 
 
 _COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-"""Compiling takes as long as a few slices: once per network, not once per scan."""
+"""Compiled models by network, since compiling takes as long as a few slices."""
 
 
 def _compiled(network: nn.Module) -> Any:
@@ -111,7 +111,7 @@ def _compiled(network: nn.Module) -> Any:
 
 @cache
 def _core() -> Any:
-    """OpenVINO's runtime; without one that stays, the CPU's library would be unloaded with the last network."""
+    """Return OpenVINO's runtime, cached so that the CPU's library stays loaded after the last network."""
     import openvino
 
     return openvino.Core()
@@ -125,20 +125,20 @@ def _mean(probabilities: Sequence[Tensor]) -> Tensor:
 
 
 THRESHOLD = 0.5
-"""A voxel is nerve if that is the likelier of the two classes (paper, 2.4.2)."""
+"""Probability above which a voxel is nerve, the likelier of the two classes (paper, 2.4.2)."""
 
 
 def nerve_probability(network: nn.Module, slices: Float32[Tensor, "slice channel x y"]) -> Float32[Tensor, "slice x y"]:
-    """Softmax over the two classes, the probability of the second, on the CPU.
+    """Return the softmax probability of the second class, on the CPU.
 
     Args:
-        network: In evaluation mode, on the device of the slices.
-        slices: Preprocessed.
+        network: Network in evaluation mode, on the device of the slices.
+        slices: Preprocessed slices.
     """
     logits = network(slices.contiguous(memory_format=torch.channels_last))
     return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 
 
 def nerve_mask(probability: Probability) -> Mask:
-    """Voxels that are more likely nerve than background."""
+    """Return the voxels that are more likely nerve than background."""
     return probability > THRESHOLD

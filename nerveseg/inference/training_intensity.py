@@ -1,7 +1,7 @@
-"""What the training data looked like, as numbers against which a new scan is held.
+"""Intensity of the training data, as percentiles with which a new scan is compared.
 
-Percentiles of each normalised channel within the training crop. Voxels of the smallest value are the padding of the
-crop, or air that was masked to one value; they say nothing about tissue and do not count.
+The percentiles are those of each normalised channel within the training crop. Voxels of the smallest value are the
+padding of the crop, or air that was masked to one value, and are left out.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.types import Channels, SpacingMm
 
 PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)
+"""Percentiles of the intensity, from 0 to 100."""
 
 
 class IntensityRange(BaseModel):
     """Smallest and largest value of each percentile over the training subjects, in one normalised channel.
 
     Attributes:
-        percentiles: Which ones, 0 to 100.
-        low: Of each, the smallest among the subjects.
-        high: Of each, the largest.
+        percentiles: Percentiles, from 0 to 100.
+        low: Smallest value of each percentile among the subjects, normalised.
+        high: Largest value of each percentile among the subjects, normalised.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -36,7 +37,7 @@ class IntensityRange(BaseModel):
 
     @classmethod
     def over(cls, subjects: Iterable[Sequence[float]]) -> IntensityRange:
-        """The range over the percentiles of several subjects."""
+        """Return the range of the percentiles of several subjects."""
         table = np.array(list(subjects), dtype=np.float64)
         return cls(low=tuple(table.min(axis=0).tolist()), high=tuple(table.max(axis=0).tolist()))
 
@@ -51,9 +52,9 @@ class LesionReference(BaseModel):
 
     Attributes:
         channel: Name of the channel.
-        mean: In the channel's own units, or relative to muscle.
-        sd: Over the voxels of all reference nerves.
-        relative_to_muscle: The channel was divided by its mean in the muscle of the same slice, as a new one must be.
+        mean: Mean over the voxels of all reference nerves, in the channel's own unit or relative to muscle.
+        sd: Standard deviation over the same voxels, in the same unit.
+        relative_to_muscle: Flag: true if the channel was divided by its mean in the muscle of the same slice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -65,10 +66,10 @@ class LesionReference(BaseModel):
 
 
 def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:
-    """The `PERCENTILES` of a normalised channel, in any axis order; its smallest value does not count.
+    """Return the `PERCENTILES` of a normalised channel, without voxels of its smallest value.
 
     Args:
-        normalised: At least one value, all finite.
+        normalised: Values in any axis order, at least one, all finite.
     """
     values = normalised[normalised > normalised.min()]
     return tuple(np.percentile(values if values.size else normalised, PERCENTILES).tolist())
@@ -77,22 +78,22 @@ def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:
 def scan_intensity(
     channels: Channels, spacing_mm: SpacingMm, preprocessing: Preprocessing, training_spacing_mm: SpacingMm
 ) -> list[tuple[float, ...]]:
-    """Percentiles of a new scan's channels, to be compared with the training data's.
+    """Return the percentiles of a new scan's channels, for comparison with the training data.
 
-    They are taken where the training crop would lie in millimetres, since a larger field of view holds more air.
+    The percentiles are those within the training crop in mm, since a larger field of view holds more air.
 
     Args:
-        channels: As read, (channel, x, y, z) in RAS order.
-        spacing_mm: Of the scan.
-        preprocessing: Of the model.
-        training_spacing_mm: Of the model.
+        channels: Voxels as read, (channel, x, y, z) in RAS order.
+        spacing_mm: Voxel spacing of the scan in mm.
+        preprocessing: Preprocessing of the model.
+        training_spacing_mm: Voxel spacing of the training data in mm.
 
     Returns:
         `PERCENTILES` of each channel.
     """
     x, y = (
-        max(1, round(size * there / here))
-        for size, there, here in zip(preprocessing.size, training_spacing_mm, spacing_mm, strict=False)
+        max(1, round(size * training_mm / scan_mm))
+        for size, training_mm, scan_mm in zip(preprocessing.size, training_spacing_mm, spacing_mm, strict=False)
     )
     shape = channels.shape[1], channels.shape[2]
     crop = Crop(shape=shape, size=(min(x, shape[0]), min(y, shape[1])))

@@ -1,4 +1,4 @@
-"""The weights of a bundle: plain tensors whose hash and values are checked.
+"""Read and write the weights of a bundle, plain tensors whose hash and values are checked.
 
 safetensors notices truncation but not a flipped bit, so the SHA-256 is compared. Weights that are not finite come from
 a training that diverged, and are neither written nor read.
