@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from nerveseg import segment_scan
+from nerveseg.data.preprocessing import Crop
 from nerveseg.inference.bundle import load_bundle
 from nerveseg.scans.request import SegmentOptions
 from nerveseg.workflows import train_fold
 from tests.helpers.composed import training_jobs
 
 CPU = SegmentOptions(accelerator="cpu")
-FOLDS = ("fold=0,1", "folds=even", "folds.count=2", "optimization.epochs=1")
+FOLDS = ("fold=0,1", "folds=even", "folds.count=2", "optimization.epochs=1", "preprocessing.size=[40,40]")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*number of training batches.*"),
@@ -45,7 +46,7 @@ def trained(sharpened, tiny_study, tiny_overrides, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def train(*overrides, root=tiny_study):
-        own = [word for word in tiny_overrides if not word.startswith("cohort@")]
+        own = [word for word in tiny_overrides if not word.startswith(("cohort@", "preprocessing."))]
         words = ["--multirun", *overrides, *own, *FOLDS, "study=bids", f"study.root={root}", "name=tiny"]
         jobs = training_jobs(*words)
         for job in jobs:
@@ -76,7 +77,7 @@ def image_of(root, subject):
 
 def assert_one_path(folds, root):
     """Compare the masks of every test subject; most of them mark some nerve."""
-    filled = 0
+    filled = outside = 0
     for fold in folds:
         for path in sorted(fold.predictions.glob("*.nii.gz")):
             subject = path.name.split("_")[0].removeprefix("sub-")
@@ -87,7 +88,10 @@ def assert_one_path(folds, root):
             assert found.prediction.settings == load_bundle(fold.model).description.prediction
             assert not any("the scores of this model" in note for note in found.notes)
             filled += bool(tested.any())
+            crop = Crop((tested.shape[0], tested.shape[1]), (40, 40))
+            outside += int(tested.sum() - crop.apply(tested).sum())
     assert filled > len(folds)
+    assert (outside > 0) == (load_bundle(folds[0].model).description.prediction.field_of_view == "whole")
 
 
 def subjects_of_tests(folds):
@@ -103,7 +107,7 @@ def test_with_the_settings_of_the_default_experiment(trained, tiny_study):
 
 
 def test_with_the_settings_of_the_paper(trained, tiny_study):
-    folds = trained("experiment=paper", "preprocessing.size=[40,40]")
+    folds = trained("experiment=paper")
     settings = load_bundle(folds[0].model).description.prediction
     assert (settings.field_of_view, settings.accuracy, settings.in_plane_spacing) == ("crop", "exact", "scan")
     assert not settings.postprocessing.remove_specks
