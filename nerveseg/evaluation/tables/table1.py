@@ -30,7 +30,7 @@ from nerveseg.evaluation.comparisons import (
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY, PairScores
 
-_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+_SPECIAL: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
