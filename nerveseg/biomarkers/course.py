@@ -1,4 +1,12 @@
-"""Nerve of each leg in one scan: its mask, its branches and their centrelines, the input of profile and summary."""
+"""Nerve of each leg in one scan: mask, branches and their smoothed centrelines, the input of profile and summary.
+
+The centre of a branch in a slice is the centroid of its voxels, transformed by the affine, so that oblique stacks are
+correct. It varies between slices by about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an
+angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
+five; at the ends the nearest ones): the error of the angle falls to one degree, and a parabola follows the bend of the
+nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing. Parts far from
+a branch (`strays`) are not used.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Two sections are not necessarily two nerves: a speck, a side branch or a vein in the mask is a second section too. The
 nerve is divided over a run of slices in which a second section holds a tenth of the nerve or more. The run reaches the
 end of the nerve, or nearly, because the two parts do not join again, and they approach each other towards the split.
-Other runs are no division, and all sections remain one nerve.
+Other runs are no division, and all sections remain one nerve. Sections are the 8-connected parts of the mask in each
+slice; they are not linked between slices, see `evaluation.metrics.cross_sections`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
-from nerveseg.inference.training_intensity import IntensityRange, LesionReference
+from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.inference.weights import read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
@@ -104,7 +104,7 @@ class ModelDescription(BaseModel):
         scores: Scores on the held-out subjects; empty before they are predicted.
         computation: Device, runtime and search of the nerve with which the scores were measured.
         intensity: Intensity of the training data, by channel; empty in bundles of earlier versions.
-        lesion_reference: Signal of healthy nerves, where it was measured.
+        lesion_reference: Null in every bundle of format 1; part of the hash.
         versions: Versions of nerveseg and the libraries that a result depends on.
         weights_sha256: Hash of `weights.safetensors`.
     """
@@ -122,7 +122,7 @@ class ModelDescription(BaseModel):
     scores: list[TestScore] = []
     computation: Computation | None = None
     intensity: dict[str, IntensityRange] = {}
-    lesion_reference: LesionReference | None = None
+    lesion_reference: None = None
     versions: dict[str, str]
     weights_sha256: str = ""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.types import Channels, SpacingMm
@@ -45,24 +45,6 @@ class IntensityRange(BaseModel):
     def by_percentile(self) -> dict[float, tuple[float, float]]:
         """Smallest and largest value by percentile."""
         return dict(zip(self.percentiles, zip(self.low, self.high, strict=True), strict=True))
-
-
-class LesionReference(BaseModel):
-    """Signal of healthy nerves in a fat-suppressed channel.
-
-    Attributes:
-        channel: Name of the channel.
-        mean: Mean over the voxels of all reference nerves, in the channel's own unit or relative to muscle.
-        sd: Standard deviation over the same voxels, in the same unit.
-        relative_to_muscle: Flag: true if the channel was divided by its mean in the muscle of the same slice.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    channel: str
-    mean: float
-    sd: float = Field(gt=0)
-    relative_to_muscle: bool = False
 
 
 def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:

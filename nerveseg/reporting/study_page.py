@@ -2,6 +2,9 @@
 
 One HTML file that opens from disk without a network, with `assets/plotly.min.js` once per folder, the figures, and the
 subjects' pages beside it. It holds no path and no name except the study's ids.
+
+Beside the paper's two boxes, R-R and Auto-GT, is Auto-R, the automatic mask against each rater: only R-R and Auto-R
+compare like with like. A value that is undefined, because a mask is empty, is no point; the page states their number.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Manual is blue and automatic green, as in the paper and in `overlay`. The two differ in lightness too, so that they are
 distinct in grey, and every other difference has a second cue: marker, line style, or position. Files hold no date and
-no version, so that equal tables give equal bytes.
+no version, so that equal tables give equal bytes. Pages drawn off screen have a title, a warning, a line at the foot,
+and pictures in their own pixels.
 """
 
 from __future__ import annotations

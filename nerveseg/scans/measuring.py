@@ -18,9 +18,7 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.volumes.grids import has_orientation
-from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import ModelDescription
-from nerveseg.inference.training_intensity import LesionReference
 from nerveseg.scans.flagging import flags_of
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import PatientInfo, SegmentOptions
@@ -74,7 +72,7 @@ def measure_scan(
     )
     channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
     images = {description.channels[0]: scan.image.array} | scan.channels
-    lesion = _lesion(scan, images, courses, description, options.lesion)
+    lesion = _lesion(scan, images, courses, options.lesion)
     signals = Signals(
         channels,
         fat_suppressed=options.lesion.channel if options.lesion.channel in images else None,
@@ -99,19 +97,11 @@ def measure_scan(
 
 
 def _lesion(
-    scan: LoadedScan,
-    images: Mapping[str, Image],
-    courses: Sequence[NerveCourse],
-    description: ModelDescription,
-    rule: LesionRule,
+    scan: LoadedScan, images: Mapping[str, Image], courses: Sequence[NerveCourse], rule: LesionRule
 ) -> LesionResult | None:
     """What the rule finds in each leg's nerve, together; None without the fat-suppressed channel."""
     if rule.channel not in images:
         return None
-    reference = description.lesion_reference
-    if rule.reference_mean is None and not rule.automatic and reference and reference.channel == rule.channel:
-        _check_unit(reference, rule)
-        rule = rule.model_copy(update={"reference_mean": reference.mean, "reference_sd": reference.sd})
     found = [find_lesion(course.mask, images[rule.channel], rule, _muscle(scan, course)) for course in courses]
     masks = [result.mask for result in found if result.mask is not None]
     known = [result.known for result in found if result.known is not None]
@@ -128,16 +118,6 @@ def _muscle(scan: LoadedScan, course: NerveCourse) -> Mask | None:
     own = np.zeros_like(scan.muscle)
     own[course.leg.columns] = scan.muscle[course.leg.columns]
     return own
-
-
-def _check_unit(reference: LesionReference, rule: LesionRule) -> None:
-    if reference.relative_to_muscle != rule.relative_to_muscle:
-        unit = "the muscle's mean" if reference.relative_to_muscle else "the channel's own unit"
-        raise ConfigurationError(
-            "the reference of a lesion is in the unit of its threshold",
-            found=f"the model's is in {unit}, lesion.relative_to_muscle is {str(rule.relative_to_muscle).lower()}",
-            remedy=f"lesion.relative_to_muscle={str(reference.relative_to_muscle).lower()}, or give your own reference",
-        )
 
 
 def _header_flags(scan: LoadedScan) -> list[Flag]:

@@ -24,7 +24,7 @@ from nerveseg.inference.bundle import (
     renamed_bundle,
     save_bundle,
 )
-from nerveseg.inference.training_intensity import IntensityRange, LesionReference
+from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 
@@ -254,10 +254,7 @@ def test_weights_of_another_network_are_named(change, said, folder):
         (lambda values: values.update(spacing_mm=[0.5, 0.5, -4.4]), r"spacing_mm\.2: Input should be greater than 0"),
         (lambda values: values.update(spacing_mm=[math.nan, 0.5, 4.4]), r"spacing_mm\.0: Input should be .*finite"),
         (lambda values: values.update(spacing_mm=[0.5, math.inf, 4.4]), r"spacing_mm\.1: Input should be .*finite"),
-        (
-            lambda values: values.update(lesion_reference={"channel": "FS", "mean": math.nan, "sd": 1}),
-            r"lesion_reference\.mean: Input should be .*finite",
-        ),
+        (lambda values: values.update(lesion_reference={"channel": "FS"}), r"lesion_reference: Input should be null"),
         (lambda values: values["architecture"]["arguments"].update(width=3), "arguments are known.*width"),
         (
             lambda values: values["architecture"]["arguments"].update(transitions=5),
@@ -310,12 +307,11 @@ def test_scores_are_added_to_description_and_card(folder):
     assert load_bundle(folder).description.scores == scores[:1]
 
 
-def test_intensities_and_a_lesion_reference_are_kept_and_may_be_absent(tmp_path):
+def test_intensities_are_kept_and_may_be_absent_as_may_the_null_of_older_bundles(tmp_path):
     made = network()
     measured = description(
         made,
         intensity={"T2": IntensityRange.over([(-1.0, 0.0, 0.1, 0.5, 3.0), (-1.2, 0.1, 0.1, 0.4, 3.5)])},
-        lesion_reference=LesionReference(channel="FS", mean=210.5, sd=32.0),
     )
     save_bundle(tmp_path / "model", made, measured)
     loaded = load_bundle(tmp_path / "model").description

@@ -53,4 +53,3 @@ def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_pa
         np.testing.assert_allclose(
             list(by_percentile.values()), np.transpose([np.min(rows, 0), np.max(rows, 0)]), atol=0.02
         )
-    assert described.lesion_reference is None

@@ -30,11 +30,11 @@ from nerveseg.evaluation.comparisons import (
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY, PairScores
 
-_SPECIAL: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
+_SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&%$#_{}"} | {
+    ord("\\"): r"\textbackslash{}",
+    ord("~"): r"\textasciitilde{}",
+    ord("^"): r"\textasciicircum{}",
+    ord("±"): r"$\pm$",
 }
 """LaTeX's special characters."""
 
@@ -245,7 +245,7 @@ def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ())
 
 def escape(text: str) -> str:
     """Escape LaTeX's special characters."""
-    return text.translate(str.maketrans(_SPECIAL))
+    return text.translate(_SPECIAL)
 
 
 def _line(cells: list[str], bold: bool = False) -> str:

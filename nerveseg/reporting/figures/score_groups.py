@@ -1,6 +1,7 @@
 """Scores of the boxes: R-R pools all pairs of raters, as in Table 1, beside Auto-GT.
 
-A distance to or from an empty mask is infinite; two empty masks have no value and no point.
+A distance to or from an empty mask is infinite; two empty masks have no value and no point. The time per subject is on
+one logarithmic axis (paper, Figure 2 D).
 """
 
 from __future__ import annotations
