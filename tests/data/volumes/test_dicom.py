@@ -1,6 +1,8 @@
 """DICOM series against SimpleITK's series reader, and every way in which a folder is no volume."""
 
+import errno
 import os
+import re
 import shutil
 
 import numpy as np
@@ -23,6 +25,7 @@ from nerveseg.data.volumes.dicom import list_series, read_series, series_files
 from nerveseg.data.volumes.volume import read_image, read_mask, write_mask
 from nerveseg.errors import GeometryError, VolumeError
 from tests.helpers.dicom_series import COLUMNS, ROWS, SLICES, STEP_MM, edit, oblique_axes, pixels_of, write_series
+from tests.helpers.nifti_files import DAMAGED
 
 
 def by_simpleitk(folder):
@@ -162,13 +165,17 @@ def test_what_is_no_image_is_passed_over(tmp_path):
     assert series_files(tmp_path) == tuple(written)
 
 
-def refused(folder, match, error=VolumeError, series=None):
-    with pytest.raises(error, match=match) as raised:
+STEPS = r"\.dcm .* \d+\.\d\d mm$"
+
+
+def refused(folder, found, remedy="", error=VolumeError, series=None):
+    with pytest.raises(error) as caught:
         read_image(folder, subject="V01", series=series)
-    assert f"subject: V01; path: {folder}" in str(raised.value)
-    assert "remedy" in str(raised.value)
-    assert "Doe" not in str(raised.value)
-    assert "4711" not in str(raised.value)
+    assert re.search(found, caught.value.found)
+    assert (caught.value.subject, caught.value.path) == ("V01", folder)
+    assert remedy in caught.value.remedy
+    assert "Doe" not in str(caught.value)
+    assert "4711" not in str(caught.value)
 
 
 def two_series(folder):
@@ -183,8 +190,8 @@ def two_series(folder):
 
 def test_of_several_series_one_has_to_be_named(tmp_path):
     first, second = two_series(tmp_path)
-    refused(tmp_path, r"series 3: t2_tse_tra, 8 x 6 x 5; series 12: stir für Füße, 8 x 6 x 2.*series=<number>")
-    refused(tmp_path, r"series=4, but there are series 3.*series 12", series="4")
+    refused(tmp_path, "^series 3: t2_tse_tra, 8 x 6 x 5; series 12: stir für Füße, 8 x 6 x 2$", "series=<number>")
+    refused(tmp_path, "^series=4, .*series 3: .*series 12: ", series="4")
     assert [(one.uid, one.number) for one in list_series(tmp_path)] == [(first, 3), (second, 12)]
     for series, slices in (("3", 5), ("12", 2), (first, 5), (second, 2)):
         assert read_image(tmp_path, series=series).array.shape[2] == slices
@@ -193,7 +200,7 @@ def test_of_several_series_one_has_to_be_named(tmp_path):
 
 def test_a_series_that_is_not_there_is_an_error_even_if_there_is_one_only(tmp_path):
     write_series(tmp_path)
-    refused(tmp_path, "series=7, but there are series 3", series="7")
+    refused(tmp_path, "^series=7, .*series 3: ", series="7")
 
 
 def test_series_of_one_number_or_none_go_by_uid(tmp_path):
@@ -201,7 +208,7 @@ def test_series_of_one_number_or_none_go_by_uid(tmp_path):
     write_series(tmp_path, series_uid="1.2.4", prefix="b")
     write_series(tmp_path, series_uid="1.2.5", prefix="c", SeriesNumber=None, SeriesDescription=None)
     refused(tmp_path, r"series 1\.2\.5: without description.*series 1\.2\.3: t2.*series 1\.2\.4: t2")
-    refused(tmp_path, r"series=3, but there are", series="3")
+    refused(tmp_path, "^series=3, ", series="3")
     assert read_image(tmp_path, series="1.2.4").array.shape == (COLUMNS, ROWS, SLICES)
 
 
@@ -213,14 +220,14 @@ def test_a_folder_without_images_is_named(content, tmp_path):
         (folder / "notes.txt").write_text("no image")
     if content == "folder":
         (folder / "deeper").mkdir()
-    refused(folder, "no DICOM image among [01] files")
+    refused(folder, "DICOM .* [01] files$")
 
 
 def test_one_slice_given_as_a_file_is_refused(tmp_path):
     (path, *_) = write_series(tmp_path)
     for name in ("slice.dcm", "IM0001"):
         shutil.copy(path, tmp_path / name)
-        refused(tmp_path / name, r"folder of its slices; found: the file .*remedy: give the folder")
+        refused(tmp_path / name, rf" {name}$", "folder")
 
 
 @pytest.mark.parametrize(("missing", "expected"), [
@@ -233,9 +240,9 @@ def test_missing_slices_are_named(missing, expected, tmp_path):
     places = [index for index in range(16) if index not in missing]
     write_series(tmp_path, np.array(places) * STEP_MM, [f"{index}.dcm" for index in places])
     if len(missing) < 5:
-        refused(tmp_path, expected, GeometryError)
+        refused(tmp_path, expected, error=GeometryError)
     else:
-        refused(tmp_path, "complete and evenly spaced", GeometryError)
+        refused(tmp_path, STEPS, error=GeometryError)
 
 
 @given(missing=st.sets(st.integers(1, 14), min_size=1, max_size=12), step=st.floats(0.5, 12))
@@ -247,7 +254,7 @@ def test_no_gap_goes_unnoticed_unless_what_remains_is_even(missing, step, tmp_pa
     if len(set(np.diff(places))) == 1:
         assert read_series(folder).array.shape[2] == len(places)
     else:
-        refused(folder, "complete and evenly spaced", GeometryError)
+        refused(folder, STEPS, error=GeometryError)
 
 
 @pytest.mark.parametrize(("moved", "accepted"), [(0.08, True), (0.2, False)])
@@ -258,12 +265,12 @@ def test_a_slice_may_lie_a_tenth_of_a_millimetre_off(moved, accepted, tmp_path):
     if accepted:
         assert read_series(tmp_path).array.shape[2] == 8
     else:
-        refused(tmp_path, r"evenly spaced \(within 0\.1 mm\)", GeometryError)
+        refused(tmp_path, r"^4\.\d\d mm .* 4\.40 mm$", error=GeometryError)
 
 
 def test_steps_that_grow_by_little_are_noticed(tmp_path):
     write_series(tmp_path, np.concatenate([np.arange(20) * 4.4, 20 * 4.4 + np.arange(20) * 4.45]))
-    refused(tmp_path, "evenly spaced", GeometryError)
+    refused(tmp_path, r"^4\.45 mm .* 4\.40 mm$", error=GeometryError)
 
 
 @pytest.mark.parametrize("element", ["EchoTime", "AcquisitionNumber", "TemporalPositionIdentifier"])
@@ -274,15 +281,15 @@ def test_several_images_at_one_position_are_named(element, tmp_path):
         tmp_path, np.repeat(np.arange(4) * STEP_MM, 2), names,
         changes={index: {element: 1 + index % 2} for index in range(8)},
     )  # fmt: skip
-    refused(tmp_path, rf"0[ab]\.dcm and 0[ab]\.dcm at .*and 1 more: they differ in {words[element]}")
+    refused(tmp_path, rf"0[ab]\.dcm and 0[ab]\.dcm at .* 1 more: .* {words[element]}$")
 
 
 def test_one_image_under_two_names_is_told_from_two_images(tmp_path):
     (path, *_) = write_series(tmp_path)
     shutil.copy(path, tmp_path / "copy.dcm")
-    refused(tmp_path, "the same image twice.*remedy: remove the copies")
+    refused(tmp_path, r"^002\.dcm and copy\.dcm ", "copies")
     edit(tmp_path / "copy.dcm", SOPInstanceUID=generate_uid())
-    refused(tmp_path, "their headers do not differ")
+    refused(tmp_path, r"^002\.dcm and copy\.dcm ", "echoes")
 
 
 @pytest.mark.parametrize(("change", "expected"), [
@@ -293,18 +300,19 @@ def test_one_image_under_two_names_is_told_from_two_images(tmp_path):
 ])  # fmt: skip
 def test_slices_that_do_not_match_are_named(change, expected, tmp_path):
     written = write_series(tmp_path, changes={2: change})
-    refused(tmp_path, rf"one size, pixel spacing and orientation.*{expected}", GeometryError)
-    with pytest.raises(GeometryError, match=rf"{written[2].name}|{written[0].name}"):
+    refused(tmp_path, rf"{expected}.*\.dcm$", error=GeometryError)
+    with pytest.raises(GeometryError) as caught:
         read_series(tmp_path)
+    assert any(written[index].name in caught.value.found for index in (0, 2))
 
 
 @pytest.mark.parametrize("element", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 @pytest.mark.parametrize("which", ["all", "one"])
 def test_slices_without_a_place_are_named(element, which, tmp_path):
     written = write_series(tmp_path, **({element: None} if which == "all" else {"changes": {1: {element: None}}}))
-    refused(tmp_path, r"slice has a position.*none in \d+\.dcm", GeometryError)
+    refused(tmp_path, r"^\D+ \d+\.dcm$", error=GeometryError)
     if which == "one":
-        refused(tmp_path, written[1].name, GeometryError)
+        refused(tmp_path, written[1].name, error=GeometryError)
 
 
 @pytest.mark.parametrize(("tilt", "accepted"), [(0.001, True), (0.02, False), (0.3, False)])
@@ -315,7 +323,7 @@ def test_a_sheared_stack_is_refused(tilt, accepted, tmp_path):
         assert read_series(tmp_path).array.shape == (COLUMNS, ROWS, SLICES)
     else:
         shift = tilt * STEP_MM * (SLICES - 1)
-        refused(tmp_path, rf"straight above each other.*shifted by {shift:.2f} mm.*tilted gantry", GeometryError)
+        refused(tmp_path, rf" {shift:.2f} mm .*\.dcm$", "dcm2niix", error=GeometryError)
 
 
 def test_multi_frame_colour_and_mosaic_images_are_refused(tmp_path):
@@ -325,20 +333,20 @@ def test_multi_frame_colour_and_mosaic_images_are_refused(tmp_path):
         storage_class=EnhancedMRImageStorage, ImagePositionPatient=None, ImageOrientationPatient=None,
         PixelSpacing=None,
     )  # fmt: skip
-    refused(tmp_path / "enhanced", r"Enhanced image of 3 frames in 000\.dcm.*remedy: convert .* dcm2niix")
+    refused(tmp_path / "enhanced", r"Enhanced .* 3 frames .*000\.dcm$", "dcm2niix")
     assert list_series(tmp_path / "enhanced")[0].size == (COLUMNS, ROWS, 3)
     write_series(
         tmp_path / "colour", pixels=np.zeros((ROWS, COLUMNS, 3), dtype=np.uint8), SamplesPerPixel=3,
         PhotometricInterpretation="RGB", PlanarConfiguration=0,
     )  # fmt: skip
-    refused(tmp_path / "colour", r"a colour image \(3 samples")
+    refused(tmp_path / "colour", r"\(3 samples.*\.dcm$")
     write_series(tmp_path / "mosaic", ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
-    refused(tmp_path / "mosaic", "a mosaic")
+    refused(tmp_path / "mosaic", r"mosaic .*\.dcm$")
 
 
 def test_one_slice_is_no_volume(tmp_path):
     write_series(tmp_path, [0])
-    refused(tmp_path, "at least 2 slices")
+    refused(tmp_path, r"^000\.dcm")
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.999])
@@ -346,8 +354,9 @@ def test_a_truncated_file_is_named(keep, tmp_path):
     path = write_series(tmp_path)[2]
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(VolumeError, match=rf"complete and readable.*path: .*{path.name}"):
+    with pytest.raises(VolumeError) as caught:
         read_image(tmp_path)
+    assert (caught.value.rule, caught.value.path) == (DAMAGED, path)
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -358,8 +367,11 @@ def test_a_header_that_lies_about_its_shape_is_refused_before_memory_is_taken(co
         dataset.compress(RLELossless)
     dataset.Rows = dataset.Columns = 60000
     dataset.save_as(path)
-    with pytest.raises(VolumeError, match=rf"60000, 60000, 1\) .* 7,200,000,000 bytes.*{path.name}"):
+    with pytest.raises(VolumeError) as caught:
         read_image(tmp_path)
+    assert "(60000, 60000, 1)" in caught.value.found
+    assert "7,200,000,000 bytes" in caught.value.found
+    assert (caught.value.rule, caught.value.path) == (DAMAGED, path)
 
 
 def test_a_slice_without_permission_is_named_and_not_passed_over(tmp_path):
@@ -367,10 +379,12 @@ def test_a_slice_without_permission_is_named_and_not_passed_over(tmp_path):
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
-    with pytest.raises(VolumeError, match=rf"may be read.*{path.name}"):
+    with pytest.raises(VolumeError) as caught:
         read_image(tmp_path)
+    assert os.strerror(errno.EACCES) in caught.value.found
+    assert caught.value.path == path
 
 
 def test_an_image_without_contrast_is_refused(tmp_path):
     write_series(tmp_path, pixels=np.full((ROWS, COLUMNS), 7, dtype=np.uint16))
-    refused(tmp_path, "contrast")
+    refused(tmp_path, r"\b7\b")

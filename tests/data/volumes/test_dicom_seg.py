@@ -251,8 +251,10 @@ def test_nothing_is_said_of_the_patient(series, tmp_path, caplog, capfd, strange
     caplog.clear()
     capfd.readouterr()
     if refused:
-        with pytest.raises(VolumeError, match="left out since it may quote the patient") as caught:
+        with pytest.raises(VolumeError) as caught:
             write(tmp_path / "seg.dcm", drawn(), files)
+        assert caught.value.found.startswith("ValueError")
+        assert caught.value.path == files[0].parent
         assert "2018" not in str(caught.value)
     else:
         write(tmp_path / "seg.dcm", drawn(), files)
@@ -262,56 +264,64 @@ def test_nothing_is_said_of_the_patient(series, tmp_path, caplog, capfd, strange
 
 @pytest.mark.parametrize("shape", [(5, 7, 4), (7, 5, 3)])
 def test_a_mask_of_another_size_is_refused(series, tmp_path, shape):
-    with pytest.raises(VolumeError, match="columns, rows and slices of its source series"):
+    with pytest.raises(VolumeError) as caught:
         write(tmp_path / "seg.dcm", np.zeros(shape, bool), series.files)
+    assert str(shape) in caught.value.found
+    assert caught.value.path == tmp_path / "seg.dcm"
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    "values",
     [
-        ({"SeriesInstanceUID": "1.2.3"}, "another SeriesInstanceUID"),
-        ({"FrameOfReferenceUID": "1.2.3"}, "another FrameOfReferenceUID"),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "another ImageOrientationPatient"),
-        ({"PixelSpacing": [0.75, 0.6]}, "another PixelSpacing"),
+        {"SeriesInstanceUID": "1.2.3"},
+        {"FrameOfReferenceUID": "1.2.3"},
+        {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+        {"PixelSpacing": [0.75, 0.6]},
     ],
 )
-def test_slices_of_different_series_are_refused_and_the_file_named(series, tmp_path, values, named):
+def test_slices_of_different_series_are_refused_and_the_file_named(series, tmp_path, values):
     series.write(2, **values)
-    with pytest.raises(GeometryError, match=named) as caught:
+    with pytest.raises(GeometryError) as caught:
         write(tmp_path / "seg.dcm", drawn(), series.files)
+    assert next(iter(values)) in caught.value.found
     assert caught.value.path == series.files[2]
 
 
 @pytest.mark.parametrize("order", [[0, 2, 1, 3], [0, 1, 1, 2]])
 def test_files_that_are_not_in_the_order_of_their_positions_are_refused(series, tmp_path, order):
-    with pytest.raises(GeometryError, match="ordered by their positions"):
+    with pytest.raises(GeometryError) as caught:
         write(tmp_path / "seg.dcm", drawn(), [series.files[index] for index in order])
+    assert caught.value.path == series.files[0].parent
 
 
 @pytest.mark.parametrize(
     ("values", "drop", "named"),
     [
-        ({"NumberOfFrames": 4}, (), "4 frames in one file"),
-        ({}, ("ImagePositionPatient", "FrameOfReferenceUID"), "no FrameOfReferenceUID, ImagePositionPatient"),
+        ({"NumberOfFrames": 4}, (), "4 frames"),
+        ({}, ("ImagePositionPatient", "FrameOfReferenceUID"), "FrameOfReferenceUID, ImagePositionPatient"),
     ],
 )
 def test_an_image_without_a_place_or_of_many_frames_is_refused(series, tmp_path, values, drop, named):
     series.write(1, drop=drop, **values)
-    with pytest.raises(VolumeError, match=named):
+    with pytest.raises(VolumeError) as caught:
         write(tmp_path / "seg.dcm", drawn(), series.files)
+    assert named in caught.value.found
+    assert caught.value.path == series.files[1]
 
 
 def test_what_is_no_dicom_file_is_refused(series, tmp_path):
     series.files[1].write_text("not an image", encoding="utf-8")
-    with pytest.raises(VolumeError, match="readable DICOM file") as caught:
+    with pytest.raises(VolumeError) as caught:
         write(tmp_path / "seg.dcm", drawn(), series.files)
+    assert caught.value.found == "InvalidDicomError"
     assert caught.value.path == series.files[1]
 
 
 def test_without_the_extra_the_remedy_is_its_installation(series, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'nerveseg\[dicom\]'"):
+    with pytest.raises(ConfigurationError) as caught:
         write(tmp_path / "seg.dcm", drawn(), series.files)
+    assert "nerveseg[dicom]" in caught.value.remedy
 
 
 def test_a_failure_leaves_what_was_there(series, tmp_path, monkeypatch):
@@ -322,7 +332,7 @@ def test_a_failure_leaves_what_was_there(series, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nerveseg.runs.os.fsync", full)
+    monkeypatch.setattr("nerveseg.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write(path, drawn(), series.files)
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("seg.dcm", b"earlier")]

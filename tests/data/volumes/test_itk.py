@@ -1,6 +1,7 @@
 """MetaImage and NRRD against SimpleITK's own reading of them."""
 
 import contextlib
+import re
 import resource
 
 import nibabel as nib
@@ -19,7 +20,7 @@ from nerveseg.data.volumes.volume import (
     write_volume,
 )
 from nerveseg.errors import GeometryError, VolumeError
-from tests.helpers.nifti_files import nerve, oblique, straight, voxels
+from tests.helpers.nifti_files import DAMAGED, nerve, oblique, straight, voxels
 
 SUFFIXES = [".mha", ".mhd", ".nrrd", ".nhdr"]
 ONE_FILE = [".mha", ".nrrd"]
@@ -120,23 +121,27 @@ def test_a_new_volume_carries_its_description(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".img", ""])
 def test_only_formats_of_one_file_are_written(suffix, tmp_path):
-    with pytest.raises(VolumeError, match=r"\.nii\.gz, \.mha or \.nrrd"):
+    with pytest.raises(VolumeError) as caught:
         write_volume(tmp_path / f"x{suffix}", voxels(), straight())
+    assert caught.value.found == f"x{suffix}"
+    assert ".nrrd" in caught.value.rule
     assert list(tmp_path.iterdir()) == []
 
 
-def refused(path, match, error=VolumeError):
+def refused(path, found, error=VolumeError, rule=""):
     for read in (read_image, read_mask, read_image_grid):
-        with pytest.raises(error, match=match) as raised:
+        with pytest.raises(error) as caught:
             read(path, subject="V01")
-        assert f"subject: V01; path: {path}" in str(raised.value)
+        assert re.search(found, caught.value.found)
+        assert rule in caught.value.rule
+        assert (caught.value.subject, caught.value.path) == ("V01", path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"", b"not an image\nat all\n" * 50, bytes(500)])
 def test_a_file_that_is_none_is_named(suffix, content, tmp_path):
     (tmp_path / f"x{suffix}").write_bytes(content)
-    refused(tmp_path / f"x{suffix}", "complete and readable")
+    refused(tmp_path / f"x{suffix}", "", rule=DAMAGED)
 
 
 @pytest.mark.parametrize("suffix", ONE_FILE)
@@ -149,8 +154,9 @@ def test_a_truncated_file_is_named(suffix, compressed, keep, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     for read in (read_image, read_mask):
-        with pytest.raises(VolumeError, match="complete and readable"):
+        with pytest.raises(VolumeError) as caught:
             read(path)
+        assert (caught.value.rule, caught.value.path) == (DAMAGED, path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -159,7 +165,7 @@ def test_a_header_that_lies_about_its_shape_is_refused_before_memory_is_taken(su
     path = tmp_path / f"x{suffix}"
     SimpleITK.WriteImage(itk_image(), str(path), compressed)
     path.write_bytes(path.read_bytes().replace(b" 5 6 7\n", b" 30000 30000 30000\n"))
-    refused(path, r"complete and readable.*30000.*108,000,000,000,000 bytes; the file holds at most [\d,]*;")
+    refused(path, r"30000.*108,000,000,000,000 bytes; .* [\d,]+$", rule=DAMAGED)
 
 
 @pytest.mark.parametrize("text", [
@@ -177,14 +183,14 @@ def test_a_detached_header_without_its_data_is_refused(tmp_path):
     SimpleITK.WriteImage(itk_image(), str(tmp_path / "x.mhd"))
     (tmp_path / "x.raw").unlink(missing_ok=True)
     (tmp_path / "x.zraw").unlink(missing_ok=True)
-    refused(tmp_path / "x.mhd", r"no file x\.z?raw")
+    refused(tmp_path / "x.mhd", r"x\.z?raw", rule=DAMAGED)
 
 
 def test_voxels_scattered_over_files_are_refused(tmp_path):
     SimpleITK.WriteImage(itk_image(), str(tmp_path / "x.mhd"))
     text = (tmp_path / "x.mhd").read_text()
     (tmp_path / "x.mhd").write_text(text.replace("x.raw", "LIST").replace("x.zraw", "LIST") + "x.raw\n")
-    refused(tmp_path / "x.mhd", "one file; found: LIST")
+    refused(tmp_path / "x.mhd", "^LIST$")
 
 
 @pytest.mark.parametrize("suffix", ONE_FILE)
@@ -192,11 +198,11 @@ def test_other_kinds_of_image_are_refused(suffix, tmp_path):
     random = np.random.default_rng(0)
     path = tmp_path / f"x{suffix}"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(random.random((4, 5, 6, 3)), isVector=True), str(path))
-    refused(path, "plain numbers.*3 numbers in each voxel")
+    refused(path, r"\b3 numbers")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(random.random((4, 5))), str(path))
-    refused(path, r"three dimensions.*found: shape \(5, 4\)")
+    refused(path, r"^shape \(5, 4\)$")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(random.random((3, 4, 5, 6)), isVector=False), str(path))
-    refused(path, r"three dimensions.*found: shape \(6, 5, 4, 3\)")
+    refused(path, r"^shape \(6, 5, 4, 3\)$")
 
 
 def test_directions_that_are_none_are_refused(tmp_path):
@@ -205,7 +211,7 @@ def test_directions_that_are_none_are_refused(tmp_path):
     lines = path.read_bytes().split(b"\n")
     lines = [b"TransformMatrix = 1 0 0 1 0 0 0 0 1" if line.startswith(b"Transform") else line for line in lines]
     path.write_bytes(b"\n".join(lines))
-    refused(path, "singular|complete and readable", (GeometryError, VolumeError))
+    refused(path, "^0 0 1$|singular", (GeometryError, VolumeError))
 
 
 @contextlib.contextmanager
@@ -224,8 +230,11 @@ def test_on_a_full_disk_the_old_file_stays_and_nothing_else(suffix, tmp_path):
     write_volume(path, voxels(), straight())
     before = path.read_bytes()
     noise = np.random.default_rng(0).integers(0, 255, (60, 60, 60)).astype(np.uint8)
-    with disk_with_space_for(20000), pytest.raises(VolumeError, match=r"can be written; found: .*path: .*x\."):
+    with disk_with_space_for(20000), pytest.raises(VolumeError) as caught:
         write_volume(path, noise, straight())
+    assert caught.value.found
+    assert caught.value.path == path
+    assert "disk" in caught.value.remedy
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

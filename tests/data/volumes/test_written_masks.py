@@ -11,6 +11,7 @@ from nerveseg.data.study import open_study
 from nerveseg.data.study_check import check_subject, copied_images
 from nerveseg.data.volumes.volume import read_image, write_mask
 from nerveseg.errors import GeometryError, StudyError, VolumeError
+from tests.helpers.nifti_files import DAMAGED
 
 
 @pytest.fixture
@@ -35,8 +36,9 @@ def test_a_mask_hands_on_geometry_and_nothing_else(image, tmp_path):
 def test_lengths_are_millimetres(image, unit, tmp_path):
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "in.nii")
-    with pytest.raises(GeometryError, match=f"millimetres; found: {unit}"):
+    with pytest.raises(GeometryError) as caught:
         read_image(tmp_path / "in.nii")
+    assert (caught.value.found, caught.value.path) == (unit, tmp_path / "in.nii")
 
 
 def test_a_quaternion_that_is_none_is_a_damaged_file(image, tmp_path):
@@ -44,8 +46,9 @@ def test_a_quaternion_that_is_none_is_a_damaged_file(image, tmp_path):
     image.set_sform(image.affine, 1)
     image.header["quatern_b"] = image.header["quatern_c"] = 1.0
     nib.save(image, tmp_path / "in.nii")
-    with pytest.raises(VolumeError, match="complete and readable"):
+    with pytest.raises(VolumeError) as caught:
         read_image(tmp_path / "in.nii")
+    assert (caught.value.rule, caught.value.path) == (DAMAGED, tmp_path / "in.nii")
 
 
 def test_a_header_without_geometry_is_warned_of(study_on_disk, nifti):
@@ -63,8 +66,10 @@ def test_one_image_under_two_names_is_refused(study_on_disk, tmp_path):
     disk = study_on_disk(ids=["A", "B", "C"])
     disk.image("C").write_bytes(disk.image("A").read_bytes())
     study = open_study(disk.description)
-    with pytest.raises(StudyError, match="the very image of A; subject: C"):
+    with pytest.raises(StudyError) as caught:
         prepare_slices(study, Preprocessing(size=(8, 8)), tmp_path / "slices")
+    assert caught.value.found.endswith(" A")
+    assert (caught.value.subject, caught.value.path) == ("C", disk.image("C"))
     disk.participants("participant_id\tgroup\nA\tx\nB\ty\nC\tx\n")
     prepare_slices(open_study(disk.description), Preprocessing(size=(8, 8)), tmp_path / "slices")
 
