@@ -274,8 +274,10 @@ def test_figure_5_of_an_empty_mask_shows_every_slice(tmp_path):
 
 
 def test_what_does_not_belong_together_is_named():
-    with pytest.raises(GeometryError, match=r"image \(48, 40, 12\)"):
+    with pytest.raises(GeometryError) as caught:
         case(np.zeros((48, 40, 11), dtype=bool))
+    assert "image (48, 40, 12)" in caught.value.found
     both = pd.concat([profile_of(tube()).assign(side=side) for side in ("left", "right")])
-    with pytest.raises(GeometryError, match="2 sides"):
+    with pytest.raises(GeometryError) as caught:
         ProfileExample("P01", "healthy", tube(), None, SPACING_MM, both)
+    assert "2 sides" in caught.value.found

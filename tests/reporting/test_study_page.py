@@ -254,5 +254,6 @@ def test_a_nerve_at_the_border_or_no_nerve_is_pictured_too():
     corner[:3, -3:, 0] = True
     for mask in (corner, corner & False):
         assert thumbnail(image, {"GT": mask}, [0, 1], (1.0, 1.0, 4.0)).data_uri.startswith("data:image/jpeg")
-    with pytest.raises(GeometryError, match="3 slice numbers"):
+    with pytest.raises(GeometryError) as caught:
         thumbnail(image, {"GT": corner}, [0, 1, 2], (1.0, 1.0, 4.0))
+    assert caught.value.found.endswith(" 3 slice numbers")
