@@ -1,1 +1,1 @@
-"""One new scan, from the scanner's file to its mask, the numbers along the nerve and a picture to check."""
+"""Segmentation of new scans: from the scanner's file to the mask, numbers along the nerve and a picture to check."""

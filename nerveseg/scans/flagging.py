@@ -1,4 +1,4 @@
-"""What a human should look at in a segmented scan, held against the training data that the model's bundle records."""
+"""Raise quality flags of a segmented scan, compared with the training data that the model's bundle records."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def flags_of(
     slice_numbers: Sequence[int],
     limits: QualityLimits,
 ) -> tuple[Flag, ...]:
-    """Flags of one scan.
+    """Return the flags of one scan.
 
     Args:
-        channels: As the network takes them, not normalised.
-        spacing_mm: Of the scan.
-        courses: The nerve of each leg.
-        mask: Of all legs.
-        probability: Of which the mask was made.
-        description: Of the model.
-        slice_numbers: The input file's number of each slice.
-        limits: Beyond which a flag is raised.
+        channels: Channels in the network's order, not normalised.
+        spacing_mm: Voxel spacing of the scan in mm.
+        courses: Nerve of each leg.
+        mask: Mask of all legs.
+        probability: Probability from which the mask was made.
+        description: Description of the model.
+        slice_numbers: Number of each slice in the input file.
+        limits: Limits beyond which a flag is raised.
     """
     training = TrainingScans(
         description.spacing_mm,
         description.preprocessing.size,
-        {name: known.by_percentile for name, known in description.intensity.items()},
+        {name: intensity.by_percentile for name, intensity in description.intensity.items()},
     )
     measured = scan_intensity(channels, spacing_mm, description.preprocessing, description.spacing_mm)
     percentiles = {

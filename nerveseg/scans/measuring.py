@@ -1,4 +1,4 @@
-"""What a segmented scan is worth in numbers: legs, profile, lesion, summary, norms, quality flags."""
+"""Measure a segmented scan: profile, lesion, summary, z-scores, quality flags."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from nerveseg.types import Image, Mask, Probability
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of one scan.
+    """Measurements of one scan.
 
     Attributes:
-        courses: The nerve of each leg.
-        profile: One row per slice and branch.
-        nerves: One summary per leg.
-        lesion: Where the nerve is abnormal, if that could be judged.
-        flags: What a human should look at.
-        notes: How the numbers came about.
+        courses: Nerve of each leg.
+        profile: Table with one row per slice and branch.
+        nerves: Summary of each leg's nerve.
+        lesion: Mask of the abnormal nerve; None without a fat-suppressed channel.
+        flags: Quality flags, for a person to check.
+        notes: Remarks on the origin of the numbers.
     """
 
     courses: tuple[NerveCourse, ...]
@@ -57,12 +57,12 @@ def measure_scan(
     """Measure the nerves of a scan.
 
     Args:
-        scan: What was read.
-        mask: The nerve, in RAS order.
-        probability: Of which the mask was made.
-        description: Of the model, against whose training data geometry and intensity are held.
-        person: What is known of the person.
-        options: How.
+        scan: Images of the scan.
+        mask: Mask of the nerve, in RAS order.
+        probability: Probability from which the mask was made.
+        description: Description of the model, with the geometry and intensity of its training data.
+        person: Facts about the person scanned.
+        options: Options of segmentation and measurement.
 
     Raises:
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
@@ -86,8 +86,8 @@ def measure_scan(
     nerves = [summarise(profile, course, channels, exploratory) for course in courses]
     if options.norms:
         norms = read_norms(options.norms)
-        known = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
-        nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, known, norms)}) for nerve in nerves]
+        traits = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
+        nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, traits, norms)}) for nerve in nerves]
     network = scan.network_channels(description.channels)
     spacing_mm = scan.grid.ras_spacing_mm
     flags = flags_of(network, spacing_mm, courses, mask, probability, description, numbers, options.quality)
@@ -99,20 +99,20 @@ def measure_scan(
 def _lesion(
     scan: LoadedScan, images: Mapping[str, Image], courses: Sequence[NerveCourse], rule: LesionRule
 ) -> LesionResult | None:
-    """What the rule finds in each leg's nerve, together; None without the fat-suppressed channel."""
+    """Return the lesions of all legs' nerves together; None without the fat-suppressed channel."""
     if rule.channel not in images:
         return None
     found = [find_lesion(course.mask, images[rule.channel], rule, _muscle(scan, course)) for course in courses]
     masks = [result.mask for result in found if result.mask is not None]
-    known = [result.known for result in found if result.known is not None]
-    if not (masks and known):
+    judged = [result.known for result in found if result.known is not None]
+    if not (masks and judged):
         return found[0]
     first = next(result for result in found if result.mask is not None)
-    return dataclasses.replace(first, mask=np.any(masks, axis=0), known=np.any(known, axis=0))
+    return dataclasses.replace(first, mask=np.any(masks, axis=0), known=np.any(judged, axis=0))
 
 
 def _muscle(scan: LoadedScan, course: NerveCourse) -> Mask | None:
-    """The muscle of the nerve's own leg."""
+    """Return the mask of the muscle in the nerve's own leg."""
     if scan.muscle is None:
         return None
     own = np.zeros_like(scan.muscle)
@@ -127,7 +127,7 @@ def _header_flags(scan: LoadedScan) -> list[Flag]:
 
 
 def _registration_flags(scan: LoadedScan) -> list[Flag]:
-    """A registration that went wrong was not used: the channel lies where its header says."""
+    """Return a flag for each registration that failed, so that its channel lies at the position in its header."""
     return [
         Flag("registration_refused", f"the channel {name} was not registered: {registration.note}")
         for name, registration in scan.registrations.items()
@@ -136,7 +136,7 @@ def _registration_flags(scan: LoadedScan) -> list[Flag]:
 
 
 def _ratio_flags(scan: LoadedScan, images: Mapping[str, Image], options: SegmentOptions) -> list[Flag]:
-    """Why the column of the ratio to muscle is empty, where a fat-suppressed channel was given."""
+    """Return a flag if the ratio to muscle is empty although a fat-suppressed channel was given."""
     channel = options.lesion.channel
     if channel not in images or scan.muscle is not None:
         return []
@@ -150,10 +150,10 @@ def _signal_notes(scan: LoadedScan, lesion: LesionResult | None, options: Segmen
     if lesion is not None:
         return [*notes, f"lesion: {lesion.note}"]
     unused = ["muscle= is not used without that channel"] if scan.muscle is not None else []
-    return [*notes, f"no lesion is looked for: no fat-suppressed channel (images.{channel}=...)", *unused]
+    return [*notes, f"no search for lesions: no fat-suppressed channel (images.{channel}=...)", *unused]
 
 
 def _norm_notes(nerves: Sequence[NerveSummary], options: SegmentOptions) -> list[str]:
     if options.norms and not any(nerve.z_scores for nerve in nerves):
-        return ["no z-scores: no row of the norms fits what is known of the person"]
+        return ["no z-scores: no row of the norms fits location, sex and weight of the person"]
     return []

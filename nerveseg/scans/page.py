@@ -1,4 +1,4 @@
-"""The page of a segmented scan: what `reporting.subject_page` shows of it."""
+"""Collect the data of a segmented scan's page for `reporting.subject_page`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nerveseg.scans.segmentation import Segmentation
 
 
 def scan_view(segmentation: Segmentation, warning: str, registrations: Mapping[str, bytes]) -> SubjectView:
-    """A segmented scan as its page wants it.
+    """Return the data of a segmented scan's page.
 
     Args:
-        segmentation: What was found.
-        warning: "SYNTHETIC TRAINING DATA", or empty.
-        registrations: Pictures (PNG) of the channels that were moved onto the image.
+        segmentation: Segmentation of the scan.
+        warning: Warning "SYNTHETIC TRAINING DATA", or empty.
+        registrations: Pictures (PNG) of the registered channels, by name.
     """
     scan, lesion = segmentation.scan, segmentation.lesion
     masks = {AUTOMATIC: segmentation.ras_mask}

@@ -1,4 +1,4 @@
-"""The one way from the files of a scan to its mask, for the test of a fold and for `segment` alike."""
+"""Predict the mask of a scan from its files, for the test of a fold and for `segment` alike."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def predict_files(
     Args:
         files: Files of the scan.
         members: Models that are averaged; they agree in channels, preprocessing and spacing.
-        settings: Everything that changes the mask; by default the first member's own.
-        check: Function that raises an error where the image cannot be a scan.
-        geometry: Transform of the header to trust where the two differ.
+        settings: Settings that change the mask; by default the first member's own.
+        check: Function that raises an error if the image cannot be a scan.
+        geometry: Transform of the header to trust if the two differ.
         registration: Treatment of a further channel on another grid.
         accelerator: Device to compute on.
         runtime: Program that runs the networks.
         slices_per_batch: Slices of the training crop's size that go through a network at a time.
-        progress: Function that is called with the slices done and the slices in all.
+        progress: Function that is called with the number of slices done and the number of all slices.
 
     Raises:
-        VolumeError: A file is no readable image.
-        GeometryError: A channel or map lies nowhere near the image.
+        VolumeError: A file is not a readable image.
+        GeometryError: A channel or map does not overlap with the image.
         BundleError: A channel of the model is missing, or a probability is not finite.
     """
     description = members[0].description

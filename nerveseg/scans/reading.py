@@ -1,8 +1,9 @@
-"""The files of one scan on one grid: the image, further channels and maps brought onto it, the hash of each file.
+"""Read the files of one scan onto one grid: the image, further channels, maps, and the hash of each file.
 
 A further channel on the image's own grid is taken as it is. On another grid it is registered (rigidly, by mutual
-information) or, with `registration=none`, resampled where its header says it lies. Quantitative maps are always taken
-where their headers say, because their contrast may be anything; a zero in a map stands for a voxel that was masked out.
+information) or, with `registration=none`, resampled at the position in its header. Quantitative maps are always
+resampled at the position in their headers, because registration by their contrast is unreliable; a zero in a map is a
+voxel that was masked out.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from nerveseg.types import Channels, Image, Mask
 
 @dataclass(frozen=True)
 class LoadedScan:
-    """All that was read of one scan, in RAS order on the image's grid.
+    """Images of one scan, in RAS order on the image's grid.
 
     Attributes:
-        image: The model's first channel.
-        channels: Further channels; NaN outside their field of view.
-        maps: Quantitative maps; NaN likewise.
+        image: Image, the model's first channel.
+        channels: Further channels by name; NaN outside their field of view.
+        maps: Quantitative maps by name; NaN outside their field of view.
         muscle: Mask of a muscle that the nerve does not supply.
-        registrations: How each registered channel was moved.
+        registrations: Movement of each registered channel.
         sources: Files of the DICOM series, by position; empty for other formats.
     """
 
@@ -48,14 +49,14 @@ class LoadedScan:
 
     @property
     def grid(self) -> Grid:
-        """The grid of the image, in which the mask is written."""
+        """Grid of the image, on which the mask is written."""
         return self.image.grid
 
     def network_channels(self, names: Sequence[str]) -> Channels:
-        """Channels as a network takes them, (channel, x, y, z); outside its field of view one is as dark as it gets.
+        """Return the network's channels, (channel, x, y, z); voxels outside a field of view get the channel's minimum.
 
         Args:
-            names: Of the channels, in the network's order; the first is the image whatever its name.
+            names: Names of the channels in the network's order; the first is the image under any name.
         """
         further = [self.channels[name] for name in names[1:]]
         filled = [np.where(np.isnan(array), np.nanmin(array), array) for array in further]
@@ -66,8 +67,8 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
     """Read everything of a scan.
 
     Raises:
-        VolumeError: A file is no readable image.
-        GeometryError: The muscle's mask lies on another grid, or a channel or map nowhere near the image.
+        VolumeError: A file is not a readable image.
+        GeometryError: The muscle's mask lies on another grid, or a channel or map does not overlap with the image.
     """
     image = read_image(files.image, geometry=geometry, series=files.series)
     channels: dict[str, Image] = {}
@@ -88,16 +89,16 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
 
 
 def input_sha256(files: ScanFiles) -> dict[str, str]:
-    """Hash of each input by what it is; of a DICOM series that of its files' hashes, in the order of position.
+    """Return the hash of each input by its role; for a DICOM series, the hash of its files' hashes by position.
 
     Raises:
         VolumeError: A folder holds no series, or several.
     """
-    return {what: _sha256(path, files.series if what == "image" else None) for what, path in files.paths.items()}
+    return {role: _sha256(path, files.series if role == "image" else None) for role, path in files.paths.items()}
 
 
 def image_sha256(files: ScanFiles) -> str:
-    """Hash of the image alone, as `input_sha256` has it: it tells whether a member of a model was trained on it.
+    """Return the hash of the image as in `input_sha256`, by which a member of a model recognises its training data.
 
     Raises:
         VolumeError: A folder holds no series, or several.
@@ -111,13 +112,13 @@ def _map(path: Path, grid: Grid, geometry: Geometry, name: str) -> Image:
     return sampled
 
 
-def _check_overlap(array: Image, path: Path, what: str) -> None:
+def _check_overlap(array: Image, path: Path, name: str) -> None:
     if np.isnan(array).all():
         raise GeometryError(
-            f"{what} shows the same place as the image",
+            f"{name} overlaps with the image",
             found="no common voxel",
             path=path,
-            remedy="take the series of the same examination; see that no header was changed",
+            remedy="take the series of the same examination; check that no header was changed",
         )
 
 

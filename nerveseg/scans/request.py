@@ -1,4 +1,4 @@
-"""What is to be segmented, and how: the files of one scan, the person it is of, and the options of `segment`."""
+"""Request of a segmentation: the files of one scan, facts about the person, and the options of `segment`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nerveseg.inference.runtimes import Runtime
 
 
 class PatientInfo(BaseModel):
-    """What is known of the person; nothing of it can be read off a header.
+    """Facts about the person scanned that no image header contains.
 
     Attributes:
-        side: Of the leg in the image.
+        side: Side of the leg in the image.
         location: Part of the thigh.
-        sex: As in the table of norms.
-        weight_kg: Body weight.
+        sex: Sex, as in the table of norms.
+        weight_kg: Body weight in kg.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,16 +37,16 @@ class PatientInfo(BaseModel):
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """One scan's files.
+    """Files of one scan.
 
     Attributes:
-        name: Of the scan; names its results.
-        image: A volume, or a folder of one DICOM series: the model's first channel.
-        series: Number or UID of the series, where the folder holds several.
+        name: Name of the scan and of its results.
+        image: Volume, or folder of one DICOM series, of the model's first channel.
+        series: Number or UID of the series, if the folder holds several.
         channels: Further channels by name.
         maps: Quantitative maps by name.
         muscle: Mask, on the image's grid, of a muscle that the nerve does not supply.
-        person: What is known of the person.
+        person: Facts about the person scanned.
     """
 
     name: str
@@ -59,12 +59,12 @@ class ScanFiles:
 
     @property
     def is_dicom(self) -> bool:
-        """Whether the image is a folder of a DICOM series."""
+        """Flag: true if the image is a folder of a DICOM series."""
         return self.image.is_dir()
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Every file or folder by what it is."""
+        """Files and folders by their role."""
         named = {f"images.{name}": path for name, path in self.channels.items()}
         named |= {f"maps.{name}": path for name, path in self.maps.items()}
         return {"image": self.image} | named | ({"muscle": self.muscle} if self.muscle else {})
@@ -82,23 +82,23 @@ class PostprocessingChange(BaseModel):
 
 
 class SegmentOptions(BaseModel):
-    """How scans are segmented and measured; `conf/segment.yaml` holds the same keys.
+    """Options of segmentation and measurement; `conf/segment.yaml` holds the same keys.
 
-    What changes a mask stands in the model's bundle; where it is None here, the model's own is used.
+    Options that change a mask are None by default, which takes the setting in the model's bundle.
 
     Attributes:
-        geometry: Which of a header's transforms to trust where they differ.
-        registration: What to do with a further channel on another grid.
-        lesion: What counts as lesion.
-        postprocessing: Clean-up of the mask, where it is to differ from the model's.
+        geometry: Transform of a header to trust if the two differ.
+        registration: Treatment of a further channel on another grid.
+        lesion: Rule of a lesion.
+        postprocessing: Clean-up of the mask that replaces the model's.
         quality: Limits beyond which a flag is raised.
-        field_of_view: The whole slice, or the centre crop of the training.
-        accuracy: Every slice whole (exact), or the nerve followed through the stack (fast).
+        field_of_view: Part of each slice that is segmented: the whole, or the centre crop of the training.
+        accuracy: Search of the nerve: every slice whole (exact), or the nerve followed through the stack (fast).
         in_plane_spacing: Pixels that the network sees: at the model's in-plane spacing, or the scan's own.
-        runtime: What runs the networks.
+        runtime: Program that runs the networks.
         norms: Table of normal values.
         slices_per_batch: Slices that go through the network at a time.
-        accelerator: What to compute on.
+        accelerator: Device to compute on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,7 +117,7 @@ class SegmentOptions(BaseModel):
     accelerator: Literal["auto", "gpu", "cpu"] = "auto"
 
     def settings(self, model: PredictionSettings) -> PredictionSettings:
-        """Return a model's settings with those that are given here instead of its own."""
+        """Return a model's settings, replaced by the options that are given."""
         chosen = {"field_of_view", "accuracy", "in_plane_spacing"}
         changes: dict[str, Any] = self.model_dump(include=chosen, exclude_none=True)
         cleanup = model.postprocessing.model_copy(update=self.postprocessing.model_dump(exclude_none=True))
@@ -125,7 +125,7 @@ class SegmentOptions(BaseModel):
 
 
 def settings_notes(used: PredictionSettings, model: PredictionSettings) -> tuple[str, ...]:
-    """Return a line for every setting that is not the one a model was tested with."""
+    """Return a note for every setting that differs from the one a model was tested with."""
     pairs = [
         (name, getattr(used, name), getattr(model, name)) for name in ("field_of_view", "accuracy", "in_plane_spacing")
     ]

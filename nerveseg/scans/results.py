@@ -1,15 +1,15 @@
-"""The files that a segmented scan leaves; `summary.json` comes last, so a folder that has it is complete.
+"""Result files of a segmented scan; `summary.json` is written last, so a folder that has it is complete.
 
     mask.nii.gz (.mha, .nrrd as the input)   in the scan's own grid
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
-    report.html                              the same to leaf through: every slice, the surface, the profiles, a review
+    report.html                              a page with every slice, the surface, the profiles, a review
     registration-<channel>.png               a registered channel before and after
-    probability.nii.gz, mask.dcm             where asked for
-    summary.json                             what the nerve measures, flags, hashes, versions
+    probability.nii.gz, mask.dcm             if asked for
+    summary.json                             measurements of the nerve, flags, hashes, versions
 
-A folder that holds the results of another scan, or a file of such a name that is none of ours, is not written to.
-While a result is being written, `.unfinished` lies beside it: what is there may be replaced.
+A folder with the results of another scan, or with a file of such a name from elsewhere, is not written to. While a
+result is being written the folder holds `.unfinished`, which marks files that may be replaced.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from nerveseg.notices import NOTICE
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY)
-"""Patterns of the names of what is written."""
+"""Patterns of the names of result files."""
 
 
 class ResultOptions(BaseModel):
-    """Which files are written besides the usual ones.
+    """Options of the files that are written besides the usual ones.
 
     Attributes:
-        write_probability: `probability.nii.gz`.
-        dicom_seg: `mask.dcm` of a DICOM input; auto where highdicom is installed.
+        write_probability: Flag: true to write `probability.nii.gz`.
+        dicom_seg: Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,13 +49,13 @@ class ResultOptions(BaseModel):
 
 
 class Identity(BaseModel):
-    """What a result was made of; the same identity is the same result.
+    """Hashes of the inputs, model and options of a result; equal identities give equal results.
 
     Attributes:
-        inputs: Hash of every input file by what it is, of the table of norms too.
-        model: Hash of the descriptions of the model's members, which hold those of their weights.
+        inputs: Hash of every input file by its role, including the table of norms.
+        model: Hash of the descriptions of the model's members, which contain the hashes of their weights.
         options: Hash of the options.
-        version: Of nerveseg.
+        version: Version of nerveseg.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,14 +67,14 @@ class Identity(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """The model that was applied.
+    """Record of the applied model.
 
     Attributes:
         name: Folder of the sweep, fold or bundle.
         sha256: Hash of the weights.
-        study: It was trained on.
-        folds: Members that were averaged.
-        synthetic: It has never seen a real nerve.
+        study: Name of the study of its training.
+        folds: Numbers of the folds that were averaged.
+        synthetic: Flag: true if it was trained on simulated data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,13 +87,13 @@ class ModelRecord(BaseModel):
 
 
 class FlagRecord(BaseModel):
-    """One quality flag.
+    """Record of a quality flag.
 
     Attributes:
         code: Name of the rule.
-        message: In words.
-        side: Of the nerve, where there are two.
-        slices: Numbers in the input file's order.
+        message: Text for the user.
+        side: Side of the nerve, if the image shows two.
+        slices: Numbers of the slices in the input file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,30 +105,30 @@ class FlagRecord(BaseModel):
 
     @classmethod
     def of(cls, flag: Flag) -> FlagRecord:
-        """As it is written."""
+        """Return the record of a flag."""
         return cls(code=flag.code, message=flag.message, side=flag.side, slices=list(flag.slices))
 
 
 class ScanSummary(BaseModel):
-    """`summary.json`.
+    """Content of `summary.json`.
 
     Attributes:
-        warning: SYNTHETIC TRAINING DATA where that is so, else empty.
-        notice: What this is not.
-        name: Of the scan.
-        shape: Of the input's array.
-        spacing_mm: Along its RAS axes; the last is the slice step.
+        warning: Warning "SYNTHETIC TRAINING DATA", or empty.
+        notice: Notice that this is no medical device.
+        name: Name of the scan.
+        shape: Shape of the input's array.
+        spacing_mm: Voxel spacing along the RAS axes in mm; the last is the slice step.
         mask: Name of the mask's file.
-        model: What was applied.
-        nerves: One per side.
-        flags: What a human should look at.
-        notes: How the numbers came about, in words.
-        prediction: Everything that the mask depends on besides the model; null in results from before it was recorded.
-        computation: Device, runtime and search of the nerve.
+        model: Record of the applied model.
+        nerves: Summary of each side's nerve.
+        flags: Quality flags, for a person to check.
+        notes: Remarks on the origin of the numbers.
+        prediction: Settings that the mask depends on; null in results of earlier versions.
+        computation: Device, runtime and search of the nerve; null in results of earlier versions.
         registrations: Movement of each registered channel.
-        seconds: From the first byte read to the last table.
-        versions: Of the libraries that matter.
-        identity: What the result was made of.
+        seconds: Time from reading the input to writing the last table, in s.
+        versions: Versions of nerveseg and the libraries that a result depends on.
+        identity: Hashes of the inputs, model and options.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,7 +152,7 @@ class ScanSummary(BaseModel):
 
 
 def in_words(nerve: NerveSummary) -> str:
-    """One line for the screen."""
+    """Return the summary of a nerve as one line for the screen."""
     which = "nerve" if nerve.side == "unknown" else f"{nerve.side} nerve"
     if nerve.mean_csa_mm2 is None or nerve.max_csa_mm2 is None:
         return f"{which}: none found"
@@ -165,12 +165,12 @@ def in_words(nerve: NerveSummary) -> str:
 
 
 def options_sha256(*options: BaseModel) -> str:
-    """Hash of options that change a result."""
+    """Return the hash of options that change a result."""
     return hashlib.sha256("".join(option.model_dump_json() for option in options).encode()).hexdigest()
 
 
 def earlier_summary(folder: Path) -> ScanSummary | None:
-    """What a complete result's folder says of itself; None where there is none, or of another format."""
+    """Read the summary of a complete result; return None if the folder has none, or one of another format."""
     try:
         return ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):
@@ -178,10 +178,10 @@ def earlier_summary(folder: Path) -> ScanSummary | None:
 
 
 def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
-    """The summary of this very result if the folder has it complete; None if it has to be made.
+    """Return the summary if the folder holds this result complete, or None if it has to be made.
 
     Raises:
-        RunError: The folder holds the result of another scan, or files of these names that are none of ours.
+        RunError: The folder holds the result of another scan, or files of these names from elsewhere.
     """
     earlier = earlier_summary(folder)
     if earlier is None:
@@ -190,7 +190,7 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
     if earlier.identity.inputs.get("image") != identity.inputs["image"]:
         raise RunError(
             "a folder holds the results of one scan",
-            found=f"those of another scan, {earlier.name}",
+            found=f"the results of another scan, {earlier.name}",
             path=folder,
             remedy="output=<another folder>, or delete this one",
         )
@@ -198,13 +198,13 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is one of ours: a pattern such as `scans/**` also finds the masks that were written there."""
+    """Return true for a result file of ours, since a pattern such as `scans/**` also finds masks written there."""
     ours = any((path.parent / name).is_file() for name in (SUMMARY, UNFINISHED))
     return ours and any(fnmatchcase(path.name, pattern) for pattern in OWN_FILES)
 
 
 def begin(folder: Path) -> None:
-    """Mark a folder as being written, and take away what an earlier result left there."""
+    """Mark a folder as being written, and delete the files of an earlier result."""
     write_text(folder / UNFINISHED, "nerveseg is writing here; the same command continues\n")
     for pattern in OWN_FILES:
         for path in folder.glob(pattern):
@@ -223,7 +223,7 @@ def _check_nothing_foreign(folder: Path) -> None:
     foreign = sorted(path.name for pattern in OWN_FILES for path in folder.glob(pattern))
     if foreign:
         raise RunError(
-            "a folder for results holds no files of their names from elsewhere",
+            "a folder for results has no files of the same names from elsewhere",
             found=", ".join(foreign[:3]),
             path=folder,
             remedy="output=<another folder>, or move these files away",

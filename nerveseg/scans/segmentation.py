@@ -1,4 +1,4 @@
-"""One scan to its segmentation: read, predicted by the model's members, cleaned, measured, flagged."""
+"""Segment one scan: read it, predict its mask with the model's members, measure and flag it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from nerveseg.types import Mask, Probability
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A segmented scan.
+    """Segmented scan.
 
     Attributes:
-        files: What was asked for.
-        scan: What was read.
-        model: What was applied.
-        folds: The members of the model that were averaged.
+        files: Files of the scan.
+        scan: Images of the scan.
+        model: Applied model.
+        folds: Numbers of the model's folds that were averaged.
         prediction: Mask and probability in RAS order, and the settings that they depend on.
-        courses: The nerve of each leg, its branches and their course.
-        profile: One row per slice and branch (`biomarkers.profile`).
-        nerves: What each nerve measures; two where the image shows both legs.
-        lesion: Where the nerve is abnormal, in RAS order, if that could be judged.
-        flags: What a human should look at.
-        notes: How the numbers came about, in words.
+        courses: Nerve of each leg, its branches and their course.
+        profile: Table with one row per slice and branch (`biomarkers.profile`).
+        nerves: Summary of each nerve; two if the image shows both legs.
+        lesion: Mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel.
+        flags: Quality flags, for a person to check.
+        notes: Remarks on the origin of the numbers.
     """
 
     files: ScanFiles
@@ -56,7 +56,7 @@ class Segmentation:
 
     @property
     def ras_mask(self) -> Mask:
-        """Nerve, in RAS order."""
+        """Mask of the nerve, in RAS order."""
         return self.prediction.mask
 
     @property
@@ -66,22 +66,22 @@ class Segmentation:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """The mask in the input's own array order."""
+        """Mask in the input's own array order."""
         return np.asarray(self.scan.grid.from_ras(self.ras_mask), dtype=np.bool_)
 
     @property
     def probability(self) -> NDArray[np.float32]:
-        """The probability in the input's own array order."""
+        """Probability in the input's own array order."""
         return np.asarray(self.scan.grid.from_ras(self.ras_probability), dtype=np.float32)
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """Voxel indices of `mask` to millimetres (RAS+)."""
+        """Matrix from voxel indices of `mask` to mm (RAS+)."""
         return self.scan.grid.affine
 
     @property
     def synthetic(self) -> bool:
-        """The model has never seen a real nerve."""
+        """Flag: true if the model was trained on simulated data."""
         return self.model.synthetic
 
 
@@ -97,18 +97,18 @@ def segment_scan(
     options: SegmentOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
-    """Segment one scan, without writing anything.
+    """Segment one scan without writing files.
 
     Args:
-        path: A NIfTI, MetaImage or NRRD volume, or a folder of one DICOM series.
-        model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; or a model that was opened.
-        series: Number or UID of the DICOM series, where the folder holds several.
+        path: NIfTI, MetaImage or NRRD volume, or folder of one DICOM series.
+        model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; or an opened model.
+        series: Number or UID of the DICOM series, if the folder holds several.
         images: Further channels by name.
         maps: Quantitative maps by name.
         muscle: Mask of a muscle that the nerve does not supply.
-        person: What is known of the person.
-        options: As in `conf/segment.yaml`.
-        progress: Told how many slices are done, of how many.
+        person: Facts about the person scanned.
+        options: Options as in `conf/segment.yaml`.
+        progress: Function that is called with the number of slices done and the number of all slices.
 
     Raises:
         NervesegError: A file cannot be read, or the model not be applied to it.
@@ -136,11 +136,11 @@ def segment_files(
     """Segment one scan from its files.
 
     Args:
-        files: What to read.
-        model: What to apply.
-        options: How.
-        progress: Told how many slices are done, of how many.
-        sha256: Hash of the image (`image_sha256`), where it is known already.
+        files: Files of the scan.
+        model: Model to apply.
+        options: Options of segmentation and measurement.
+        progress: Function that is called with the number of slices done and the number of all slices.
+        sha256: Hash of the image (`image_sha256`); by default it is computed.
 
     Raises:
         NervesegError: A file cannot be read, or the model not be applied to it.
@@ -182,12 +182,12 @@ def segment_files(
 
 
 def check_names(files: ScanFiles, model: Ensemble) -> None:
-    """Raise `ConfigurationError` where two signals bear one name: the profile would hold only one of them."""
+    """Raise `ConfigurationError` if two signals have one name, since the profile would hold only one of them."""
     names = [model.description.channels[0], *files.channels, *files.maps]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigurationError(
-            "the image, further channels and maps bear different names",
+            "the image, further channels and maps have different names",
             found=f"{', '.join(twice)} twice; the image is {names[0]}",
             remedy="maps.<another name>=... or images.<another name>=...",
         )

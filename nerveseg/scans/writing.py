@@ -1,4 +1,4 @@
-"""A segmentation written into its folder, each file in one piece, the summary last."""
+"""Write a segmentation to its folder, each file atomically, the summary last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nerveseg.scans.results import FlagRecord, Identity, ModelRecord, ResultOpti
 from nerveseg.scans.segmentation import Segmentation
 
 OWN_FORMATS = (".mha", ".nrrd")
-"""Inputs whose mask comes back in the same format; all others get NIfTI."""
+"""Suffixes of inputs whose mask is written in the same format; other masks are NIfTI."""
 
 
 def write_segmentation(
@@ -29,11 +29,11 @@ def write_segmentation(
     """Write the mask, the tables and the pictures of a segmented scan.
 
     Args:
-        folder: Made where it does not exist.
-        segmentation: What to write.
-        identity: What it was made of.
-        options: Which files.
-        started: When the work on this scan began (`time.perf_counter`).
+        folder: Folder of the results, which need not exist.
+        segmentation: Segmentation to write.
+        identity: Hashes of the inputs, model and options.
+        options: Options of the written files.
+        started: Start of the work on this scan, in s of `time.perf_counter`.
 
     Raises:
         VolumeError: The mask cannot be written.
@@ -55,7 +55,7 @@ def write_segmentation(
 
 
 def check_writable(files: ScanFiles, options: ResultOptions) -> None:
-    """Raise `ConfigurationError` where DICOM-SEG is wanted of an input that is no DICOM series."""
+    """Raise `ConfigurationError` if DICOM-SEG is asked for and the input is not a DICOM series."""
     if options.dicom_seg is True and not files.is_dicom:
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
@@ -107,7 +107,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
 
 def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
     model, scan = segmentation.model, segmentation.scan
-    moved = {
+    registrations = {
         name: {
             "translation_mm": list(registration.translation_mm),
             "rotation_deg": list(registration.rotation_deg),
@@ -134,7 +134,7 @@ def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds:
         notes=list(segmentation.notes),
         prediction=segmentation.prediction.settings,
         computation=segmentation.prediction.computation,
-        registrations=moved,
+        registrations=registrations,
         seconds=round(seconds, 3),
         versions=package_versions(),
         identity=identity,

@@ -10,19 +10,21 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from nerveseg.console import console as shared_console
+
 
 class FoldProgress(ProgressBar):
     """Epochs, loss, speed and time left of one fold's training, and the time left of all folds.
 
     Args:
-        console: Console to write to.
         title: Title in front, such as "fold 0".
         folds_after: Number of folds that this process trains after this one.
+        console: Console to write to; by default that of the process.
     """
 
-    def __init__(self, console: Console, title: str, folds_after: int = 0) -> None:
+    def __init__(self, title: str, folds_after: int = 0, console: Console | None = None) -> None:
         super().__init__()
-        self.console = console
+        self.console = console or shared_console
         self.title = title
         self.folds_after = folds_after
         self._bar = Progress(disable=True)

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch.utils import deterministic
 
-from nerveseg.console import console, say
+from nerveseg.console import say
 from nerveseg.dashboards.metrics_csv import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
@@ -201,7 +201,7 @@ def _train(
                 job.folder.checkpoints, config.trainer.checkpoint_every_n_epochs, job.values["optimization"]
             ),
             Throughput(),
-            FoldProgress(console, job.title, job.jobs_after),
+            FoldProgress(job.title, job.jobs_after),
         ],
         plugins=[VerifiedCheckpoints(), processes.environment()],
         default_root_dir=job.folder.path,

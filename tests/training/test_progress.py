@@ -45,7 +45,7 @@ def screen():
 
 def trainer(folder, screen, terminal, epochs=1, callbacks=()):
     colourless = {"force_terminal": True, "color_system": None} if terminal else {}
-    progress = FoldProgress(Console(file=screen, width=100, **colourless), "fold 2")
+    progress = FoldProgress("fold 2", console=Console(file=screen, width=100, **colourless))
     return pl.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, callbacks=[progress, *callbacks],
         enable_model_summary=False, enable_checkpointing=bool(callbacks), default_root_dir=folder,
