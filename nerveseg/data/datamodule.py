@@ -164,8 +164,8 @@ class SliceDataModule(pl.LightningDataModule):
         seed: Seed of order and augmentation.
         workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
             process. The batches do not depend on it.
-        augment_batches: Whether batches are augmented whole where the training computes; by default on a GPU. Ignored
-            where the augmentation takes single slices only.
+        augment_batches: Flag: true to augment whole batches on the device of the training; by default on a GPU. Ignored
+            if the augmentation takes single slices only.
         rank: Rank of this process.
         processes: Number of processes that train together; they share out each batch.
     """

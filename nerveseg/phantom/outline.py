@@ -89,7 +89,7 @@ class Outline:
 
     @property
     def branch(self) -> Bool[np.ndarray[Any, Any], "bx by z"]:
-        """The peroneal side below the split."""
+        """Section of the peroneal side below the split."""
         return self.peroneal & (np.arange(self.peroneal.shape[2]) < self.split_first)
 
 

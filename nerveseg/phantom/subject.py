@@ -60,7 +60,7 @@ class SimulatedSubject:
 
     @property
     def image(self) -> Image:
-        """The T2-weighted image.
+        """T2-weighted image.
 
         Raises:
             ValueError: Only masks were simulated.
@@ -71,7 +71,7 @@ class SimulatedSubject:
 
     @property
     def truth(self) -> Mask:
-        """The true nerve: voxels that are at least half nerve."""
+        """Mask of the true nerve: voxels that are at least half nerve."""
         return self.known.nerve
 
 

@@ -76,7 +76,7 @@ class SubjectView:
 
     @property
     def outlines(self) -> dict[str, Mask]:
-        """The masks of whole nerves, without the lesion."""
+        """Masks of whole nerves, without the lesion."""
         return {name: mask for name, mask in self.masks.items() if name != LESION}
 
     @property

@@ -49,7 +49,7 @@ class Segmenter(pl.LightningModule):
         interval: Interval between two steps of the schedule, "epoch" or "step".
         monitor: Name of the logged value that `ReduceLROnPlateau` follows, at the end of each epoch.
         seed: Seed of dropout, which depends on it and the epoch's number alone.
-        compiled: Whether to train through `torch.compile`, where that works.
+        compiled: Flag: true to train through `torch.compile` if it works.
     """
 
     def __init__(
