@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -30,7 +29,6 @@ from nerveseg.reporting.overlay import (
     crop_of_size,
     extent_mm,
     overlay,
-    save_png,
     side_mm,
 )
 from nerveseg.reporting.style import RED, new_page, render_pixels, show_picture
@@ -42,27 +40,6 @@ NO_MEDICAL_DEVICE = "Not a medical device."
 _COLUMNS, _WHOLE_SLICES = 6, 3
 _TILE_PIXELS = 280
 """Approximate size of a tile on the page."""
-
-
-def write_check_sheet(
-    path: Path,
-    image: Image,
-    mask: Mask,
-    profile_rows: pd.DataFrame | None,
-    *,
-    title: str,
-    warning: str | None,
-    slice_numbers: Sequence[int],
-    flags: Sequence[str],
-    spacing_mm: SpacingMm | None = None,
-    sides: Mapping[str, slice] | None = None,
-) -> None:
-    """Write `check_sheet` as a PNG file, in one piece."""
-    page = check_sheet(
-        image, mask, profile_rows, title=title, warning=warning, slice_numbers=slice_numbers, flags=flags,
-        spacing_mm=spacing_mm, sides=sides,
-    )  # fmt: skip
-    save_png(path, page)
 
 
 def check_sheet(

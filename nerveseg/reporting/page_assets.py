@@ -99,19 +99,11 @@ def write_plotly(folder: Path) -> Path:
     return path
 
 
-def jpeg_data_uri(picture: Pixels, quality: int = 85) -> str:
-    """Encode a picture as a JPEG data URI, with colours at full resolution."""
-    return _data_uri(picture, "jpeg", quality=quality, subsampling=0, optimize=True)
-
-
-def webp_data_uri(picture: Pixels, quality: int = 85) -> str:
-    """Encode a picture as a WebP data URI, smaller than JPEG at the same quality."""
-    return _data_uri(picture, "webp", quality=quality, method=4)
-
-
-def _data_uri(picture: Pixels, form: Literal["jpeg", "webp"], **options: Any) -> str:
+def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int = 85) -> str:
+    """Encode a picture as a data URI; JPEG with colours at full resolution, WebP is smaller at the same quality."""
+    options = {"subsampling": 0, "optimize": True} if form == "jpeg" else {"method": 4}
     file = io.BytesIO()
-    Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, **options)
+    Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, quality=quality, **options)
     return f"data:image/{form};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -9,6 +9,7 @@ compare like with like. A value that is undefined, because a mask is empty, is n
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
@@ -16,16 +17,20 @@ from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+from rich.console import Console
 
 from nerveseg.biomarkers.flags import listed
+from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, number_in_words
-from nerveseg.evaluation.tables.table1 import mean_sd, published_rows, table_metrics
+from nerveseg.evaluation.tables.summaries import summaries
+from nerveseg.evaluation.tables.table1 import mean_sd, notes, published_rows, table_metrics
 from nerveseg.files import write_text
-from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE
+from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE, questions
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
 from nerveseg.reporting.study_view import StudyView, SubjectRow
 
+_SUMMARY_WIDTH = 100
 VERDICTS = {
     NO_WORSE: "no worse than a rater",
     NOT_SHOWN: "not shown to be as good",
@@ -52,13 +57,17 @@ def study_html(view: StudyView) -> str:
     """Render the page."""
     pages = {row.id: _address(row.card.page) for row in view.subjects}
     metrics = [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)]
+    table, measured = view.analysis.table1, view.analysis.measurements
     content = {
         "view": view,
+        "notes": notes(table),
+        "questions": questions(view.analysis.tests),
+        "numbers": _as_text(view.analysis),
         "introduction": introduction(view),
-        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in table_metrics(view.table1)],
+        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in table_metrics(table)],
         "table1": _table1(view),
         "has_pages": _has_pages(view),
-        "has_paper": bool(published_rows(view.reference, view.table1)),
+        "has_paper": bool(published_rows(view.reference, table)),
         "row_metrics": metrics,
         "rows": [_row(row, [metric.key for metric in metrics]) for row in view.subjects],
         "shown": {
@@ -68,13 +77,13 @@ def study_html(view: StudyView) -> str:
             "fold": any(row.fold is not None for row in view.subjects),
             "thumbnail": any(row.card.thumbnail for row in view.subjects),
         },
-        "cohorts": list(dict.fromkeys(view.table1["cohort"])),
+        "cohorts": list(dict.fromkeys(table["cohort"])),
         "locations": sorted({row.location for row in view.subjects if row.location}),
         "failed": sum(row.failed for row in view.subjects),
         "flagged": sum(bool(row.card.flags) for row in view.subjects),
-        "definitions": shown_metrics(view.scores),
+        "definitions": shown_metrics(measured.scores),
         "figures": [(_address(figure.path), figure, _address(figure.vector)) for figure in view.figures],
-        "data": json_for_script({"study": view.name, **boxplots(view.scores, view.raters, pages)}),
+        "data": json_for_script({"study": view.name, **boxplots(measured.scores, view.raters, pages)}),
         "verdicts": VERDICTS,
         "library": PLOTLY,
     }
@@ -83,9 +92,9 @@ def study_html(view: StudyView) -> str:
 
 def introduction(view: StudyView) -> list[str]:
     """Describe the page in three sentences."""
-    cohorts = view.scores.drop_duplicates("subject").groupby("cohort")["subject"].size()
+    cohorts = view.analysis.measurements.scores.drop_duplicates("subject").groupby("cohort")["subject"].size()
     counted = ", ".join(
-        _counted(int(cohorts[cohort]), cohort) for cohort in dict.fromkeys(map(str, view.table1["cohort"]))
+        _counted(int(cohorts[cohort]), cohort) for cohort in dict.fromkeys(map(str, view.analysis.table1["cohort"]))
     )
     raters = listed(list(view.raters))
     hands = f"{len(view.raters)} raters ({raters})" if len(view.raters) > 1 else f"one rater ({raters})"
@@ -98,7 +107,7 @@ def introduction(view: StudyView) -> list[str]:
             "GT is their consensus, what the majority of them outlined; no automatic segmentation is judged here.",
             ending,
         ]
-    folds = view.scores["fold"].nunique()
+    folds = view.analysis.measurements.scores["fold"].nunique()
     origin = (
         f"Each subject was outlined by a network that had learned from other subjects only ({folds} fold"
         f"{'' if folds == 1 else 's'} of a cross-validation)"
@@ -114,20 +123,25 @@ def introduction(view: StudyView) -> list[str]:
     ]
 
 
+def _as_text(analysis: Analysis) -> str:
+    page = io.StringIO()
+    console = Console(file=page, width=_SUMMARY_WIDTH)
+    for summary in summaries(analysis):
+        console.print(summary)
+    return "\n".join(line.rstrip() for line in page.getvalue().strip("\n").splitlines())
+
+
 def _has_pages(view: StudyView) -> bool:
     return any(row.card.page for row in view.subjects)
 
 
 def _in_paper(view: StudyView, metric: str) -> bool:
-    return (
-        view.reference is not None
-        and bool(published_rows(view.reference, view.table1))
-        and f"{metric}_mean" in view.reference
-    )
+    has_rows = bool(published_rows(view.reference, view.analysis.table1))
+    return has_rows and view.reference is not None and f"{metric}_mean" in view.reference
 
 
 def _table1(view: StudyView) -> list[dict[str, Any]]:
-    published, metrics = published_rows(view.reference, view.table1), table_metrics(view.table1)
+    published, metrics = published_rows(view.reference, view.analysis.table1), table_metrics(view.analysis.table1)
     return [
         {
             "cohort": cohort,
@@ -146,8 +160,8 @@ def _table1(view: StudyView) -> list[dict[str, Any]]:
                 for row in rows.to_dict("records")
             ],
         }
-        for cohort in dict.fromkeys(map(str, view.table1["cohort"]))
-        for rows in [view.table1[view.table1["cohort"] == cohort]]
+        for cohort in dict.fromkeys(map(str, view.analysis.table1["cohort"]))
+        for rows in [view.analysis.table1[view.analysis.table1["cohort"] == cohort]]
     ]
 
 
@@ -164,13 +178,12 @@ def _row(row: SubjectRow, metrics: list[str]) -> dict[str, Any]:
 
 
 def _counted(number: int, cohort: str) -> str:
-    """Format the number of subjects of a cohort, with the paper's two cohorts in the plural."""
+    # Other names of cohorts may have no regular plural.
     plural = "s" if cohort in ("volunteer", "patient") and number != 1 else ""
     return f"{number} {cohort}{plural}"
 
 
 def _address(path: str | None) -> str | None:
-    """Quote a relative path as a link."""
     return None if path is None else quote(path)
 
 

@@ -6,13 +6,12 @@ their pairs. A subject has failed if a mask of that comparison is empty; failed 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import pandas as pd
-from rich.console import Console
 
 from nerveseg.biomarkers.flags import Flag
 from nerveseg.errors import RunError
@@ -20,12 +19,7 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import like_for_like
-from nerveseg.evaluation.tables.summaries import summaries
-from nerveseg.evaluation.tables.table1 import notes
-from nerveseg.reporting.conclusions import Question, questions
 from nerveseg.reporting.thumbnails import Thumbnail
-
-_SUMMARY_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -99,102 +93,60 @@ class StudyView:
     """Data of a study's page.
 
     Attributes:
+        analysis: Tables of the study.
         name: Name of the study, under which reviews are kept.
         title: Title of the page.
         warning: Warning, "SYNTHETIC STUDY", "SYNTHETIC TRAINING DATA", or empty.
-        raters: Names of the raters, in the study's order.
-        compared: Comparison of the subjects' scores, "Auto-GT" or "R-R".
-        table1: Table 1.
-        reference: Published Table 1 to show beside it.
-        notes: Text under Table 1.
-        remarks: Sentences on empty masks and absent raters.
-        questions: Answers of the tests, as text.
-        numbers: All other tables as text, as in `summary.txt`.
-        scores: Rows of `scores.csv`.
-        subjects: Rows of the subjects, failures first, then by ascending Dice.
-        figures: Figures in order.
+        reference: Published Table 1 to show beside the study's.
+        cards: Picture, page and flags by subject id; subjects may be missing.
+        figures: Figures beside the page, in order.
         provenance: Names and values of versions, model and date; no paths.
     """
 
+    analysis: Analysis
     name: str
     title: str
-    warning: str
-    raters: Sequence[str]
-    compared: str
-    table1: pd.DataFrame
-    reference: pd.DataFrame | None
-    notes: str
-    remarks: Sequence[str]
-    questions: Sequence[Question]
-    numbers: str
-    scores: pd.DataFrame
-    subjects: Sequence[SubjectRow]
+    warning: str = ""
+    reference: pd.DataFrame | None = None
+    cards: Mapping[str, SubjectCard] = field(default_factory=dict)
     figures: Sequence[FigureEntry] = ()
-    provenance: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    provenance: Sequence[tuple[str, str]] = ()
 
+    @property
+    def raters(self) -> Sequence[str]:
+        """Names of the raters, in the study's order."""
+        return self.analysis.measurements.raters
 
-def study_view(
-    analysis: Analysis,
-    *,
-    name: str,
-    title: str,
-    warning: str = "",
-    reference: pd.DataFrame | None = None,
-    cards: Mapping[str, SubjectCard] | None = None,
-    figures: Sequence[FigureEntry] = (),
-    provenance: Sequence[tuple[str, str]] = (),
-) -> StudyView:
-    """Collect the data of the page.
+    @cached_property
+    def compared(self) -> str:
+        """Comparison of the subjects' scores, "Auto-GT" or "R-R"."""
+        automatic = (self.analysis.measurements.scores["comparison"] == AUTOMATIC_CONSENSUS).any()
+        return AUTOMATIC_CONSENSUS if automatic else RATER_RATER
 
-    Args:
-        analysis: Tables of the study.
-        name: Name of the study.
-        title: Title of the page.
-        warning: Warning in capitals, where data or training data are synthetic.
-        reference: Published Table 1.
-        cards: Picture, page and flags by subject id; subjects may be missing.
-        figures: Figures beside the page.
-        provenance: Names and values of versions, model and date.
-    """
-    measured = analysis.measurements
-    automatic = (measured.scores["comparison"] == AUTOMATIC_CONSENSUS).any()
-    return StudyView(
-        name=name,
-        title=title,
-        warning=warning,
-        raters=tuple(measured.raters),
-        compared=AUTOMATIC_CONSENSUS if automatic else RATER_RATER,
-        table1=analysis.table1,
-        reference=reference,
-        notes=notes(analysis.table1),
-        remarks=tuple(analysis.remarks),
-        questions=tuple(questions(analysis.tests)),
-        numbers=_as_text(analysis),
-        scores=measured.scores,
-        subjects=tuple(sorted(_rows(analysis, bool(automatic), cards or {}), key=_worst_first)),
-        figures=tuple(figures),
-        provenance=tuple(provenance),
-    )
+    @cached_property
+    def subjects(self) -> list[SubjectRow]:
+        """Rows of the subjects, failures first, then by ascending Dice."""
+        return sorted(self._rows(), key=_worst_first)
 
-
-def _rows(analysis: Analysis, automatic: bool, cards: Mapping[str, SubjectCard]) -> Iterator[SubjectRow]:
-    scores, raters = analysis.measurements.scores, analysis.measurements.raters
-    among_raters = like_for_like(scores, raters)[RATER_RATER]
-    compared = scores["comparison"].isin([AUTOMATIC_CONSENSUS] if automatic else rater_pairs(raters))
-    for (cohort, subject), rows in scores[compared].groupby(["cohort", "subject"], sort=False):
-        undefined = rows[rows["metric"].isin(DEFINED_UNLESS_EMPTY)]["value"].isna().any()
-        first = rows.iloc[0]
-        yield SubjectRow(
-            id=str(subject),
-            cohort=str(cohort),
-            location=_text(first["location"]),
-            side=_text(first["side"]),
-            fold=None if pd.isna(first["fold"]) else int(first["fold"]),
-            scores={str(metric): float(value) for metric, value in rows.groupby("metric")["value"].mean().items()},
-            raters_dice=float(among_raters.get((cohort, subject, "dice"), float("nan"))),
-            failed=bool(undefined),
-            card=cards.get(str(subject), SubjectCard()),
-        )
+    def _rows(self) -> Iterator[SubjectRow]:
+        scores = self.analysis.measurements.scores
+        among_raters = like_for_like(scores, self.raters)[RATER_RATER]
+        automatic = self.compared == AUTOMATIC_CONSENSUS
+        compared = scores["comparison"].isin([AUTOMATIC_CONSENSUS] if automatic else rater_pairs(self.raters))
+        for (cohort, subject), rows in scores[compared].groupby(["cohort", "subject"], sort=False):
+            undefined = rows[rows["metric"].isin(DEFINED_UNLESS_EMPTY)]["value"].isna().any()
+            first = rows.iloc[0]
+            yield SubjectRow(
+                id=str(subject),
+                cohort=str(cohort),
+                location=_text(first["location"]),
+                side=_text(first["side"]),
+                fold=None if pd.isna(first["fold"]) else int(first["fold"]),
+                scores={str(metric): float(value) for metric, value in rows.groupby("metric")["value"].mean().items()},
+                raters_dice=float(among_raters.get((cohort, subject, "dice"), float("nan"))),
+                failed=bool(undefined),
+                card=self.cards.get(str(subject), SubjectCard()),
+            )
 
 
 def _worst_first(row: SubjectRow) -> tuple[bool, float, str]:
@@ -206,19 +158,8 @@ def _text(value: object) -> str | None:
     return None if pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
-def _as_text(analysis: Analysis) -> str:
-    page = io.StringIO()
-    console = Console(file=page, width=_SUMMARY_WIDTH)
-    for summary in summaries(analysis):
-        console.print(summary)
-    return "\n".join(line.rstrip() for line in page.getvalue().strip("\n").splitlines())
-
-
 def _check_relative(path: str | None) -> None:
     """Check that a page refers to files below its own folder only, so that it can be moved and reveals no path."""
     if path is not None and (PurePosixPath(path).is_absolute() or ".." in path.split("/") or ":" in path):
-        raise RunError(
-            "a path relative to the page's folder and below it",
-            found=path,
-            remedy="write the file below the page's folder",
-        )
+        rule, remedy = "a path relative to the page's folder and below it", "write the file below the page's folder"
+        raise RunError(rule, found=path, remedy=remedy)

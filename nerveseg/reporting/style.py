@@ -18,22 +18,17 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
 from nerveseg.files import atomic_write
-from nerveseg.reporting.overlay import COLOURS, Colour, Rgb
+from nerveseg.reporting.overlay import COLOURS, Rgb
 
 Kind: TypeAlias = Literal["manual", "automatic"]
 
 
-def _hex(colour: Colour) -> str:
-    red, green, blue = (channel / 255 for channel in colour)
-    return to_hex((red, green, blue))
-
-
-FILL: dict[Kind, str] = {"manual": _hex(COLOURS[CONSENSUS]), "automatic": _hex(COLOURS[AUTOMATIC])}
+_HEX = "#{:02x}{:02x}{:02x}"
+FILL: dict[Kind, str] = {"manual": _HEX.format(*COLOURS[CONSENSUS]), "automatic": _HEX.format(*COLOURS[AUTOMATIC])}
 """Colours of areas, and of outlines on dark pictures."""
 
 LINE: dict[Kind, str] = {"manual": "#1656b0", "automatic": "#2f7d0a"}
@@ -102,12 +97,6 @@ def new_figure(
     return figure, body
 
 
-def grid_shape(panels: int, columns: int) -> tuple[int, int]:
-    """Return rows and columns of a grid for a number of panels, with at most `columns` columns."""
-    columns = min(columns, panels)
-    return -(-panels // columns), columns
-
-
 def format_p(p_value: float) -> str:
     """Format a p-value: "p < 0.001", "p = 0.028", or nothing for NaN."""
     if p_value != p_value:
@@ -131,12 +120,8 @@ def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
         with atomic_write(png) as temporary:
             figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         with atomic_write(pdf) as temporary:
-            figure.savefig(
-                temporary,
-                format="pdf",
-                dpi=DOTS_PER_INCH,
-                metadata={"CreationDate": None, "Producer": None, "Creator": None},
-            )
+            undated = {"CreationDate": None, "Producer": None, "Creator": None}
+            figure.savefig(temporary, format="pdf", dpi=DOTS_PER_INCH, metadata=undated)
     return png, pdf
 
 

@@ -7,7 +7,6 @@ the upper left corner. Slices stand in the order of the input file's numbers.
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +18,7 @@ from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
 from nerveseg.reporting.overlay import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, side_mm, to_grey, upright, window_of
-from nerveseg.reporting.page_assets import webp_data_uri
+from nerveseg.reporting.page_assets import data_uri
 from nerveseg.reporting.subject_view import SubjectView
 from nerveseg.types import Mask, SpacingMm
 
@@ -37,14 +36,14 @@ def slice_pictures(view: SubjectView) -> list[str]:
     pictures = _grey(view)
     tried = pictures[:: max(1, len(pictures) // _SAMPLE)]
     for quality, block in _QUALITIES:
-        size = sum(len(webp_data_uri(_shrunk(picture, block), quality)) for picture in tried)
+        size = sum(len(_encoded(picture, block, quality)) for picture in tried)
         if size * len(pictures) / max(1, len(tried)) > MOST_PICTURE_BYTES:
             continue
-        encoded = [webp_data_uri(_shrunk(picture, block), quality) for picture in pictures]
+        encoded = [_encoded(picture, block, quality) for picture in pictures]
         if sum(map(len, encoded)) <= MOST_PICTURE_BYTES:
             return encoded
     quality, block = _QUALITIES[-1]
-    return [webp_data_uri(_shrunk(picture, block), quality) for picture in pictures]
+    return [_encoded(picture, block, quality) for picture in pictures]
 
 
 def outlines(mask: Mask, order: Iterable[int]) -> list[list[list[int]]]:
@@ -72,9 +71,7 @@ def picture_uri(png: bytes, longest: int = 1400, quality: int = 80) -> str:
     with Picture.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
     picture.thumbnail((longest, longest))
-    file = io.BytesIO()
-    picture.save(file, format="webp", quality=quality)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return data_uri(np.asarray(picture), "webp", quality)
 
 
 def _grey(view: SubjectView) -> list[UInt8[np.ndarray[Any, Any], "height width"]]:
@@ -84,11 +81,11 @@ def _grey(view: SubjectView) -> list[UInt8[np.ndarray[Any, Any], "height width"]
     return [upright(grey[:, :, index]) for index in view.order]
 
 
-def _shrunk(picture: NDArray[Any], block: int) -> UInt8[np.ndarray[Any, Any], "height width"]:
-    if block == 1:
-        return picture
-    height, width = (-(-size // block) for size in picture.shape)
-    return np.asarray(Picture.fromarray(np.ascontiguousarray(picture)).resize((width, height)))
+def _encoded(picture: NDArray[Any], block: int, quality: int) -> str:
+    if block > 1:
+        height, width = (-(-size // block) for size in picture.shape)
+        picture = np.asarray(Picture.fromarray(np.ascontiguousarray(picture)).resize((width, height)))
+    return data_uri(picture, "webp", quality)
 
 
 def _outlines(plane: NDArray[np.bool_]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.reporting.overlay import check_one_grid, overlay, square_around, window_of
-from nerveseg.reporting.page_assets import jpeg_data_uri
+from nerveseg.reporting.page_assets import data_uri
 from nerveseg.types import Image, Mask, SpacingMm
 
 LEAST_SIDE_MM = 32.0
@@ -58,7 +58,7 @@ def thumbnail(
     scale = max(1, round(_PICTURE_PIXELS / max(plane[box].shape)))
     crops = {name: outline[box] for name, outline in outlines.items()}
     rgb = overlay(plane[box], crops, window=window_of(plane), scale=scale)
-    return Thumbnail(jpeg_data_uri(rgb, _JPEG_QUALITY), int(slice_numbers[index]))
+    return Thumbnail(data_uri(rgb, "jpeg", _JPEG_QUALITY), int(slice_numbers[index]))
 
 
 def most_informative_slice(masks: Sequence[Mask]) -> int:

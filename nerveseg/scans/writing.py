@@ -10,7 +10,8 @@ from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import write_csv
 from nerveseg.notices import SYNTHETIC, header_notice
-from nerveseg.reporting.check_sheet import write_check_sheet
+from nerveseg.reporting.check_sheet import check_sheet
+from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.runs import package_versions
@@ -84,8 +85,7 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
 
 def _draw(folder: Path, segmentation: Segmentation) -> None:
     scan = segmentation.scan
-    write_check_sheet(
-        folder / "check.png",
+    page = check_sheet(
         scan.image.array,
         segmentation.ras_mask,
         segmentation.profile,
@@ -96,6 +96,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         spacing_mm=scan.grid.ras_spacing_mm,
         sides={course.side: course.leg.columns for course in segmentation.courses},
     )
+    save_png(folder / "check.png", page)
     pictures: dict[str, bytes] = {}
     for name, registration in scan.registrations.items():
         path = folder / f"registration-{name}.png"

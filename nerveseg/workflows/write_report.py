@@ -26,7 +26,7 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
-from nerveseg.reporting.study_view import SubjectCard, study_view
+from nerveseg.reporting.study_view import StudyView, SubjectCard
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
 from nerveseg.reporting.thumbnails import thumbnail
@@ -91,7 +91,7 @@ def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, re
             kept[subject.id] = view
     say("drawing the figures")
     training = read_training(evaluated.folds[0].path.parent) if evaluated.folds else {}
-    page = study_view(
+    page = StudyView(
         analysis,
         name=study.description.name,
         title=f"{study.description.name}: automatic segmentation against the raters",

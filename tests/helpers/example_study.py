@@ -9,7 +9,7 @@ from nerveseg.biomarkers.flags import Flag
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.reporting.study_view import FigureEntry, SubjectCard, study_view
+from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard
 from nerveseg.reporting.thumbnails import thumbnail
 
 RATERS = ("OS", "BW", "LG")
@@ -77,7 +77,7 @@ def view_of(analysis, *, flagged=("P02",), figures=(), pages=True, **options):
         for number, subject in enumerate(subjects)
     }
     given = {"name": "demo", "title": "Study demo", "cards": cards, "figures": figures} | options
-    return study_view(analysis, **given)
+    return StudyView(analysis, **given)
 
 
 FIGURE = FigureEntry("figures/comparison.png", "Dice of both cohorts.", "figures/comparison.pdf")

@@ -11,8 +11,8 @@ from nerveseg.data.registration import Registration
 from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.volume import Volume
 from nerveseg.reporting import check_sheet as module
-from nerveseg.reporting.check_sheet import check_sheet, write_check_sheet
-from nerveseg.reporting.overlay import COLOURS, OTHER_COLOURS
+from nerveseg.reporting.check_sheet import check_sheet
+from nerveseg.reporting.overlay import COLOURS, OTHER_COLOURS, save_png
 from nerveseg.reporting.registration_sheet import edges_on, registration_sheet
 
 SPACING = (0.5, 0.5, 4.0)
@@ -203,9 +203,10 @@ def test_the_file_holds_the_page_and_is_the_same_each_time(tmp_path):
     image, mask = scan()
     options = {"slice_numbers": range(24), **PLAIN}
     path = tmp_path / "new" / "check.png"
-    write_check_sheet(path, image, mask, profile(range(24)), **options)
+    page = check_sheet(image, mask, profile(range(24)), **options)
+    save_png(path, page)
     read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-    np.testing.assert_array_equal(read[..., :3], check_sheet(image, mask, profile(range(24)), **options))
+    np.testing.assert_array_equal(read[..., :3], page)
     assert [file.name for file in path.parent.iterdir()] == ["check.png"]
 
 

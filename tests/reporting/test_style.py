@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from nerveseg.reporting.style import FILL, INK, LESION, LINE, NERVE, grid_shape, new_figure, save_figure, styled
+from nerveseg.reporting.style import FILL, INK, LESION, LINE, NERVE, new_figure, save_figure, styled
 
 
 @styled
@@ -58,8 +58,3 @@ def test_lines_and_text_can_be_seen_on_white():
 def test_what_is_told_apart_by_colour_differs_in_grey_too():
     assert contrast(FILL["manual"], FILL["automatic"]) > 2
     assert contrast(LESION, NERVE) > 4
-
-
-@pytest.mark.parametrize(("panels", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 3)), (6, (2, 3))])
-def test_panels_fill_rows(panels, shape):
-    assert grid_shape(panels, 3) == shape

@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_nothing_half_written(run, image_of, sweep, tmp_path,
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nerveseg.scans.writing.write_check_sheet", full)
+    monkeypatch.setattr("nerveseg.scans.writing.check_sheet", full)
     error = run(image_of("V01"), f"model={sweep}", "output=out", code=2).err
     assert "No space left on device" in error
     assert not (tmp_path / "out" / "summary.json").exists()

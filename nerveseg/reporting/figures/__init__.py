@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.reporting.figures.agreement_figure import agreement_figure, has_agreement
-from nerveseg.reporting.figures.comparison_figure import comparison_figure, has_locations, locations_figure
+from nerveseg.reporting.figures.agreement_figure import agreement_figure
+from nerveseg.reporting.figures.comparison_figure import comparison_figure, locations_figure
 from nerveseg.reporting.figures.training_curve import has_training, read_training, training_figure
 
 __all__ = ["NamedFigure", "read_training", "study_figures"]
@@ -55,13 +55,13 @@ def study_figures(
             " contrast beside it.",
             comparison_figure(analysis, title, reference),
         )
-    if has_agreement(analysis):
+    if analysis.agreement["analysis"].eq("bland_altman").any():
         yield NamedFigure(
             "agreement",
             "Bland-Altman plots of nerve volume and mean cross-sectional area.",
             agreement_figure(analysis, title),
         )
-    if has_locations(analysis):
+    if len(analysis.locations):
         yield NamedFigure("locations", "Dice by location along the thigh.", locations_figure(analysis, title))
     if training and has_training(training):
         yield NamedFigure(

@@ -32,17 +32,12 @@ NOTE = (
 Row = Mapping[Hashable, Any]
 
 
-def has_agreement(analysis: Analysis) -> bool:
-    """Tell if two masks of one subject were measured."""
-    return bool(len(_chosen(analysis)))
-
-
 @styled
 def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
     """Draw one panel per quantity and cohort.
 
     Args:
-        analysis: Tables of the study, for which `has_agreement` is true.
+        analysis: Tables of the study, with two masks of some subject.
         title: Title above, after "Bland-Altman".
     """
     rows = _chosen(analysis)
@@ -116,8 +111,8 @@ def _look(number: int, automatic: bool) -> tuple[str, str]:
 
 
 def _legend(comparisons: list[str]) -> list[Line2D]:
-    entries = []
-    for number, comparison in enumerate(comparisons):
-        colour, marker = _look(number, comparison.startswith(AUTOMATIC))
-        entries.append(Line2D([], [], ls="", marker=marker, color=colour, ms=5, label=comparison.replace(" - ", " − ")))
-    return entries
+    looks = [_look(number, comparison.startswith(AUTOMATIC)) for number, comparison in enumerate(comparisons)]
+    return [
+        Line2D([], [], ls="", marker=marker, color=colour, ms=5, label=comparison.replace(" - ", " − "))
+        for (colour, marker), comparison in zip(looks, comparisons, strict=True)
+    ]

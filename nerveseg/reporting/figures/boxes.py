@@ -61,49 +61,35 @@ class Group:
     p_text: str = ""
 
 
-def draw_groups(axes: Axes, groups: Sequence[Group], scale: Scale) -> None:
+def draw_groups(axes: Axes, groups: Sequence[Group], scale: Scale | None = None) -> None:
     """Draw all groups of a panel, set its scale, and label the groups.
 
     Args:
         axes: Empty panel.
         groups: Groups from left to right.
-        scale: Scale, "share" for values up to 1, "mm" for distances, linear up to 1 mm and logarithmic above.
+        scale: Scale, "share" for values up to 1, "mm" for distances, linear up to 1 mm and logarithmic above; None to
+            leave it to the caller, for finite values.
     """
-    draw_boxes(axes, groups, _set_scale(axes, [sample for group in groups for sample in group.samples], scale))
-
-
-def draw_boxes(axes: Axes, groups: Sequence[Group], top: float) -> None:
-    """Draw all groups on a panel, without setting its scale.
-
-    Args:
-        axes: Panel.
-        groups: Groups from left to right.
-        top: Position of infinite values on the vertical axis.
-    """
+    samples = [sample for group in groups for sample in group.samples]
+    top = 0.0 if scale is None else _set_scale(axes, samples, scale)
     for index, group in enumerate(groups):
         positions = [index + APART * (number - (len(group.samples) - 1) / 2) for number in range(len(group.samples))]
         for x, sample in zip(positions, group.samples, strict=True):
             _draw(axes, x, sample, top)
         if group.p_text and len(positions) == 2:
-            bracket(axes, positions[0], positions[1], group.p_text)
+            _bracket(axes, positions[0], positions[1], group.p_text)
     axes.set_xticks(range(len(groups)), [group.label for group in groups])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.55, len(groups) - 0.45)
     axes.set_title(" ")  # keeps room for the brackets where there are none
 
 
-def bracket(axes: Axes, left: float, right: float, text: str) -> None:
+def _bracket(axes: Axes, left: float, right: float, text: str) -> None:
     """Draw a bracket above the panel, from one box to the next, with the test's p-value."""
     across = axes.get_xaxis_transform()
-    axes.plot(
-        [left, left, right, right], [1.015, 1.035, 1.035, 1.015], transform=across, color=INK, lw=0.7, clip_on=False
-    )
+    corners = [left, left, right, right], [1.015, 1.035, 1.035, 1.015]
+    axes.plot(*corners, transform=across, color=INK, lw=0.7, clip_on=False)
     axes.text((left + right) / 2, 1.045, text, transform=across, ha="center", va="bottom", fontsize=7)
-
-
-def spread(number: int) -> NDArray[Any]:
-    """Return deterministic offsets in (-0.5, 0.5) that spread points horizontally."""
-    return np.asarray((np.arange(1, number + 1) * _GOLDEN) % 1 - 0.5)
 
 
 def _set_scale(axes: Axes, samples: Sequence[PanelSample], scale: Scale) -> float:
@@ -126,12 +112,10 @@ def _set_scale(axes: Axes, samples: Sequence[PanelSample], scale: Scale) -> floa
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if failed:
-        axes.axhline(
-            float(transform.inverted().transform(np.array([low + (end - low) * 1.04]))[0]), color=PALE, lw=0.6, ls=":"
-        )
-        axes.text(
-            -0.03, NO_MASK_HEIGHT, "no mask", transform=axes.transAxes, ha="right", va="center", fontsize=SMALL_POINTS
-        )
+        border = float(transform.inverted().transform(np.array([low + (end - low) * 1.04]))[0])
+        axes.axhline(border, color=PALE, lw=0.6, ls=":")
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "center"}
+        axes.text(-0.03, NO_MASK_HEIGHT, "no mask", fontsize=SMALL_POINTS, **place)
     return strip
 
 
@@ -152,8 +136,10 @@ def _draw(axes: Axes, x: float, sample: PanelSample, top: float) -> None:
         boxprops={"facecolor": FILL[sample.kind], "edgecolor": INK, "linewidth": 0.8, "alpha": 0.55},
         medianprops={"color": INK, "linewidth": 1.6}, whiskerprops=lines, capprops=lines, zorder=2,
     )  # fmt: skip
+    # Points are spread horizontally by deterministic offsets in (-0.5, 0.5).
+    spread = (np.arange(1, len(values) + 1) * _GOLDEN) % 1 - 0.5
     axes.scatter(
-        x + 0.8 * BOX_WIDTH * spread(len(values)), values, s=11 if len(values) < 40 else 7, marker=MARKER[sample.kind],
+        x + 0.8 * BOX_WIDTH * spread, values, s=11 if len(values) < 40 else 7, marker=MARKER[sample.kind],
         facecolor=LINE[sample.kind], edgecolor="white", linewidth=0.3, alpha=0.85, zorder=3, clip_on=False,
     )  # fmt: skip
     if sample.published is not None:

@@ -132,20 +132,16 @@ def _untouched(mask: Mask, other: Mask, neighbours: tuple[Offset, ...]) -> Mask:
 
 def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case) -> str:
     slices = int(voxels.any(axis=(0, 1)).sum())
-    volume_mm3 = float(np.count_nonzero(voxels) * np.prod(case.spacing_mm))
+    volume = f"({np.count_nonzero(voxels) * np.prod(case.spacing_mm):.0f} mm³)"
     in_slices = f"in {slices} slice{'' if slices == 1 else 's'}"
     if name == FALSE_PIECE:
         _, number = component_of(voxels, ALL_AROUND)
         away = off_mm[voxels].max()
         far = f", up to {away:.0f} mm away" if np.isfinite(away) else ""
-        return f"{'false piece' if number == 1 else f'{number} false pieces'}{far} ({volume_mm3:.0f} mm³)"
-    if name == MISSED_SLICES:
-        return f"nerve missed altogether {in_slices}"
-    if name == MISSED_BRANCH:
-        return f"branch missed {in_slices}"
-    if name == NOTHING:
-        return "no mask: nothing was found"
-    if name == OUTSIDE:
-        return f"nerve outside the crop {in_slices}"
-    kind = "too wide" if name == TOO_WIDE else "too narrow"
-    return f"outline {kind} ({volume_mm3:.0f} mm³)"
+        return f"{'false piece' if number == 1 else f'{number} false pieces'}{far} {volume}"
+    return {
+        MISSED_SLICES: f"nerve missed altogether {in_slices}",
+        MISSED_BRANCH: f"branch missed {in_slices}",
+        NOTHING: "no mask: nothing was found",
+        OUTSIDE: f"nerve outside the crop {in_slices}",
+    }.get(name, f"outline {name} {volume}")

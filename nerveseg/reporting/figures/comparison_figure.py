@@ -24,11 +24,17 @@ from nerveseg.evaluation.hypotheses import CONTRAST
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
 from nerveseg.reporting.figures.boxes import draw_groups
 from nerveseg.reporting.figures.score_groups import cohort_groups, draw_durations, location_groups
-from nerveseg.reporting.style import FILL, INK, LESION, LINE, MARKER, PALE, Kind, grid_shape, new_figure, styled
+from nerveseg.reporting.style import FILL, INK, LESION, LINE, MARKER, PALE, Kind, new_figure, styled
 
 WORDS: dict[Kind, str] = {"manual": "manual (R-R: each pair of raters)", "automatic": "automatic (Auto-GT)"}
 ALONE = "manual (time of the single rater)"
 _ROW_INCHES = 2.75
+
+SHARE = "share above"
+_SIGN = {CONTRAST: -1.0, SHARE: 1.0}
+"""Sign of the margin: a loss of Dice, an excess of misses."""
+
+Row = Mapping[Hashable, Any]
 
 
 @styled
@@ -48,10 +54,11 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
         partial(_metric, analysis=analysis, metric=metric, reference=reference) for metric in metrics
     ]
     if len(measured.times):
-        panels.append(partial(_durations, analysis=analysis))
-    if has_contrasts(analysis.tests):
+        panels.append(lambda cell: draw_durations(cell.subplots(), measured))
+    if (analysis.tests["test"].isin(list(_SIGN)) & analysis.tests["estimate"].notna()).any():
         panels.append(partial(draw_contrasts, tests=analysis.tests))
-    rows, columns = grid_shape(len(panels), 3 if len(panels) > 4 else 2)
+    columns = min(3 if len(panels) > 4 else 2, len(panels))
+    rows = -(-len(panels) // columns)
     named = f"Agreement, {title}" if title else "Agreement"
     legend = _legend(measured, reference is not None)
     figure, body = new_figure(_ROW_INCHES * rows, named, legend, _note(len(analysis.tests) > 0))
@@ -83,10 +90,6 @@ def _metric(cell: SubFigure, analysis: Analysis, metric: str, reference: pd.Data
     axes.set_ylabel(words.axis_label)
 
 
-def _durations(cell: SubFigure, analysis: Analysis) -> None:
-    draw_durations(cell.subplots(), analysis.measurements)
-
-
 def _legend(measured: Measurements, published: bool) -> list[Line2D]:
     kinds = kinds_of(measured)
     entries = legend_entries(kinds)
@@ -111,24 +114,16 @@ def _note(tested: bool) -> str:
     )
 
 
-METRIC = "dice"
-
-
-def has_locations(analysis: Analysis) -> bool:
-    """Tell if any cohort has more than one location."""
-    return bool(len(analysis.locations))
-
-
 @styled
 def locations_figure(analysis: Analysis, title: str = "") -> Figure:
     """Draw one panel per cohort, one group of boxes per location.
 
     Args:
-        analysis: Tables of the study, for which `has_locations` is true.
+        analysis: Tables of the study, with more than one location in a cohort.
         title: Title above, after "Dice by location".
     """
     measured = analysis.measurements
-    found = {cohort: location_groups(measured, METRIC, cohort) for cohort in measured.cohorts}
+    found = {cohort: location_groups(measured, "dice", cohort) for cohort in measured.cohorts}
     found = {cohort: groups for cohort, groups in found.items() if groups}
     named = f"Dice by location, {title}" if title else "Dice by location"
     figure, body = new_figure(2.9, named, legend_entries(kinds_of(measured)))
@@ -140,20 +135,8 @@ def locations_figure(analysis: Analysis, title: str = "") -> Figure:
         lowest = min(lowest, axes.get_ylim()[0])
         axes.set_title(cohort, loc="left")
     panels[0].set_ylim(bottom=lowest)
-    panels[0].set_ylabel(BY_KEY[METRIC].axis_label)
+    panels[0].set_ylabel(BY_KEY["dice"].axis_label)
     return figure
-
-
-SHARE = "share above"
-_SIGN = {CONTRAST: -1.0, SHARE: 1.0}
-"""Sign of the margin: a loss of Dice, an excess of misses."""
-
-Row = Mapping[Hashable, Any]
-
-
-def has_contrasts(tests: pd.DataFrame) -> bool:
-    """Tell if any contrast was estimated."""
-    return bool(len(tests)) and bool((tests["test"].isin(list(_SIGN)) & tests["estimate"].notna()).any())
 
 
 def draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:

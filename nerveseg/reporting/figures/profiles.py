@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -55,15 +56,11 @@ class ProfileExample:
 
     def __post_init__(self) -> None:
         if self.lesion is not None and self.lesion.shape != self.mask.shape:
-            raise GeometryError(
-                "a lesion on the grid of its nerve",
-                found=f"lesion {self.lesion.shape}, nerve {self.mask.shape}",
-                subject=self.name,
-            )
+            found = f"lesion {self.lesion.shape}, nerve {self.mask.shape}"
+            raise GeometryError("a lesion on the grid of its nerve", found=found, subject=self.name)
         if (sides := self.profile["side"].nunique()) > 1:
-            raise GeometryError(
-                "a profile of the nerve of one leg", found=f"a profile of {sides} sides", subject=self.name
-            )
+            found = f"a profile of {sides} sides"
+            raise GeometryError("a profile of the nerve of one leg", found=found, subject=self.name)
 
 
 _NOTE = (
@@ -91,12 +88,8 @@ def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figu
         Line2D([], [], color=LINE["manual"], label="whole nerve"),
         *(Line2D([], [], color=PALE, ls=style, label=name) for name, style in BRANCH_STYLES.items()),
     ]
-    figure, body = new_figure(
-        _ROW_INCHES * len(examples),
-        f"Along the nerve{', ' if title else ''}{title}",
-        entries,
-        _NOTE_WITH_LESION if judged else _NOTE,
-    )
+    named = f"Along the nerve{', ' if title else ''}{title}"
+    figure, body = new_figure(_ROW_INCHES * len(examples), named, entries, _NOTE_WITH_LESION if judged else _NOTE)
     solids = [_painted(example) for example in examples]
     limits = [_limits(shown, example.profile) for shown, example in zip(solids, examples, strict=True)]
     width = max(float(np.ptp(across) / np.ptp(along)) for across, along in limits) * _ROW_INCHES * _SHARE_OF_ROW
@@ -126,10 +119,7 @@ def profiles_figure(examples: Sequence[ProfileExample], title: str = "") -> Figu
 
 
 def _limits(shown: Sequence[Painted], profile: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return horizontal and vertical limits in mm of a view that fills its row, so that the curves are aligned.
-
-    The profile's slices are included: they may be far from an empty or a partial mask.
-    """
+    """Return the limits in mm of a view that fills its row; slices may be far from an empty or a partial mask."""
     across, (low, high) = extent_mm(shown)
     low, high = min(low, float(profile["z_mm"].min())), max(high, float(profile["z_mm"].max()))
     more = max(0.0, (across[1] - across[0]) / _WIDEST - (high - low)) / 2
@@ -142,14 +132,8 @@ def _painted(example: ProfileExample) -> list[Painted]:
     if example.lesion is None or not example.lesion.any():
         return [Painted(nerve, NERVE)]
     lesion = surface_of(example.lesion, example.spacing_mm)
-    triangles = np.full((len(nerve.triangles), 4), 0.0)
-    triangles[:] = (*_rgb(NERVE), _SEEN_THROUGH)
+    triangles = np.tile(to_rgba(NERVE, _SEEN_THROUGH), (len(nerve.triangles), 1))
     return [Painted(nerve, NERVE), Painted(lesion, LESION), Painted(nerve, triangles, front_only=True)]
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    return red, green, blue
 
 
 def _draw_area(axes: Axes, profile: pd.DataFrame, largest: float) -> None:
@@ -160,16 +144,9 @@ def _draw_area(axes: Axes, profile: pd.DataFrame, largest: float) -> None:
         axes.plot(part[AREA], whole["z_mm"], color=PALE, ls=style)
     split = whole[whole["distance_from_split_mm"] == 0]
     if len(split):
-        axes.axhline(float(split["z_mm"].iloc[0]), color=INK, lw=0.6, ls="-.")
-        axes.text(
-            1.0,
-            float(split["z_mm"].iloc[0]),
-            "split",
-            transform=axes.get_yaxis_transform(),
-            ha="right",
-            va="bottom",
-            fontsize=6.5,
-        )
+        split_mm, beside = float(split["z_mm"].iloc[0]), axes.get_yaxis_transform()
+        axes.axhline(split_mm, color=INK, lw=0.6, ls="-.")
+        axes.text(1.0, split_mm, "split", transform=beside, ha="right", va="bottom", fontsize=6.5)
     axes.set_xlim(0, max(1.08 * largest, 1.0))
 
 

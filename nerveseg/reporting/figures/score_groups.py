@@ -17,8 +17,14 @@ from nerveseg.evaluation.analysis import Analysis, Measurements
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
 from nerveseg.evaluation.rater_agreement import with_failures
 from nerveseg.evaluation.tables.table1 import published_rows
-from nerveseg.reporting.figures.boxes import Group, PanelSample, draw_boxes
+from nerveseg.reporting.figures.boxes import Group, PanelSample, draw_groups
 from nerveseg.reporting.style import Kind, format_p
+
+SECONDS_PER_MINUTE = 60.0
+_TICKS_S = {0.01: "0.01 s", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
+_FINE_TICKS_S = _TICKS_S | {0.2: "0.2 s", 0.5: "0.5 s", 2: "2 s", 5: "5 s", 20: "20 s", 30: "30 s", 120: "2 min",
+                            300: "5 min", 1200: "20 min", 1800: "30 min", 7200: "2 h", 18000: "5 h"}  # fmt: skip
+_LEAST_TICKS = 3
 
 NAMES: dict[Kind, str] = {"manual": RATER_RATER, "automatic": AUTOMATIC_CONSENSUS}
 
@@ -88,13 +94,6 @@ def _in_order(location: str) -> tuple[int, str]:
     return (first.index(location) if location in first else len(first), location)
 
 
-SECONDS_PER_MINUTE = 60.0
-_TICKS_S = {0.01: "0.01 s", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
-_FINE_TICKS_S = _TICKS_S | {0.2: "0.2 s", 0.5: "0.5 s", 2: "2 s", 5: "5 s", 20: "20 s", 30: "30 s", 120: "2 min",
-                            300: "5 min", 1200: "20 min", 1800: "30 min", 7200: "2 h", 18000: "5 h"}  # fmt: skip
-_LEAST_TICKS = 3
-
-
 def draw_durations(axes: Axes, measured: Measurements) -> None:
     """Draw boxes of every subject's time.
 
@@ -103,7 +102,7 @@ def draw_durations(axes: Axes, measured: Measurements) -> None:
         measured: Measurements of the study, with times.
     """
     groups = _groups(measured)
-    draw_boxes(axes, groups, 0.0)
+    draw_groups(axes, groups)
     seconds = [float(value) for group in groups for sample in group.samples for value in sample.values]
     axes.set_yscale("log")
     low, high = 0.7 * min(seconds), 1.5 * max(seconds)

@@ -96,7 +96,8 @@ def _paint(axes: Axes, solid: Painted, across: NDArray[Any], toward: NDArray[Any
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     light = across * _LIGHT[0] + toward * _LIGHT[1] + np.array([0.0, 0.0, _LIGHT[2]])
     shade = _DARKEST + (1 - _DARKEST) * np.clip(normals @ light, 0, 1)
-    colours = np.array(np.broadcast_to(_rgba(solid.colours), (len(normals), 4)))
+    rgba = to_rgba(solid.colours) if isinstance(solid.colours, str) else solid.colours
+    colours = np.array(np.broadcast_to(rgba, (len(normals), 4)))
     colours[:, :3] *= shade[:, None]
     corners = surface.corners_mm
     visible = np.argsort(corners.mean(axis=1) @ toward, kind="stable")
@@ -109,7 +110,3 @@ def _paint(axes: Axes, solid: Painted, across: NDArray[Any], toward: NDArray[Any
             linewidths=0.15, zorder=2 + order / 100, rasterized=True,
         ),
     )  # fmt: skip
-
-
-def _rgba(colours: str | NDArray[Any]) -> NDArray[Any]:
-    return np.array(to_rgba(colours)) if isinstance(colours, str) else colours

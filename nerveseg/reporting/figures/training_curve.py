@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,19 +82,13 @@ def training_figure(training: Mapping[int, pd.DataFrame], title: str = "") -> Fi
 def _draw(axes: Axes, values: pd.Series, number: int, label: str, hollow: bool = False) -> None:
     """Draw the curve of one fold; folds differ in line style and marker too."""
     colour = COLOURS[number % len(COLOURS)]
-    axes.plot(
-        values.index,
-        values.to_numpy(),
-        label=label,
-        color=colour,
-        ls=LINE_STYLES[number % len(LINE_STYLES)],
-        lw=0.6 if hollow else None,
-        marker=MARKERS[number % len(MARKERS)],
-        ms=3,
-        mfc="white" if hollow else colour,
-        mec=colour if hollow else "white",
-        mew=0.6 if hollow else 0.3,
+    look: dict[str, Any] = (
+        {"mfc": "white", "mec": colour, "mew": 0.6, "lw": 0.6} if hollow else {"mec": "white", "mew": 0.3}
     )
+    axes.plot(
+        values.index, values.to_numpy(), label=label, color=colour, ls=LINE_STYLES[number % len(LINE_STYLES)],
+        marker=MARKERS[number % len(MARKERS)], ms=3, **look,
+    )  # fmt: skip
 
 
 def per_epoch(rows: pd.DataFrame, column: str) -> pd.Series:
