@@ -10,8 +10,9 @@ from nerveseg.launch.launchers import is_cluster_job
 from nerveseg.launch.main import run_command
 
 
-def train(job: Any) -> None:
-    """Train and test one fold; a launcher may call this function in another process."""
+def train(job: Any) -> float | None:
+    """Train and test one fold, and return its objective; a launcher may call this function in another process."""
+    from nerveseg.workflows.search import read_objective
     from nerveseg.workflows.sweep import compare_when_all_are_in
     from nerveseg.workflows.train_fold import run_recorded_fold
     from nerveseg.workflows.training_job import training_job
@@ -20,12 +21,17 @@ def train(job: Any) -> None:
     run_recorded_fold(fold)
     if is_cluster_job():
         compare_when_all_are_in(fold)
+    return read_objective(fold)
 
 
 def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool) -> None:
+    from nerveseg.workflows.search import search_settings
     from nerveseg.workflows.sweep import train_and_compare
 
-    train_and_compare(jobs, run_jobs, is_sweep)
+    if jobs[0].is_search:
+        search_settings(jobs[0], run_jobs)
+    else:
+        train_and_compare(jobs, run_jobs, is_sweep)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

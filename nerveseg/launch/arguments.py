@@ -3,6 +3,7 @@ r"""Rewrite the words of a command line into overrides that Hydra's grammar acce
 A command line holds flags (`-m`, `--cfg job`), overrides (`key=value`) and, for `segment`, one bare path. The rules:
 
 - A range `a..b` of integers is inclusive and a sweep: `fold=0..3` is `--multirun fold=0,1,2,3`, `seed=1..3,7` too.
+  A sweeper other than Hydra's basic one (`hydra/sweeper=optuna`) needs no flag either.
   Floats, quoted strings and ranges within brackets are left alone.
 - A key that holds a path takes any path literally: no character of it means anything to Hydra or OmegaConf. A leading
   `~` is the home folder, as in a shell. Two forms are Hydra's own, unless a file of just that name exists: `null` (no
@@ -76,7 +77,7 @@ def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] 
     check_flags(verb, flags)
     named = _name_input(verb, words)
     overrides = [_override(word, path_keys) for word in named]
-    swept = any(_is_range(word, path_keys) for word in named)
+    swept = any(_is_sweep(word, path_keys) for word in named)
     if swept and not is_multirun(flags) and not is_info_request(flags):
         flags.insert(0, "--multirun")
     return flags + overrides + (_count_shards(overrides) if verb == "segment" and is_multirun(flags) else [])
@@ -178,6 +179,11 @@ def _path_value(value: str) -> str:
     if (value == "null" or _QUOTED_STRINGS.fullmatch(value)) and not os.path.lexists(value):
         return value
     return quote_path(os.path.expanduser(value))
+
+
+def _is_sweep(word: str, path_keys: Sequence[str]) -> bool:
+    """Return true if an override asks for several jobs without `--multirun`."""
+    return _is_range(word, path_keys) or (word.startswith("hydra/sweeper=") and word != "hydra/sweeper=basic")
 
 
 def _is_range(word: str, path_keys: Sequence[str]) -> bool:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.launch.arguments import split_fixed_and_swept
-from nerveseg.launch.hydra_flags import config_dir_override, is_multirun, overrides_only
+from nerveseg.launch.hydra_flags import config_dir, config_dir_override, is_multirun, overrides_only
+from nerveseg.launch.launchers import BASIC, sweeper_of
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows.job import Job
 
@@ -46,14 +49,19 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
 def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
     """Compose and parse every job that Hydra makes of rewritten arguments, each once.
 
+    Of a search, whose values a sweeper chooses as it goes, this is one job with the options that all trials share.
+
     Raises:
         ConfigurationError: An option of a job is missing, unknown, or of the wrong type.
     """
+    is_search = is_multirun(arguments) and sweeper_of(arguments) != BASIC
+    if is_search and verb != "train":
+        raise ConfigurationError("train, the command with an objective", found=verb, remedy="leave hydra/sweeper= out")
     folder = config_dir_override(arguments)
     of_jobs = overrides_of_jobs(arguments)
     composed = [compose_config(verb, [*overrides, *folder]) for overrides in of_jobs]  # parsing imports what is large
     jobs = [make_job(verb, config, overrides) for config, overrides in zip(composed, of_jobs, strict=True)]
-    return [replace(job, jobs_after=len(jobs) - 1 - index) for index, job in enumerate(jobs)]
+    return [replace(job, jobs_after=len(jobs) - 1 - index, is_search=is_search) for index, job in enumerate(jobs)]
 
 
 def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[Any]:
@@ -67,27 +75,57 @@ def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[A
 
 
 def overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of each job that Hydra's own sweeper makes of rewritten arguments.
+    """Return the overrides of each job that Hydra makes of rewritten arguments; of a search, those its trials share.
 
     Raises:
-        ConfigurationError: An override that Hydra's grammar does not accept.
+        ConfigurationError: An override that Hydra's grammar or the sweeper does not accept.
     """
     overrides = overrides_only(arguments)
-    split_fixed_and_swept(overrides)  # names the word that is no override; Hydra names the character
+    fixed, swept = split_fixed_and_swept(overrides)  # names the word that is no override; Hydra names the character
     if not is_multirun(arguments):
         return [overrides]
+    if sweeper_of(arguments) != BASIC:
+        _check_search(overrides, swept)
+        return [fixed]
+    search_path = create_config_search_path(str(config_folder()))
+    if folder := config_dir(arguments):
+        search_path.append("command-line", folder)
+    parser = OverridesParser.create(ConfigLoaderImpl(search_path))  # which glob() asks for the choices of a group
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()  # glob() looks through the files of a group
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-            return [list(job) for batch in batches for job in batch]
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
     except HydraException as error:
         raise ConfigurationError(
-            "a sweep over lists, choice(), range() or glob()",
-            found=" ".join(str(error).split()),
-            remedy="name the values: key=1,2,3, or choose a sweeper that draws them: docs/sweeps.md",
+            "a sweep over values that can be listed",
+            found=", ".join(swept),
+            remedy="choice(), range() or glob(); interval() is for hydra/sweeper=optuna",
         ) from error
+    if not jobs:
+        raise ConfigurationError(
+            "a sweep over one value or more",
+            found=", ".join(swept),
+            remedy="glob() takes patterns for the choices of a group: network=glob(tira*)",
+        )
+    return [list(job) for job in jobs]
+
+
+def _check_search(overrides: Sequence[str], swept: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for what Optuna's plugin cannot do, or should not be asked to."""
+    parsed = OverridesParser.create().parse_overrides(list(swept))
+    keys = [override.get_key_element().lstrip("+") for override in parsed]
+    if not keys or "fold" in keys:
+        raise ConfigurationError(
+            "a search over one option or more, on one fold",
+            found=", ".join(swept) or "no option with several values",
+            remedy="fold=0 'optimization.optimizer.lr=tag(log, interval(1e-4, 1e-2))'",
+        )
+    globs = [str(override.input_line) for override in parsed if override.value_type == ValueType.GLOB_CHOICE_SWEEP]
+    stored = [word for word in overrides if word.startswith("hydra.sweeper.storage=")]
+    if globs or stored:
+        raise ConfigurationError(
+            "a search that Optuna's plugin of Hydra supports",
+            found=", ".join(globs + stored),
+            remedy="choice(a,b) for glob(); without a storage, the same command repeats a search from its folders",
+        )
 
 
 def configuration_error(error: Exception, verb: str = "") -> NervesegError:
@@ -102,10 +140,11 @@ def configuration_error(error: Exception, verb: str = "") -> NervesegError:
     full = [line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")]
     found = " ".join(line for line in lines if not line.startswith("full_key: "))
     suggestion = _nearest_option(verb, found) if verb and "Could not override" in found else ""
+    remedy = f"did you mean {suggestion}" if suggestion else "`--cfg job` prints all options with their values"
     return ConfigurationError(
         "an option of conf/ with a value that it takes",
         found=f"{found} ({full[0]})" if full else found,
-        remedy=f"did you mean {suggestion}" if suggestion else "`--cfg job` prints all options with their values",
+        remedy="-m runs every value" if "requires --multirun" in found else remedy,
     )
 
 

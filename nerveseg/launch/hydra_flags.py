@@ -53,12 +53,18 @@ def check_flags(verb: str, flags: Sequence[str]) -> None:
 
 def config_dir_override(argv: Sequence[str]) -> list[str]:
     """Return the override equivalent to `--config-dir`, for composing without Hydra's command line."""
+    folder = config_dir(argv)
+    return [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
+
+
+def config_dir(argv: Sequence[str]) -> str | None:
+    """Return the folder of `--config-dir` as Hydra's search path spells it."""
     flags = separate_flags(argv)[0]
     for flag, value in zip_longest(flags, flags[1:], fillvalue=""):
         name, joined, folder = flag.partition("=")
         if name == "-cd" or (len(name) > len("--config-") and _abbreviates(name, "--config-dir")):
-            return [f"hydra.searchpath=[{quote_path('file://' + os.path.abspath(folder if joined else value))}]"]
-    return []
+            return "file://" + os.path.abspath(folder if joined else value)
+    return None
 
 
 def separate_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:

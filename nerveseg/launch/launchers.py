@@ -1,4 +1,4 @@
-"""Hydra's launchers: the jobs of a sweep in turn (basic), side by side (joblib, submitit_local), or on Slurm.
+"""Plugins of Hydra: launchers run the jobs of a sweep in turn, side by side or on Slurm; sweepers say which jobs.
 
 A job in another process configures the libraries and the signal handlers again, and limits its threads to its share of
 the cores.
@@ -6,6 +6,7 @@ the cores.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,18 @@ from typing import Any
 
 from nerveseg.errors import ConfigurationError
 
+BASIC = "basic"
+"""Hydra's own launcher and sweeper: every combination of the values, one job after the other."""
+
 PLUGINS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+    "optuna": "hydra_plugins.hydra_optuna_sweeper",
 }
+EXTRAS = {"launcher": "cluster", "sweeper": "sweep"}
+"""Extras of our package by the kind of plugin that they install."""
+
 SETTINGS = {
     "submitit_local": {"timeout_min": 1440, "stderr_to_stdout": "true"},
     "submitit_slurm": {
@@ -28,9 +36,10 @@ SETTINGS = {
         "cpus_per_task": 4,
         "stderr_to_stdout": "true",
     },
+    "optuna": {"direction": "maximize", "n_jobs": 1, "sampler.seed": 1},
 }
-"""Settings that replace the plugins' defaults: long jobs, requeueing after a time limit, one output file. They are not
-in conf/, because Hydra 1.3 warns of files that have the name of a plugin's configuration."""
+"""Settings that replace the plugins' defaults: long jobs, requeueing after a time limit, one output file; trials that
+can be repeated. They are not in conf/, because Hydra 1.3 warns of files that have the name of a plugin's configuration."""
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
@@ -41,27 +50,52 @@ def launcher_of(arguments: Sequence[str]) -> str:
     Raises:
         ConfigurationError: The launcher is not installed.
     """
-    named = [word.partition("=")[2] for word in arguments if word.startswith("hydra/launcher=")]
-    launcher = named[-1] if named else "basic"
-    if launcher in PLUGINS and not _is_installed(PLUGINS[launcher]):
-        raise ConfigurationError(
-            f"hydra/launcher={launcher} is a plugin of Hydra",
-            found="not installed",
-            remedy="pip install 'nerveseg[cluster]'",
-        )
-    return launcher
+    return _plugin_of(arguments, "launcher")
 
 
-def with_launcher_settings(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments followed by our settings of their launcher, without those that the arguments give.
+def sweeper_of(arguments: Sequence[str]) -> str:
+    """Return the sweeper that arguments name; the last one counts.
 
     Raises:
-        ConfigurationError: The launcher is not installed.
+        ConfigurationError: The sweeper is not installed.
     """
-    settings = SETTINGS.get(launcher_of(arguments), {})
+    return _plugin_of(arguments, "sweeper")
+
+
+def _plugin_of(arguments: Sequence[str], kind: str) -> str:
+    named = [word.partition("=")[2] for word in arguments if word.startswith(f"hydra/{kind}=")]
+    plugin = named[-1] if named else BASIC
+    if plugin in PLUGINS and not _is_installed(PLUGINS[plugin]):
+        raise ConfigurationError(
+            f"hydra/{kind}={plugin} is a plugin of Hydra",
+            found="not installed",
+            remedy=f"pip install 'nerveseg[{EXTRAS[kind]}]'",
+        )
+    return plugin
+
+
+def with_plugin_settings(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments followed by our settings of their plugins, without those that the arguments give.
+
+    Raises:
+        ConfigurationError: A plugin is not installed.
+    """
     given = {word.partition("=")[0].lstrip("+") for word in arguments}
-    ours = {f"hydra.launcher.{key}": value for key, value in settings.items()}
+    if "hydra/sweeper/sampler" in given:
+        given.add("hydra.sweeper.sampler.seed")  # not every sampler has one
+    ours = {
+        f"hydra.{kind}.{key}": value
+        for kind in EXTRAS
+        for key, value in SETTINGS.get(_plugin_of(arguments, kind), {}).items()
+    }
     return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in given)]
+
+
+def silence_optuna() -> None:
+    """Keep Optuna from printing that it begins a study."""
+    import optuna
+
+    optuna.logging.set_verbosity(logging.WARNING)
 
 
 def is_cluster_job(environment: Mapping[str, str] = os.environ) -> bool:

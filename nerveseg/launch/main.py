@@ -7,6 +7,7 @@ SIGTERM, 138 by SIGUSR1).
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,8 +25,10 @@ from nerveseg.launch.launchers import (
     is_cluster_job,
     launcher_of,
     limit_threads,
+    silence_optuna,
     submitit_results_patched,
-    with_launcher_settings,
+    sweeper_of,
+    with_plugin_settings,
 )
 from nerveseg.launch.stopping import stop_on_signals
 
@@ -40,8 +43,11 @@ VERBS = {
     "segment": "masks and numbers of new scans, with a trained model",
 }
 
-RunJob = Callable[[Any], None]
-"""Function that runs one `Job` of a command."""
+RunJob = Callable[[Any], float | None]
+"""Function that runs one `Job` of a command; returns the job's objective, if it has one."""
+
+FAILED_TRIAL = -math.inf
+"""Objective of a job that fails: Optuna's plugin ends the whole study at None, NaN or an exception."""
 
 WrapJobs = Callable[[Sequence[Any], Callable[[], None], bool], None]
 """Function that wraps the jobs of a command. Its arguments: the jobs, a function that runs them, a flag of a sweep."""
@@ -100,7 +106,7 @@ def exit_code_of(stop: KeyboardInterrupt) -> int:
 
 
 def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | None) -> int:
-    arguments = with_launcher_settings(to_hydra_overrides(verb, typed))
+    arguments = with_plugin_settings(to_hydra_overrides(verb, typed))
     if is_info_request(arguments):
         _run_hydra(verb, lambda config: None, arguments)
         return 0
@@ -112,6 +118,8 @@ def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | Non
 
     def run_jobs() -> None:
         if is_sweep:
+            if sweeper_of(arguments) == "optuna":
+                silence_optuna()
             with submitit_results_patched(launcher_of(arguments)):
                 _run_hydra(verb, runner, arguments)
         else:
@@ -145,7 +153,7 @@ class JobRunner:
         self.has_threads = "OMP_NUM_THREADS" in os.environ
         self.home = (socket.gethostname(), os.getpid())
 
-    def __call__(self, config: Any) -> None:
+    def __call__(self, config: Any) -> float | None:
         """Run the job that Hydra has composed; its parsed form is looked up by its overrides."""
         from hydra.core.hydra_config import HydraConfig
 
@@ -159,28 +167,30 @@ class JobRunner:
         except NervesegError as error:
             self.failed += 1
             print_error(error)
-            return
-        self.run(job)
+            return FAILED_TRIAL
+        return self.run(job)
 
-    def run(self, job: Any) -> None:
-        """Run a job; print a user's mistake as one line."""
+    def run(self, job: Any) -> float | None:
+        """Run a job and return its objective; print a user's mistake as one line."""
         try:
             if self.home == (socket.gethostname(), os.getpid()):
-                self.run_job(job)
+                objective = self.run_job(job)
             else:
-                self._run_elsewhere(job)
+                objective = self._run_elsewhere(job)
         except NervesegError as error:
             self.failed += 1
             print_error(error)
+            return FAILED_TRIAL
+        return FAILED_TRIAL if objective is not None and math.isnan(objective) else objective
 
-    def _run_elsewhere(self, job: Any) -> None:
+    def _run_elsewhere(self, job: Any) -> float | None:
         sys.argv = self.command
         configure_libraries()
         if not self.has_threads:
             limit_threads(len(self.jobs))
         try:
             with stop_on_signals():
-                self.run_job(job)
+                return self.run_job(job)
         except KeyboardInterrupt as stop:
             if not is_cluster_job():
                 raise
@@ -191,15 +201,15 @@ def _without_hydra(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in overrides if not word.lstrip("+~").startswith("hydra"))
 
 
-def _run_hydra(verb: str, task: Callable[[Any], None], arguments: Sequence[str]) -> None:
+def _run_hydra(verb: str, task: Callable[[Any], float | None], arguments: Sequence[str]) -> None:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from nerveseg.launch.compose import config_folder, configuration_error
 
-    def run_task(config: Any) -> None:  # Hydra needs a function
-        task(config)
+    def run_task(config: Any) -> float | None:  # Hydra needs a function
+        return task(config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, sys.argv = sys.argv, [f"nerveseg {verb}", *arguments]
@@ -227,6 +237,7 @@ def configure_libraries() -> None:
         "Total length of `list` across ranks is zero.*",  # no validation subjects
         ".*Couldn't infer the batch indices.*",
         ".*LeafSpec.*",
+        ".*declarative_base.*",  # of Optuna 2, on SQLAlchemy 2
         "Checkpoint directory .* exists and is not empty.*",
         "The `srun` command is available.*",
     ):

@@ -19,9 +19,11 @@ class Job(Generic[Config]):
         values: Same configuration resolved, in plain types, as `config.yaml` keeps it.
         overrides: Overrides that the job was composed with.
         jobs_after: Number of jobs that this process runs after this one.
+        is_search: Flag: the job stands for the trials of a search, which share its options.
     """
 
     config: Config
     values: dict[str, Any]
     overrides: tuple[str, ...] = ()
     jobs_after: int = 0
+    is_search: bool = False

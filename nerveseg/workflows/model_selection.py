@@ -80,7 +80,8 @@ def rank_settings(folders: Sequence[Path]) -> Ranking | None:
     ]
     table = pd.DataFrame(rows)
     whole = table["missing"] == ""
-    chosen_by = VALIDATION if table.loc[whole, VALIDATION].notna().all() and whole.any() else TEST
+    compared = whole if whole.any() else table["folds"] > 0  # a search trains one fold of each
+    chosen_by = VALIDATION if compared.any() and table.loc[compared, VALIDATION].notna().all() else TEST
     order = table.assign(whole=whole).sort_values(["whole", chosen_by], ascending=False, kind="stable").index
     cohorts = sorted(key for key in rows[0] | rows[-1] if key.startswith(f"{TEST}_") and key != f"{TEST}_sd")
     columns = [*options, "folds", "missing", "subjects", VALIDATION, TEST, f"{TEST}_sd", *cohorts, "folder"]

@@ -55,7 +55,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         )
     for fold in folds:
         check_unchanged(fold)
-    _prepare([fold for fold in folds if not is_finished(fold) or study_root_changed(fold)])
+    prepare_folds([fold for fold in folds if not is_finished(fold) or study_root_changed(fold)])
     for fold in folds:
         clear_failure(fold.folder.path / FAILURE)
     crash = run_catching(run_jobs)
@@ -99,7 +99,7 @@ def compare_when_all_are_in(job: TrainingJob) -> None:
         show_settings(job.run)
 
 
-def _prepare(jobs: Sequence[TrainingJob]) -> None:
+def prepare_folds(jobs: Sequence[TrainingJob]) -> None:
     """Check the configuration of every job first, then make the studies and slices that jobs share."""
     for job in jobs:
         check_configuration(job.config)

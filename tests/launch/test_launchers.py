@@ -8,8 +8,9 @@ from nerveseg.launch.compose import compose_config
 from nerveseg.launch.launchers import (
     is_cluster_job,
     launcher_of,
+    sweeper_of,
     threads_of_job,
-    with_launcher_settings,
+    with_plugin_settings,
 )
 from nerveseg.workflows.failures import is_worker_death
 
@@ -60,10 +61,26 @@ def test_who_was_submitted_knows():
 
 def test_our_settings_of_a_launcher_compose_and_give_way_to_the_users():
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    assert with_launcher_settings(["fold=0"]) == ["fold=0"]
+    assert with_plugin_settings(["fold=0"]) == ["fold=0"]
     for launcher in ("joblib", "submitit_local", "submitit_slurm"):
-        words = with_launcher_settings([f"hydra/launcher={launcher}"])
+        words = with_plugin_settings([f"hydra/launcher={launcher}"])
         assert compose_config("train", words)["fold"] == 0, "no setting that the plugin does not have"
-    words = with_launcher_settings(["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"])
+    words = with_plugin_settings(["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"])
     assert [word for word in words if "cpus_per_task" in word] == ["hydra.launcher.cpus_per_task=1"]
     assert "hydra.launcher.max_num_timeout=20" in words
+
+
+def test_our_settings_of_optuna_compose_and_give_way_to_the_users():
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    words = with_plugin_settings(["hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=7"])
+    assert compose_config("train", words)["fold"] == 0, "no setting that the plugin does not have"
+    assert words[2:] == ["hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1"]
+    random = with_plugin_settings(["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid"])
+    assert compose_config("train", random)["fold"] == 0, "a sampler without a seed"
+
+
+def test_a_sweeper_that_is_missing_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(launchers, "PLUGINS", {"optuna": "hydra_plugins.no_such_sweeper"})
+    with pytest.raises(ConfigurationError) as caught:
+        sweeper_of(["hydra/sweeper=optuna"])
+    assert caught.value.remedy == "pip install 'nerveseg[sweep]'"

@@ -49,16 +49,23 @@ def test_glob_names_the_files_of_a_group():
     )
 
 
-def test_a_sweep_that_draws_its_values_is_refused_in_one_line():
-    with pytest.raises(ConfigurationError) as caught:
-        jobs("-m", "optimization.optimizer.lr=interval(0.1,0.2)")
-    assert "INTERVAL" in caught.value.found
-    assert "\n" not in str(caught.value)
-
-
 def test_hydras_own_ways_to_name_several_values():
     assert places("-m", "fold=range(0,4)") == places("fold=0..3")
     assert places("-m", "fold=choice(0,2)") == ["outputs/demo/fold-0", "outputs/demo/fold-2"]
+
+
+def test_glob_finds_the_choices_of_the_users_own_folder(tmp_path):
+    write_text(tmp_path / "network" / "mine.yaml", "defaults: [tiramisu_small]\ngrowth_rate: 4\n")
+    grid = jobs("-m", "fold=0", "network=glob([m*,*small])", "--config-dir", str(tmp_path))
+    assert sorted(job.config.network["growth_rate"] for job in grid) == [4, 8]
+
+
+@pytest.mark.parametrize("swept", ["optimization.optimizer.lr=interval(0.1,0.2)", "network=glob(x*)", "seed=glob(*)"])
+def test_a_sweep_without_values_is_named(swept):
+    with pytest.raises(ConfigurationError) as caught:
+        jobs("-m", "fold=0", swept)
+    assert caught.value.found.endswith(swept)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_path_of_any_characters_reaches_every_job():
