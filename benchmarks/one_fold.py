@@ -271,6 +271,10 @@ class Part(pl.Callback):
         self.epochs = 0
         self._started_at = time.monotonic()
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on, though the checkpoint of the part before says that it was stopped."""
+        trainer.should_stop = False
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count, and look at the clock."""
         self.epochs += 1
