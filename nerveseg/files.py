@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -269,10 +270,13 @@ def check_writable_folder(folder: Path, option: str) -> None:
         option: Option that names it.
     """
     existing = next(path for path in (folder, *folder.resolve().parents) if os.path.lexists(path))
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    try:
+        with tempfile.TemporaryDirectory(dir=existing, prefix=".nerveseg-"):  # root may write, but not below /proc
+            return
+    except OSError as error:
         raise ConfigurationError(
             f"{option} names a folder that can be written to",
-            found="no permission to write" if existing.is_dir() else "a file",
+            found=(error.strerror or str(error)) if existing.is_dir() else "a file",
             path=existing,
             remedy=f"{option}=<another folder>",
-        )
+        ) from error

@@ -148,11 +148,13 @@ def _import_error(name: str, key: str, error: Exception) -> ConfigurationError:
 
 
 def _check_keywords(factory: Callable[..., Any], options: Mapping[str, Any], key: str) -> None:
-    """Raise `ConfigurationError` where a callable does not take a keyword, and name the nearest that it takes."""
+    """Raise `ConfigurationError` where a callable does not take a keyword, or is given a text for a number."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # written in C: its own error has to do
         return
+    for parameter in parameters:
+        _check_number(parameter, options.get(parameter.name), f"{key}.{parameter.name}")
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     accepted = [parameter.name for parameter in parameters]
@@ -165,6 +167,14 @@ def _check_keywords(factory: Callable[..., Any], options: Mapping[str, Any], key
         found=f"{key}.{unknown}",
         remedy=f"did you mean {key}.{similar[0]}" if similar else f"options: {', '.join(accepted)}",
     )
+
+
+def _check_number(parameter: inspect.Parameter, value: Any, option: str) -> None:
+    """Raise `ConfigurationError` for a text where the default is a number and the annotation allows no text."""
+    is_number = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
+    takes_text = any(word in str(parameter.annotation) for word in ("str", "Literal"))
+    if isinstance(value, str) and is_number and not takes_text:
+        raise ConfigurationError(f"{option} is a number", found=value, remedy=f"a number, as {parameter.default}")
 
 
 def _nested(value: Any, key: str, plugins: Sequence[str]) -> Any:

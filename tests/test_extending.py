@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from nerveseg.targets import instantiate_target
 from nerveseg.training.losses import check_loss, loss_value
 from nerveseg.workflows.train_fold import check_configuration
 from nerveseg.workflows.training_objects import build_callbacks, build_network, build_segmenter
+from tests.helpers.main_job import in_process
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```\w+\n# ([\w/.-]+)\n(.*?)```", PAGE, re.DOTALL)
@@ -34,7 +36,26 @@ def configured(tmp_path, monkeypatch):
 def test_each_example_is_short():
     package = dict(BLOCKS)["my_package/__init__.py"]
     assert [len(code.splitlines()) for code in package.split("\n\n\n")[1:] if len(code.splitlines()) > 20] == []
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
+
+
+@pytest.mark.integration
+def test_the_command_of_the_page_trains(configured, tmp_path):
+    small = ["fold=0", "cohort@study.simulate=tiny", "study.root=tiny", "folds.count=2", "preprocessing.size=[48,48]"]
+    small += [
+        "network.width=4",
+        "optimization.epochs=1",
+        "trainer.workers=0",
+        "trainer.accelerator=cpu",
+        "report=false",
+    ]
+    in_process(*COMMAND, *small)
+    (fold,) = tmp_path.rglob("fold-0")
+    logged = (fold / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"train/gradient_norm", "validation/sensitivity"} <= {*logged}
+    losses = pd.read_csv(fold / "metrics.csv")["train/loss_step"].dropna()
+    lines = (tmp_path / "losses.txt").read_text(encoding="utf-8").splitlines()
+    assert [float(line.split()[1]) for line in lines] == losses.tolist()
 
 
 def test_the_command_of_the_page_builds_what_the_package_defines(configured):
@@ -46,7 +67,8 @@ def test_the_command_of_the_page_builds_what_the_package_defines(configured):
     assert network.spec.arguments == {"width": 32, "in_channels": 1, "classes": 2}
     assert type(segmenter.loss).__name__ == "FocalLoss"
     assert type(segmenter.configure_optimizers()["optimizer"]) is torch.optim.AdamW
-    assert [type(callback).__name__ for callback in build_callbacks(config)] == ["LearningRateMonitor", "GradientNorm"]
+    names = [type(callback).__name__ for callback in build_callbacks(config)]
+    assert names == ["LearningRateMonitor", "GradientNorm", "Sensitivity"]
 
 
 def test_the_loss_is_cross_entropy_where_gamma_is_zero(configured):

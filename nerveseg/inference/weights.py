@@ -6,6 +6,7 @@ a training that diverged, and are neither written nor read.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -30,8 +31,10 @@ def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
         BundleError: A weight is not finite.
     """
     _check_finite(network, bundle, "train again with a lower learning rate or gradient clipping")
+    # safetensors cannot write a tensor of several names that lies channels last, as MONAI's DynUNet has them
+    contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with atomic_write(folder / WEIGHTS) as file:
-        save_model(network, str(file))  # a tensor with several names is written once
+        save_model(contiguous, str(file))  # a tensor with several names is written once
     return file_sha256(folder / WEIGHTS)
 
 

@@ -28,6 +28,7 @@ OWNED_TRAINER_KEYS = {
     "default_root_dir": "output_root and name",
     "enable_checkpointing": "trainer.checkpoint_every_n_epochs",
     "enable_progress_bar": "a redirected output, where no bar is drawn",
+    "fast_dev_run": "name=trial optimization.epochs=1 trainer.limit_train_batches=1, which tries every later step too",
     "devices": "torchrun --nproc-per-node=<n> -m nerveseg.train, docs/cluster.md",
     "num_nodes": "torchrun --nnodes=<n>, docs/cluster.md",
     "strategy": "torchrun, docs/cluster.md",
@@ -92,6 +93,8 @@ def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> Conf
         )
     if first["type"] == "missing":
         return ConfigurationError(f"{option} is given", found="nothing", remedy=options if section else choice)
+    if first["type"] == "string_too_short" and not first["input"]:
+        return ConfigurationError(f"{option} is given", found="an empty text", remedy=f"{option}=<text>")
     message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     names_file = not section and ("dictionary" in message or "_target_" in message)
     return ConfigurationError(

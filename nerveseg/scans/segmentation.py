@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,7 @@ def segment_scan(
     muscle: str | Path | None = None,
     person: PatientInfo | None = None,
     options: SegmentOptions | None = None,
+    plugins: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
     """Segment one scan without writing files.
@@ -108,6 +109,7 @@ def segment_scan(
         muscle: Mask of a muscle that the nerve does not supply.
         person: Facts about the person scanned.
         options: Options as in `conf/segment.yaml`.
+        plugins: Packages of the user's own whose networks the model may name.
         progress: Function that is called with the number of slices done and the number of all slices.
 
     Raises:
@@ -122,7 +124,7 @@ def segment_scan(
         muscle=Path(muscle) if muscle else None,
         person=person or PatientInfo(),
     )
-    opened = model if isinstance(model, Ensemble) else open_model(Path(model))
+    opened = model if isinstance(model, Ensemble) else open_model(Path(model), plugins)
     return segment_files(files, opened, options or SegmentOptions(), progress)
 
 

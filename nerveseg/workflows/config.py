@@ -20,7 +20,7 @@ from nerveseg.targets import TARGET
 
 TRAINER_KEYWORDS = (
     "accumulate_grad_batches", "barebones", "benchmark", "check_val_every_n_epoch", "detect_anomaly", "deterministic",
-    "enable_model_summary", "fast_dev_run", "gradient_clip_algorithm", "gradient_clip_val", "inference_mode",
+    "enable_model_summary", "gradient_clip_algorithm", "gradient_clip_val", "inference_mode",
     "limit_train_batches", "limit_val_batches", "log_every_n_steps", "max_steps", "max_time", "min_epochs", "min_steps",
     "num_sanity_val_steps", "overfit_batches", "profiler", "sync_batchnorm", "val_check_interval",
 )  # fmt: skip

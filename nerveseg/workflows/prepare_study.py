@@ -15,7 +15,7 @@ from nerveseg.data.study import Study, list_subjects, open_study
 from nerveseg.data.study_check import check_subject, copied_images
 from nerveseg.data.study_spacing import settle_spacing
 from nerveseg.errors import NervesegError, StudyError
-from nerveseg.files import wait_for_lock, write_text
+from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.workflows.config import CheckConfig, StudyConfig
 from nerveseg.workflows.run_records import differences
@@ -40,6 +40,7 @@ def open_configured_study(config: StudyConfig) -> Study:
 
 def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
     if not root.exists():
+        check_writable_folder(root, "study.root")
         with wait_for_lock(root.with_name(f".{root.name}.simulating")):
             if not root.exists():  # another process may have simulated it meanwhile
                 simulate(cohort, root, workers=1)

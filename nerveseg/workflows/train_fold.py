@@ -224,8 +224,8 @@ def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> None:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             checkpoint = torch.load(callback.best_model_path, map_location=segmenter.device, weights_only=True)
             segmenter.load_state_dict(checkpoint["state_dict"])
-            epoch, score = checkpoint["epoch"] + 1, float(callback.best_model_score or float("nan"))
-            say(f"the weights of epoch {epoch} are tested, the best by {callback.monitor} ({score:.3f})")
+            score = f"{callback.monitor} {callback.best_model_score:.3f}"
+            say(f"the weights of epoch {checkpoint['epoch'] + 1} are tested, the best with {score}")
 
 
 def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec) -> ModelDescription:

@@ -80,7 +80,7 @@ def build_callbacks(config: TrainConfig, best: Path | None = None) -> list[Callb
                 remedy="derive the class from pytorch_lightning.Callback",
             )
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = best
+            callback.dirpath = None if best is None else str(best)  # a Path could not be loaded again
         callbacks.append(callback)
     return callbacks
 

@@ -164,6 +164,18 @@ OPTIONS = {
     "target that is not ours": (["network._target_=os.getcwd"], "_target_"),
     "optimizer with an unknown option": (["+optimization.optimizer.foo=1"], "foo"),
     "learning rate below zero": (["optimization.optimizer.lr=-1"], "learning rate"),
+    "learning rate that is a word": (
+        ["optimization.optimizer.lr=abc"],
+        "expected: optimization.optimizer.lr is a number",
+    ),
+    "optimizer with a misspelt name": (
+        ["optimization.optimizer._target_=torch.optim.Adm"],
+        "did you mean torch.optim.Adam",
+    ),
+    "group taken away": (["~network"], "network=<name>"),
+    "name that is empty": (["name="], "name=<text>"),
+    "option written as a flag": (["--experiment=paper"], "remedy: experiment=paper"),
+    "Lightning's trial": (["trainer.fast_dev_run=true"], "trainer.fast_dev_run is left to the framework"),
     "crop of no size": (["preprocessing.size=[0,48]"], "preprocessing.size"),
     "unknown precision": (["trainer.precision=half"], "precision"),
     "unknown accelerator": (["trainer.accelerator=tpu"], "accelerator"),
@@ -192,6 +204,18 @@ def test_training_with_a_mistaken_option(mistake, tiny_study, tiny_overrides, tm
     assert code == 2
     assert named in one_error(capsys)
     assert not [found for found in (tmp_path / "outputs").rglob("*") if found.is_file()]
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "a file"])
+def test_training_into_a_folder_that_cannot_be_made(place, tiny_overrides, tmp_path, capsys):
+    (tmp_path / "a file").touch()
+    output = tmp_path / place
+    assert train(["fold=0", "study=phantom_tiny", f"output_root={output}", *tiny_overrides]) == 2
+    line = one_error(capsys)
+    assert "output_root names a folder that can be written to" in line
+    assert f"path: {output if output.exists() else output.parent}" in line
+    assert "remedy: output_root=" in line
+    assert list(tmp_path.iterdir()) == [tmp_path / "a file"]
 
 
 def test_too_few_subjects_for_the_folds(study, tiny_overrides, tmp_path, capsys):
