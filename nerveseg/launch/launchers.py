@@ -39,7 +39,7 @@ SETTINGS = {
     "optuna": {"direction": "maximize", "n_jobs": 1, "sampler.seed": 1},
 }
 """Settings that replace the plugins' defaults: long jobs, requeueing after a time limit, one output file; trials that
-can be repeated. They are not in conf/, because Hydra 1.3 warns of files that have the name of a plugin's configuration."""
+can be repeated. They are not in conf/: Hydra 1.3 warns of files that have the name of a plugin's configuration."""
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
