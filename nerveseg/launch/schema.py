@@ -92,9 +92,12 @@ def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> Conf
             f"an option of {section or 'this command'}", found=option, remedy=_did_you_mean(option, names) or options
         )
     if first["type"] == "missing":
-        return ConfigurationError(f"{option} is given", found="nothing", remedy=options if section else choice)
+        group = option.split(".")[0]  # the usual cause: the group was taken away
+        return ConfigurationError(
+            f"{option} is given", found="nothing", remedy=f"{group}=<name> chooses a file of conf/{group}/"
+        )
     if first["type"] == "string_too_short" and not first["input"]:
-        return ConfigurationError(f"{option} is given", found="an empty text", remedy=f"{option}=<text>")
+        return ConfigurationError(f"{option} is not empty", found=first["input"], remedy=f"{option}=<text>")
     message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     names_file = not section and ("dictionary" in message or "_target_" in message)
     return ConfigurationError(
