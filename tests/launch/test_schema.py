@@ -50,7 +50,7 @@ def test_an_option_of_a_callback_that_was_not_chosen_is_refused(typed):
     assert "callbacks.early_stopping" in refused(typed).rule
 
 
-@pytest.mark.parametrize("group", ["network", "loss", "augmentation", "folds", "trainer", "study"])
+@pytest.mark.parametrize("group", ["network", "loss", "augmentation", "folds", "study"])
 def test_a_group_that_is_taken_away_is_missed_by_name(group):
     error = refused(f"~{group}")
     assert group in error.rule
