@@ -22,6 +22,32 @@ from nerveseg.types import Mask, SpacingMm
 
 IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 IN_PLANE[:, :, 1] = True
+Direction: TypeAlias = Literal[-1, 1]
+"""Direction of the slice index towards the distal end."""
+
+MAIN_SHARE = 0.1
+"""Least share of the slice's nerve in a main branch (the peroneal nerve has a quarter or more)."""
+
+LEAST_RUN = 3
+"""Least number of slices of a run within the nerve; at its end one less."""
+
+LONGEST_TOUCH = 3
+"""Largest number of slices between two runs in which the two nerves touch."""
+
+AWAY_AGAIN_MM = 2.0
+"""Largest increase of the distance between the two on the way to the split, by errors of the outlines."""
+
+WIDEST_GAP_MM = 10.0
+"""Largest gap between the outlines in the first slice that shows both, if a nerve is detected a few slices late."""
+
+PARTING_MM = 3.0
+"""Least change of the distance over the run that distinguishes two nerves from a nerve and a vein."""
+
+TOUCHING_MM = 4.0
+"""Largest gap at the split at which a run that is too short for `PARTING_MM` is accepted."""
+
+CLEARLY_APART = 1.25
+"""Least ratio of the distances at both ends of a stack without the split from which the distal end is known."""
 
 
 @dataclass(frozen=True)
@@ -70,34 +96,6 @@ class Sections:
         """Return the sections with at least a share of the slice's nerve, largest first."""
         found = self.within(number)
         return np.asarray(found[self.sizes[found] >= share * self.sizes[found].sum()])
-
-
-Direction: TypeAlias = Literal[-1, 1]
-"""Direction of the slice index towards the distal end."""
-
-MAIN_SHARE = 0.1
-"""Least share of the slice's nerve in a main branch (the peroneal nerve has a quarter or more)."""
-
-LEAST_RUN = 3
-"""Least number of slices of a run within the nerve; at its end one less."""
-
-LONGEST_TOUCH = 3
-"""Largest number of slices between two runs in which the two nerves touch."""
-
-AWAY_AGAIN_MM = 2.0
-"""Largest increase of the distance between the two on the way to the split, by errors of the outlines."""
-
-WIDEST_GAP_MM = 10.0
-"""Largest gap between the outlines in the first slice that shows both, if a nerve is detected a few slices late."""
-
-PARTING_MM = 3.0
-"""Least change of the distance over the run that distinguishes two nerves from a nerve and a vein."""
-
-TOUCHING_MM = 4.0
-"""Largest gap at the split at which a run that is too short for `PARTING_MM` is accepted."""
-
-CLEARLY_APART = 1.25
-"""Least ratio of the distances at both ends of a stack without the split from which the distal end is known."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +182,7 @@ def _apart_mm(sections: Sections, run: tuple[int, int], *, begin: bool) -> float
 
 
 def _follow(sections: Sections, inward: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Track the two sections from the far end to the split, each time the pair nearest to the last one.
-
-    Returns:
-        Numbers of the sections (slice, part); -1 where a slice has one section.
-    """
+    """Return the two sections (slice, part) from the far end to the split; -1 where a slice has one section."""
     pairs = np.full((inward.size, 2), -1)
     last: NDArray[np.intp] | None = None
     for row, number in enumerate(inward):
@@ -213,10 +207,7 @@ def _between(tracks_mm: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArra
 
 
 def _up_to_the_split(apart_mm: NDArray[np.float64]) -> int:
-    """Return how many slices of a run, from its far end, show the two nerves.
-
-    Two nerves approach each other on the way to the split; a second section that moves away again is another structure.
-    """
+    """Return how many slices of a run, from its far end, show two nerves; these do not move apart again."""
     nearest = int(np.argmin(apart_mm))
     return nearest + 1 if apart_mm[nearest:].max() > apart_mm[nearest] + AWAY_AGAIN_MM else len(apart_mm)
 
@@ -224,15 +215,12 @@ def _up_to_the_split(apart_mm: NDArray[np.float64]) -> int:
 def _parts_at_the_split(
     sections: Sections, pairs: NDArray[np.intp], apart_mm: NDArray[np.float64], above: range
 ) -> bool:
-    """Tell if the two sections meet at the split, as two nerves do and a nerve and a vein do not.
-
-    A run that is too short is accepted if they nearly touch and together have the area of the nerve above. (The areas
-    of longer runs are not compared: a lesion may begin at the split.)
-    """
+    """Tell if the two sections meet at the split, as two nerves do and a nerve and a vein do not."""
     visible = pairs[pairs[:, 0] >= 0]
     gap_mm = apart_mm[-1] - np.sqrt(sections.areas_mm2[visible[-1]] / np.pi).sum()
     if apart_mm[: max(1, apart_mm.size // 3)].mean() - apart_mm[-1] >= PARTING_MM:
         return bool(gap_mm <= WIDEST_GAP_MM)
+    # The areas of longer runs are not compared: a lesion may begin at the split.
     return bool(gap_mm <= TOUCHING_MM) and _make_the_nerve(sections, visible[-LEAST_RUN:], above)
 
 

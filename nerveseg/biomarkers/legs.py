@@ -72,7 +72,7 @@ def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
         spacing_mm: Distance between voxel centres in mm.
     """
     width = image.shape[0]
-    blocks = _blocks(spacing_mm)
+    blocks = max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))
     valleys_mm = [
         _valley_mm(tissue, pixel_mm)
         for tissue, pixel_mm in (_silhouette(image[:, :, k], blocks, spacing_mm) for k in range(image.shape[2]))
@@ -98,15 +98,9 @@ def legs_of(image: Image, spacing_mm: SpacingMm, side: str | None) -> tuple[Leg,
     return (Leg(named[side], legs[0].columns),) if len(legs) == 1 and side in named else legs
 
 
-def _blocks(spacing_mm: SpacingMm) -> tuple[int, int]:
-    """Return the number of pixels that are averaged along x and y."""
-    return max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))
-
-
 def _silhouette(
     plane: NDArray[Any], blocks: tuple[int, int], spacing_mm: SpacingMm
 ) -> tuple[NDArray[np.bool_], tuple[float, float]]:
-    """Return the tissue of a slice on the coarse grid, and the pixel size of that grid in mm."""
     blocks = min(blocks[0], plane.shape[0]), min(blocks[1], plane.shape[1])
     columns, rows = (size // block for size, block in zip(plane.shape, blocks, strict=True))
     cut = plane[: columns * blocks[0], : rows * blocks[1]].astype(np.float64)

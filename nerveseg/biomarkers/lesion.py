@@ -94,24 +94,21 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
             remedy="resample the channel onto that grid",
         )
     if rule.relative_to_muscle and muscle is None:
-        return LesionResult(
-            None, None, False, "no lesion is looked for: the rule is relative to muscle, and none is given"
-        )
+        note = "no lesion is looked for: the rule is relative to muscle, and none is given"
+        return LesionResult(None, None, False, note)
     signal = channel
     if rule.relative_to_muscle and muscle is not None:
         signal = channel / muscle_means(channel, muscle & ~mask)
     known = mask & ~np.isnan(signal)
     if mask.any() and not known.any():
-        return LesionResult(None, None, False, f"no lesion is looked for: {_unknown(rule)} in no slice of the nerve")
+        muscle_too = ", with enough muscle," if rule.relative_to_muscle else ""
+        note = f"no lesion is looked for: {rule.channel} is known{muscle_too} in no slice of the nerve"
+        return LesionResult(None, None, False, note)
     threshold, note = _threshold(signal[eroded_in_plane(mask) & known], rule)
     if threshold is None:
         return LesionResult(None, None, False, note)
     found = known & (np.where(known, signal, 0.0) > threshold)
     return LesionResult(found, threshold, rule.reference_mean is None, note, known)
-
-
-def _unknown(rule: LesionRule) -> str:
-    return f"{rule.channel} is known" + (", with enough muscle," if rule.relative_to_muscle else "")
 
 
 def _threshold(inside: NDArray[Any], rule: LesionRule) -> tuple[float | None, str]:

@@ -20,14 +20,9 @@ from nerveseg.errors import ConfigurationError
 
 NORM_COLUMNS = ("quantity", "location", "sex", "weight_min_kg", "weight_max_kg", "mean", "sd")
 QUANTITIES = (
-    "volume_mm3",
-    "length_mm",
-    "mean_csa_mm2",
-    "mean_csa_perpendicular_mm2",
-    "max_csa_mm2",
-    "lesion_volume_mm3",
+    "volume_mm3", "length_mm", "mean_csa_mm2", "mean_csa_perpendicular_mm2", "max_csa_mm2", "lesion_volume_mm3",
     "lesion_burden",
-)
+)  # fmt: skip
 """Quantities of the summary; the mean signal of a channel is `mean_signal.<channel>`."""
 
 SIGNAL = "mean_signal."
@@ -77,7 +72,6 @@ def read_norms(path: Path) -> tuple[Norm, ...]:
 
 
 def _norm(row: dict[Any, Any], line: int, path: Path) -> Norm:
-    """Parse one row; errors state its line in the file."""
     cells = {name: value.strip() for name, value in row.items() if value.strip()}
     try:
         norm = Norm.model_validate(cells)

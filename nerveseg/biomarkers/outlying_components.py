@@ -53,12 +53,8 @@ def strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> list[NDArray[Any
         is_nerve = grown
     rest = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] and not is_nerve[number]]
     boxes: list[Any] = find_objects(labels)
-    return [_voxels(labels, int(number), boxes[number - 1]) for number in rest]
-
-
-def _voxels(labels: NDArray[Any], number: int, box: tuple[slice, ...]) -> NDArray[Any]:
-    inside: NDArray[Any] = np.argwhere(labels[box] == number) + [side.start for side in box]
-    return inside
+    found = [(number, boxes[number - 1]) for number in rest]
+    return [np.argwhere(labels[box] == number) + [side.start for side in box] for number, box in found]
 
 
 def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:

@@ -24,19 +24,9 @@ from nerveseg.biomarkers.course import NerveCourse, pixel_area_mm2, slice_step_m
 from nerveseg.biomarkers.signals import NerveInside, Signals
 
 PROFILE_COLUMNS = (
-    "side",
-    "branch",
-    "slice",
-    "z_mm",
-    "distance_from_split_mm",
-    "csa_mm2",
-    "csa_perpendicular_mm2",
-    "angle_deg",
-    "components",
-    "eroded",
-    "lesion_fraction",
-    "lesion_known_fraction",
-)
+    "side", "branch", "slice", "z_mm", "distance_from_split_mm", "csa_mm2", "csa_perpendicular_mm2", "angle_deg",
+    "components", "eroded", "lesion_fraction", "lesion_known_fraction",
+)  # fmt: skip
 """Columns of every profile; those of the channels follow."""
 
 TOTAL = "total"
@@ -70,7 +60,6 @@ def nerve_profile(
 
 
 def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInside) -> list[dict[str, Any]]:
-    """Return the rows of one slice: total, then its branches."""
     labels = course.branches.labels[:, :, number]
     position = {"side": course.side, "slice": slice_number, **_position(course, number)}
     parts = [label for label in BRANCH_NAMES if (labels == label).any()]
@@ -98,7 +87,6 @@ def _position(course: NerveCourse, number: int) -> dict[str, float]:
 
 
 def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:
-    """Measure the area of one branch in a slice, and across the branch."""
     voxels = np.count_nonzero(course.branches.labels[:, :, number] == label)
     line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[label])
     angles = line.angle_deg[line.slices == number]

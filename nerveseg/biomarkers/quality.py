@@ -20,6 +20,11 @@ from nerveseg.biomarkers.outlying_components import strays
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]
+Percentiles: TypeAlias = Mapping[float, float]
+"""Values of the normalised volume by percentile."""
+
+PercentileRanges: TypeAlias = Mapping[float, tuple[float, float]]
+"""Least and greatest value over the training scans, by percentile."""
 
 
 def find_flags(
@@ -56,26 +61,17 @@ def find_flags(
     for side, columns in sides.items() if len(sides) > 1 else [(None, slice(None))]:
         part = mask[columns]
         if part.any():
-            flags += _of_one_nerve(part, spacing_mm, numbers, side, limits)
+            nerve, far = part.copy(), strays(part, spacing_mm, limits.far_mm)
+            for stray in far:
+                nerve[tuple(stray.T)] = False
+            flags += _far(far, numbers, side, limits)
+            flags += _gaps(nerve, numbers, side)
+            flags += _jumps(nerve, spacing_mm, numbers, side, limits)
             flags += _unsure(part, None if probability is None else probability[columns], numbers, side, limits)
     return (*flags, *_sides_differ(mask, sides, limits))
 
 
-def _of_one_nerve(
-    mask: Mask, spacing_mm: SpacingMm, numbers: NDArray[Any], side: str | None, limits: QualityLimits
-) -> list[Flag]:
-    nerve, far = mask.copy(), strays(mask, spacing_mm, limits.far_mm)
-    for stray in far:
-        nerve[tuple(stray.T)] = False
-    return (
-        _far(far, numbers, side, limits)
-        + _gaps(nerve, numbers, side)
-        + _jumps(nerve, spacing_mm, numbers, side, limits)
-    )
-
-
 def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
-    """Flag the components away from the nerve, with their slices."""
     if not far:
         return []
     where = _slices(numbers, np.unique(np.concatenate(far)[:, 2]))
@@ -88,7 +84,6 @@ def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, l
 
 
 def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:
-    """Flag slices without nerve between slices with nerve."""
     found = np.flatnonzero(nerve.any(axis=(0, 1)))
     missed = np.setdiff1d(np.arange(found[0], found[-1]), found)
     if not len(missed):
@@ -155,23 +150,16 @@ def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits)
     empty = [side for side, size in sizes.items() if not size.any()]
     if empty:
         return [Flag("sides_differ", f"no nerve found on the {empty[0]} side", empty[0])]
-    larger, smaller = sorted(sizes, key=lambda side: float(sizes[side][sizes[side] > 0].mean()), reverse=True)
-    means = [float(sizes[side][sizes[side] > 0].mean()) for side in (larger, smaller)]
-    if means[0] <= limits.side_ratio * means[1]:
+    means = {side: float(size[size > 0].mean()) for side, size in sizes.items()}
+    larger, smaller = sorted(means, key=lambda side: means[side], reverse=True)
+    if means[larger] <= limits.side_ratio * means[smaller]:
         return []
-    message = f"the {larger} nerve's mean area is {means[0] / means[1]:.1f} times that of the {smaller} one"
+    message = f"the {larger} nerve's mean area is {means[larger] / means[smaller]:.1f} times that of the {smaller} one"
     return [Flag("sides_differ", message)]
 
 
 def _slices(numbers: NDArray[Any], indices: NDArray[Any]) -> tuple[int, ...]:
     return tuple(sorted(int(number) for number in numbers[indices]))
-
-
-Percentiles: TypeAlias = Mapping[float, float]
-"""Values of the normalised volume by percentile."""
-
-PercentileRanges: TypeAlias = Mapping[float, tuple[float, float]]
-"""Least and greatest value over the training scans, by percentile."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,11 @@ def summarise(
     largest = rows.iloc[int(areas.argmax())] if held.size else None
     judged = areas * _numbers(rows, "lesion_known_fraction")
     burden = _weighted(_numbers(rows, "lesion_fraction"), np.nan_to_num(judged))
-    coverage = _covered(judged, areas)
+    coverage = None if np.isnan(judged).all() else float(np.nansum(judged) / areas.sum())
+    notes = course.branches.notes
+    if coverage is not None and coverage <= 1 - 1e-9:
+        note = f"a lesion could be judged in {int(100 * coverage)} % of the nerve"
+        notes = (*notes, of_side(course.side, note))
     signals = {name: _weighted(_numbers(rows, f"{name}_mean"), areas) for name in channels}
     return NerveSummary(
         side=course.side,
@@ -109,7 +113,7 @@ def summarise(
         lesion_coverage=coverage,
         lesion_exploratory=None if burden is None else lesion_exploratory,
         mean_signal={name: value for name, value in signals.items() if value is not None},
-        notes=(*course.branches.notes, *_coverage_notes(coverage, course.side)),
+        notes=notes,
     )
 
 
@@ -117,19 +121,7 @@ def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return rows[column].to_numpy(dtype=np.float64)
 
 
-def _covered(judged: NDArray[np.float64], areas: NDArray[np.float64]) -> float | None:
-    """Return the share of the nerve in which a lesion could be judged; None if no lesion was searched."""
-    return None if np.isnan(judged).all() else float(np.nansum(judged) / areas.sum())
-
-
-def _coverage_notes(coverage: float | None, side: Side) -> tuple[str, ...]:
-    if coverage is None or coverage > 1 - 1e-9:
-        return ()
-    return (of_side(side, f"a lesion could be judged in {int(100 * coverage)} % of the nerve"),)
-
-
 def _mean(values: NDArray[np.float64]) -> float | None:
-    """Average the known values; None if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
 

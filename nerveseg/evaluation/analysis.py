@@ -190,17 +190,9 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
         title: Title of the Markdown and LaTeX tables.
     """
     write_scores(folder / "scores.csv", analysis.measurements.scores)
-    tables = {
-        "table1": analysis.table1,
-        "locations": analysis.locations,
-        "like_for_like": analysis.like_for_like,
-        "tests": analysis.tests,
-        "quantities": analysis.measurements.quantities,
-        "agreement": analysis.agreement,
-        "times": analysis.times,
-    }
-    for name, table in tables.items():
-        write_csv(folder / f"{name}.csv", table)
+    write_csv(folder / "quantities.csv", analysis.measurements.quantities)
+    for name in ("table1", "locations", "like_for_like", "tests", "agreement", "times"):
+        write_csv(folder / f"{name}.csv", getattr(analysis, name))
     remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
     write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
     write_text(folder / "table1.tex", table1_latex(analysis.table1, title, analysis.remarks))

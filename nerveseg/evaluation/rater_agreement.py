@@ -85,7 +85,4 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _mean(wide: pd.DataFrame, comparisons: Sequence[str]) -> pd.Series:
     """Average the comparisons that a subject has (a rater may be missing)."""
-    present = [name for name in comparisons if name in wide.columns]
-    if not present:
-        return pd.Series(np.nan, index=wide.index)
-    return wide[present].mean(axis=1)
+    return wide.reindex(columns=list(comparisons)).astype(float).mean(axis=1)

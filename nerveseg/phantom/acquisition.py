@@ -31,6 +31,10 @@ GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}
 MOVED_SHARE = (0.2, 0.5)
 """Range of the share of a slice's echoes after the movement (assumed)."""
 
+SHIFT_SD_MM = 0.6
+TURN_SD_DEG = 0.25
+"""Standard deviations of the movement of an immobilised leg between two series (assumed)."""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -143,11 +147,6 @@ def _with_ghosts(seen: Plane, scan: Acquisition, step_mm: float, number: int) ->
     return np.asarray(seen + strength * (np.roll(seen, shift, axis=1) - np.roll(seen, -shift, axis=1)))
 
 
-SHIFT_SD_MM = 0.6
-TURN_SD_DEG = 0.25
-"""Standard deviations of the movement of an immobilised leg between two series (assumed)."""
-
-
 @dataclass(frozen=True)
 class FatSuppressed:
     """Fat-suppressed series.
@@ -203,7 +202,9 @@ def fat_suppressed(
         imaginary = noise * rng.standard_normal(shape, dtype=np.float32)
         image[:, :, number] = np.round(MUSCLE_UNITS * np.hypot(real, imaginary))
         copy[:, :, number] = np.round(_resampled(image[:, :, number], up, grid.shape[:2]))
-    return FatSuppressed(image, _coarser(affine, down), copy, (shift_mm[0], shift_mm[1]), turn_deg)
+    indices = np.eye(4)  # of the coarse grid, which has the slices of the fine one
+    indices[:2, :2], indices[:2, 3] = down[:2, :2], down[:2, 2]
+    return FatSuppressed(image, affine @ indices, copy, (shift_mm[0], shift_mm[1]), turn_deg)
 
 
 def _resizing(factor: float, shape: tuple[int, ...], coarse: tuple[int, ...]) -> Any:
@@ -226,10 +227,3 @@ def _moved(turn_deg: float, shift: Any, shape: tuple[int, ...]) -> Any:
 
 def _resampled(plane: Any, matrix: Any, shape: tuple[int, ...]) -> Any:
     return ndimage.affine_transform(plane, matrix[:2, :2], matrix[:2, 2], shape, order=1, mode="nearest")
-
-
-def _coarser(affine: Affine, down: Any) -> Affine:
-    """Return the affine of the coarse grid, which has the slices of the fine grid."""
-    indices = np.eye(4)
-    indices[:2, :2], indices[:2, 3] = down[:2, :2], down[:2, 2]
-    return np.asarray(affine @ indices)

@@ -149,11 +149,7 @@ def _muscles(
 
 
 def _in_millimetres(difference: Plane, step_mm: float) -> Plane:
-    """Return the distance to the border at which a difference of two distances is zero.
-
-    Where two muscles lie one behind the other their distances increase alike, and the difference alone would blur the
-    border.
-    """
+    """Return the distance to the border between two muscles, also where their distances increase alike."""
     slope = np.full(difference.shape, 0.1, dtype=np.float32)
     slope[1:-1, 1:-1] = np.hypot(
         difference[2:, 1:-1] - difference[:-2, 1:-1], difference[1:-1, 2:] - difference[1:-1, :-2]
@@ -162,7 +158,6 @@ def _in_millimetres(difference: Plane, step_mm: float) -> Plane:
 
 
 def _bones(thigh: Thigh, atlas_l: Plane, atlas_a: Plane, level_mm: float) -> tuple[Plane, Plane]:
-    """Return the signed distances to the outer and the inner surface of the cortical bone."""
     bone = np.full(atlas_l.shape, NEVER_MM, dtype=np.float32)
     marrow = bone.copy()
     for sections in BONES:

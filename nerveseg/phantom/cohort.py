@@ -118,7 +118,6 @@ def _write_subject(spec: CohortSpec, root: Path, participant: Participant) -> No
 
 
 def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None:
-    """Write participants.tsv and the descriptions of all data sets."""
     _write_description(root, f"SYNTHETIC thigh MR neurography phantom: {spec.name}", "raw")
     for source in ("truth", *(f"rater-{rater.name}" for rater in RATERS)):
         _write_description(root / "derivatives" / source, f"SYNTHETIC nerve masks: {source}", "derivative")

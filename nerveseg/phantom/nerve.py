@@ -43,10 +43,6 @@ class Lesion:
     swelling: float
     signal_gain: float
 
-    def weight(self, level_mm: float) -> float:
-        """Return 0 in health, 1 at the middle of the lesion; constant in the middle, smooth at the ends."""
-        return float(np.exp(-(((level_mm - self.centre_mm) / self.half_length_mm) ** 4)))
-
 
 @dataclass(frozen=True)
 class Nerve:
@@ -77,16 +73,18 @@ class Nerve:
         return float(healthy * self.swelling_at(level_mm))
 
     def lesion_weight(self, level_mm: float) -> float:
-        """Return 0 in health, 1 in the middle of the lesion."""
-        return 0.0 if self.lesion is None else self.lesion.weight(level_mm)
+        """Return 0 in health, 1 at the middle of the lesion; constant in the middle, smooth at the ends."""
+        if self.lesion is None:
+            return 0.0
+        return float(np.exp(-(((level_mm - self.lesion.centre_mm) / self.lesion.half_length_mm) ** 4)))
 
     def swelling_at(self, level_mm: float) -> float:
         """Return the area relative to health."""
-        return 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion.weight(level_mm)
+        return 1.0 if self.lesion is None else 1.0 + (self.lesion.swelling - 1.0) * self.lesion_weight(level_mm)
 
     def signal_gain_at(self, level_mm: float) -> float:
         """Return the signal relative to health."""
-        return 1.0 if self.lesion is None else 1.0 + (self.lesion.signal_gain - 1.0) * self.lesion.weight(level_mm)
+        return 1.0 if self.lesion is None else 1.0 + (self.lesion.signal_gain - 1.0) * self.lesion_weight(level_mm)
 
     def separation_mm(self, level_mm: float) -> float:
         """Return the distance in mm between the centres of the tibial and the peroneal nerve."""

@@ -35,6 +35,8 @@ SHARP_PER_MM = 1.3
 CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
 
 InBox = Float32[np.ndarray[Any, Any], "bx by z"]
+TIBIAL, PERONEAL = 1, 2
+"""Labels of the two parts, also in their common sheath."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,6 @@ def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Ou
 
 
 def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
-    """Return the box of the nerve's surroundings in all slices."""
     boxes = [nerve_box(thigh, *grid.axes_mm(n), float(z), SURROUNDINGS_MM) for n, z in enumerate(grid.levels_mm)]
     x, y = ([(b.x, b.y)[axis] for b in boxes] for axis in (0, 1))
     return Box((min(s[0] for s in x), max(s[1] for s in x)), (min(s[0] for s in y), max(s[1] for s in y)))
@@ -156,10 +157,6 @@ def vein_mask(track: VeinTrack, grid: ScanGrid, first: int = 0, behind: int | No
         away_l, away_a = lateral - track.centre_mm[number, 0], anterior - track.centre_mm[number, 1]
         mask[:, :, number] = away_l[:, None] ** 2 + away_a[None, :] ** 2 < track.radius_mm[number] ** 2
     return mask
-
-
-TIBIAL, PERONEAL = 1, 2
-"""Labels of the two parts, also in their common sheath."""
 
 
 @dataclass(frozen=True)

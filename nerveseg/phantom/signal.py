@@ -32,6 +32,14 @@ STRETCH_MM = 22.0
 REACH_MM = (3.0, 3.5)
 """Mean and standard deviation of the reach of scar and oedema around the nerve; negative values are none."""
 
+VESSEL_FAT_MM = 0.5
+"""Thickness of the fat around vessels (assumed)."""
+
+PERIOSTEUM_MM = 1.0
+"""Distance from bone at which scar around the nerve ends (assumed)."""
+
+Pictures: TypeAlias = Float32[np.ndarray[Any, Any], "sequence x y"]
+
 
 @dataclass(frozen=True)
 class Perineural:
@@ -90,15 +98,6 @@ def draw_perineural(spec: CohortSpec, participant: Participant) -> Perineural | 
         reach=WaveField.draw(rng, (4.0, 4.0, 20.0), 32),
         oedema=WaveField.draw(rng, (4.0, 4.0, 30.0), 32),
     )
-
-
-VESSEL_FAT_MM = 0.5
-"""Thickness of the fat around vessels (assumed)."""
-
-PERIOSTEUM_MM = 1.0
-"""Distance from bone at which scar around the nerve ends (assumed)."""
-
-Pictures: TypeAlias = Float32[np.ndarray[Any, Any], "sequence x y"]
 
 
 def render(

@@ -133,7 +133,6 @@ class _Pictures:
         show_picture(axis, overlay(image, {AUTOMATIC: mask}, window=window, scale=scale), self._aspect)
 
     def _inset(self, axis: Axes, index: int, box: tuple[slice, slice]) -> None:
-        """Draw the whole slice in a corner, with the tile's frame."""
         image = self.image[:, :, index].astype(np.float64)
         scale = max(1, round(_TILE_PIXELS / 2 / max(image.shape)))
         corner = axis.inset_axes((0.6, 0.6, 0.4, 0.4), anchor="NE")
@@ -157,7 +156,6 @@ def _axes(figure: SubFigure, height: int, width: int) -> list[Axes]:
 
 
 def _evenly_spread(nerve: Mask, number: int) -> list[int]:
-    """Return slice indices evenly spread from the first slice of the nerve to its last."""
     found = np.flatnonzero(nerve.any(axis=(0, 1)))
     return [int(index) for index in np.unique(np.linspace(found[0], found[-1], number).round())]
 

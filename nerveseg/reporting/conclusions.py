@@ -71,7 +71,7 @@ def questions(tests: pd.DataFrame) -> list[Question]:
             "Like is compared with like: in every subject, the automatic mask's agreement with each rater is set"
             " against the raters' agreement with each other. A further rater of equal skill would show no difference."
             " The Williams index is the quotient of the two; 1 is as close as a rater.",
-            {CONTRAST: _contrast, LEAVE_ONE_OUT: _left_out, "williams": _williams},
+            {CONTRAST: _contrast, LEAVE_ONE_OUT: _contrast, "williams": _williams},
         ),
         (
             "Is it far off more often than raters are?",
@@ -114,19 +114,12 @@ def _not_computable(row: Row) -> str:
 
 
 def _contrast(row: Row) -> str:
-    metric = label_of(row["metric"])
-    return (
-        f"Its {metric} with the raters is {_compared(row['estimate'], metric)} with each other {_certainty(row)}."
-        f" {_margin(row, 'a loss of')}"
-    ).rstrip()
-
-
-def _left_out(row: Row) -> str:
-    metric = label_of(row["metric"])
-    return (
-        f"Its {metric} is {_compared(row['estimate'], metric, 'rater left out')} {_certainty(row)}."
-        f" {_margin(row, 'a loss of')}"
-    ).rstrip()
+    metric, margin = label_of(row["metric"]), _margin(row, "a loss of")
+    if row["test"] == LEAVE_ONE_OUT:
+        compared = f"Its {metric} is {_compared(row['estimate'], metric, 'rater left out')}"
+    else:
+        compared = f"Its {metric} with the raters is {_compared(row['estimate'], metric)} with each other"
+    return f"{compared} {_certainty(row)}. {margin}".rstrip()
 
 
 def _williams(row: Row) -> str:
@@ -162,10 +155,11 @@ def _margin(row: Row, loss: str, scale: float = 1.0, unit: str = "") -> str:
     if pd.isna(row["margin"]):
         return ""
     size = f"{loss} {scale * row['margin']:g}{unit}"
+    capital = size[0].upper() + size[1:]
     return {
-        NO_WORSE: f"{_capital(size)} or more, the margin set beforehand, is ruled out.",
+        NO_WORSE: f"{capital} or more, the margin set beforehand, is ruled out.",
         WORSE: f"The whole interval lies beyond {size}, the margin set beforehand.",
-        NOT_SHOWN: f"{_disadvantage(row)}{_capital(size)}, the margin set beforehand, is not ruled out.",
+        NOT_SHOWN: f"{_disadvantage(row)}{capital}, the margin set beforehand, is not ruled out.",
         UNDECIDED: f"Whether {size}, the margin set beforehand, can be ruled out is not decided.",
     }[_verdict(row)]
 
@@ -201,10 +195,6 @@ def _certainty(row: Row, scale: float = 1.0, digits: int = 3) -> str:
 
 def _note(row: Row) -> str:
     return "" if pd.isna(row["note"]) else re.sub(r"^n=\d+: ", "", str(row["note"]))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _p(value: float) -> str:

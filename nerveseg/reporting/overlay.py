@@ -28,6 +28,19 @@ Window: TypeAlias = tuple[float, float]
 """Intensities shown as black and as white."""
 
 WINDOW_PERCENTILES = (1.0, 99.5)
+Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
+Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
+Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
+Colour: TypeAlias = tuple[int, int, int]
+COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
+OTHER_COLOURS: tuple[Colour, ...] = ((255, 170, 0), (255, 90, 170), (90, 230, 235), (250, 240, 110), (190, 140, 255))
+_LEGIBLE_PIXELS = 640
+_DASH_PIXELS = 4
+Crop: TypeAlias = tuple[slice, slice]
+"""Pixels along x and y."""
+
+CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM = 12.0, 50.0
+"""Margin around the nerve and least side of a close-up in mm (assumed): surrounding muscles and vessels are visible."""
 
 
 def window_of(image: NDArray[Any]) -> Window:
@@ -63,17 +76,6 @@ def check_one_grid(
             found=f"image {image.shape}, masks {others or 'of that shape'}, {len(slice_numbers)} slice numbers",
             subject=subject,
         )
-
-
-Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
-Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
-Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
-Colour: TypeAlias = tuple[int, int, int]
-
-COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
-OTHER_COLOURS: tuple[Colour, ...] = ((255, 170, 0), (255, 90, 170), (90, 230, 235), (250, 240, 110), (190, 140, 255))
-_LEGIBLE_PIXELS = 640
-_DASH_PIXELS = 4
 
 
 def overlay(
@@ -144,7 +146,6 @@ def _box(contours: Mapping[str, Outlined], shape: tuple[int, ...], margin: int |
 
 
 def _enlarged(pixels: np.ndarray[Any, np.dtype[Any]], scale: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """Turn a slice upright and repeat each pixel `scale` times."""
     return upright(pixels).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -163,13 +164,6 @@ def _alternating(
     row, column = np.indices(lines.shape[1:])
     turn = (row + column) // _DASH_PIXELS % shared
     return np.asarray(lines & (np.cumsum(lines, axis=0) - 1 == turn), dtype=np.bool_)
-
-
-Crop: TypeAlias = tuple[slice, slice]
-"""Pixels along x and y."""
-
-CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM = 12.0, 50.0
-"""Margin around the nerve and least side of a close-up in mm (assumed): surrounding muscles and vessels are visible."""
 
 
 def side_mm(extent_mm: float, least_mm: float, margin_mm: float) -> float:

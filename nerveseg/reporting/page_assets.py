@@ -108,7 +108,6 @@ def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int = 85) 
 
 
 def _plain(value: Any) -> Any:
-    """Convert to the plain types of JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

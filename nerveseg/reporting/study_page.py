@@ -41,6 +41,9 @@ VERDICTS = {
 ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")
 """Scores in a subject's row."""
 
+AUTOMATIC_RATER = f"{AUTOMATIC}-R"
+_SIGNIFICANT_DIGITS = 5
+
 
 def write_study_page(path: Path, view: StudyView) -> None:
     """Write the page, and the chart library beside it if it is missing.
@@ -185,10 +188,6 @@ def _counted(number: int, cohort: str) -> str:
 
 def _address(path: str | None) -> str | None:
     return None if path is None else quote(path)
-
-
-AUTOMATIC_RATER = f"{AUTOMATIC}-R"
-_SIGNIFICANT_DIGITS = 5
 
 
 def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, str | None]) -> dict[str, Any]:

@@ -71,6 +71,9 @@ RC: Any = {
 styled = rc_context(RC)
 """Decorator of every function that draws."""
 
+RED = "#b00020"
+_INCHES, _DOTS_PER_INCH = (14.0, 8.2), 125
+
 
 def new_figure(
     body_inches: float, title: str, entries: Sequence[Artist] = (), note: str = ""
@@ -123,10 +126,6 @@ def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
             undated = {"CreationDate": None, "Producer": None, "Creator": None}
             figure.savefig(temporary, format="pdf", dpi=DOTS_PER_INCH, metadata=undated)
     return png, pdf
-
-
-RED = "#b00020"
-_INCHES, _DOTS_PER_INCH = (14.0, 8.2), 125
 
 
 def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFigure]:

@@ -15,8 +15,16 @@ from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
-from nerveseg.reporting.subject_charts import area_curves, lesion_curves, signal_curves, surfaces
-from nerveseg.reporting.subject_slices import close_looks, outlines, picture_uri, slice_pictures
+from nerveseg.reporting.subject_charts import (
+    area_curves,
+    close_looks,
+    lesion_curves,
+    outlines,
+    picture_uri,
+    signal_curves,
+    slice_pictures,
+    surfaces,
+)
 from nerveseg.reporting.subject_view import LESION, SubjectView
 
 LESION_COLOUR = (255, 82, 82)

@@ -150,7 +150,6 @@ def _piece(piece: Mask, pixel_mm: tuple[float, float]) -> Field:
 
 
 def _coarser(field: Field, steps_mm: SpacingMm, share: float) -> tuple[Field, SpacingMm]:
-    """Coarsen the field within the slices."""
     smaller = zoom(field, (share, share, 1.0), order=1, mode="nearest")
     factors = [(old - 1) / max(new - 1, 1) for old, new in zip(field.shape, smaller.shape, strict=True)]
     x_mm, y_mm, z_mm = (step * factor for step, factor in zip(steps_mm, factors, strict=True))

@@ -11,8 +11,7 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice
 from nerveseg.reporting.figures import NamedFigure, study_figures
 from nerveseg.reporting.figures.case import Case
-from nerveseg.reporting.figures.cases import cases_figure, chosen_cases
-from nerveseg.reporting.figures.distance import distance_figure
+from nerveseg.reporting.figures.cases import cases_figure, chosen_cases, distance_figure
 from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
 from nerveseg.reporting.study_view import FigureEntry
 from nerveseg.reporting.style import save_figure

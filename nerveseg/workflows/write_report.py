@@ -26,10 +26,9 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
-from nerveseg.reporting.study_view import StudyView, SubjectCard
+from nerveseg.reporting.study_view import StudyView, SubjectCard, thumbnail
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
-from nerveseg.reporting.thumbnails import thumbnail
 from nerveseg.runs import FoldFolder, package_versions
 from nerveseg.types import Mask
 from nerveseg.workflows.draw_figures import figure_subjects, write_figures

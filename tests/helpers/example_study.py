@@ -9,8 +9,7 @@ from nerveseg.biomarkers.flags import Flag
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard
-from nerveseg.reporting.thumbnails import thumbnail
+from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard, thumbnail
 
 RATERS = ("OS", "BW", "LG")
 DISTANCES = ("hd95_mm", "hd95_paper_mm", "assd_mm")

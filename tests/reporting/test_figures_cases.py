@@ -12,9 +12,8 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.errors import GeometryError
 from nerveseg.reporting.figures.case import Case, outline, show_cut
-from nerveseg.reporting.figures.cases import cases_figure, chosen_cases
+from nerveseg.reporting.figures.cases import cases_figure, chosen_cases, cuts_of, distance_figure, painted
 from nerveseg.reporting.figures.causes import explain
-from nerveseg.reporting.figures.distance import cuts_of, distance_figure, painted
 from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
 from nerveseg.reporting.figures.solid import FRONT_DEG, SIDE_DEG, Painted, draw_solids
 from nerveseg.reporting.overlay import overlay

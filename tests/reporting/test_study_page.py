@@ -12,8 +12,7 @@ from nerveseg.errors import GeometryError, RunError
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.study_page import boxplots, introduction, study_html, write_study_page
-from nerveseg.reporting.study_view import SubjectCard
-from nerveseg.reporting.thumbnails import most_informative_slice, thumbnail
+from nerveseg.reporting.study_view import SubjectCard, most_informative_slice, thumbnail
 from tests.helpers.example_study import FIGURE, RATERS, analysis_of, names, picture, scores_of, view_of
 
 

@@ -24,8 +24,8 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
 from nerveseg.errors import GeometryError
+from nerveseg.reporting.subject_charts import MOST_PICTURE_BYTES, close_looks, outlines, slice_pictures
 from nerveseg.reporting.subject_page import subject_html, write_subject_page
-from nerveseg.reporting.subject_slices import MOST_PICTURE_BYTES, close_looks, outlines, slice_pictures
 from nerveseg.reporting.subject_view import SubjectView, facts_of
 
 SPACING_MM = (0.5, 0.7, 4.0)

@@ -78,7 +78,6 @@ def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossS
 
 
 def _share_of_centreline_in(mask: Mask, sections: CrossSections, spacing_mm: SpacingMm) -> float:
-    """Return the share of the sections' centres that lie in a mask."""
     size = sections.sizes()[sections.section]
     # The offset from the centroid times the section's size is a whole number, so voxels equally near tie exactly.
     offsets_mm = [

@@ -80,10 +80,8 @@ def _components_of_all(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indi
 
 
 def _with_margin(mask: Mask) -> Bool[np.ndarray[Any, Any], "_x _y _z"]:
-    """Pad the mask with background, in C order."""
     return np.pad(np.ascontiguousarray(mask), 1)
 
 
 def _flat_steps(array: Mask, offsets: tuple[Offset, ...]) -> Any:
-    """Convert offsets to steps in the flattened array."""
     return np.array(offsets) @ (np.array(array.strides) // array.itemsize)

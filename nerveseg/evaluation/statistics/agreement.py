@@ -27,6 +27,7 @@ from nerveseg.evaluation.statistics.samples import Estimate, is_constant, paired
 
 _TAILS = (ALPHA / 2, 1 - ALPHA / 2)
 _UNKNOWN = (nan, nan)
+Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,6 @@ def smallest_detectable_change(standard_error: float) -> float:
     After de Vet et al., Journal of Clinical Epidemiology 2006;59:1033-1039.
     """
     return float(norm.isf(ALPHA / 2) * np.sqrt(2) * standard_error)
-
-
-Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 
 
 def icc_2_1(ratings: ArrayLike) -> Estimate:

@@ -40,6 +40,12 @@ from nerveseg.evaluation.statistics.samples import (
 
 RESAMPLES = 9999
 SEED = 20180101
+BCA_FROM = 20
+"""Number of subjects from which the bootstrap is used; below, the interval is the exact signed-rank one."""
+
+_INTERVAL_FROM = 6
+MEAN = "mean, BCa"
+PSEUDOMEDIAN = "Hodges-Lehmann, signed rank"
 
 
 def bca_interval(
@@ -75,14 +81,6 @@ def bca_interval(
 def widened_confidence(n: int) -> float:
     """Return the nominal level at which a bootstrap interval of n subjects covers in about 95 %."""
     return float(1 - 2 * norm.sf(np.sqrt(n / (n - 1)) * t.isf(ALPHA / 2, n - 1)))
-
-
-BCA_FROM = 20
-"""Number of subjects from which the bootstrap is used; below, the interval is the exact signed-rank one."""
-
-_INTERVAL_FROM = 6
-MEAN = "mean, BCa"
-PSEUDOMEDIAN = "Hodges-Lehmann, signed rank"
 
 
 def contrast(

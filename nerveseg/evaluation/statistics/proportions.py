@@ -51,14 +51,9 @@ def share_above(automatic: ArrayLike, raters: ArrayLike, margin: float | int, li
     above, raters_above = first > limit, second > limit
     only_first, only_second = int((above & ~raters_above).sum()), int((~above & raters_above).sum())
     low, high = tango_interval(only_first, only_second, n)
-    return Estimate(
-        n=n,
-        estimate=(only_first - only_second) / n,
-        ci_low=low,
-        ci_high=high,
-        p_value=_mcnemar(only_first, only_second),
-        non_inferior=bool(high < margin),
-    )
+    difference, discordant = only_first - only_second, only_first + only_second
+    mcnemar = float(2 * norm.sf(abs(difference) / np.sqrt(discordant))) if discordant else 1.0
+    return Estimate(n, difference / n, low, high, p_value=mcnemar, non_inferior=bool(high < margin))
 
 
 def tango_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
@@ -95,8 +90,3 @@ def _score_variance(difference: float, only_first: int, only_second: int, n: int
     constant = -only_second * difference * (1 - difference)
     second_share = (np.sqrt(max(0.0, linear**2 - 4 * square * constant)) - linear) / (2 * square)
     return float(n * (2 * second_share + difference * (1 - difference)))
-
-
-def _mcnemar(only_first: int, only_second: int) -> float:
-    discordant = only_first + only_second
-    return float(2 * norm.sf(abs(only_first - only_second) / np.sqrt(discordant))) if discordant else 1.0

@@ -24,6 +24,7 @@ from nerveseg.evaluation.tables.table1 import mean_sd
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}
 ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": "repeatability"}
 
+_HEADINGS = [BY_KEY[metric].heading for metric in TABLE_METRICS]
 _BELOW_TESTS = (
     "n: subjects. effect: rank-biserial correlation, in [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
     " the number of tests of its kind. no worse?: yes if the 95 % interval excludes a loss as large as the margin, set"
@@ -84,7 +85,7 @@ def _like_for_like(rows: pd.DataFrame) -> Table:
         "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
         " deviation over subjects. An empty mask has the distance inf."
     )
-    table = _drawn("Agreement with the raters", ["who"], ["n", *_headings()], caption)
+    table = _drawn("Agreement with the raters", ["who"], ["n", *_HEADINGS], caption)
     return _fill(
         table,
         rows,
@@ -95,23 +96,21 @@ def _like_for_like(rows: pd.DataFrame) -> Table:
 
 def _locations(rows: pd.DataFrame) -> Table:
     caption = "As in Table 1; failed: a mask is empty, so there is no distance."
-    table = _drawn("By location", ["location", "comparison"], ["n", "failed", *_headings()], caption)
-    return _fill(
-        table,
-        rows,
-        lambda row: [
-            row["location"],
-            row["comparison"],
-            str(row["n"]),
-            str(row["n_failed"]),
-            *(mean_sd(row, metric) for metric in TABLE_METRICS),
-        ],
-    )
+    table = _drawn("By location", ["location", "comparison"], ["n", "failed", *_HEADINGS], caption)
+
+    def cells(row: Mapping[Hashable, Any]) -> list[str]:
+        counts = [row["location"], row["comparison"], str(row["n"]), str(row["n_failed"])]
+        return counts + [mean_sd(row, metric) for metric in TABLE_METRICS]
+
+    return _fill(table, rows, cells)
 
 
 def _tests(rows: pd.DataFrame) -> Table:
-    methods = {str(test): dict.fromkeys(group["method"]) for test, group in rows.groupby("test", sort=False)}
-    legend = [f"{test}: {LEGEND[test]}{_bracketed(methods[test])}" for test in methods]
+    methods = {
+        str(test): "; ".join(filter(None, dict.fromkeys(group["method"])))
+        for test, group in rows.groupby("test", sort=False)
+    }
+    legend = [f"{test}: {LEGEND[test]}{f' ({used})' if used else ''}" for test, used in methods.items()]
     columns = ["n", "estimate [95 % interval]", "effect", "p", "p\nHolm", "margin", "no\nworse?"]
     caption = "\n".join([*legend, _BELOW_TESTS, *_notes(rows, "test")])
     return _fill(_drawn("Tests", ["test", "metric"], columns, caption), rows, _test_cells)
@@ -168,10 +167,6 @@ def _times(rows: pd.DataFrame) -> Text:
     )
 
 
-def _headings() -> list[str]:
-    return [BY_KEY[metric].heading for metric in TABLE_METRICS]
-
-
 def _notes(rows: pd.DataFrame, kind: str) -> list[str]:
     """Return every note that its row does not show, once, with the cohorts and kinds of rows that it concerns."""
     rows_of: dict[str, dict[str, None]] = {}
@@ -179,11 +174,6 @@ def _notes(rows: pd.DataFrame, kind: str) -> list[str]:
         if note := re.sub(r"^n=\d+: ", "", row["note"]):
             rows_of.setdefault(note, {})[f"{row['cohort']} {ANALYSES.get(row[kind], row[kind])}"] = None
     return [f"{note} ({', '.join(where)})" for note, where in rows_of.items()]
-
-
-def _bracketed(methods: Mapping[str, None]) -> str:
-    known = [method for method in methods if method]
-    return f" ({'; '.join(known)})" if known else ""
 
 
 def _estimate(row: Mapping[Hashable, Any], digits: int = 3, unit: str = "") -> str:
@@ -207,6 +197,4 @@ def _interval(low: float, high: float, digits: int = 3) -> str:
 
 
 def _p_value(value: float) -> str:
-    if pd.isna(value):
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -120,7 +120,6 @@ def _set_scale(axes: Axes, samples: Sequence[PanelSample], scale: Scale) -> floa
 
 
 def _readable(highest: float) -> list[float]:
-    """Return at most seven ticks."""
     ticks = [tick for tick in _TICKS_MM if tick <= highest]
     return ticks if len(ticks) <= 7 else [tick for tick in ticks if tick not in (0.5, 2.0, 20.0, 200.0)]
 

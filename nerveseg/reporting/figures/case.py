@@ -21,6 +21,7 @@ from nerveseg.types import Image, SpacingMm
 
 LEAST_SIDE_MM, MARGIN_MM = 36.0, 6.0
 _BAR_MM = 10.0
+LINES = {CONSENSUS: FILL["manual"], AUTOMATIC: FILL["automatic"]}
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,6 @@ def outline(mask: Bool[np.ndarray[Any, Any], "_x _y"]) -> Float[np.ndarray[Any, 
     horizontal = np.stack([np.stack([columns, rows], 1), np.stack([columns + 1, rows], 1)], 1)
     shift = np.array([[-0.5, -1.5]]), np.array([[-1.5, -0.5]])
     return np.concatenate([vertical + shift[0], horizontal + shift[1]]).astype(np.float64)
-
-
-LINES = {CONSENSUS: FILL["manual"], AUTOMATIC: FILL["automatic"]}
 
 
 def outline_entries() -> list[Line2D]:

@@ -33,6 +33,15 @@ _SHARE_OF_ROW, _LABELS_INCHES = 0.9, 0.9
 _WIDEST = 0.8
 """Largest width of the view from the front, relative to its height; for wider views the vertical axis is longer."""
 
+_NOTE = (
+    "The nerve from the front, in true proportions, and its area in each slice, on the same vertical axis; up is"
+    " superior."
+)
+_NOTE_WITH_LESION = (
+    "The nerve from the front, in true proportions, the lesion seen through its surface; area of the nerve in each"
+    " slice; share of that area that is abnormal. All three on the same vertical axis, up is superior."
+)
+
 
 @dataclass(frozen=True)
 class ProfileExample:
@@ -61,16 +70,6 @@ class ProfileExample:
         if (sides := self.profile["side"].nunique()) > 1:
             found = f"a profile of {sides} sides"
             raise GeometryError("a profile of the nerve of one leg", found=found, subject=self.name)
-
-
-_NOTE = (
-    "The nerve from the front, in true proportions, and its area in each slice, on the same vertical axis; up is"
-    " superior."
-)
-_NOTE_WITH_LESION = (
-    "The nerve from the front, in true proportions, the lesion seen through its surface; area of the nerve in each"
-    " slice; share of that area that is abnormal. All three on the same vertical axis, up is superior."
-)
 
 
 @styled
