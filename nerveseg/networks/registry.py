@@ -91,6 +91,7 @@ def build_network(
     name = str(section.get(TARGET) or "")
     cls = find_network(name, plugins)
     arguments = {key: value for key, value in section.items() if key != TARGET}
+    _check_no_paths(arguments)
     arguments |= _channel_arguments(cls, in_channels, classes)
     spec = NetworkSpec(next((short for short, own in NETWORKS.items() if own is cls), name), arguments)
     return BuiltNetwork(_instantiate(cls, name, arguments, plugins), spec)
@@ -107,13 +108,7 @@ def load_network(spec: NetworkSpec, plugins: Sequence[str] = ()) -> nn.Module:
         ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
     """
     cls = find_network(spec.name, plugins)
-    texts = [text for text in _texts(spec.arguments) if "/" in text or "\\" in text]
-    if texts:
-        raise ConfigurationError(
-            "the arguments of a network in a bundle are no paths and no addresses",
-            found=texts[0],
-            remedy="do not use this bundle",
-        )
+    _check_no_paths(spec.arguments)
     return _instantiate(cls, spec.name, spec.arguments | _pretrained_off(cls), plugins)
 
 
@@ -176,6 +171,17 @@ def _check_plain(value: Any, key: str) -> None:
             _check_plain(inner, f"{key}.{index}")
     elif not (value is None or isinstance(value, str | int | float)):
         raise _not_plain(f"{key}: {type(value).__name__}")
+
+
+def _check_no_paths(arguments: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` where an argument could be a path or an address: a bundle may not hold one."""
+    texts = [text for text in _texts(arguments) if "/" in text or "\\" in text]
+    if texts:
+        raise ConfigurationError(
+            "the arguments of a network, which its bundle stores, are no paths and no addresses",
+            found=texts[0],
+            remedy="read weights in a callback of your own; do not use a bundle that holds a path",
+        )
 
 
 def _not_plain(found: str) -> ConfigurationError:

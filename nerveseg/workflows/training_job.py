@@ -1,7 +1,7 @@
 """Name the folder of a training job, and compare its configuration with the one that the folder was begun with.
 
 A run's folder is named after the overrides that change the result. Overrides of the device, the dashboards and the
-folders (`trainer`, `logger`, `study.root`, `output_root`) do not change it.
+folders (`trainer.accelerator`, `logger`, `study.root`, `output_root`; `NON_RESULT_KEYS`) do not change it.
 """
 
 from __future__ import annotations

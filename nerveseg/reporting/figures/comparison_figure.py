@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
     legend = _legend(measured, reference is not None)
     figure, body = new_figure(_ROW_INCHES * rows, named, legend, _note(len(analysis.tests) > 0))
     cells = np.ravel(body.subfigures(rows, columns, squeeze=False))
-    for letter, panel, cell in zip("ABCDEF", panels, cells, strict=False):
+    for letter, panel, cell in zip(ascii_uppercase, panels, cells, strict=False):
         panel(cell)
         cell.text(0.012, 0.99, letter, fontweight="bold", va="top", fontsize=10)
     return figure
