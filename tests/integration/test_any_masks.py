@@ -156,7 +156,7 @@ def test_masks_on_another_grid_are_refused(study, capsys):
 def test_masks_of_nobody_in_the_study_are_refused(study, capsys):
     for path in study.masks.iterdir():
         path.rename(path.with_name(path.name.replace("sub-", "case")))
-    assert "bear the ids" in study.refused(capsys, f"prediction={study.masks}")
+    assert "none of " in study.refused(capsys, f"prediction={study.masks}")
     assert "no such folder" in study.refused(capsys, f"prediction={study.root / 'nowhere'}")
 
 
