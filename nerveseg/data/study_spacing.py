@@ -10,6 +10,7 @@ from statistics import median_low
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study
+from nerveseg.errors import StudyError
 
 
 def settle_spacing(preprocessing: Preprocessing, study: Study) -> Preprocessing:
@@ -31,8 +32,16 @@ def median_spacing_mm(study: Study) -> tuple[float, float]:
     resampled.
 
     Raises:
+        StudyError: The study has no subjects.
         VolumeError: The header of an image cannot be read.
         GeometryError: A header contradicts itself.
     """
+    if not study.subjects:
+        raise StudyError(
+            "a study with subjects",
+            found="none",
+            path=study.description.root,
+            remedy="check the study's path templates",
+        )
     spacings = [study.grid(subject).ras_spacing_mm for subject in study.subjects]
     return median_low(round(each[0], 6) for each in spacings), median_low(round(each[1], 6) for each in spacings)
