@@ -117,9 +117,12 @@ def test_a_run_without_an_experiment_needs_a_name():
 def test_every_network_is_built(file):
     config = composed("train", f"network={file.stem}")
     built = build_network(config["network"], in_channels=3, classes=2)
-    assert isinstance(built.module, FCDenseNet)
-    values = {key: value for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items() if key[0] != "_"}
-    assert built.spec == NetworkSpec("FCDenseNet", values | {"in_channels": 3, "classes": 2})
+    section = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = {key: value for key, value in section.items() if key[0] != "_"} | {"in_channels": 3}
+    if isinstance(built.module, FCDenseNet):
+        assert built.spec == NetworkSpec("FCDenseNet", values | {"classes": 2})
+    else:
+        assert built.spec == NetworkSpec(section["_target_"], values | {"out_channels": 2})
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "augmentation").glob("*.yaml")), ids=name)
