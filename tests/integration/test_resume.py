@@ -56,7 +56,7 @@ class Interruption(pl.Callback):
     [
         (0, press_ctrl_c, 130, "the same command continues"),
         (2, press_ctrl_c, 130, "the same command continues"),
-        (0, ask_for_a_pebibyte, 2, "the training fits into the memory; found:"),
+        (0, ask_for_a_pebibyte, 2, "use one with more memory"),
     ],
 )
 def test_an_interrupted_run_goes_on_to_the_same_weights(
