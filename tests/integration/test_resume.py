@@ -158,9 +158,9 @@ def test_not_everything_goes_by_force(changed):
     fold, again = changed
     kept = {path: path.read_bytes() for path in fold.glob("*.*")}
     for lines, growth_rate, words in (
-        ("  epochs: 2\n", 3, "a run goes on with the network it was begun with"),
+        ("  epochs: 2\n", 3, "name=<another> begins a new run"),
         ("  epochs: 1\n", 2, "found: 1, trained 2"),
-        ("  epochs: 2\nfolds:\n  seed: 7\n", 2, "a test subject is never trained on"),
+        ("  epochs: 2\nfolds:\n  seed: 7\n", 2, "folds.seed: 1 -> 7"),
     ):
         code, _, err = again(lines, "resume=force", growth_rate=growth_rate)
         assert code == 2
