@@ -136,7 +136,7 @@ def test_with_a_damaged_last_checkpoint_it_goes_on_from_the_one_before_and_ends_
     fold, (result,) = runs("damaged")
     words = " ".join(result["output"].split())
     assert f"warning: {last} is damaged" in words
-    assert f"{last.with_name('previous.ckpt')}, the one before it, is used" in words
+    assert f"{last.with_name('previous.ckpt')}, the checkpoint before, is used" in words
     assert_same(fold, original)
 
 

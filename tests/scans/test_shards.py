@@ -80,7 +80,7 @@ def test_an_archive_in_shards(run, archive, sweep, tmp_path):
 def test_the_last_of_single_shards_collects(run, archive, sweep, tmp_path):
     shutil.rmtree(archive / "case-4")
     arguments = ("shards=2", f"input={archive}/**/*.nii.gz", f"model={sweep}", "output=out")
-    assert "follows when shard 1 is done" in run("shard=0", *arguments).out
+    assert "once shard 1 is done" in run("shard=0", *arguments).out
     assert not (tmp_path / "out" / "segmentations.csv").exists()
     assert "2 shards: 5 done" in run("shard=1", *arguments).out
     assert len(pd.read_csv(tmp_path / "out" / "segmentations.csv")) == 5
