@@ -5,6 +5,7 @@ Run as a program: reads plans, a line of JSON each, and answers each with what b
 first "checkpoint"), seconds after the event. When they are used up, a last process runs to its end.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -45,15 +46,11 @@ def started(arguments, job):
 def checkpoints(root):
     """The checkpoint files of the folds of one sweep; a new one is another file.
 
-    Only these places are looked at: what else lies in a fold comes and goes while it is listed.
+    A folder that the training removes while it is listed makes the listing start again.
     """
-    found = set()
-    for path in root.glob("*/*/fold-*/checkpoints/last.ckpt"):
-        try:
-            found.add((str(path), path.stat().st_ino))
-        except FileNotFoundError:
-            continue
-    return found
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return {(str(path), path.stat().st_ino) for path in root.glob("*/*/fold-*/checkpoints/last.ckpt")}
 
 
 def wait_for(child, happened, deadline=300.0):
