@@ -3,8 +3,6 @@
 The public names below are loaded when they are first used, since torch takes seconds to import.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """`python -m nerveseg.check`: find every fault of a study at once, with subject, path and remedy."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any

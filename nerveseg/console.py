@@ -1,7 +1,5 @@
 """Console that commands print to; of several processes that train together only the first prints."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Sequence

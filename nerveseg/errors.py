@@ -1,7 +1,5 @@
 """Family of errors: each names the rule, the value found, subject, path and remedy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -1,7 +1,5 @@
 """`python -m nerveseg.evaluate`: evaluate a sweep (`run=`), any masks (`prediction=`), or raters (`study=`)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any

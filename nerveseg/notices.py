@@ -1,7 +1,5 @@
 """Notices that every result carries: not a medical device; trained on synthetic data."""
 
-from __future__ import annotations
-
 SYNTHETIC = "SYNTHETIC TRAINING DATA"
 """Notice in every result of a model that was trained on the phantom."""
 

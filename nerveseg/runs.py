@@ -8,8 +8,6 @@
 A fold is complete once it has its `scores.csv`, which is written last and atomically.
 """
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import time

@@ -1,7 +1,5 @@
 """`python -m nerveseg.segment`: write masks of new scans in their own grids, numbers and pictures to check."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """`python -m nerveseg.simulate`: write a synthetic study."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Any

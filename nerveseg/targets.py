@@ -5,8 +5,6 @@ configuration lists that package in `plugins`. Nothing else is imported, and not
 the package that its name begins with: every module leads on to what it imports (`torch.optim.adam.torch.load`).
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence

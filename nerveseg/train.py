@@ -1,7 +1,5 @@
 """`python -m nerveseg.train`: train folds of a cross-validation, each a Hydra job, and compare them at the end."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ The names are checked at call time only under pytest (jaxtyping's import hook); 
 Torch shapes are written where they are used, so that this module, the evaluation and the phantom do not import torch.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import numpy as np

@@ -6,8 +6,6 @@ lie side by side. Otherwise the tibial nerve is the branch with the larger mean 
 enlarges the peroneal nerve. If the two criteria disagree, a note is added.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -8,8 +8,6 @@ nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in whic
 a branch (`strays`) are not used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

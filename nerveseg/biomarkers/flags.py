@@ -1,7 +1,5 @@
 """Quality flags and their limits. A flag changes no number: it asks for a visual check."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

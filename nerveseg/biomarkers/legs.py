@@ -6,8 +6,6 @@ a third of the slices is enough to detect two legs; the position of the valley i
 it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 

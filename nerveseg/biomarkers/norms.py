@@ -6,8 +6,6 @@ sex is unknown. Weight is in [min, max), so that neighbouring bands do not overl
 may apply; without a row there is no z-score.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ in the plane to the nerve's sections in the same slice; beyond its ends and acro
 nerve, less the offset of a course as steep as 45 degrees (the real mask's branches: 27 at most).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

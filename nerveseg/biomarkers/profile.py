@@ -11,8 +11,6 @@ number in the input file. `lesion_fraction` is the abnormal share of the voxels 
 `lesion_known_fraction` the share of the section that could be judged. Unknown cells are empty.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ muscle is meaningful only on a fat-suppressed channel and only for a muscle that
 (vastus), in the same slice, where the coil's sensitivity is similar for both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ called perpendicular. A lesion is measured where it could be judged: its volume 
 relative to the nerve that could be judged. Unknown values are None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

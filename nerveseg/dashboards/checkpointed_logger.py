@@ -4,8 +4,6 @@ Most backends cannot be rewound (an offline W&B file only grows), so nothing is 
 A run can be killed between a checkpoint and its commit, so a resumed run offers the whole history of its checkpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

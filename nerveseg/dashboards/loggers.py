@@ -4,8 +4,6 @@ An offline W&B file and TensorBoard's event files cannot be rewound, so a proces
 with the whole history. A run of W&B's or MLflow's server is continued: steps that the server has are not sent again.
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 import os

@@ -4,8 +4,6 @@ A resumed run brings every other logger to the state of this one (`CheckpointedL
 runs of one seed stand here; speed, which is not, goes to the other loggers alone (`training.throughput`).
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping

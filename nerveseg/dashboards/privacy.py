@@ -6,8 +6,6 @@ that two rows are of one subject, and link a subject by its cohort, scores and i
 compute every hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

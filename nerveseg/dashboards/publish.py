@@ -3,8 +3,6 @@
 If subjects' ids are hashed, figures and pages that contain ids are not logged.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -5,8 +5,6 @@ and specificity. Its result depends on the amount of background, which is theref
 all masks with a margin of five voxels, within the volume.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal
 

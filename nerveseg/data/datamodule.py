@@ -9,8 +9,6 @@ the GPU where the augmentation can do that: a slice travels with its label in on
 seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A template holds `{id}` as in a study's layout (`masks/{id}.nii.gz`). A folder i
 depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

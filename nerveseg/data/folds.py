@@ -5,8 +5,6 @@ spread. Other experiments spread the cohorts evenly. Subjects of one group (a pe
 divided between training and test.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -9,8 +9,6 @@ References:
     Git, Documentation/technical/racy-git.txt.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

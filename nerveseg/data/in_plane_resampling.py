@@ -8,8 +8,6 @@ exactly. Outside the field of view the border's value is repeated.
 The probability is resampled back: labels are never interpolated, and the threshold is applied in the input's grid.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

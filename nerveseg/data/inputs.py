@@ -4,8 +4,6 @@ A path that exists is taken literally, with any characters; a folder is a scan i
 other text is a pattern.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 from collections import Counter

@@ -3,8 +3,6 @@
 The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` for unknown values.
 """
 
-from __future__ import annotations
-
 import glob
 import io
 import re

@@ -6,8 +6,6 @@ The gain is measured on other voxels than the search used. A motion that is too 
 then the headers' geometry is kept, and a note says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ Missing values (NaN, a masked map's zeros, outside the field of view) never ente
 a value if voxels with a value carry at least half of its weight, and is then the weighted mean of these alone.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any, TypeAlias
 

@@ -6,8 +6,6 @@ temporary folder and renamed: folds that start together share one store, and an 
 one. Training and tests of a study use the consensus of its store.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

@@ -5,8 +5,6 @@ processes takes seconds, so the first subject is stored by this process and time
 if they save more than their start. The files do not depend on the number of processes.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -5,8 +5,6 @@ study of one subject. Participants are read from `participants.tsv` if it exists
 first image template.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

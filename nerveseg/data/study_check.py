@@ -3,8 +3,6 @@
 Faults of the folder, the table, the templates and missing files are found by `study.list_subjects`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Layout of a study on disk: path templates and reading rules, the content of a file of `conf/study/`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

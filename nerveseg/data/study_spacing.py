@@ -4,8 +4,6 @@ It is read from the headers of all subjects, test subjects included: no voxel is
 every fold, so that the folds share one slice store.
 """
 
-from __future__ import annotations
-
 from statistics import median_low
 
 from nerveseg.data.preprocessing import Preprocessing

@@ -1,7 +1,5 @@
 """Files of one participant, by name, as the study's path templates give them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,8 +10,6 @@ agreement.csv      Bland-Altman, ICC and repeatability of these
 times.csv          minutes per subject
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

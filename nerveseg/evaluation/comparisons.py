@@ -9,8 +9,6 @@ Clinicians take the volume from a mask and the mean cross-sectional area, over t
 includes the gap between slices: voxels times in-plane area times slice step (in the paper 4.4 mm, not 4.0).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations

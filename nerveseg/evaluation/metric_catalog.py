@@ -1,7 +1,5 @@
 """The metrics as tables, figures and pages show them: headings, units and meanings; `metrics` has the definitions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -8,8 +8,6 @@ With four raters or more there is a second fair comparison, against a less noisy
 are compared with the consensus of all other raters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

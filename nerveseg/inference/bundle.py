@@ -8,8 +8,6 @@ Loading runs no code from the bundle: the network is a class that `networks.regi
 and the weights are plain tensors, whose hash and values are checked (`weights`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -4,8 +4,6 @@ A scan that is in a fold's training data is no independent test of that fold. Su
 file, is segmented by the folds that held it out.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

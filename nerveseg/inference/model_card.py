@@ -4,8 +4,6 @@ References:
     Mitchell M, et al. Model cards for model reporting. FAT* 2019.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -15,8 +15,6 @@ in the next. The search follows these rules until it finds no further piece of n
 The search misses a piece that is in no anchor and is not connected to any piece of a neighbouring slice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ each member of an ensemble, and it traces one input, so that a branch on the ima
 OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -13,8 +13,6 @@ References:
     Raya SP, Udupa JK. Shape-based interpolation of multidimensional objects. IEEE Trans Med Imaging 1990; 9:32-42.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -9,8 +9,6 @@ members is kept, so the memory does not grow with the scan.
 and segments its surroundings only, which takes a tenth of the time and may lose isolated pieces (docs/speed.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 

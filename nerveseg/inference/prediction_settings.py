@@ -5,8 +5,6 @@ users get. Device and runtime are no settings: both commands use the fastest of 
 probabilities agree to 1e-4.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -4,8 +4,6 @@ Both give the same numbers within rounding (1e-4 at most, tested); only the time
 whose graph `openvino_graph` builds; every other network runs in torch.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

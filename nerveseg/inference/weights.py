@@ -4,8 +4,6 @@ safetensors notices truncation but not a flipped bit, so the SHA-256 is compared
 a training that diverged, and are neither written nor read.
 """
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

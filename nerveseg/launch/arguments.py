@@ -17,8 +17,6 @@ References:
     Hydra 1.3, "Basic Override syntax" (`OverrideLexer.g4`) and OmegaConf 2.3, "Escapes in string literals".
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Compose configurations with Hydra: the folder conf/, the jobs of a sweep, and Hydra's errors in one line."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

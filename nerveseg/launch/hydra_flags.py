@@ -1,7 +1,5 @@
 """Flags on a command line (`-m`, `--cfg job`): which words they are, and what they ask of Hydra."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from itertools import zip_longest

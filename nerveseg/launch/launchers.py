@@ -4,8 +4,6 @@ A job in another process configures the libraries and the signal handlers again,
 the cores.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the i
 SIGTERM, 138 by SIGUSR1).
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,7 +1,5 @@
 """Quoting of paths for Hydra's override grammar."""
 
-from __future__ import annotations
-
 import re
 
 

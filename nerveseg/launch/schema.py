@@ -1,7 +1,5 @@
 """Parse a composed configuration into the typed record of its command; report the first fault in one line."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module

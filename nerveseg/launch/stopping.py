@@ -4,8 +4,6 @@ Each of them raises a KeyboardInterrupt at once; the same command goes on from t
 code is the shell's: 128 plus the number of the signal.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

@@ -14,8 +14,6 @@ References:
     arXiv 1707.06990, 2017. Section 3 (recomputation).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 

@@ -5,8 +5,6 @@ that makes its logits and the shape of its output. One forward pass of a copy on
 takes a fraction of a second and needs no memory for feature maps.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

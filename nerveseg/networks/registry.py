@@ -10,8 +10,6 @@ The constructor gets the number of image channels as `in_channels`, and the numb
 `classes`, `out_channels` and `num_classes` that its signature has.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ a small, known shift and rotation; the copy on the first channel's grid is resam
 includes the misregistration.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ share of a tissue follows from its distance to the border (partial volume). A po
 ellipse it is deepest, and septa of fat remain where two muscles are equally near.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias

@@ -6,8 +6,6 @@ lateral to the ischial tuberosity; middle: the nerve on adductor magnus, deep to
 fossa between biceps and semimembranosus/semitendinosus). Sizes are assumed, of the order seen in adult volunteers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TypeAlias
 

@@ -7,8 +7,6 @@ derivatives/rater-OS/../sub-V01_label-nerve_mask.nii.gz         one folder per r
 derivatives/truth/../sub-V01_label-nerve_mask.nii.gz            and branches, coverage, lesion, vastus, slices
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

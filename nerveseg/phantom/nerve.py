@@ -4,8 +4,6 @@ Above the split the tibial and the peroneal nerve lie side by side and make one 
 laterally. A neuropathy swells a focal or an extended stretch to 1.3 to 3 times the area (Sinclair 2011 and others).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ falls. It is computed near the nerve only, in the same way with and without an i
 those of the full simulation.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

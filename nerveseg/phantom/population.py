@@ -4,8 +4,6 @@ Properties of the person (anatomy, tissues, lesion) are drawn by the person's ge
 distortion, coil, motion, misregistration, difficulty) by the scan's, so a second scan shows the same leg.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

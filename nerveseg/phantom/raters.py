@@ -5,8 +5,6 @@ little contrast. Gross events come on top, more often in patients and in those w
 distal branch is lost, an end of the stack is not drawn, or a vein is drawn as nerve, more likely a near one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ patients and along the nerve, and is higher towards the knee ("sometimes very li
 section 4). Only pictures change: raters know the nerve's course, and their errors are calibrated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias

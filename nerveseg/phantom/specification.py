@@ -1,7 +1,5 @@
 """Specification of a synthetic cohort (size, grid, difficulty) and the list of its participants."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """One synthetic scan: parameters drawn from the subject's own seed, then truth, three raters' masks and the images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

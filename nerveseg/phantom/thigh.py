@@ -1,7 +1,5 @@
 """Thigh of one subject: the atlas scaled and bent, with its own nerve and accompanying veins."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

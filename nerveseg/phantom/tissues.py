@@ -5,8 +5,6 @@ Signals are relative to healthy muscle (1). T2: TE 82 ms, TR 4690 ms, turbo spin
 literature where available; the others are marked as assumed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

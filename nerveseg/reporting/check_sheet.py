@@ -6,8 +6,6 @@ missed slice or a lost branch is a step, and the quality flags as text. As in `o
 left and anterior is up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap

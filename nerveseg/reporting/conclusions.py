@@ -5,8 +5,6 @@ was set beforehand, if a loss of the margin can be excluded. "Not shown" means t
 p-value is never reported as equality.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass

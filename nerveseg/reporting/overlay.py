@@ -6,8 +6,6 @@ alternate along the line, so that none hides another. The consensus is blue and 
 the paper, in tones that are distinct under red-green colour blindness.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias

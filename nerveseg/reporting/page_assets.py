@@ -5,8 +5,6 @@ compressed, or once beside a folder of pages. The page's content security policy
 Text from a study is escaped by the templates, and data in a script cannot end the script.
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import io

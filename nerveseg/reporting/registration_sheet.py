@@ -3,8 +3,6 @@
 Where the channels are aligned, the edges of bone, skin and fascia coincide.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

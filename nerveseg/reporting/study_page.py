@@ -7,8 +7,6 @@ Beside the paper's two boxes, R-R and Auto-GT, is Auto-R, the automatic mask aga
 compare like with like. A value that is undefined, because a mask is empty, is no point; the page states their number.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan

@@ -8,8 +8,6 @@ with most nerve. Its crop is square and shows the surroundings of the nerve. Pix
 page, so that outlines remain visible lines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -6,8 +6,6 @@ no version, so that equal tables give equal bytes. Pages drawn off screen have a
 and pictures in their own pixels.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

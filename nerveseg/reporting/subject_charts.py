@@ -7,8 +7,6 @@ where the slice does not show the branch, which leaves a gap in the line. Quanti
 no curve.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

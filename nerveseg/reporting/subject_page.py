@@ -4,8 +4,6 @@ It is the report of a segmented scan as well. One HTML file that opens from disk
 mail; it holds no path and no name except the given one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

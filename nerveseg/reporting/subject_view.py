@@ -3,8 +3,6 @@
 The same record describes a subject of a study (with reference and scores) and a segmented scan.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

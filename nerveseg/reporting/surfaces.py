@@ -6,8 +6,6 @@ component ends half a slice step beyond its last slice, like its voxels. The lev
 of a millimetre so that the mesh has the mask's volume, which smoothing would reduce.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, TypeAlias

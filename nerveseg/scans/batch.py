@@ -1,7 +1,5 @@
 """Segment many scans, one after the other: a failed scan does not stop the rest, a complete one is skipped."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 import traceback

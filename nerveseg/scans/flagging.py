@@ -1,7 +1,5 @@
 """Raise quality flags of a segmented scan, compared with the training data that the model's bundle records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from nerveseg.biomarkers.course import NerveCourse

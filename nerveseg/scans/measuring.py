@@ -1,7 +1,5 @@
 """Measure a segmented scan: profile, lesion, summary, z-scores, quality flags."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Collect the data of a segmented scan's page for `reporting.subject_page`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from nerveseg.evaluation.comparisons import AUTOMATIC

@@ -1,7 +1,5 @@
 """Predict the mask of a scan from its files, for the test of a fold and for `segment` alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal

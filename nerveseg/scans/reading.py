@@ -6,8 +6,6 @@ resampled at the position in their headers, because registration by their contra
 voxel that was masked out.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Request of a segmentation: the files of one scan, facts about the person, and the options of `segment`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Segment one scan: read it, predict its mask with the model's members, measure and flag it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write a segmentation to its folder, each file atomically, the summary last."""
 
-from __future__ import annotations
-
 import time
 from importlib.util import find_spec
 from pathlib import Path

@@ -7,8 +7,6 @@ the entries but not their directory, where one flipped bit (the entry's attribut
 uninitialised memory as weights.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

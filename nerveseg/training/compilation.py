@@ -6,8 +6,6 @@ the experiment. So a compiled step is tried once, and training goes on without i
 takes minutes for a step that becomes a tenth faster (docs/speed.md): `trainer.compile=true` asks for it there.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Literal

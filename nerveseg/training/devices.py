@@ -1,7 +1,5 @@
 """Choice of device and precision: a GPU if there is one, bfloat16 if the GPU has it and the experiment allows it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, get_args
 

@@ -8,8 +8,6 @@ References:
     Li S et al. PyTorch Distributed: experiences on accelerating data parallel training. VLDB 2020; 13:3005-3018.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

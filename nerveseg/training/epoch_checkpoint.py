@@ -5,8 +5,6 @@ weights, optimizer and schedule it carries everything logged so far, so that all
 (`RunHistory`, `ResumableLogger`).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 

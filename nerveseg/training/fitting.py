@@ -1,7 +1,5 @@
 """Call of `trainer.fit` that raises an exception when a signal stops it, instead of ending the process."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 

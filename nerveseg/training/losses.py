@@ -6,8 +6,6 @@ class is MONAI's, or derived from one of MONAI's, gets them so and works as it i
 `monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """Progress of a fold's training: one bar for all epochs, with speed and time left; in a log file ten lines of text."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

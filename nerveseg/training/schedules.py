@@ -5,8 +5,6 @@ here: `OneCycleLR` its number of steps (`total_steps: null`), `SequentialLR` (a 
 optimizer, and a training without a schedule a constant one, so that the rate is logged and saved all the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, TypeAlias

@@ -1,7 +1,5 @@
 """Training and validation of a segmentation network with Lightning: loss, optimizer and schedule (paper, 2.4.3)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

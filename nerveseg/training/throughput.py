@@ -4,8 +4,6 @@ These values differ from run to run of the same seed, so `metrics.csv`, which is
 Lightning's `ThroughputMonitor` and `DeviceStatsMonitor` log to every logger and know no waiting time.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable

@@ -6,8 +6,6 @@ if both masks of a subject are empty there is no score and the subject is left o
 its distance is undefined and counted as a failure.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Analyse the scores of a study; write and print its tables, its report and the cached summary."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import dataclass

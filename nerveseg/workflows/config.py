@@ -4,8 +4,6 @@ Each record refuses keys that it does not know. Sections that name a class by `_
 instantiated by `nerveseg.targets` where they are used.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Figures of an evaluation, from its tables and the masks of the subjects that they show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Evaluate a cross-validation from its files, masks of any origin, or the raters of a study alone."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Record the error of a failed job in its own folder, since jobs may run in other processes and on other machines."""
 
-from __future__ import annotations
-
 import errno
 import json
 import signal

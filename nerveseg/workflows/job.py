@@ -1,7 +1,5 @@
 """Job of a command as it was composed; imports no torch, so that mistakes are reported at once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 

@@ -4,8 +4,6 @@ Settings are chosen by subjects that were held out of the training sets (`folds.
 subjects the test subjects rank them, and a note under the table says that the choice is biased.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Open, check and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

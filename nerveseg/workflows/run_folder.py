@@ -4,8 +4,6 @@ The configuration of a resumed fold has to be the same, unless `resume=force` ch
 is kept beside the new one, and the provenance records the change.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Read the records in a fold's folder: its configuration and the origin of its results."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Masks of a study's subjects (raters, consensus, automatic) and their scores and quantities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ The objective of a trial is the mean Dice of the training subjects that its fold
 contribute to the objective, so the settings that are found may be tested on them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from nerveseg.errors import ConfigurationError

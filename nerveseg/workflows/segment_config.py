@@ -1,7 +1,5 @@
 """Typed configuration of `segment`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

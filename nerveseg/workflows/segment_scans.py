@@ -1,7 +1,5 @@
 """Segment the scans that a configuration names with its model, and write the table of all results."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

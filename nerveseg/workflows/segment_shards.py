@@ -1,7 +1,5 @@
 """Run the jobs of `segment`: one, or one for each shard of an archive, with one table at the end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from nerveseg.errors import ConfigurationError

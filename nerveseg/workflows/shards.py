@@ -5,8 +5,6 @@ does not depend on the other scans, so scans that are added later change no othe
 in size.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ The comparison is not a Hydra callback, because Hydra 1.3 skips `on_multirun_end
 in it. The jobs are those of Hydra's own sweeper, so any launcher may run them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

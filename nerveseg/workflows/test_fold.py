@@ -3,8 +3,6 @@
 Validation subjects, if the fold has any, are predicted and scored in the same way, apart from the test.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Each step writes files, the scores last, so a fold with scores is complete. Test
 epoch's weights, through the bundle and by the function that `segment` calls.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from typing import Any

@@ -4,8 +4,6 @@ A run's folder is named after the overrides that change the result. Overrides of
 folders (`trainer.accelerator`, `logger`, `study.root`, `output_root`; `NON_RESULT_KEYS`) do not change it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence

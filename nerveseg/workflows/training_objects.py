@@ -1,7 +1,5 @@
 """Build the objects that a training's configuration names: network, Lightning module, callbacks and batches."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytorch_lightning as pl

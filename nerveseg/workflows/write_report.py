@@ -6,8 +6,6 @@ evaluation/figures/*.png, *.pdf       for a paper
 evaluation/assets/                    the chart library, once
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Interface of augmentations, the options of the random ones, seeds of slices, and an augmentation without effect."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A slice is passed to TorchIO as a volume one voxel deep, and displacements acros
 resamples once per transform, so a slice that is shifted and then deformed is interpolated twice.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -4,8 +4,6 @@ Files that are no DICOM images are skipped, as in an export from a disk or an ar
 the user has to name one; none is guessed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Names, ids and dates of the patient are not read.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

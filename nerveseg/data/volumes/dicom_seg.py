@@ -8,8 +8,6 @@ object's patient and study by them: only a de-identified source gives a de-ident
 libraries about these values are silenced, since they quote them.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator, Sequence

@@ -9,8 +9,6 @@ between the first and the last. Positions rounded to 0.1 mm pass (0.05 mm on eit
 others half a step or more away. Across the normal 0.1 mm is allowed, the tolerance between a mask and its image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

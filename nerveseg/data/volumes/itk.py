@@ -4,8 +4,6 @@ ITK's axes point to the left and to posterior, NIfTI's to the right and to anter
 values, so that a mask is written with the same digits.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A fourth dimension of one time point is dropped: such a file is read as a volume
 three dimensions.
 """
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from pathlib import Path

@@ -4,8 +4,6 @@ A volume is reoriented (never resampled) to the closest canonical RAS order, so 
 written through the inverse of the same axis permutation and flips.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

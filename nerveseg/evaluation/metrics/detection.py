@@ -8,8 +8,6 @@
 Empty masks are counted like all others; a share of zero structures (a nerve that does not divide) is NaN.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

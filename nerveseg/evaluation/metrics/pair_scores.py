@@ -21,8 +21,6 @@ NaN, and slices, branches and components are counted as usual. Overlaps, distanc
 Dice are the same with the masks exchanged; detection is not.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import get_args
 

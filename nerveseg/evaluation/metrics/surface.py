@@ -10,8 +10,6 @@ distance of Nikolov et al., J Med Internet Res 2021;23:e26151. The average symme
 over both surfaces in one pool.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias

@@ -3,8 +3,6 @@
 A nerve fills less than one voxel in a hundred of its bounding box, so only these voxels and their neighbours are read.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any, TypeAlias
 

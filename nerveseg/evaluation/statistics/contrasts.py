@@ -15,8 +15,6 @@ approximate: on synthetic raters it covers in 93 to 94 % (without the widening 9
 subjects, hence the exact signed-rank interval below 20.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import replace

@@ -6,8 +6,6 @@ compared through the subjects in which they differ (Tango 1998), by a score inte
 subjects and for shares of zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

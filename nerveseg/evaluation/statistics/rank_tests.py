@@ -5,8 +5,6 @@ dependent pairs as independent and a consensus as a rater, which favours the met
 difference per subject does neither. Only ranks count, so a failed segmentation may rank worst as +inf.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -5,8 +5,6 @@ a note that states the reason; nothing is raised or warned. NaN is never dropped
 first, and report how many there were. Infinite values are valid where only ranks count.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import nan
 from typing import Any, TypeAlias

@@ -5,8 +5,6 @@ counted as a rater), in percent of the pair's mean; ICC(2,1) among the raters; a
 standard error of measurement and the smallest detectable change of every rater and of the method.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations

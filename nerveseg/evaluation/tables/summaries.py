@@ -4,8 +4,6 @@ Every table has one section per cohort, the comparison on the left (long names a
 legend below.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any

@@ -6,8 +6,6 @@ named under the table. Two empty masks have no value and count as failed too. A 
 reason (the branches of a nerve that does not divide) is left out of its own mean and is no failure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path

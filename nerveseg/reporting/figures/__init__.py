@@ -3,8 +3,6 @@
 Every function returns a matplotlib figure; `style.save_figure` writes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

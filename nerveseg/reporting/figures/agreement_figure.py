@@ -4,8 +4,6 @@ Differences are in percent of the pair's mean, as in `agreement.csv`, whose bias
 their 95 % intervals. Without an automatic mask the pairs of raters are shown, each with its own marker and line.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any

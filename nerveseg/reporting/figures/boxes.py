@@ -5,8 +5,6 @@ that is undefined, because a mask is empty, is a point in a separate strip at th
 than all others; without it, a failure would improve the result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt

@@ -1,7 +1,5 @@
 """Case of a figure: a subject's image and masks, and one slice with both outlines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ worst value; an empty mask is the worst. Of equal values the first in the study'
 masks differ most is shown, with the causes (`causes`).
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -12,8 +12,6 @@ Every voxel that only one of the masks holds gets one cause, the first of these 
 Voxels have equal weights, or are weighted by their distance to the other mask to explain a distance.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

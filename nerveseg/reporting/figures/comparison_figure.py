@@ -6,8 +6,6 @@ of non-inferiority that was chosen before; an interval that includes zero shows 
 along the thigh (paper, section 3) is a figure of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from string import ascii_uppercase

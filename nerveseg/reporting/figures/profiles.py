@@ -4,8 +4,6 @@ A lesion shows as an increase of the area and as a share of abnormal nerve. The 
 slice without a value leaves a gap in the curve.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

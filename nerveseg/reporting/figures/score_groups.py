@@ -4,8 +4,6 @@ A distance to or from an empty mask is infinite; two empty masks have no value a
 one logarithmic axis (paper, Figure 2 D).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -4,8 +4,6 @@ The view is orthographic and horizontal, so slices are horizontal lines and curv
 it. Triangles are painted from back to front and shaded by their orientation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, radians, sin

@@ -4,8 +4,6 @@ The paper has no validation subjects (section 2.4): its curves show the training
 as hollow markers in the colour of their fold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
