@@ -1,5 +1,7 @@
 """Family of errors: each names the rule, the value found, subject, path and remedy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -57,6 +59,17 @@ def _rebuild(
     remedy: str | None,
 ) -> NervesegError:
     return cls(rule, found=found, subject=subject, path=path, remedy=remedy)
+
+
+@contextmanager
+def errors_about(path: Path | str, subject: str | None = None) -> Iterator[None]:
+    """Add path and subject to errors of the enclosed block that do not name their own."""
+    try:
+        yield
+    except NervesegError as error:
+        error.path = path if error.path is None else error.path
+        error.subject = subject if error.subject is None else error.subject
+        raise
 
 
 class ConfigurationError(NervesegError):

@@ -22,7 +22,7 @@ DEFLATE_LIMIT = 1032
 """Largest factor by which a deflate stream (gzip, zlib) grows when it is decompressed (zlib's technical notes)."""
 
 
-def check_exists(path: Path, subject: str | None = None) -> None:
+def check_exists(path: Path) -> None:
     """Raise `VolumeError` unless `path` is a file that may be read."""
     try:
         with path.open("rb"):
@@ -31,7 +31,6 @@ def check_exists(path: Path, subject: str | None = None) -> None:
         raise VolumeError(
             "a volume is an existing file",
             found="no such file",
-            subject=subject,
             path=path,
             remedy="add the file, or correct the study's path template",
         ) from error
@@ -39,37 +38,32 @@ def check_exists(path: Path, subject: str | None = None) -> None:
         raise VolumeError(
             "a volume may be read",
             found=_reason(error),
-            subject=subject,
             path=path,
             remedy="change the permissions of the file and its folders, or ask their owner",
         ) from error
 
 
 def check_file_size(
-    path: Path, subject: str | None, shape: tuple[int, ...], needed_bytes: int, held_bytes: int
+    path: Path, shape: tuple[int, ...], bits_per_voxel: int, held_bytes: int, header_bytes: int = 0
 ) -> None:
     """Raise `VolumeError` if a header claims more voxels than its file can hold.
 
     Args:
         path: Path of the file.
-        subject: Id for the error message.
         shape: Shape in the header.
-        needed_bytes: Size of the header and of voxels of that shape.
+        bits_per_voxel: Size of a voxel in bits.
         held_bytes: Size of the file, or the largest size that it can decompress to.
+        header_bytes: Size of the header, if it is a part of `held_bytes`.
     """
+    needed_bytes = header_bytes + math.prod(map(int, shape)) * bits_per_voxel // 8
     if needed_bytes > held_bytes:
         found = f"shape {shape} in the header: {needed_bytes:,} bytes; the file holds at most {held_bytes:,}"
-        raise _incomplete(path, subject, found)
+        raise _incomplete(path, found)
 
 
-def unreadable_file_error(path: Path, subject: str | None, error: Exception | str) -> VolumeError:
+def unreadable_file_error(path: Path, error: Exception | str) -> VolumeError:
     """Return the error of a file that its reader failed on, with the reader's message."""
-    return _incomplete(path, subject, error if isinstance(error, str) else _class_and_message(error))
-
-
-def voxel_count(shape: tuple[int, ...]) -> int:
-    """Return the number of voxels, exact for any shape that a header can claim."""
-    return math.prod(int(size) for size in shape)
+    return _incomplete(path, error if isinstance(error, str) else _class_and_message(error))
 
 
 @contextmanager
@@ -91,11 +85,10 @@ def atomic_volume_write(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _incomplete(path: Path, subject: str | None, found: str) -> VolumeError:
+def _incomplete(path: Path, found: str) -> VolumeError:
     return VolumeError(
         "the file is complete and readable",
         found=found,
-        subject=subject,
         path=path,
         remedy="copy or export the file again",
     )

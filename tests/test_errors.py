@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from nerveseg import errors
-from nerveseg.errors import GeometryError, NervesegError
+from nerveseg.errors import GeometryError, NervesegError, errors_about
 
 ERROR_CLASSES = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, NervesegError)]
 
@@ -35,6 +35,15 @@ def test_an_error_crosses_process_borders_whole(cls):
     assert type(back) is cls
     assert str(back) == str(error)
     assert (back.rule, back.found, back.subject, back.path, back.remedy) == ("a rule", 3.5, "V01", "x.nii", "a way out")
+
+
+def test_a_reader_adds_path_and_subject_where_an_error_names_none():
+    with pytest.raises(GeometryError) as caught, errors_about("folder", "V01"):
+        raise GeometryError("a rule", found=1)
+    assert (caught.value.path, caught.value.subject, caught.value.found) == ("folder", "V01", 1)
+    with pytest.raises(GeometryError) as caught, errors_about("folder", "V01"), errors_about("folder/slice", "V02"):
+        raise GeometryError("a rule")
+    assert (caught.value.path, caught.value.subject) == ("folder/slice", "V02")
 
 
 def test_there_is_one_family():

@@ -19,7 +19,7 @@ from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.subject_files import SubjectFiles
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.volume import Geometry, read_image, read_image_grid, read_mask
-from nerveseg.errors import NervesegError, StudyError
+from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Channels, Mask
 
 NO_COHORT = "all"
@@ -147,8 +147,9 @@ def read_channels(
         GeometryError: A channel has another grid than the first.
     """
     volumes = [read_image(path, subject, geometry) for path in images.values()]
-    for volume, path in zip(volumes[1:], list(images.values())[1:], strict=True):
-        check_same_grid(volume.grid, volumes[0].grid, path, subject, what="a further channel")
+    for volume, path in zip(volumes, images.values(), strict=True):
+        with errors_about(path, subject):
+            check_same_grid(volume.grid, volumes[0].grid, what="a further channel")
     return np.stack([volume.array for volume in volumes]), volumes[0].grid
 
 

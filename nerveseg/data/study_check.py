@@ -11,9 +11,9 @@ import numpy as np
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.grids import Grid, check_same_grid
+from nerveseg.data.volumes.grids import Grid, check_same_grid, has_orientation
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
-from nerveseg.errors import NervesegError, StudyError
+from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Mask
 
 
@@ -41,7 +41,8 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
         try:
             own = read_image_grid(path, subject.id, rule.geometry)
             grid = grid or own
-            check_same_grid(own, grid, path, subject.id, what="a further channel")
+            with errors_about(path, subject.id):
+                check_same_grid(own, grid, what="a further channel")
             read_image(path, subject.id, rule.geometry)
         except NervesegError as error:
             faults.append(error)
@@ -82,9 +83,8 @@ def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> lis
 
 
 def _geometry_warnings(grid: Grid) -> tuple[str, ...]:
-    if int(grid.header["qform_code"]) > 0 or int(grid.header["sform_code"]) > 0:
-        return ()
-    return ("the header has neither qform nor sform: axes and orientation are a guess",)
+    message = "the header has neither qform nor sform: axes and orientation are a guess"
+    return () if has_orientation(grid) else (message,)
 
 
 def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessing) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from nerveseg.files import unreadable_file_error
 
-DAMAGED = unreadable_file_error(Path(), None, "").rule
+DAMAGED = unreadable_file_error(Path(), "").rule
 SPACING_MM = (0.52, 0.75, 4.4)
 SHAPE = (5, 6, 7)
 CODES = [

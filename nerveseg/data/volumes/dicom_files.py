@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from nerveseg.files import DEFLATE_LIMIT, check_exists, check_file_size, unreadable_file_error, voxel_count
+from nerveseg.files import DEFLATE_LIMIT, check_exists, check_file_size, unreadable_file_error
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
@@ -79,22 +79,22 @@ class DicomSlice:
         return "MOSAIC" in self.contrast["image type"].upper()
 
 
-def is_dicom(path: Path, subject: str | None = None) -> bool:
+def is_dicom(path: Path) -> bool:
     """Return true for a DICOM file, by its first bytes (old files may lack the preamble).
 
     Raises:
         VolumeError: The file is not readable.
     """
-    return _is_dicom(_first_bytes(path, subject))
+    return _is_dicom(_first_bytes(path))
 
 
-def read_slice(path: Path, subject: str | None = None) -> DicomSlice | None:
+def read_slice(path: Path) -> DicomSlice | None:
     """Read a file's header; return None for a file that is no DICOM image (text, DICOMDIR, reports, segmentations).
 
     Raises:
         VolumeError: The image is truncated or damaged, or the file is not readable.
     """
-    start = _first_bytes(path, subject)
+    start = _first_bytes(path)
     if not _is_dicom(start):
         return None
     storage_class = _first_group_uid(start, STORAGE_CLASS_ELEMENT)
@@ -105,14 +105,16 @@ def read_slice(path: Path, subject: str | None = None) -> DicomSlice | None:
         reader.ReadImageInformation()
     except RuntimeError as error:
         if _belongs(storage_class, IMAGE_CLASSES):
-            raise unreadable_file_error(path, subject, "a DICOM image that ends early or is damaged") from error
+            raise unreadable_file_error(path, "a DICOM image that ends early or is damaged") from error
         return None
+    one = _slice(reader, path)
     is_compressed = _first_group_uid(start, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
-    _check_size(reader, path, subject, is_compressed)
-    return _slice(reader, path)
+    held_bytes = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
+    check_file_size(path, reader.GetSize(), (_integer(reader, "0028|0100") or 8) * one.samples, held_bytes)
+    return one
 
 
-def read_pixels(path: Path, subject: str | None = None) -> NDArray[Any]:
+def read_pixels(path: Path) -> NDArray[Any]:
     """Read the pixels of one slice as (row, column), with the file's rescale slope and intercept applied.
 
     Raises:
@@ -121,7 +123,7 @@ def read_pixels(path: Path, subject: str | None = None) -> NDArray[Any]:
     try:
         pixels: NDArray[Any] = SimpleITK.GetArrayFromImage(_reader(path).Execute())[0]
     except RuntimeError as error:
-        raise unreadable_file_error(path, subject, error) from error
+        raise unreadable_file_error(path, error) from error
     return pixels
 
 
@@ -183,16 +185,8 @@ def _belongs(storage_class: str, classes: tuple[str, ...]) -> bool:
     return any(f"{storage_class}.".startswith(f"{name}.") for name in classes)
 
 
-def _check_size(reader: Any, path: Path, subject: str | None, is_compressed: bool) -> None:
-    """Compare rows and columns with the file's size; compressed pixels hardly shrink more than by deflate's limit."""
-    bits = _integer(reader, "0028|0100") or 8
-    samples = _integer(reader, "0028|0002") or 1
-    held = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
-    check_file_size(path, subject, reader.GetSize(), voxel_count(reader.GetSize()) * samples * bits // 8, held)
-
-
-def _first_bytes(path: Path, subject: str | None) -> bytes:
-    check_exists(path, subject)
+def _first_bytes(path: Path) -> bytes:
+    check_exists(path)
     with path.open("rb") as file:
         return file.read(FIRST_GROUP_BYTES)
 

@@ -10,7 +10,6 @@ others half a step or more away. Across the normal 0.1 mm is allowed, the tolera
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,22 +36,20 @@ def ordered(slices: Sequence[DicomSlice]) -> list[DicomSlice]:
     return [by_number[index] for index in np.argsort(positions_mm(by_number), kind="stable")]
 
 
-def stack_frame(slices: Sequence[DicomSlice], folder: Path, subject: str | None = None) -> ItkFrame:
+def stack_frame(slices: Sequence[DicomSlice]) -> ItkFrame:
     """Compute the grid (column, row, slice) of ordered slices.
 
     Args:
         slices: Slices as `ordered` returns them.
-        folder: Folder for error messages.
-        subject: Id for error messages.
 
     Raises:
         VolumeError: A file has several frames or colour, a position has several images, or there is one slice only.
         GeometryError: Slices have no position, differ in size or orientation, are missing, unevenly spaced or shifted
             against each other.
     """
-    _check_kind(slices, folder, subject)
-    _check_alike(slices, folder, subject)
-    _check_positions(slices, folder, subject)
+    _check_kind(slices)
+    _check_alike(slices)
+    _check_positions(slices)
     first = slices[0]
     step = (slices[-1].position_mm - first.position_mm) / (len(slices) - 1)
     step_mm = float(np.linalg.norm(step))
@@ -64,7 +61,7 @@ def stack_frame(slices: Sequence[DicomSlice], folder: Path, subject: str | None 
     )
 
 
-def _check_kind(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
+def _check_kind(slices: Sequence[DicomSlice]) -> None:
     """Check for one grey slice per file, and at least two files."""
     for one in slices:
         if one.frames > 1 or one.is_enhanced or one.is_mosaic:
@@ -72,29 +69,23 @@ def _check_kind(slices: Sequence[DicomSlice], folder: Path, subject: str | None)
             raise VolumeError(
                 "each DICOM file holds one slice (Enhanced MR and other multi-frame files are not read)",
                 found=f"{form} of {one.frames} frames in {one.path.name}",
-                subject=subject,
-                path=folder,
                 remedy="convert the series to NIfTI with dcm2niix, and give that file",
             )
         if one.samples > 1:
             raise VolumeError(
                 "pixels are plain numbers",
                 found=f"a colour image ({one.samples} samples in each pixel) in {one.path.name}",
-                subject=subject,
-                path=folder,
                 remedy="give the scanner's own series, not a screenshot or a fused picture",
             )
     if len(slices) < 2:
         raise VolumeError(
             "a volume has at least 2 slices",
             found=f"{slices[0].path.name} only",
-            subject=subject,
-            path=folder,
             remedy="put all files of the series into the folder",
         )
 
 
-def _check_alike(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
+def _check_alike(slices: Sequence[DicomSlice]) -> None:
     """Check for one size, orientation and pixel size: the far corner has the same position within each slice."""
     first = slices[0]
     for one in slices:
@@ -102,8 +93,6 @@ def _check_alike(slices: Sequence[DicomSlice], folder: Path, subject: str | None
             raise GeometryError(
                 "each slice has a position (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)",
                 found=f"none in {one.path.name}",
-                subject=subject,
-                path=folder,
                 remedy="give the scanner's own series; screenshots and reports have no position",
             )
         distance_mm = np.linalg.norm(_far_corner(one) - _far_corner(first)) if one.size == first.size else np.inf
@@ -111,8 +100,6 @@ def _check_alike(slices: Sequence[DicomSlice], folder: Path, subject: str | None
             raise GeometryError(
                 "the slices of a series have one size, pixel spacing and orientation",
                 found=f"{_shape(first)} in {first.path.name}, {_shape(one)} in {one.path.name}",
-                subject=subject,
-                path=folder,
                 remedy="export the series again; scouts in several planes are no volume",
             )
 
@@ -126,16 +113,16 @@ def _shape(one: DicomSlice) -> str:
     return f"{one.size[0]} x {one.size[1]} of {one.spacing_mm[0]:.4g} x {one.spacing_mm[1]:.4g} mm, normal ({normal})"
 
 
-def _check_positions(slices: Sequence[DicomSlice], folder: Path, subject: str | None) -> None:
+def _check_positions(slices: Sequence[DicomSlice]) -> None:
     positions = positions_mm(slices)
     steps = np.diff(positions)
     if (steps < CORNER_TOLERANCE_MM).any():
-        raise _same_position_error(slices, np.flatnonzero(steps < CORNER_TOLERANCE_MM), folder, subject)
+        raise _same_position_error(slices, np.flatnonzero(steps < CORNER_TOLERANCE_MM))
     off = np.abs(positions - np.linspace(positions[0], positions[-1], len(positions)))
     usual = float(np.median(steps))
     tolerance = max(CORNER_TOLERANCE_MM, STEP_TOLERANCE * usual)
     if off.max() > tolerance:
-        raise _uneven_error(slices, positions, tolerance, folder, subject)
+        raise _uneven_error(slices, positions, tolerance)
     offsets = np.array([one.position_mm - slices[0].position_mm for one in slices])
     normal = slices[0].direction[:, 2]
     across = np.linalg.norm(offsets - np.outer(offsets @ normal, normal), axis=1)
@@ -144,15 +131,11 @@ def _check_positions(slices: Sequence[DicomSlice], folder: Path, subject: str | 
         raise GeometryError(
             f"slices lie straight above each other (within {CORNER_TOLERANCE_MM} mm)",
             found=f"{slices[worst].path.name} is shifted by {across[worst]:.2f} mm against {slices[0].path.name}",
-            subject=subject,
-            path=folder,
             remedy="a tilted gantry or a moved slice: resample the series, for example with dcm2niix",
         )
 
 
-def _same_position_error(
-    slices: Sequence[DicomSlice], indices: NDArray[np.intp], folder: Path, subject: str | None
-) -> VolumeError:
+def _same_position_error(slices: Sequence[DicomSlice], indices: NDArray[np.intp]) -> VolumeError:
     pairs = [(slices[index], slices[index + 1]) for index in indices]
     if all(one.instance_uid == other.instance_uid for one, other in pairs):
         difference, remedy = "the same image twice", "remove the copies"
@@ -170,15 +153,11 @@ def _same_position_error(
     return VolumeError(
         "a series has one image at each position",
         found=f"{named}{more}: {difference}",
-        subject=subject,
-        path=folder,
         remedy=remedy,
     )
 
 
-def _uneven_error(
-    slices: Sequence[DicomSlice], positions: NDArray[np.float64], tolerance: float, folder: Path, subject: str | None
-) -> GeometryError:
+def _uneven_error(slices: Sequence[DicomSlice], positions: NDArray[np.float64], tolerance: float) -> GeometryError:
     steps = np.diff(positions)
     usual = float(np.median(steps))
     wrong = np.flatnonzero(np.abs(steps - usual) > tolerance)
@@ -194,8 +173,6 @@ def _uneven_error(
     return GeometryError(
         f"the slices of a series are complete and evenly spaced (within {tolerance:.2g} mm)",
         found=f"{named}{more}; the usual step is {usual:.2f} mm",
-        subject=subject,
-        path=folder,
         remedy="copy the missing files, or export the series again",
     )
 

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from nerveseg.errors import GeometryError
@@ -76,6 +71,16 @@ class Grid:
     affine: Affine
     header: Any
     frame: ItkFrame | None = None
+
+    @classmethod
+    def without_header(cls, shape: tuple[int, int, int], affine: Affine, frame: ItkFrame | None = None) -> Grid:
+        """Return the grid of a new file or of one that is no NIfTI; its header has millimetres and both transforms."""
+        header = nib.Nifti1Header()
+        header.set_data_shape(shape)
+        header.set_sform(affine, code=1)
+        header.set_qform(affine, code=1)
+        header.set_xyzt_units("mm")
+        return cls(shape, affine, header, frame)
 
     @property
     def orientation(self) -> Any:
@@ -143,33 +148,26 @@ class Volume:
     files: tuple[Path, ...] = ()
 
 
-def check_same_grid(grid: Grid, like: Grid, path: Path, subject: str | None, what: str = "a mask") -> None:
+def check_same_grid(grid: Grid, like: Grid, what: str = "a mask") -> None:
     """Raise `GeometryError` unless two grids are equal in RAS order (shape, and corners within 0.1 mm).
 
     Args:
         grid: Grid of the file.
         like: Grid that it must equal.
-        path: Path of the file.
-        subject: Id for error messages.
         what: Name of the file's role for error messages.
     """
-    if grid.lies_on(like):
-        return
     if grid.ras_shape != like.ras_shape:
         raise GeometryError(
             f"{what} has the shape of its image",
             found=f"shape {grid.shape}, image {like.shape}",
-            subject=subject,
-            path=path,
             remedy="draw or export it on the image's own grid",
         )
-    raise GeometryError(
-        f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
-        found=f"corners {grid.corner_distance_mm(like):.2f} mm apart",
-        subject=subject,
-        path=path,
-        remedy="resample it onto the image; do not copy a header by hand",
-    )
+    if not grid.lies_on(like):
+        raise GeometryError(
+            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
+            found=f"corners {grid.corner_distance_mm(like):.2f} mm apart",
+            remedy="resample it onto the image; do not copy a header by hand",
+        )
 
 
 def has_orientation(grid: Grid) -> bool:
@@ -177,14 +175,12 @@ def has_orientation(grid: Grid) -> bool:
     return grid.header is None or any(int(grid.header[code]) > 0 for code in ("qform_code", "sform_code"))
 
 
-def check_affine(affine: Affine, path: Path, subject: str | None) -> None:
+def check_affine(affine: Affine) -> None:
     """Raise `GeometryError` for an affine that is singular or not finite."""
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise GeometryError(
             "the affine maps voxels to millimetres",
             found="a singular matrix",
-            subject=subject,
-            path=path,
             remedy="export the file again with its geometry",
         )
 

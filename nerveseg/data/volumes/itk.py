@@ -12,16 +12,8 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from nerveseg.data.volumes.grids import Grid, ItkFrame, check_affine
-from nerveseg.data.volumes.nifti import nifti_header
 from nerveseg.errors import VolumeError
-from nerveseg.files import (
-    DEFLATE_LIMIT,
-    atomic_volume_write,
-    check_exists,
-    check_file_size,
-    unreadable_file_error,
-    voxel_count,
-)
+from nerveseg.files import DEFLATE_LIMIT, atomic_volume_write, check_exists, check_file_size, unreadable_file_error
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
@@ -31,24 +23,24 @@ HEADER_BYTES = 1 << 16
 DATA_FILE = ("elementdatafile", "data file", "datafile")
 
 
-def read_itk(path: Path, subject: str | None) -> tuple[NDArray[Any], Grid]:
+def read_itk(path: Path) -> tuple[NDArray[Any], Grid]:
     """Read voxels, in the file's own order (x, y, z as ITK counts), and grid.
 
     Raises:
         VolumeError: The file is no MetaImage or NRRD, truncated, in colour, or not 3-D.
         GeometryError: The directions are singular.
     """
-    reader = _open(path, subject)
+    reader = _open(path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise unreadable_file_error(path, subject, error) from error
-    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _grid(reader, path, subject)
+        raise unreadable_file_error(path, error) from error
+    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _grid(reader)
 
 
-def read_itk_grid(path: Path, subject: str | None) -> Grid:
+def read_itk_grid(path: Path) -> Grid:
     """Read the grid from the header alone; raise what `read_itk` raises about it."""
-    return _grid(_open(path, subject), path, subject)
+    return _grid(_open(path))
 
 
 def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str) -> None:
@@ -80,73 +72,61 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
         SimpleITK.WriteImage(image, str(temporary), useCompression=True)
 
 
-def _open(path: Path, subject: str | None) -> Any:
+def _open(path: Path) -> Any:
     """Return a reader that has read the header, after checking it."""
-    check_exists(path, subject)
-    _check_start(path, subject)
+    check_exists(path)
+    fields, header_bytes = _header_fields(path)
+    is_metaimage = _is_metaimage(path)
+    if ("ndims" if is_metaimage else "dimension") not in fields:  # ITK's readers would print a warning first
+        raise unreadable_file_error(path, "no header of a MetaImage" if is_metaimage else "no header of an NRRD")
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO("MetaImageIO" if _is_metaimage(path) else "NrrdImageIO")
+    reader.SetImageIO("MetaImageIO" if is_metaimage else "NrrdImageIO")
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise unreadable_file_error(path, subject, error) from error
-    _check_kind(reader, path, subject)
-    _check_size(reader, path, subject)
+        raise unreadable_file_error(path, error) from error
+    _check_kind(reader)
+    _check_size(reader, path, fields, header_bytes)
     return reader
 
 
-def _check_kind(reader: Any, path: Path, subject: str | None) -> None:
+def _check_kind(reader: Any) -> None:
     pixel = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     if reader.GetNumberOfComponents() != 1 or "complex" in pixel:
         raise VolumeError(
             "voxels are plain numbers",
             found=f"{pixel}, {reader.GetNumberOfComponents()} numbers in each voxel",
-            subject=subject,
-            path=path,
             remedy="export magnitude images, not colour or complex ones",
         )
     if reader.GetDimension() != 3 or min(reader.GetSize()) < 1:
         raise VolumeError(
             "a volume has three dimensions, none of them empty",
             found=f"shape {reader.GetSize()}",
-            subject=subject,
-            path=path,
             remedy="split time points or channels into files of their own; a 2-D image is no volume",
         )
 
 
-def _grid(reader: Any, path: Path, subject: str | None) -> Grid:
+def _grid(reader: Any) -> Grid:
     x, y, z = reader.GetSize()
     frame = ItkFrame(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
-    check_affine(frame.affine, path, subject)
-    return Grid((x, y, z), frame.affine, nifti_header((x, y, z), frame.affine), frame)
+    check_affine(frame.affine)
+    return Grid.without_header((x, y, z), frame.affine, frame)
 
 
-def _check_size(reader: Any, path: Path, subject: str | None) -> None:
+def _check_size(reader: Any, path: Path, fields: dict[str, str], header_bytes: int) -> None:
     """Compare the header's shape with the size of the data; as text, a number takes at least one byte."""
-    fields, header_bytes = _header_fields(path)
-    data = _data_file(fields, path, subject)
+    data = _data_file(fields, path)
     packed_bytes = data.stat().st_size - (header_bytes if data == path else 0)
-    is_compressed, is_text = _encoding(fields)
     promised = fields.get("compresseddatasize", "")
-    if is_compressed and promised.isdecimal() and packed_bytes < int(promised):
-        raise unreadable_file_error(path, subject, f"{packed_bytes:,} of {int(promised):,} bytes of compressed data")
-    bytes_per_voxel = 1 if is_text else _item_size(reader.GetPixelID())
-    held = packed_bytes * (DEFLATE_LIMIT if is_compressed else 1)
-    check_file_size(path, subject, reader.GetSize(), voxel_count(reader.GetSize()) * bytes_per_voxel, held)
-
-
-def _encoding(fields: dict[str, str]) -> tuple[bool, bool]:
-    """Return the flags of compressed voxels and of voxels written as text."""
     encoding = fields.get("encoding", "raw").lower()
     is_compressed = fields.get("compresseddata", "").lower() == "true" or encoding.startswith(("gz", "bz"))
     is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii", "hex")
-    return is_compressed, is_text
-
-
-def _item_size(pixel_id: int) -> int:
-    return int(SimpleITK.Image(1, 1, 1, pixel_id).GetSizeOfPixelComponent())
+    if is_compressed and promised.isdecimal() and packed_bytes < int(promised):
+        raise unreadable_file_error(path, f"{packed_bytes:,} of {int(promised):,} bytes of compressed data")
+    bytes_per_voxel = 1 if is_text else int(SimpleITK.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent())
+    held_bytes = packed_bytes * (DEFLATE_LIMIT if is_compressed else 1)
+    check_file_size(path, reader.GetSize(), 8 * bytes_per_voxel, held_bytes)
 
 
 def _header_fields(path: Path) -> tuple[dict[str, str], int]:
@@ -166,29 +146,16 @@ def _is_metaimage(path: Path) -> bool:
     return path.suffix.lower() in (".mha", ".mhd")
 
 
-def _check_start(path: Path, subject: str | None) -> None:
-    """Raise `VolumeError` unless the file begins with a header; ITK's readers would print a warning first."""
-    fields, _ = _header_fields(path)
-    if ("ndims" if _is_metaimage(path) else "dimension") not in fields:
-        raise unreadable_file_error(
-            path, subject, "no header of a MetaImage" if _is_metaimage(path) else "no header of an NRRD"
-        )
-
-
-def _data_file(fields: dict[str, str], path: Path, subject: str | None) -> Path:
+def _data_file(fields: dict[str, str], path: Path) -> Path:
     """Return the file with the voxels: the file itself, or the one that a detached header names."""
     name = next((fields[field] for field in DATA_FILE if field in fields), "LOCAL")
     if name.upper() == "LOCAL":
         return path
     if name.upper().startswith("LIST") or "%" in name:
         raise VolumeError(
-            "the voxels of a header lie in one file",
-            found=name,
-            subject=subject,
-            path=path,
-            remedy="save the volume as .nrrd or .mha",
+            "the voxels of a header lie in one file", found=name, remedy="save the volume as .nrrd or .mha"
         )
     data = path.parent / name
     if not data.is_file():
-        raise unreadable_file_error(path, subject, f"no file {name}, in which its voxels should lie")
+        raise unreadable_file_error(path, f"no file {name}, in which its voxels should lie")
     return data

@@ -16,14 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, Grid, check_affine, corner_distance_mm
 from nerveseg.errors import GeometryError, VolumeError
-from nerveseg.files import (
-    DEFLATE_LIMIT,
-    atomic_volume_write,
-    check_exists,
-    check_file_size,
-    unreadable_file_error,
-    voxel_count,
-)
+from nerveseg.files import DEFLATE_LIMIT, atomic_volume_write, check_exists, check_file_size, unreadable_file_error
 from nerveseg.types import Affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -35,49 +28,37 @@ FAST = 1
 """Level of compression, as nibabel's; name and time are left out, so that equal masks are equal files."""
 
 
-def read_nifti(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
+def read_nifti(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
     """Read voxels, in the file's own order (scaled, in their own type), and grid.
 
     Raises:
         VolumeError: The file is no NIfTI, truncated, not 3-D, or its voxels are no plain numbers.
         GeometryError: As `read_nifti_grid`.
     """
-    image = _load(path, subject)
+    image = _load(path)
     try:
         if _is_compressed(path):
-            _check_size(image, path, subject, _unpacked_bytes(path))
+            _check_size(image, path, _unpacked_bytes(path))
         array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     except DAMAGE as error:
-        raise unreadable_file_error(path, subject, error) from error
+        raise unreadable_file_error(path, error) from error
     if array.dtype.kind not in "buif":
         raise VolumeError(
             "voxels are plain numbers",
             found=f"data type {array.dtype}",
-            subject=subject,
-            path=path,
             remedy="export magnitude images, not colour or complex ones",
         )
-    return array, _grid(image, path, subject, geometry)
+    return array, _grid(image, path, geometry)
 
 
-def read_nifti_grid(path: Path, subject: str | None, geometry: Geometry) -> Grid:
+def read_nifti_grid(path: Path, geometry: Geometry) -> Grid:
     """Read the grid from the header alone.
 
     Raises:
         VolumeError: The file is no NIfTI, not 3-D, or too small for its shape.
         GeometryError: qform and sform differ, the unit is not millimetres, or the affine is singular.
     """
-    return _grid(_load(path, subject), path, subject, geometry)
-
-
-def nifti_header(shape: tuple[int, int, int], affine: Affine) -> Any:
-    """Make a header in millimetres with both transforms set, for a new file or a grid whose file is no NIfTI."""
-    header = nib.Nifti1Header()
-    header.set_data_shape(shape)
-    header.set_sform(affine, code=1)
-    header.set_qform(affine, code=1)
-    header.set_xyzt_units("mm")
-    return header
+    return _grid(_load(path), path, geometry)
 
 
 def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
@@ -116,28 +97,26 @@ def _geometry_only(header: Any, dtype: DTypeLike, description: str) -> Any:
     return header
 
 
-def _load(path: Path, subject: str | None) -> Any:
+def _load(path: Path) -> Any:
     """Open a NIfTI file and check its header; voxels are read on access."""
-    check_exists(path, subject)
+    check_exists(path)
     try:
         image: Any = nib.load(path)
     except DAMAGE as error:
-        raise unreadable_file_error(path, subject, error) from error
+        raise unreadable_file_error(path, error) from error
     if len(image.shape) < 3 or min(image.shape) < 1 or max(image.shape[3:], default=1) > 1:
         raise VolumeError(
             "a volume has three dimensions, none of them empty",
             found=f"shape {image.shape}",
-            subject=subject,
-            path=path,
             remedy="split time points or channels into files of their own",
         )
-    _check_size(image, path, subject, path.stat().st_size * (DEFLATE_LIMIT if _is_compressed(path) else 1))
+    _check_size(image, path, path.stat().st_size * (DEFLATE_LIMIT if _is_compressed(path) else 1))
     return image
 
 
-def _check_size(image: Any, path: Path, subject: str | None, held_bytes: int) -> None:
-    needed = image.dataobj.offset + voxel_count(image.shape) * image.dataobj.dtype.itemsize
-    check_file_size(path, subject, image.shape, needed, held_bytes)
+def _check_size(image: Any, path: Path, held_bytes: int) -> None:
+    voxels = image.dataobj
+    check_file_size(path, image.shape, 8 * voxels.dtype.itemsize, held_bytes, header_bytes=voxels.offset)
 
 
 def _is_compressed(path: Path) -> bool:
@@ -153,28 +132,26 @@ def _unpacked_bytes(path: Path) -> int:
     return size
 
 
-def _grid(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Grid:
+def _grid(image: Any, path: Path, geometry: Geometry) -> Grid:
     unit = image.header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise GeometryError(
             "lengths in the header are millimetres",
             found=unit,
-            subject=subject,
-            path=path,
             remedy="export the file again with millimetres",
         )
     x, y, z = image.shape[:3]
     header = image.header.copy()
     header.set_data_shape((x, y, z))
-    return Grid((x, y, z), _trusted_affine(image, path, subject, geometry), header)
+    return Grid((x, y, z), _trusted_affine(image, path, geometry), header)
 
 
-def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geometry) -> Affine:
+def _trusted_affine(image: Any, path: Path, geometry: Geometry) -> Affine:
     """Return the affine; if qform and sform are both set and differ, only an explicit choice selects one."""
     try:
         qform, qcode = image.get_qform(coded=True)
     except ValueError as error:
-        raise unreadable_file_error(path, subject, error) from error
+        raise unreadable_file_error(path, error) from error
     sform, scode = image.get_sform(coded=True)
     affine = np.asarray(image.affine, dtype=np.float64)
     if qcode > 0 and scode > 0:
@@ -183,12 +160,10 @@ def _trusted_affine(image: Any, path: Path, subject: str | None, geometry: Geome
             raise GeometryError(
                 "the header's qform and sform agree (corners within 0.1 mm)",
                 found=f"corners {distance:.2f} mm apart; voxel sizes {_sizes(qform)} (qform), {_sizes(sform)} (sform)",
-                subject=subject,
-                path=path,
                 remedy="choose one with geometry=sform or geometry=qform (of a study: study.geometry=)",
             )
         affine = np.asarray(qform if geometry == "qform" else sform, dtype=np.float64)
-    check_affine(affine, path, subject)
+    check_affine(affine)
     return affine
 
 

@@ -15,8 +15,8 @@ from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid, has_orientation
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
-from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, nifti_header, read_nifti, read_nifti_grid, write_nifti
-from nerveseg.errors import VolumeError
+from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
+from nerveseg.errors import VolumeError, errors_about
 from nerveseg.types import Affine, Image, Mask, Probability
 
 __all__ = [
@@ -54,24 +54,23 @@ def read_image(
         GeometryError: qform and sform differ by more than 0.1 mm at a corner, the affine is singular, or the slices of
             a series are not evenly spaced.
     """
-    if os.path.isdir(path):
-        volume = read_series(path, series, subject)
-    else:
-        array, grid = _read(path, subject, geometry)
-        with np.errstate(over="ignore"):
-            volume = Volume(array.astype(np.float32, copy=False), grid)
-    _check_values(volume.array, path, subject, allow_nan)
+    with errors_about(path, subject):
+        if os.path.isdir(path):
+            volume = read_series(path, series)
+        else:
+            array, grid = _read(path, geometry)
+            with np.errstate(over="ignore"):
+                volume = Volume(array.astype(np.float32, copy=False), grid)
+        _check_values(volume.array, allow_nan)
     return volume
 
 
-def _check_values(image: Image, path: Path, subject: str | None, allow_nan: bool) -> None:
+def _check_values(image: Image, allow_nan: bool) -> None:
     faulty = np.isinf(image) if allow_nan else ~np.isfinite(image)
     if faulty.any():
         raise VolumeError(
             "an image holds finite values only" + (", or NaN for unknown ones" if allow_nan else ""),
             found=f"{np.count_nonzero(faulty)} voxels that are " + ("infinite" if allow_nan else "NaN or infinite"),
-            subject=subject,
-            path=path,
             remedy="replace these voxels, or export the series again",
         )
     values = image[~np.isnan(image)] if allow_nan else image
@@ -79,8 +78,6 @@ def _check_values(image: Image, path: Path, subject: str | None, allow_nan: bool
         raise VolumeError(
             "an image has contrast",
             found=f"the one value {values.flat[0]:g} in all voxels" if values.size else "NaN in all voxels",
-            subject=subject,
-            path=path,
             remedy="export the series again",
         )
 
@@ -106,25 +103,29 @@ def read_mask(
         VolumeError: As in `read_image`, or the values are no labels.
         GeometryError: The mask has another grid than its image.
     """
-    array, grid = _read(path, subject, geometry)
-    if like is not None:
-        check_same_grid(grid, like, path, subject)
+    with errors_about(path, subject):
+        array, grid = _read(path, geometry)
+        if like is not None:
+            check_same_grid(grid, like)
+        _check_labels(array)
+    return np.isin(array, foreground) if foreground else array > 0
+
+
+def _check_labels(array: NDArray[Any]) -> None:
     if not np.isfinite(array).all() or (array < 0).any() or (array != np.round(array)).any():
         values = np.unique(array[~(np.isfinite(array) & (array >= 0) & (array == np.round(array)))])[:3]
         raise VolumeError(
             "a mask holds labels: whole numbers from 0 up",
             found="values such as " + ", ".join(f"{value:g}" for value in values),
-            subject=subject,
-            path=path,
             remedy="threshold a probability map, or resample labels with nearest neighbour",
         )
-    return np.isin(array, foreground) if foreground else array > 0
 
 
 def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
     """Read the grid of a file from its header alone; raise what `read_image` raises about file and geometry."""
-    _check_suffix(path, subject)
-    return read_itk_grid(path, subject) if _is_itk(path) else read_nifti_grid(path, subject, geometry)
+    with errors_about(path, subject):
+        _check_suffix(path)
+        return read_itk_grid(path) if _is_itk(path) else read_nifti_grid(path, geometry)
 
 
 def write_mask(path: Path, mask: Mask, grid: Grid, description: str = "") -> None:
@@ -150,7 +151,7 @@ def write_probability(path: Path, probability: Probability, grid: Grid, descript
 def write_volume(path: Path, array: NDArray[Any], affine: Affine, description: str = "") -> None:
     """Write a new file with millimetre units, atomically."""
     x, y, z = array.shape
-    _write(path, array, Grid((x, y, z), affine, nifti_header((x, y, z), affine)), description)
+    _write(path, array, Grid.without_header((x, y, z), affine), description)
 
 
 def _write(path: Path, array: NDArray[Any], grid: Grid, description: str) -> None:
@@ -161,10 +162,10 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, description: str) -> Non
         write_itk(path, array, grid.frame or ItkFrame.of_affine(grid.affine), description)
 
 
-def _read(path: Path, subject: str | None, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
+def _read(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
     """Read and check the array in RAS order (scaled, in its own type) and the grid of a file."""
-    _check_suffix(path, subject)
-    array, grid = read_itk(path, subject) if _is_itk(path) else read_nifti(path, subject, geometry)
+    _check_suffix(path)
+    array, grid = read_itk(path) if _is_itk(path) else read_nifti(path, geometry)
     return grid.to_ras(array), grid
 
 
@@ -172,21 +173,17 @@ def _is_itk(path: Path) -> bool:
     return path.name.lower().endswith(ITK_SUFFIXES)
 
 
-def _check_suffix(path: Path, subject: str | None) -> None:
+def _check_suffix(path: Path) -> None:
     if path.name.lower().endswith(VOLUME_SUFFIXES):
         return
-    if os.path.isfile(path) and is_dicom(path, subject):
+    if os.path.isfile(path) and is_dicom(path):
         raise VolumeError(
             "a DICOM scan is the folder of its slices",
             found=f"the file {path.name}",
-            subject=subject,
-            path=path,
             remedy="give the folder",
         )
     raise VolumeError(
         f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series",
         found=path.name,
-        subject=subject,
-        path=path,
         remedy="convert it, for example with dcm2niix",
     )

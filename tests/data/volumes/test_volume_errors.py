@@ -339,7 +339,7 @@ def test_a_grid_read_from_the_header_is_the_grid_of_the_volume(tmp_path):
     grid, whole = read_image_grid(path), read_image(path).grid
     np.testing.assert_array_equal(grid.affine, whole.affine)
     assert grid.shape == whole.shape
-    check_same_grid(grid, whole, path, None)
+    check_same_grid(grid, whole)
     assert grid.corner_distance_mm(whole) == 0
 
 
