@@ -23,11 +23,7 @@ STAPLE_MARGIN_VOXELS = 5
 
 
 def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
-    """Compute one mask from those of several raters; a single rater's mask is returned as it is.
-
-    Args:
-        masks: Masks of the raters, all of one shape.
-        rule: Rule of the consensus, "majority" or "staple".
+    """Compute one mask from those of several raters, all of one shape; a single rater's mask is returned as it is.
 
     Raises:
         StudyError: The sequence of masks is empty.
@@ -38,15 +34,9 @@ def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
 
 
 def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[str, Mask]:
-    """Compute, for each rater, the consensus of all others.
+    """Compute, for each rater of a subject, the consensus of all others (a tie of an even number is background).
 
-    Args:
-        raters: Mask of each rater who drew the subject, all of one shape.
-        rule: Rule of the consensus, "majority" (with an even number of others a tie is background) or "staple".
-
-    Returns:
-        Consensus by the rater left out; empty with fewer than four raters, since the vote of two others is an
-        intersection.
+    The result is empty with fewer than four raters, since the vote of two others is an intersection.
     """
     if len(raters) < LEAVE_ONE_OUT_FROM:
         return {}
@@ -57,21 +47,13 @@ def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[s
 
 
 def majority_vote(masks: Sequence[Mask]) -> Mask:
-    """Select voxels that more than half of the raters drew; with an even number a tie is background.
-
-    Args:
-        masks: Masks of the raters, all of one shape.
-    """
+    """Select voxels that more than half of the raters drew; with an even number a tie is background."""
     votes = np.sum([mask.astype(np.uint8) for mask in masks], axis=0, dtype=np.uint16)
     return np.asarray(2 * votes > len(masks), dtype=np.bool_)
 
 
 def staple(masks: Sequence[Mask]) -> Mask:
-    """Select voxels whose STAPLE probability of nerve is above one half, within the box of the module docstring.
-
-    Args:
-        masks: Masks of the raters, all of one shape.
-    """
+    """Select voxels whose STAPLE probability of nerve is above one half, within the box of the module docstring."""
     union = np.asarray(np.any(masks, axis=0), dtype=np.bool_)
     consensus = np.zeros(union.shape, dtype=np.bool_)
     if not union.any():

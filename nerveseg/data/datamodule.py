@@ -4,9 +4,8 @@ The order of an epoch is a pure function of (seed, epoch), and the augmentation 
 The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own. Validation slices come
 in order and are not augmented.
 
-On a CPU the loader's workers augment slice by slice. On a GPU the workers only read, and a whole batch is augmented on
-the GPU where the augmentation can do that: a slice travels with its label in one byte a pixel, its spacing and its
-seed.
+On a CPU the loader's workers augment slice by slice. On a GPU the workers only read, and the GPU augments whole batches
+where the augmentation can do that.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +29,8 @@ Batch = dict[str, Any]
 class EpochSampler(Sampler[EpochSlice]):
     """Every slice once per epoch, in an order that depends on seed and epoch alone.
 
-    Several processes take turns in this order, so that their batches, taken together, are the batches of one process.
-    Slices that remain when each process has had the same number are left out, other slices in each epoch.
+    Several processes take turns, so that their batches together are those of one process. Slices that remain when each
+    process has had the same number are left out, other slices in each epoch.
 
     Args:
         slices: Number of slices.
@@ -62,13 +61,7 @@ class EpochSampler(Sampler[EpochSlice]):
 
 
 class PlainSlices(Dataset[Batch]):
-    """All slices of some subjects as they are stored, each with the spacing and the seed that its augmentation needs.
-
-    Args:
-        store: Slice store of the study.
-        subjects: Ids of the subjects.
-        seed: Seed of the training.
-    """
+    """All slices of some subjects as they are stored, each with the spacing and seed that its augmentation needs."""
 
     def __init__(self, store: SliceStore, subjects: Sequence[str], seed: int) -> None:
         self.store = store
@@ -97,23 +90,14 @@ class PlainSlices(Dataset[Batch]):
         }
 
     def subject_of(self, number: int) -> int:
-        """Return the position in `subjects` of a slice's subject.
-
-        Raises:
-            IndexError: There is no such slice.
-        """
+        """Return the position in `subjects` of a slice's subject; raise `IndexError` if there is no such slice."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         return int(np.searchsorted(self.ends, number, side="right"))  # a list of all would be a worker's largest
 
 
 class TrainingSlices(Dataset[Batch]):
-    """Augmented slices of the training subjects, indexed by (epoch, slice).
-
-    Args:
-        plain: Slices as they are stored.
-        augmentation: Augmentation of every slice.
-    """
+    """Augmented slices of the training subjects, indexed by (epoch, slice)."""
 
     def __init__(self, plain: PlainSlices, augmentation: Augmentation) -> None:
         self.plain = plain
@@ -130,11 +114,7 @@ class TrainingSlices(Dataset[Batch]):
 
 
 class ValidationSlices(Dataset[Batch]):
-    """Slices of the validation subjects in order, not augmented.
-
-    Args:
-        plain: Slices as they are stored.
-    """
+    """Slices of the validation subjects in order, not augmented."""
 
     def __init__(self, plain: PlainSlices) -> None:
         self.plain = plain
@@ -216,17 +196,14 @@ class SliceDataModule(pl.LightningDataModule):
         """Return shuffled batches, the last of which may be smaller; augmented, unless the device augments them."""
         whole = self._on_gpu if self.augment_batches is None else self.augment_batches
         later = whole and isinstance(self.augmentation, BatchAugmentation)
-        return self._loader(
-            self.slices if later else TrainingSlices(self.slices, self.augmentation), sampler=self.sampler
-        )
+        return self._loader(self.slices if later else TrainingSlices(self.slices, self.augmentation), self.sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Return the batches of the validation subjects, which several processes share out; an empty list without."""
         if not self.validation:
             return []
-        return self._loader(
-            self.validation_slices, sampler=range(self.rank, len(self.validation_slices), self.processes)
-        )
+        own = range(self.rank, len(self.validation_slices), self.processes)
+        return self._loader(self.validation_slices, own)
 
     @property
     def _on_gpu(self) -> bool:
@@ -265,9 +242,7 @@ class SliceDataModule(pl.LightningDataModule):
 
 def collate(slices: Sequence[Batch]) -> Batch:
     """Return a batch of slices: tensors stacked, other values in lists, which stay on the host."""
+    batch = {name: [one[name] for one in slices] for name in slices[0]}
     return {
-        name: default_collate([one[name] for one in slices])
-        if isinstance(value, Tensor)
-        else [one[name] for one in slices]
-        for name, value in slices[0].items()
+        name: default_collate(values) if isinstance(values[0], Tensor) else values for name, values in batch.items()
     }

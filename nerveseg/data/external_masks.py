@@ -14,11 +14,7 @@ from nerveseg.errors import StudyError
 
 
 def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Path]:
-    """Find the mask of every subject that has one.
-
-    Args:
-        location: Folder, or path template with `{id}`.
-        subjects: Subjects of the study.
+    """Find the mask of every subject that has one, in a folder or by a path template with `{id}`.
 
     Returns:
         Path by subject id, in the order of the subjects.
@@ -26,7 +22,11 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
     Raises:
         StudyError: The folder does not exist, no subject has a mask, or a subject has several.
     """
-    candidates = _from_template(location, subjects) if "{id}" in location else _from_folder(Path(location), subjects)
+    candidates = (
+        {subject.id: [Path(location.replace("{id}", subject.id))] for subject in subjects}
+        if "{id}" in location
+        else _from_folder(Path(location), subjects)
+    )
     for subject, paths in candidates.items():
         if len(paths) > 1:
             raise StudyError(
@@ -36,7 +36,7 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
                 path=location,
                 remedy="give a template instead of the folder: prediction='masks/{id}.nii.gz'",
             )
-    found = {subject: paths[0] for subject, paths in candidates.items() if paths}
+    found = {subject: paths[0] for subject, paths in candidates.items() if paths and paths[0].is_file()}
     if not found:
         ids = [subject.id for subject in subjects]
         raise StudyError(
@@ -46,11 +46,6 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
             remedy="give a folder with one NIfTI file per subject, or a template with {id}",
         )
     return found
-
-
-def _from_template(template: str, subjects: Sequence[Subject]) -> Mapping[str, list[Path]]:
-    paths = {subject.id: Path(template.replace("{id}", subject.id)) for subject in subjects}
-    return {subject: [path] if path.is_file() else [] for subject, path in paths.items()}
 
 
 def _from_folder(folder: Path, subjects: Sequence[Subject]) -> Mapping[str, list[Path]]:

@@ -151,12 +151,9 @@ def _check_result(tests: Sequence[Sequence[Subject]], minimum: Mapping[str, int]
 
 
 def hold_out(fold: Fold, fraction: float, seed: int) -> Fold:
-    """Take validation subjects from a fold's training subjects.
+    """Take validation subjects from a fold's training subjects at random, by a seed and the fold's number.
 
-    Args:
-        fold: Fold without validation subjects.
-        fraction: Share of the training subjects, from 0 (none) to below 1; above 0, at least one subject is taken.
-        seed: Seed of the random choice, combined with the fold's number.
+    The fraction is a share of the training subjects, from 0 (none) to below 1; above 0, at least one subject is taken.
 
     Raises:
         ConfigurationError: The fraction is out of its range.

@@ -1,12 +1,8 @@
 """SHA-256 of files, cached for as long as a file's size and time stamps do not change.
 
-A study is hashed once; later starts need one `stat` per file. Of the two time stamps, that of the inode's last change
-(ctime) cannot be set back by a program, so a file that is overwritten under its old modification time is hashed again.
-A file that changed less than 2 s before it was hashed could change again within the same stamp, and is not cached (the
-"racy" entries of git's index). A lost or damaged cache costs time and changes no result.
-
-References:
-    Git, Documentation/technical/racy-git.txt.
+Of the two time stamps, that of the inode's last change (ctime) cannot be set back by a program, so a file that is
+overwritten under its old modification time is hashed again. A file that changed less than 2 s before it was hashed
+could change again within the same stamp, and is not cached (git's racy entries, Documentation/technical/racy-git.txt).
 """
 
 import hashlib
@@ -29,12 +25,7 @@ SHA256_DIGITS = 64
 
 
 class _Cache(BaseModel):
-    """Content of the cache file; files are named by the hash of their path, which may name a patient.
-
-    Attributes:
-        format_version: Version of the cache file.
-        files: Size in bytes, time stamps of content and inode in nanoseconds, and SHA-256 of each file, as one text.
-    """
+    """Content of the cache file: stamp and SHA-256 by the hash of each file's path, which may name a patient."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,13 +47,10 @@ def cached_sha256(paths: Collection[Path], cache: Path, threads: int = 1) -> tup
     Raises:
         VolumeError: A file is missing or not readable.
     """
-    cached = _read(cache)
-    folder = os.getcwd()
+    cached, folder = _read(cache), os.getcwd()
     names = [_name(path, folder) for path in paths]
     hashes = [_cached_hash(cached.get(name), path) for name, path in zip(names, paths, strict=True)]
     unknown = {name: path for name, path, sha256 in zip(names, paths, hashes, strict=True) if sha256 is None}
-    if not unknown:
-        return [sha256 for sha256 in hashes if sha256], lambda: None
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         found = dict(zip(unknown, pool.map(_hash, unknown.values()), strict=True))
     new = {name: f"{stamp} {sha256}" for name, (sha256, stamp) in found.items() if stamp}
@@ -72,13 +60,10 @@ def cached_sha256(paths: Collection[Path], cache: Path, threads: int = 1) -> tup
 
 def _cached_hash(entry: str | None, path: Path) -> str | None:
     """Return the hash of a cache entry if the file is unchanged."""
-    if entry is None:
-        return None
-    stamp, _, sha256 = entry.rpartition(" ")
-    try:
-        return sha256 if _stamp(os.stat(path)) == stamp and len(sha256) == SHA256_DIGITS else None
-    except OSError:
-        return None
+    stamp, _, sha256 = (entry or "").rpartition(" ")
+    with suppress(OSError):
+        return sha256 if len(sha256) == SHA256_DIGITS and _stamp(os.stat(path)) == stamp else None
+    return None
 
 
 def _hash(path: Path) -> tuple[str, str | None]:
@@ -93,6 +78,7 @@ def _hash(path: Path) -> tuple[str, str | None]:
 
 
 def _stamp(status: os.stat_result) -> str:
+    """Return size in bytes and time stamps of content and inode in nanoseconds."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
@@ -102,10 +88,10 @@ def _name(path: Path, folder: str) -> str:
 
 
 def _read(cache: Path) -> dict[str, str]:
-    try:
+    """Return the entries of the cache file; a lost or damaged one costs time and changes no result."""
+    with suppress(OSError, ValidationError):
         return _Cache.model_validate_json(cache.read_bytes()).files
-    except (OSError, ValidationError):
-        return {}
+    return {}
 
 
 def _write(cache: Path, cached: dict[str, str], new: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ class InPlaneResampling:
     @property
     def size(self) -> Size2d:
         """In-plane size of the result in pixels, which covers the whole field of view."""
-        x, y = map(_covering, self.shape, self.steps)
+        x, y = (max(1, math.ceil(pixels / step - 1e-6)) for pixels, step in zip(self.shape, self.steps, strict=True))
         return x, y
 
     @property
@@ -69,17 +69,11 @@ class InPlaneResampling:
 
     @cached_property
     def _to_target(self) -> list[NDArray[np.float32] | None]:
-        return [
-            None if step == 1 else _weights(old, new, step)
-            for old, new, step in zip(self.shape, self.size, self.steps, strict=True)
-        ]
+        return list(map(_weights, self.shape, self.size, self.steps))
 
     @cached_property
     def _to_input(self) -> list[NDArray[np.float32] | None]:
-        return [
-            None if step == 1 else _weights(new, old, 1 / step)
-            for old, new, step in zip(self.shape, self.size, self.steps, strict=True)
-        ]
+        return list(map(_weights, self.size, self.shape, [1 / step for step in self.steps]))
 
     @staticmethod
     def _along_both(array: NDArray[Any], matrices: list[NDArray[np.float32] | None]) -> NDArray[Any]:
@@ -89,18 +83,10 @@ class InPlaneResampling:
         return array
 
 
-def _covering(pixels: int, step: float) -> int:
-    return max(1, math.ceil(pixels / step - 1e-6))
-
-
-def _weights(old: int, new: int, step: float) -> NDArray[np.float32]:
-    """Return the matrix (new, old) that resamples one axis; every row sums to 1.
-
-    Args:
-        old: Number of pixels of the input.
-        new: Number of pixels of the result.
-        step: Distance of the new pixels, in old pixels.
-    """
+def _weights(old: int, new: int, step: float) -> NDArray[np.float32] | None:
+    """Return the matrix (new, old) that resamples an axis by a step in old pixels; every row sums to 1; None at 1."""
+    if step == 1:
+        return None
     centres = (np.arange(new) - (new - 1) / 2) * step + (old - 1) / 2
     width = math.sqrt(max(step * step - 1, 0.0))
     margin = math.ceil(max(0.0, -float(centres[0])) + width / 2) + 1
@@ -114,11 +100,6 @@ def _weights(old: int, new: int, step: float) -> NDArray[np.float32]:
 
 def _mean_of_hat(offsets: NDArray[Any], width: float) -> NDArray[Any]:
     """Return the mean of the interpolation's hat function over a width around each offset, in closed form."""
-    mean: NDArray[Any] = (_integral_of_hat(offsets + width / 2) - _integral_of_hat(offsets - width / 2)) / width
-    return mean
-
-
-def _integral_of_hat(position: NDArray[Any]) -> NDArray[Any]:
-    inside = np.clip(position, -1, 1)
-    integral: NDArray[Any] = np.where(inside < 0, (1 + inside) ** 2 / 2, 1 - (1 - inside) ** 2 / 2)
-    return integral
+    left, right = (np.clip(offsets + side * width / 2, -1, 1) for side in (-1, 1))
+    low, high = (np.where(end < 0, (1 + end) ** 2 / 2, 1 - (1 - end) ** 2 / 2) for end in (left, right))
+    return np.asarray((high - low) / width)

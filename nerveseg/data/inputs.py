@@ -10,10 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Volume
@@ -61,11 +59,7 @@ def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
 
 
 def check_is_scan(volume: Volume, path: Path) -> None:
-    """Raise an error unless a volume can be a scan of a limb.
-
-    Args:
-        volume: Volume in RAS order.
-        path: Path for error messages.
+    """Raise an error, which names the path, unless a volume can be a scan of a limb.
 
     Raises:
         VolumeError: The volume has one slice only, or is a mask or another map of labels.
@@ -80,8 +74,7 @@ def check_is_scan(volume: Volume, path: Path) -> None:
             remedy="give the whole axial series",
         )
     _check_spacing(volume.grid.ras_spacing_mm, path)
-    values = _labels(volume.array)
-    if len(values):
+    if values := _labels(volume.array):
         listed = ", ".join(f"{value:g}" for value in values[: MASK_VALUES + 1])
         raise VolumeError(
             "a scan is an image, not a mask",
@@ -103,16 +96,15 @@ def _check_spacing(spacing_mm: SpacingMm, path: Path) -> None:
     )
 
 
-def _labels(array: Image) -> NDArray[Any]:
-    """Return the values of a map of labels, ascending; an empty array for an image."""
-    none: NDArray[Any] = np.array([])
+def _labels(array: Image) -> list[float]:
+    """Return the values of a map of labels, ascending; none for an image."""
     if len(np.unique(array[::4, ::4])) > LABEL_VALUES:
-        return none
+        return []
     values, voxels = np.unique(array, return_counts=True)
     if len(values) > LABEL_VALUES or (values != np.round(values)).any():
-        return none
+        return []
     is_map = len(values) <= MASK_VALUES or _equal_neighbours(array, float(values[voxels.argmax()])) >= EQUAL_NEIGHBOURS
-    return np.asarray(values) if is_map else none
+    return list(map(float, values)) if is_map else []
 
 
 def _equal_neighbours(array: Image, background: float) -> float:

@@ -85,7 +85,8 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
         for row in rows
         if row.get("participant_id", "").removeprefix("sub-")
     ]
-    return _once_each(named), _faults(table, rows, named)
+    once_each = {row["participant_id"]: row for row in reversed(named)}
+    return list(once_each.values())[::-1], _faults(table, rows, named)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -94,10 +95,6 @@ def _table(path: Path) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False, index_col=False)
-
-
-def _once_each(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return list({row["participant_id"]: row for row in reversed(rows)}.values())[::-1]
 
 
 def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:

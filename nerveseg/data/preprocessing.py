@@ -7,6 +7,7 @@ air, the smallest of the volume.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +26,8 @@ class Preprocessing(BaseModel):
         normalisation: Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel.
         size: In-plane size of the crop in pixels (x, y).
         spacing_mm: In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's
-            own pixels. "study" stands for the median over the study's subjects until the slice store is built
-            (`data.study_spacing`); a store and a bundle hold numbers.
+            own pixels. "study" stands for the median over the study's subjects until the slice store is built; a store
+            and a bundle hold numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,10 @@ class Preprocessing(BaseModel):
     normalisation: Literal["volume"] = "volume"
     size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))
     spacing_mm: tuple[PositiveFloat, PositiveFloat] | Literal["study"] | None = None
+
+    def settle(self, study_spacing_mm: Callable[[], tuple[float, float]]) -> Preprocessing:
+        """Return the preprocessing with numbers in place of the spacing "study", which the function computes."""
+        return self.model_copy(update={"spacing_mm": study_spacing_mm()}) if self.spacing_mm == "study" else self
 
     def apply(self, channels: Channels, spacing_mm: SpacingMm) -> tuple[Channels, NetworkGrid]:
         """Normalise every channel over the whole volume, then resample and crop.
@@ -52,10 +57,10 @@ class Preprocessing(BaseModel):
         """Return resampling and crop for a volume of this in-plane shape.
 
         Raises:
-            ValueError: The spacing is still "study", which `data.study_spacing` replaces.
+            ValueError: The spacing is still "study", which `settle` replaces.
         """
         if self.spacing_mm == "study":
-            raise ValueError('the spacing "study" is replaced by numbers first (data.study_spacing)')
+            raise ValueError('the spacing "study" is replaced by numbers first (Preprocessing.settle)')
         resampling = InPlaneResampling(shape, spacing_mm[:2], self.spacing_mm or spacing_mm[:2])
         return NetworkGrid(resampling, Crop(resampling.size, self.size))
 
@@ -95,8 +100,8 @@ class Crop:
     @property
     def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Common part, in indices of the uncropped and of the cropped array."""
-        pairs = [_overlap(shape, size) for shape, size in zip(self.shape, self.size, strict=True)]
-        return (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1])
+        (outer_x, inner_x), (outer_y, inner_y) = map(_overlap, self.shape, self.size)
+        return (outer_x, outer_y), (inner_x, inner_y)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK
 from jaxtyping import Float32
 from numpy.typing import NDArray
+from scipy.linalg import polar
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
@@ -97,16 +98,9 @@ class Registration:
 def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
     """Move a second channel of the same leg onto the first one's grid.
 
-    The result is deterministic: voxels are sampled with a fixed seed, by one thread. Interpolation between slices
-    lowers the noise, which alone raises the similarity; so a motion within the slices is searched first, and a
-    motion out of them is used only if it gains clearly more.
-
-    Args:
-        moving: Second channel, on its own grid.
-        fixed: First channel.
-
-    Returns:
-        Second channel on the fixed grid; without a plausible motion, by the headers' geometry.
+    The result is deterministic. Interpolation between slices lowers the noise, which alone raises the similarity; so a
+    motion within the slices is searched first, and one out of them is used only if it gains clearly more. Without a
+    plausible motion the second channel is put on the grid by the headers' geometry.
     """
     pair = _Pair(moving, fixed)
     with _one_thread():
@@ -120,7 +114,9 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
     leaves_slices = space > plane * (1 + _LEAST_GAIN_OUT_OF_SLICES)
     found, after = (anyhow, space) if leaves_slices else (within, plane)
     doubt = _doubt(found, fixed.grid, before, after)
-    if doubt and before >= _LEAST_SIMILARITY and _farthest_mm(found, fixed.grid) < _NO_MOTION_MM:
+    affine = fixed.grid.ras_affine
+    farthest_mm = corner_distance_mm(found @ affine, affine, fixed.grid.ras_shape)
+    if doubt and before >= _LEAST_SIMILARITY and farthest_mm < _NO_MOTION_MM:
         return _result(moving, fixed, found, np.eye(4), (before, before), "")
     return _result(moving, fixed, found, np.eye(4) if doubt else found, (before, after), doubt)
 
@@ -140,10 +136,10 @@ class _Pair:
     """Two volumes in the frame of the fixed volume's slices, at any in-plane resolution."""
 
     def __init__(self, moving: Volume, fixed: Volume) -> None:
-        turn, _, other = np.linalg.svd(fixed.grid.ras_affine[:3, :3] / fixed.grid.ras_spacing_mm)
         self._frame = np.eye(4)
-        self._frame[:3, :3] = turn @ other
+        self._frame[:3, :3], _ = polar(fixed.grid.ras_affine[:3, :3] / fixed.grid.ras_spacing_mm)
         self._frame[:3, 3] = _centre_mm(fixed.grid)
+        self._into_frame = np.linalg.inv(self._frame)
         self._volumes = fixed, moving
 
     def start(self) -> Affine | None:
@@ -159,8 +155,7 @@ class _Pair:
 
     def search(self, start: Affine, freedom: list[float], pixels_mm: tuple[float, ...]) -> Affine | None:
         """Return the motion (RAS mm) of greatest similarity near `start`; None if the overlap is lost."""
-        transform = SimpleITK.Euler3DTransform()
-        _set_motion(transform, np.linalg.inv(self._frame) @ start @ self._frame)
+        transform = _transform(self._into_frame @ start @ self._frame)
         for pixel_mm in pixels_mm:
             fixed, moving = self._at(pixel_mm)
             method = _method(fixed, _SEED)
@@ -174,7 +169,10 @@ class _Pair:
                 method.Execute(fixed, moving)
             except RuntimeError:  # ITK: hardly any voxel of one lies inside the other
                 return None
-        return np.asarray(self._frame @ _motion(transform) @ np.linalg.inv(self._frame))
+        found = np.eye(4)
+        found[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+        found[:3, 3] = transform.GetTranslation()
+        return np.asarray(self._frame @ found @ self._into_frame)
 
     def similarities(self, motions: list[Affine], pixel_mm: float, seed: int) -> list[float]:
         """Compute the mutual information of each motion; 0 if the volumes hardly overlap."""
@@ -182,9 +180,7 @@ class _Pair:
         method = _method(fixed, seed)
         found = []
         for motion in motions:
-            transform = SimpleITK.Euler3DTransform()
-            _set_motion(transform, np.linalg.inv(self._frame) @ motion @ self._frame)
-            method.SetInitialTransform(transform)
+            method.SetInitialTransform(_transform(self._into_frame @ motion @ self._frame))
             try:
                 found.append(-float(method.MetricEvaluate(fixed, moving)))
             except RuntimeError:
@@ -192,7 +188,7 @@ class _Pair:
         return found
 
     def _at(self, pixel_mm: float) -> list[Any]:
-        return [_picture(volume, np.linalg.inv(self._frame), pixel_mm) for volume in self._volumes]
+        return [_picture(volume, self._into_frame, pixel_mm) for volume in self._volumes]
 
 
 def _picture(volume: Volume, into_frame: Affine, pixel_mm: float) -> Any:
@@ -219,16 +215,11 @@ def _method(fixed: Any, seed: int) -> Any:
     return method
 
 
-def _set_motion(transform: Any, motion: Affine) -> None:
+def _transform(motion: Affine) -> Any:
+    transform = SimpleITK.Euler3DTransform()
     transform.SetMatrix(motion[:3, :3].ravel().tolist(), 1e-6)
     transform.SetTranslation(motion[:3, 3].tolist())
-
-
-def _motion(transform: Any) -> Affine:
-    motion = np.eye(4)
-    motion[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    motion[:3, 3] = transform.GetTranslation()
-    return motion
+    return transform
 
 
 def _centre_mm(grid: Grid) -> NDArray[Any]:
@@ -275,8 +266,3 @@ def _translation_mm(motion: Affine, grid: Grid) -> NDArray[Any]:
     """Return the displacement in mm of the middle of a grid."""
     centre = _centre_mm(grid)
     return np.asarray(motion[:3, :3] @ centre + motion[:3, 3] - centre)
-
-
-def _farthest_mm(motion: Affine, grid: Grid) -> float:
-    """Return the largest displacement in mm of a grid's corners."""
-    return corner_distance_mm(motion @ grid.ras_affine, grid.ras_affine, grid.ras_shape)

@@ -5,8 +5,8 @@ at its centre. If the source is finer in the plane, the voxel gets the mean over
 pixel, one per source pixel, because a single point would take the noise of one fine pixel and skip the others. Values
 are not averaged across slices: an affine holds the step, not the thickness.
 
-Missing values (NaN, a masked map's zeros, outside the field of view) never enter a mean. A voxel has
-a value if voxels with a value carry at least half of its weight, and is then the weighted mean of these alone.
+Missing values (NaN, a masked map's zeros, outside the field of view) never enter a mean. A voxel has a value if voxels
+with a value carry at least half of its weight, and is then the weighted mean of these alone.
 """
 
 from itertools import product
@@ -52,7 +52,8 @@ def resample_onto(
     if missing is not None:
         valid &= volume.array != missing
     values = np.where(valid, volume.array, np.float32(0))
-    to_source = _index_map(volume.grid, grid, motion)
+    to_mm = grid.ras_affine if motion is None else motion @ grid.ras_affine
+    to_source = np.linalg.solve(volume.grid.ras_affine, to_mm)  # from indices of the result to those of the volume
     if volume.array.shape == grid.ras_shape and np.allclose(to_source, np.eye(4), rtol=0, atol=1e-6):
         return np.where(valid, volume.array, np.float32(fill))
     total, weight = np.zeros(grid.ras_shape, np.float32), np.zeros(grid.ras_shape, np.float32)
@@ -63,12 +64,6 @@ def resample_onto(
     # A voxel exactly half a step outside, as in two stacks that are out of step, must not depend on the last bit.
     enough = weight >= (0.5 - 1e-4) * len(points)
     return np.where(enough, total / np.where(enough, weight, np.float32(1)), np.float32(fill))
-
-
-def _index_map(source: Grid, target: Grid, motion: Affine | None) -> Affine:
-    """Return the matrix from indices of the target's RAS array to those of the source's."""
-    to_mm = target.ras_affine if motion is None else motion @ target.ras_affine
-    return np.asarray(np.linalg.solve(source.ras_affine, to_mm), dtype=np.float64)
 
 
 def _points(to_source: Affine) -> list[tuple[float, float]]:

@@ -1,9 +1,8 @@
 """Slice store: a study that is read, checked, normalised, cropped and written once, and memory-mapped by every fold.
 
-So an epoch decodes no NIfTI, and a cohort may be larger than memory. The store's folder is named by a hash of its
-inputs (every file's hash, the preprocessing, the label rule), so a changed study gets another store. It is built in a
-temporary folder and renamed: folds that start together share one store, and an interrupted build leaves no incomplete
-one. Training and tests of a study use the consensus of its store.
+The store's folder is named by a hash of its inputs (every file's hash, the preprocessing, the label rule), so a changed
+study gets another store. It is built in a temporary folder and renamed: folds that start together share one store, and
+an interrupted build leaves no incomplete one.
 """
 
 import hashlib
@@ -33,7 +32,6 @@ from nerveseg.data.slice_store_build import (
 from nerveseg.data.study import Study
 from nerveseg.data.study_check import copied_images
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.study_spacing import settle_spacing
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import RunError, StudyError
 from nerveseg.types import Mask
@@ -119,7 +117,7 @@ def prepare_slices(
         raise copies[0]
     folder = root / _key(study.description, preprocessing, hashes)
     if not folder.is_dir():
-        _build(study, preprocessing, hashes, folder, progress or (lambda done, total: None), workers)
+        _build(study, preprocessing.settle(study.median_spacing_mm), hashes, folder, workers, progress)
     store = open_slices(folder)
     remember()  # only now, so that a study that cannot be prepared leaves no file
     return store
@@ -145,12 +143,8 @@ def open_slices(folder: Path) -> SliceStore:
 
 def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
     rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
-    content = [
-        str(FORMAT_VERSION),
-        rules,
-        preprocessing.model_dump_json(exclude_none=True),
-        repr(sorted(hashes.items())),
-    ]
+    options = preprocessing.model_dump_json(exclude_none=True)
+    content = [str(FORMAT_VERSION), rules, options, repr(sorted(hashes.items()))]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 
@@ -186,19 +180,19 @@ def _build(
     preprocessing: Preprocessing,
     hashes: dict[str, dict[str, str]],
     folder: Path,
-    progress: Progress,
     workers: int,
+    progress: Progress | None,
 ) -> None:
-    preprocessing = settle_spacing(preprocessing, study)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as private:
         temporary = Path(private) / folder.name  # the private folder is closed to others, this one need not be
         temporary.mkdir()
+        report = progress or (lambda done, total: None)
         stored: list[StoredSubject] = []
-        progress(0, len(study.subjects))
+        report(0, len(study.subjects))
         for subject in store_subjects(study, preprocessing, hashes, temporary, workers):
             stored.append(subject)
-            progress(len(stored), len(study.subjects))
+            report(len(stored), len(study.subjects))
         index = StoreIndex(
             study=study.description.name,
             channels=list(study.description.images),

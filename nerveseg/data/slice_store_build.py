@@ -1,8 +1,8 @@
 """Records and arrays of a slice store, written by one process or by several.
 
-A process holds one subject at a time, so memory grows with the number of processes and not with the study. Starting
-processes takes seconds, so the first subject is stored by this process and timed, and more processes are started only
-if they save more than their start. The files do not depend on the number of processes.
+A process holds one subject at a time, so memory grows with the number of processes and not with the study. The
+first subject is stored by this process and timed, and more processes are started only if they save more than their
+start. The files do not depend on the number of processes.
 """
 
 import multiprocessing
@@ -25,7 +25,6 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.volumes.volume import Geometry, write_mask
 from nerveseg.errors import RunError
-from nerveseg.types import SpacingMm
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -64,7 +63,7 @@ class StoreIndex(BaseModel):
         study: Name of the study.
         channels: Names of the image channels, in the order of the arrays.
         preprocessing: Preprocessing of the images; its spacing is a number.
-        geometry: Transform of a header to trust where its qform and sform differ.
+        geometry: Transform of a header to use if qform and sform differ.
         subjects: Subjects in the study's order.
     """
 
@@ -79,21 +78,11 @@ class StoreIndex(BaseModel):
 
 
 def store_subjects(
-    study: Study,
-    preprocessing: Preprocessing,
-    hashes: Mapping[str, dict[str, str]],
-    folder: Path,
-    workers: int = 1,
+    study: Study, preprocessing: Preprocessing, hashes: Mapping[str, dict[str, str]], folder: Path, workers: int = 1
 ) -> Iterator[StoredSubject]:
-    """Write every subject's arrays and yield the records in the study's order.
+    """Write every subject's arrays to a folder and yield the records in the study's order.
 
-    Args:
-        study: Opened study.
-        preprocessing: Preprocessing of the images.
-        hashes: Hashes of each subject's files, by subject id.
-        folder: Folder to write to.
-        workers: Largest number of processes. With more than one, a script that calls this needs the guard
-            `if __name__ == "__main__"` around its main part.
+    With more than one worker, a script that calls this needs the guard `if __name__ == "__main__"`.
 
     Raises:
         VolumeError: A file of the study cannot be read, or a file of the store cannot be written.
@@ -174,18 +163,14 @@ def _store(
     np.save(label_file(folder, subject.id), np.ascontiguousarray(labels.transpose(2, 0, 1).astype(np.uint8)))
     write_mask(consensus_file(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
     nerve = int(network_grid.resample_mask(consensus).sum())
+    # Rounded to a nanometre: oblique affines give 1.0000000149.
+    x_mm, y_mm, step_mm = (round(mm, 6) for mm in (*network_grid.resampling.spacing_after_mm, grid.ras_spacing_mm[2]))
     return StoredSubject(
         id=subject.id,
         sha256=sha256,
         slices=labels.shape[2],
-        spacing_mm=_rounded((*network_grid.resampling.spacing_after_mm, grid.ras_spacing_mm[2])),
+        spacing_mm=(x_mm, y_mm, step_mm),
         nerve_voxels=nerve,
         nerve_voxels_cropped_away=nerve - int(labels.sum()),
         pixels=labels.size,
     )
-
-
-def _rounded(spacing_mm: SpacingMm) -> SpacingMm:
-    """Round spacing to a nanometre: oblique affines give 1.0000000149."""
-    x, y, z = (round(value, 6) for value in spacing_mm)
-    return x, y, z

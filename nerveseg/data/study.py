@@ -9,16 +9,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 import pandas as pd
 
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.participants import participant_rows
-from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.subject_files import SubjectFiles
+from nerveseg.data.study_layout import StudyLayout, SubjectFiles
 from nerveseg.data.volumes.grids import Grid, check_same_grid
-from nerveseg.data.volumes.volume import Geometry, read_image, read_image_grid, read_mask
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Channels, Mask
 
@@ -105,14 +105,39 @@ class Study:
         """Read the reference grid of a subject from the header alone."""
         return read_image_grid(subject.image, subject.id, self.description.geometry)
 
+    def median_spacing_mm(self) -> tuple[float, float]:
+        """Return the median in-plane spacing (x, y) of the reference images, to a nanometre.
+
+        Test subjects count too: no voxel is read, and the folds share one slice store. Of an even number of subjects it
+        is the lower one of the middle two, so that the subjects of that spacing are not resampled.
+
+        Raises:
+            StudyError: The study has no subjects.
+            VolumeError: The header of an image cannot be read.
+            GeometryError: A header contradicts itself.
+        """
+        if not self.subjects:
+            raise StudyError(
+                "a study with subjects",
+                found="none",
+                path=self.description.root,
+                remedy="check the study's path templates",
+            )
+        spacings = [self.grid(subject).ras_spacing_mm for subject in self.subjects]
+        return median_low(round(each[0], 6) for each in spacings), median_low(round(each[1], 6) for each in spacings)
+
     def read_channels(self, subject: Subject) -> tuple[Channels, Grid]:
-        """Read all channels of a subject in RAS order, and the reference grid.
+        """Read all channels of a subject, float32 (channel, x, y, z) in RAS order, and the grid of the first.
 
         Raises:
             VolumeError: A file is not a readable image.
-            GeometryError: The channels have different grids.
+            GeometryError: A channel has another grid than the first.
         """
-        return read_channels(subject.images, subject.id, self.description.geometry)
+        volumes = [read_image(path, subject.id, self.description.geometry) for path in subject.images.values()]
+        for volume, path in zip(volumes, subject.images.values(), strict=True):
+            with errors_about(path, subject.id):
+                check_same_grid(volume.grid, volumes[0].grid, what="a further channel")
+        return np.stack([volume.array for volume in volumes]), volumes[0].grid
 
     def read_masks(self, subject: Subject, like: Grid) -> RaterMasks:
         """Read every rater's mask and compute their consensus, in RAS order.
@@ -127,30 +152,6 @@ class Study:
             for rater, path in subject.raters.items()
         }
         return RaterMasks(raters, consensus_of(list(raters.values()), rule.consensus))
-
-
-def read_channels(
-    images: Mapping[str, Path], subject: str | None = None, geometry: Geometry = None
-) -> tuple[Channels, Grid]:
-    """Read image channels on one grid, in RAS order.
-
-    Args:
-        images: File of each channel; the first gives the grid.
-        subject: Id for error messages.
-        geometry: Transform of a header to use if qform and sform differ.
-
-    Returns:
-        Array (channel, x, y, z), float32, and the first channel's grid.
-
-    Raises:
-        VolumeError: A file is not a readable image.
-        GeometryError: A channel has another grid than the first.
-    """
-    volumes = [read_image(path, subject, geometry) for path in images.values()]
-    for volume, path in zip(volumes, images.values(), strict=True):
-        with errors_about(path, subject):
-            check_same_grid(volume.grid, volumes[0].grid, what="a further channel")
-    return np.stack([volume.array for volume in volumes]), volumes[0].grid
 
 
 def open_study(description: StudyLayout) -> Study:
@@ -262,11 +263,7 @@ def _shared_files(description: StudyLayout) -> list[NervesegError]:
 def _missing_files(subject: Subject) -> list[NervesegError]:
     return [
         StudyError(
-            f"every subject has {what} {name}",
-            found="no such file",
-            subject=subject.id,
-            path=path,
-            remedy=_REMEDY,
+            f"every subject has {what} {name}", found="no such file", subject=subject.id, path=path, remedy=_REMEDY
         )
         for what, files in (("image", subject.images), ("the mask of rater", subject.raters))
         for name, path in files.items()

@@ -11,7 +11,6 @@ from nerveseg.data.slice_store import SliceStore, prepare_slices, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects, open_study
 from nerveseg.data.study_check import check_subject, copied_images
-from nerveseg.data.study_spacing import settle_spacing
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
@@ -118,7 +117,7 @@ def check_configured_study(config: CheckConfig) -> None:
     subjects, listed = list_subjects(layout)
     study = Study(layout, subjects)
     try:
-        preprocessing = settle_spacing(preprocessing, study)
+        preprocessing = preprocessing.settle(study.median_spacing_mm)
     except NervesegError:  # the file is named below, with all other faults
         preprocessing = preprocessing.model_copy(update={"spacing_mm": None})
     root = stores_folder(config.output_root)

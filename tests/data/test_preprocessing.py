@@ -150,7 +150,7 @@ def test_a_volume_of_the_models_spacing_is_not_touched(spacing):
 
 
 def test_a_studys_spacing_has_to_be_settled_first():
-    with pytest.raises(ValueError, match="study_spacing"):
+    with pytest.raises(ValueError, match="settle"):
         Preprocessing(spacing_mm="study").grid((6, 8), (0.5, 0.5, 4.4))
 
 

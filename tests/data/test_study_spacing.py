@@ -5,7 +5,6 @@ import pytest
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import open_slices, prepare_slices
 from nerveseg.data.study import open_study
-from nerveseg.data.study_spacing import median_spacing_mm, settle_spacing
 from nerveseg.errors import VolumeError
 
 RULE = Preprocessing(size=(12, 12), spacing_mm="study")
@@ -36,23 +35,23 @@ def mixed(study_on_disk):
 )
 def test_the_studys_spacing_is_the_lower_median_of_its_subjects(spacings, median, mixed):
     study = mixed(spacings)
-    assert median_spacing_mm(study) == pytest.approx(median, abs=1e-6)
-    assert settle_spacing(RULE, study).spacing_mm == median_spacing_mm(study)
+    assert study.median_spacing_mm() == pytest.approx(median, abs=1e-6)
+    assert RULE.settle(study.median_spacing_mm).spacing_mm == study.median_spacing_mm()
     own = Preprocessing(spacing_mm=(0.4, 0.4))
-    assert settle_spacing(own, study) is own
+    assert own.settle(study.median_spacing_mm) is own
 
 
 def test_no_voxel_is_read_for_it(mixed, monkeypatch):
     study = mixed([(0.5, 0.5)])
     monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "get_unscaled", lambda *_: pytest.fail("voxels are read"))
-    assert median_spacing_mm(study) == (0.5, 0.5)
+    assert study.median_spacing_mm() == (0.5, 0.5)
 
 
 def test_a_header_that_cannot_be_read_is_an_error_with_its_file(mixed):
     study = mixed([(0.5, 0.5), (0.6, 0.6)])
     study.subjects[1].image.write_bytes(b"none")
     with pytest.raises(VolumeError) as caught:
-        median_spacing_mm(study)
+        study.median_spacing_mm()
     assert caught.value.path == study.subjects[1].image
 
 

@@ -8,7 +8,6 @@ run do not change them.
 """
 
 from nerveseg.data.augmentation.base import (
-    MIN_CONTROL_POINTS,
     Augmentation,
     AugmentationOptions,
     BatchAugmentation,
@@ -19,7 +18,6 @@ from nerveseg.data.augmentation.torchio_augmentation import TorchioAugmentation
 from nerveseg.data.augmentation.warp import TensorAugmentation
 
 __all__ = [
-    "MIN_CONTROL_POINTS",
     "Augmentation",
     "AugmentationOptions",
     "BatchAugmentation",

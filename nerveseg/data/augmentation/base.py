@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -18,25 +18,21 @@ MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
 """Least number of control points along an axis, for one of them to be movable."""
 
 
+Image2d: TypeAlias = Float32[Tensor, "channel x y"]
+Label2d: TypeAlias = UInt8[Tensor, "x y"]
+Images2d: TypeAlias = Float32[Tensor, "slice channel x y"]
+Labels2d: TypeAlias = UInt8[Tensor, "slice x y"]
+"""Preprocessed slices and their labels, 0 and 1."""
+
+
 @runtime_checkable
 class Augmentation(Protocol):
-    """Function from a slice and its label to another pair of the same shapes."""
+    """Function from a slice, its label and its in-plane spacing to another pair; the seed fixes what is random."""
 
     def __call__(
-        self,
-        image: Float32[Tensor, "channel x y"],
-        label: UInt8[Tensor, "x y"],
-        spacing_mm: tuple[float, float],
-        seed: int,
-    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
-        """Augment one slice.
-
-        Args:
-            image: Preprocessed slice.
-            label: Label of the slice, 0 and 1.
-            spacing_mm: In-plane spacing; displacements are in mm.
-            seed: Seed that fixes every random parameter.
-        """
+        self, image: Image2d, label: Label2d, spacing_mm: tuple[float, float], seed: int
+    ) -> tuple[Image2d, Label2d]:
+        """Augment one slice."""
         ...
 
 
@@ -45,20 +41,9 @@ class BatchAugmentation(Augmentation, Protocol):
     """Augmentation that also takes whole batches, on any device."""
 
     def augment_batch(
-        self,
-        images: Float32[Tensor, "slice channel x y"],
-        labels: UInt8[Tensor, "slice x y"],
-        spacings_mm: Sequence[tuple[float, float]],
-        seeds: Sequence[int],
-    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
-        """Augment a batch on its device, each slice as `__call__` augments it.
-
-        Args:
-            images: Preprocessed slices.
-            labels: Labels of the slices, 0 and 1.
-            spacings_mm: In-plane spacing of each slice.
-            seeds: Seed of each slice.
-        """
+        self, images: Images2d, labels: Labels2d, spacings_mm: Sequence[tuple[float, float]], seeds: Sequence[int]
+    ) -> tuple[Images2d, Labels2d]:
+        """Augment a batch on its device, each slice, with its spacing and seed, as `__call__` augments it."""
         ...
 
 
@@ -66,22 +51,14 @@ class NoAugmentation:
     """Augmentation that returns slices unchanged."""
 
     def __call__(
-        self,
-        image: Float32[Tensor, "channel x y"],
-        label: UInt8[Tensor, "x y"],
-        spacing_mm: tuple[float, float],
-        seed: int,
-    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        self, image: Image2d, label: Label2d, spacing_mm: tuple[float, float], seed: int
+    ) -> tuple[Image2d, Label2d]:
         """Return the pair unchanged."""
         return image, label
 
     def augment_batch(
-        self,
-        images: Float32[Tensor, "slice channel x y"],
-        labels: UInt8[Tensor, "slice x y"],
-        spacings_mm: Sequence[tuple[float, float]],
-        seeds: Sequence[int],
-    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        self, images: Images2d, labels: Labels2d, spacings_mm: Sequence[tuple[float, float]], seeds: Sequence[int]
+    ) -> tuple[Images2d, Labels2d]:
         """Return the batch unchanged."""
         return images, labels
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 import torchio as tio
-from jaxtyping import Float32, UInt8
-from torch import Tensor
 
-from nerveseg.data.augmentation.base import LOCKED_POINTS, MIN_CONTROL_POINTS, AugmentationOptions
+from nerveseg.data.augmentation.base import LOCKED_POINTS, MIN_CONTROL_POINTS, AugmentationOptions, Image2d, Label2d
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,8 @@ class TorchioAugmentation(AugmentationOptions):
         )
 
     def __call__(
-        self,
-        image: Float32[Tensor, "channel x y"],
-        label: UInt8[Tensor, "x y"],
-        spacing_mm: tuple[float, float],
-        seed: int,
-    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        self, image: Image2d, label: Label2d, spacing_mm: tuple[float, float], seed: int
+    ) -> tuple[Image2d, Label2d]:
         """Augment one slice (see `Augmentation`)."""
         affine = np.diag([*spacing_mm, 1.0, 1.0])
         subject = tio.Subject(

@@ -3,8 +3,8 @@
 Each pixel of the result looks up the position in the slice that its value comes from: deformed, then shifted back, then
 flipped back. Between pixel centres the image is linear and the label nearest-neighbour; up to the outer edges of the
 border pixels both are constant. Positions outside get the smallest value of their channel (air), and background in the
-label. All of this is what ITK, and with it TorchIO, does; TorchIO alone interpolates once per transform and so blurs a
-little more. The random stream is another one, so a seed means other parameters than in `TorchioAugmentation`.
+label. So does ITK, and with it TorchIO, which interpolates once per transform and so blurs a little more. A seed means
+other parameters than in `TorchioAugmentation`.
 
 The distribution is TorchIO's. It deforms a volume of control points, five along z without locked ones, each displaced
 uniformly. A slice lies on the middle layer, where a cubic B-spline weighs the nearest three by 1/6, 4/6 and 1/6, so a
@@ -20,16 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, UInt8
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Float64
+from scipy.interpolate import BSpline
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-from nerveseg.data.augmentation.base import LOCKED_POINTS, AugmentationOptions
+from nerveseg.data.augmentation.base import LOCKED_POINTS, AugmentationOptions, Image2d, Images2d, Label2d, Labels2d
 
 DEPTH_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)
 """B-spline weights of the control points above, in and below a slice."""
@@ -37,31 +36,21 @@ DEPTH_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)
 MARGIN = 0.125
 """Pixels by which ITK's control points reach beyond the edges (its `BSplineEpsilon`)."""
 
-Spacings = Sequence[tuple[float, float]]
-
 
 @dataclass(frozen=True)
 class TensorAugmentation(AugmentationOptions):
     """Random flip, translation and elastic deformation in plain torch; takes the options of `AugmentationOptions`."""
 
     def __call__(
-        self,
-        image: Float32[Tensor, "channel x y"],
-        label: UInt8[Tensor, "x y"],
-        spacing_mm: tuple[float, float],
-        seed: int,
-    ) -> tuple[Float32[Tensor, "channel x y"], UInt8[Tensor, "x y"]]:
+        self, image: Image2d, label: Label2d, spacing_mm: tuple[float, float], seed: int
+    ) -> tuple[Image2d, Label2d]:
         """Augment one slice (see `Augmentation`)."""
         images, labels = self.augment_batch(image[None], label[None], [spacing_mm], [seed])
         return images[0], labels[0]
 
     def augment_batch(
-        self,
-        images: Float32[Tensor, "slice channel x y"],
-        labels: UInt8[Tensor, "slice x y"],
-        spacings_mm: Spacings,
-        seeds: Sequence[int],
-    ) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+        self, images: Images2d, labels: Labels2d, spacings_mm: Sequence[tuple[float, float]], seeds: Sequence[int]
+    ) -> tuple[Images2d, Labels2d]:
         """Augment a batch on its device (see `BatchAugmentation`)."""
         return move_slices(images, labels, spacings_mm, draw_movements(self, seeds))
 
@@ -86,16 +75,14 @@ class Movements:
         """Flags of the slices that are shifted or deformed; the others keep their values exactly."""
         return self.shift_mm.any(dim=1) | self.bend_mm.flatten(1).any(dim=1)
 
-    def of(self, slices: Bool[Tensor, " slice"]) -> Movements:
-        """Return the parameters of the selected slices."""
-        return Movements(self.flipped[slices], self.shift_mm[slices], self.bend_mm[slices])
-
 
 def draw_movements(options: AugmentationOptions, seeds: Sequence[int]) -> Movements:
     """Draw the parameters of one slice per seed; those of a slice depend on its own seed alone."""
     free = options.elastic_control_points - 2 * LOCKED_POINTS
     counts = (2, 1, 2, 1, 3 * 2 * free**2)
-    streams = torch.stack([_uniform(sum(counts), seed) for seed in seeds])
+    streams = torch.stack(
+        [torch.rand(sum(counts), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+    )
     flip, shifts, shift, bends, bend = torch.tensor_split(streams, list(accumulate(counts))[:-1], dim=1)
     chosen = torch.tensor([axis in options.flip_axes for axis in (0, 1)])
     shift_mm = options.translation_mm * (2 * shift - 1) * (shifts < options.translation_probability)
@@ -109,17 +96,9 @@ def draw_movements(options: AugmentationOptions, seeds: Sequence[int]) -> Moveme
     )
 
 
-def _uniform(count: int, seed: int) -> Float64[Tensor, " count"]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, generator=generator, dtype=torch.float64)
-
-
 def move_slices(
-    images: Float32[Tensor, "slice channel x y"],
-    labels: UInt8[Tensor, "slice x y"],
-    spacings_mm: Spacings,
-    movements: Movements,
-) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+    images: Images2d, labels: Labels2d, spacings_mm: Sequence[tuple[float, float]], movements: Movements
+) -> tuple[Images2d, Labels2d]:
     """Flip, shift and deform slices, each with its own parameters, on their device."""
     resampled = movements.resampled
     if resampled.all():
@@ -133,16 +112,14 @@ def move_slices(
         spacings = [spacing for spacing, chosen in zip(spacings_mm, resampled.tolist(), strict=True) if chosen]
         numbers = resampled.nonzero().flatten()  # a mask would make the host wait for a GPU
         chosen = numbers.to(images.device, non_blocking=True)
-        images[chosen], labels[chosen] = _resample(images[chosen], labels[chosen], spacings, movements.of(resampled))
+        moved = Movements(*(values[resampled] for values in (movements.flipped, movements.shift_mm, movements.bend_mm)))
+        images[chosen], labels[chosen] = _resample(images[chosen], labels[chosen], spacings, moved)
     return images, labels
 
 
 def _resample(
-    images: Float32[Tensor, "slice channel x y"],
-    labels: UInt8[Tensor, "slice x y"],
-    spacings_mm: Spacings,
-    movements: Movements,
-) -> tuple[Float32[Tensor, "slice channel x y"], UInt8[Tensor, "slice x y"]]:
+    images: Images2d, labels: Labels2d, spacings_mm: Sequence[tuple[float, float]], movements: Movements
+) -> tuple[Images2d, Labels2d]:
     _, _, width, height = images.shape
     with torch.autocast(images.device.type, enabled=False):  # half precision would misplace values by whole pixels
         positions, inside = _origins((width, height), spacings_mm, movements, images.device)
@@ -154,7 +131,7 @@ def _resample(
 
 
 def _origins(
-    shape: tuple[int, int], spacings_mm: Spacings, movements: Movements, device: torch.device
+    shape: tuple[int, int], spacings_mm: Sequence[tuple[float, float]], movements: Movements, device: torch.device
 ) -> tuple[Float32[Tensor, "slice 2 x y"], Bool[Tensor, "slice x y"]]:
     """Return the position each value comes from, as (y, x) for `grid_sample`, and the flags of positions inside.
 
@@ -189,29 +166,14 @@ def _bends(
 
 @lru_cache(maxsize=64)
 def spline_weights(pixels: int, control_points: int) -> Float64[Tensor, "pixel control_point"]:
-    """Return the weight of each control point at each pixel centre of an axis, as ITK's B-spline transform has it.
+    """Return the weight of each control point, of at least 4, at each pixel centre of an axis (shared between calls).
 
     ITK's `BSplineTransformInitializer` puts the second control point from each end on the edge of the image (of its
     pixels, not of their centres), and the outermost one a step further out.
-
-    Args:
-        pixels: Length of the axis.
-        control_points: Number of control points, at least 4.
-
-    Returns:
-        Rows that sum to one, with at most four weights above zero each; shared between calls, so not to be modified.
     """
     step = (pixels + 2 * MARGIN) / (control_points - 3)
     positions = (np.arange(pixels) + 0.5 + MARGIN) / step
-    return torch.from_numpy(cubic_b_spline(positions[:, None] - (np.arange(control_points) - 1)))
-
-
-def cubic_b_spline(distance: NDArray[Any]) -> NDArray[Any]:
-    """Return the cubic B-spline at a distance from its middle, in steps between control points."""
-    distance = np.abs(distance)
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.asarray(np.where(distance < 1, near, far))
+    return torch.from_numpy(BSpline.design_matrix(positions, np.arange(-3.0, control_points + 1), 3).toarray())
 
 
 def _centres(pixels: int) -> Float64[Tensor, " pixel"]:

@@ -95,10 +95,8 @@ def read_slice(path: Path) -> DicomSlice | None:
         VolumeError: The image is truncated or damaged, or the file is not readable.
     """
     start = _first_bytes(path)
-    if not _is_dicom(start):
-        return None
     storage_class = _first_group_uid(start, STORAGE_CLASS_ELEMENT)
-    if _belongs(storage_class, NO_SCANS):
+    if not _is_dicom(start) or _belongs(storage_class, NO_SCANS):
         return None
     reader = _reader(path)
     try:

@@ -1,11 +1,9 @@
 """Writing of a mask as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
 
-The mask has the frames of its source: every slice has a frame with the source's position, orientation and SOP Instance
-UID, with or without nerve, so that an examined empty slice differs from one that was not examined, and an empty mask is
-a valid object. Unlike every other file that nerveseg writes, this one **keeps the patient's name, ID, birth
-date and sex and the study's date and numbers**, because the standard identifies an
-object's patient and study by them: only a de-identified source gives a de-identified segmentation. Warnings of the
-libraries about these values are silenced, since they quote them.
+Every slice of the source has a frame, with or without nerve, so that an examined empty slice differs from one that was
+not examined, and an empty mask is a valid object. Unlike every other file that nerveseg writes, this one **keeps the
+patient's name, ID, birth date and sex and the study's date and numbers**, by which the standard identifies patient and
+study: only a de-identified source gives a de-identified segmentation.
 """
 
 import logging
@@ -71,11 +69,12 @@ def write_dicom_seg(
         GeometryError: The sources are not the parallel, ordered slices of one series.
     """
     highdicom, pydicom = _library("highdicom"), _library("pydicom")
+    description = f"{SYNTHETIC}: nerve (nerveseg)" if synthetic else "Nerve (nerveseg)"
     with _silent():
-        sources = [_source(pydicom, Path(file)) for file in source_files]
+        sources = [_source(pydicom, file) for file in source_files]
         _check_size(mask_of_slices, sources, path)
         try:
-            _correct_step(sources, _slice_step_mm(sources, [Path(file) for file in source_files]))
+            _correct_step(sources, _slice_step_mm(sources, source_files))
             segmentation = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=np.ascontiguousarray(mask_of_slices.transpose(2, 1, 0)).astype(np.uint8),
@@ -91,21 +90,18 @@ def write_dicom_seg(
                 software_versions=__version__,
                 device_serial_number=model_sha256[:64],
                 content_label="NERVE",
-                content_description=_description(synthetic),
-                series_description=_description(synthetic),
+                content_description=description,
+                series_description=description,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise VolumeError(
                 "a DICOM segmentation takes over the patient and study of its source, as the standard defines them",
                 found=f"{type(error).__name__}; its text is left out because it may quote the patient",
-                path=Path(source_files[0]).parent,
+                path=source_files[0].parent,
                 remedy="take the mask as NIfTI, or export the series again",
             ) from None
-        _save(segmentation, path)
-
-
-def _description(synthetic: bool) -> str:
-    return f"{SYNTHETIC}: nerve (nerveseg)" if synthetic else "Nerve (nerveseg)"
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            segmentation.save_as(file)
 
 
 def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
@@ -131,11 +127,10 @@ def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
 def _correct_step(sources: Sequence[Any], step_mm: float | None) -> None:
     """Replace the headers' step between slices, which is often wrong, by that of the positions."""
     for source in sources:
-        if step_mm is None:
-            source.pop("SpacingBetweenSlices", None)
-            continue
-        source.SpacingBetweenSlices = round(step_mm, 6)
-        source.SliceThickness = source.get("SliceThickness") or round(step_mm, 6)
+        source.pop("SpacingBetweenSlices", None)
+        if step_mm is not None:
+            source.SpacingBetweenSlices = round(step_mm, 6)
+            source.SliceThickness = source.get("SliceThickness") or round(step_mm, 6)
 
 
 def _source(pydicom: Any, file: Path) -> Any:
@@ -172,11 +167,7 @@ def _check_size(mask: NDArray[Any], sources: Sequence[Any], path: Path) -> None:
 
 
 def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | None:
-    """Return the mean distance in mm between neighbouring slices along their normal; None for a single slice.
-
-    Raises:
-        GeometryError: The files belong to several series, are not parallel, or not in the order of their positions.
-    """
+    """Return the mean distance in mm between neighbouring, parallel slices of a series; None for a single slice."""
     first = sources[0]
     for source, file in zip(sources, files, strict=True):
         other = [name for name in ("SeriesInstanceUID", "FrameOfReferenceUID") if source[name] != first[name]]
@@ -204,11 +195,6 @@ def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | Non
 
 def _numbers(source: Any, name: str) -> NDArray[Any]:
     return np.array([float(value) for value in source[name].value])
-
-
-def _save(segmentation: Any, path: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        segmentation.save_as(file)
 
 
 def _library(name: str) -> Any:

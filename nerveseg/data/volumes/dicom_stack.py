@@ -37,10 +37,7 @@ def ordered(slices: Sequence[DicomSlice]) -> list[DicomSlice]:
 
 
 def stack_frame(slices: Sequence[DicomSlice]) -> ItkFrame:
-    """Compute the grid (column, row, slice) of ordered slices.
-
-    Args:
-        slices: Slices as `ordered` returns them.
+    """Compute the grid (column, row, slice) of slices as `ordered` returns them.
 
     Raises:
         VolumeError: A file has several frames or colour, a position has several images, or there is one slice only.
@@ -150,11 +147,7 @@ def _same_position_error(slices: Sequence[DicomSlice], indices: NDArray[np.intp]
         for index in indices[:NAMED]
     )
     more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
-    return VolumeError(
-        "a series has one image at each position",
-        found=f"{named}{more}: {difference}",
-        remedy=remedy,
-    )
+    return VolumeError("a series has one image at each position", found=f"{named}{more}: {difference}", remedy=remedy)
 
 
 def _uneven_error(slices: Sequence[DicomSlice], positions: NDArray[np.float64], tolerance: float) -> GeometryError:

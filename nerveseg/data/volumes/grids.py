@@ -149,13 +149,7 @@ class Volume:
 
 
 def check_same_grid(grid: Grid, like: Grid, what: str = "a mask") -> None:
-    """Raise `GeometryError` unless two grids are equal in RAS order (shape, and corners within 0.1 mm).
-
-    Args:
-        grid: Grid of the file.
-        like: Grid that it must equal.
-        what: Name of the file's role for error messages.
-    """
+    """Raise `GeometryError` unless two grids are equal in RAS order (shape, and corners within 0.1 mm)."""
     if grid.ras_shape != like.ras_shape:
         raise GeometryError(
             f"{what} has the shape of its image",

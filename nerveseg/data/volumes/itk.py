@@ -44,13 +44,7 @@ def read_itk_grid(path: Path) -> Grid:
 
 
 def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str) -> None:
-    """Write an array of a grid to one compressed file.
-
-    Args:
-        path: File to write, `.mha` or `.nrrd`.
-        array: Voxels in the order of the frame's axes.
-        frame: Geometry of the array.
-        description: Text of the header field of this name; empty for none.
+    """Write an array, in the order of the frame's axes, to one compressed file, `.mha` or `.nrrd`.
 
     Raises:
         VolumeError: The file cannot be written, or its format takes two files.

@@ -62,13 +62,9 @@ def read_nifti_grid(path: Path, geometry: Geometry) -> Grid:
 
 
 def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
-    """Write an array with the geometry and units of a header, without the header's other fields.
+    """Write an array with the geometry and units of a header, in its order, and a description of up to 79 bytes.
 
-    Args:
-        path: File to write, `.nii` or `.nii.gz`.
-        array: Voxels in the header's own order; the file gets their data type.
-        header: Header of the grid.
-        description: Text for the header (79 bytes).
+    The file gets the array's data type and none of the header's other fields.
 
     Raises:
         VolumeError: The file cannot be written.

@@ -1,7 +1,6 @@
 """Reading and writing volumes of every format: RAS order in memory, the input's own grid on disk.
 
-A volume is reoriented (never resampled) to the closest canonical RAS order, so slices are axial along axis 2; output is
-written through the inverse of the same axis permutation and flips.
+Output is written through the inverse of the axis permutation and flips of the input (`Grid`).
 """
 
 import os
@@ -131,11 +130,7 @@ def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry =
 def write_mask(path: Path, mask: Mask, grid: Grid, description: str = "") -> None:
     """Write a RAS mask in the grid of its input: same shape, affine, transform codes and units.
 
-    Args:
-        path: File to write: `.nii`, `.nii.gz`, `.mha` or `.nrrd`.
-        mask: Mask in RAS order.
-        grid: Grid of the input.
-        description: Text for the header (79 characters).
+    The file is `.nii`, `.nii.gz`, `.mha` or `.nrrd`; its header gets a description of up to 79 characters.
 
     Raises:
         VolumeError: The file cannot be written; no file remains.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.data.study import list_subjects, open_study
-from nerveseg.data.subject_files import SubjectFiles
+from nerveseg.data.study_layout import SubjectFiles
 
 PARTS = st.text("ab{}id./ ", max_size=12)
 
