@@ -1,13 +1,17 @@
-"""Check sheet: one page to check a segmentation by eye in ten seconds.
+"""Sheets to check a scan by eye in ten seconds: the segmentation on one, the registration of its channels on another.
 
-Up to twelve slices, evenly spread from one end of the nerve to the other, all at one scale; the first, the middle and
-the last with the whole slice in a corner, to see which structure is outlined. Below, the area along the nerve, where a
-missed slice or a lost branch is a step, and the quality flags as text. As in `overlay`, the patient's right is on the
-left and anterior is up.
+The segmentation: up to twelve slices, evenly spread from one end of the nerve to the other, all at one scale; the
+first, the middle and the last with the whole slice in a corner, to see which structure is outlined. Below, the area
+along the nerve, where a missed slice or a lost branch is a step, and the quality flags as text. As in `overlay`, the
+patient's right is on the left and anterior is up.
+
+The registration: the edges of the second channel drawn on the first, before and after. Where the channels are aligned,
+the edges of bone, skin and fascia coincide.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -17,27 +21,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+from skimage.feature import canny
 
+from nerveseg.data.registration import Registration
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.reporting.overlay import (
-    CLOSE_UP_MARGIN_MM,
-    CLOSE_UP_SIDE_MM,
+    OTHER_COLOURS,
+    Crop,
     Rgb,
     Window,
+    close_up_side_mm,
     crop_of_size,
     extent_mm,
     overlay,
-    side_mm,
+    save_png,
+    upright,
 )
 from nerveseg.reporting.style import RED, new_page, render_pixels, show_picture
 from nerveseg.types import Image, Mask, SpacingMm
 
 TILES = 12
-
-NO_MEDICAL_DEVICE = "Not a medical device."
 _COLUMNS, _WHOLE_SLICES = 6, 3
 _TILE_PIXELS = 280
 """Approximate size of a tile on the page."""
+
+_BLUR_MM, _STRONGEST = 1.0, (0.86, 0.93)
+"""Smoothing in mm, and quantiles of the gradients for the hysteresis threshold of the edges."""
 
 
 def check_sheet(
@@ -68,7 +78,7 @@ def check_sheet(
     """
     pixel_mm = (1.0, 1.0) if spacing_mm is None else spacing_mm[:2]
     picture = _Pictures(image, mask, pixel_mm, slice_numbers)
-    page, body = new_page(title, warning, NO_MEDICAL_DEVICE)
+    page, body = new_page(title, warning, "Not a medical device.")
     above, below = body.subfigures(2, 1, height_ratios=(1.8, 1.0))
     if not mask.any():
         picture.whole_slices(above)
@@ -121,7 +131,7 @@ class _Pictures:
             if index in with_whole:
                 self._inset(axis, index, box)
 
-    def _draw(self, axis: Axes, index: int, box: tuple[slice, slice] | None = None) -> None:
+    def _draw(self, axis: Axes, index: int, box: Crop | None = None) -> None:
         image, mask = self.image[:, :, index].astype(np.float64), self.mask[:, :, index]
         window = None
         if box is not None:
@@ -130,7 +140,7 @@ class _Pictures:
         scale = max(2, round(_TILE_PIXELS / max(image.shape)))
         show_picture(axis, overlay(image, {AUTOMATIC: mask}, window=window, scale=scale), self._aspect)
 
-    def _inset(self, axis: Axes, index: int, box: tuple[slice, slice]) -> None:
+    def _inset(self, axis: Axes, index: int, box: Crop) -> None:
         image = self.image[:, :, index].astype(np.float64)
         scale = max(1, round(_TILE_PIXELS / 2 / max(image.shape)))
         corner = axis.inset_axes((0.6, 0.6, 0.4, 0.4), anchor="NE")
@@ -161,7 +171,7 @@ def _evenly_spread(nerve: Mask, number: int) -> list[int]:
 def _tile_size(nerve: Mask, pixel_mm: tuple[float, ...]) -> tuple[int, int]:
     """Return the size in pixels (x, y) of all tiles: a square in mm that holds the widest slice with its margin."""
     widest_mm = max(extent_mm(nerve[:, :, index], pixel_mm) for index in range(nerve.shape[2]))
-    side = side_mm(widest_mm, CLOSE_UP_SIDE_MM, CLOSE_UP_MARGIN_MM)
+    side = close_up_side_mm(widest_mm)
     return round(side / pixel_mm[0]), round(side / pixel_mm[1])
 
 
@@ -204,3 +214,42 @@ def _write_flags(figure: SubFigure, flags: Sequence[str], found: bool) -> None:
     room = 13
     kept = lines if len(lines) <= room else [*lines[: room - 1], f"… and {len(lines) - room + 1} more lines"]
     figure.text(0.02, 0.83, "\n".join(kept), fontsize=9, va="top", linespacing=1.35)
+
+
+def registration_sheet(path: Path, fixed: Image, registration: Registration) -> None:
+    """Write a PNG file of a registration onto the first channel (`fixed`, in RAS order)."""
+    page, body = new_page(registration.note, None, "Edges of the second channel on the first. Not a medical device.")
+    x_mm, y_mm, _ = registration.fixed_grid.ras_spacing_mm
+    number = fixed.shape[2]
+    indices = sorted({number // 5, number // 2, number - 1 - number // 5})
+    axes = body.subplots(2, len(indices), squeeze=False)
+    body.subplots_adjust(left=0.01, right=0.99, bottom=0.03, top=0.96, wspace=0.02, hspace=0.08)
+    for index, (above, below) in zip(indices, axes.T, strict=True):
+        name = f"slice {registration.fixed_grid.slice_number(index)}"
+        for axis, title, moving in (
+            (above, f"{name}, by the headers alone", registration.slice_by_headers(index)),
+            (below, f"{name}, as it was used", registration.array[:, :, index]),
+        ):
+            show_picture(axis, edges_on(fixed[:, :, index], moving, x_mm), y_mm / x_mm)
+            axis.set_title(title, fontsize=9, pad=2)
+    save_png(path, render_pixels(page))
+
+
+def edges_on(fixed: NDArray[Any], moving: NDArray[Any], pixel_mm: float) -> Rgb:
+    """Draw a slice of the first channel with the edges of the second, none outside its field of view.
+
+    Args:
+        fixed: Slice (x, y) of the first channel in RAS order.
+        moving: Second channel on the same pixels, NaN outside its field of view.
+        pixel_mm: Width of a pixel in mm.
+    """
+    valid = np.isfinite(moving)
+    picture = overlay(fixed.astype(np.float64), {}, scale=1)
+    if not valid.any():
+        return picture
+    values = np.where(valid, moving, 0.0).astype(np.float64)
+    low, high = _STRONGEST
+    edges = canny(values, _BLUR_MM / pixel_mm, low, high, mask=valid, use_quantiles=True)
+    edges &= binary_erosion(valid, iterations=3)
+    picture[upright(edges)] = OTHER_COLOURS[0]
+    return picture

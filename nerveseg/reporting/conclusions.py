@@ -29,8 +29,7 @@ class Finding:
         cohort: Name of the cohort.
         topic: Heading of the metric that was compared.
         text: Answer in one or a few sentences.
-        verdict: Verdict, "no worse", "not shown", "worse", "undecided" (too few subjects), or "" where no margin was
-            set.
+        verdict: Verdict, "no worse", "not shown", "worse", "undecided" (too few subjects); "" without a margin.
     """
 
     cohort: str
@@ -55,14 +54,7 @@ class Question:
 
 
 def questions(tests: pd.DataFrame) -> list[Question]:
-    """Answer up to three questions by the tests.
-
-    Args:
-        tests: Rows of `tests.csv`.
-
-    Returns:
-        Questions with an answer; none for an empty table.
-    """
+    """Answer up to three questions by the rows of `tests.csv`; questions without an answer are left out."""
     asked = [
         (
             "Is the automatic mask as close to the raters as they are to each other?",

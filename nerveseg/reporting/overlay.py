@@ -28,6 +28,7 @@ Window: TypeAlias = tuple[float, float]
 WINDOW_PERCENTILES = (1.0, 99.5)
 Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
 Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
+Drawn: TypeAlias = Bool[np.ndarray[Any, Any], "*contour height width"]
 Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
 Colour: TypeAlias = tuple[int, int, int]
 COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
@@ -37,7 +38,7 @@ _DASH_PIXELS = 4
 Crop: TypeAlias = tuple[slice, slice]
 """Pixels along x and y."""
 
-CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM = 12.0, 50.0
+_CLOSE_UP_MARGIN_MM, _CLOSE_UP_SIDE_MM = 12.0, 50.0
 """Margin around the nerve and least side of a close-up in mm (assumed): surrounding muscles and vessels are visible."""
 
 
@@ -81,7 +82,6 @@ def overlay(
     contours: Mapping[str, Outlined],
     *,
     window: Window | None = None,
-    margin: int | None = None,
     scale: int | None = None,
 ) -> Rgb:
     """Draw the outlines of masks on a grey slice.
@@ -91,8 +91,6 @@ def overlay(
         contours: Masks of the slice's shape by name; "GT" and "Auto" have fixed colours (`COLOURS`), others get
             `OTHER_COLOURS` in turn. An empty mask draws nothing.
         window: Intensities shown as black and white; by default `window_of` the slice.
-        margin: Margin in pixels around the masks' bounding box; by default, or without any foreground, the whole slice
-            is shown.
         scale: Number of screen pixels per voxel; by default the longer side becomes about 640 pixels, at least 2.
 
     Raises:
@@ -100,15 +98,13 @@ def overlay(
     """
     for name, mask in contours.items():
         if mask.shape != image.shape:
-            raise GeometryError(
-                "a contour of the shape of its slice", found=f"{name} {mask.shape}, slice {image.shape}"
-            )
+            found = f"{name} {mask.shape}, slice {image.shape}"
+            raise GeometryError("a contour of the shape of its slice", found=found)
     grey = to_grey(image, window_of(image) if window is None else window)
-    box = _box(contours, image.shape, margin)
-    scale = scale or max(2, _LEGIBLE_PIXELS // max(grey[box].shape))
-    picture = np.repeat(_enlarged(grey[box], scale)[..., None], 3, axis=2)
+    scale = scale or max(2, _LEGIBLE_PIXELS // max(grey.shape))
+    picture = np.repeat(_enlarged(grey, scale)[..., None], 3, axis=2)
     if contours:
-        lines = np.stack([_outline(_enlarged(mask[box], scale), max(1, scale // 4)) for mask in contours.values()])
+        lines = np.stack([_outline(_enlarged(mask, scale), max(1, scale // 4)) for mask in contours.values()])
         for line, colour in zip(_alternating(lines), colours(list(contours)).values(), strict=True):
             picture[line] = colour
     return picture
@@ -134,29 +130,16 @@ def save_png(path: Path, rgb: Rgb) -> None:
         imsave(temporary, rgb, format="png")
 
 
-def _box(contours: Mapping[str, Outlined], shape: tuple[int, ...], margin: int | None) -> tuple[slice, slice]:
-    occupied = np.argwhere(np.any(list(contours.values()), axis=0)) if contours else np.empty((0, 2))
-    if margin is None or not len(occupied):
-        return slice(0, shape[0]), slice(0, shape[1])
-    start = np.maximum(occupied.min(axis=0) - margin, 0)
-    stop = np.minimum(occupied.max(axis=0) + margin + 1, shape)
-    return slice(int(start[0]), int(stop[0])), slice(int(start[1]), int(stop[1]))
-
-
-def _enlarged(pixels: np.ndarray[Any, np.dtype[Any]], scale: int) -> np.ndarray[Any, np.dtype[Any]]:
+def _enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
     return upright(pixels).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _outline(
-    mask: Bool[np.ndarray[Any, Any], "height width"], line_pixels: int
-) -> Bool[np.ndarray[Any, Any], "height width"]:
+def _outline(mask: Drawn, line_pixels: int) -> Drawn:
     inside = binary_erosion(mask, np.ones((3, 3), dtype=np.bool_), iterations=line_pixels)
     return np.asarray(mask & ~inside, dtype=np.bool_)
 
 
-def _alternating(
-    lines: Bool[np.ndarray[Any, Any], "contour height width"],
-) -> Bool[np.ndarray[Any, Any], "contour height width"]:
+def _alternating(lines: Drawn) -> Drawn:
     """Assign each pixel to one contour; shared pixels alternate in dashes along the picture's diagonals."""
     shared = np.maximum(lines.sum(axis=0), 1)
     row, column = np.indices(lines.shape[1:])
@@ -164,9 +147,9 @@ def _alternating(
     return np.asarray(lines & (np.cumsum(lines, axis=0) - 1 == turn), dtype=np.bool_)
 
 
-def side_mm(extent_mm: float, least_mm: float, margin_mm: float) -> float:
-    """Return the side in mm of a square around a nerve of a given extent."""
-    return max(least_mm, extent_mm + 2 * margin_mm)
+def close_up_side_mm(extent_mm: float) -> float:
+    """Return the side in mm of a close-up of a nerve of a given extent."""
+    return max(_CLOSE_UP_SIDE_MM, extent_mm + 2 * _CLOSE_UP_MARGIN_MM)
 
 
 def extent_mm(nerve: NDArray[Any], pixel_mm: tuple[float, ...]) -> float:
@@ -184,7 +167,7 @@ def square_around(nerve: NDArray[Any], pixel_mm: tuple[float, ...], least_mm: fl
         least_mm: Least side in mm.
         margin_mm: Margin around the nerve in mm.
     """
-    side = side_mm(extent_mm(nerve, pixel_mm), least_mm, margin_mm)
+    side = max(least_mm, extent_mm(nerve, pixel_mm) + 2 * margin_mm)
     return crop_of_size(nerve, (round(side / pixel_mm[0]), round(side / pixel_mm[1])))
 
 

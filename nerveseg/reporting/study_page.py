@@ -9,7 +9,7 @@ compare like with like. A value that is undefined, because a mask is empty, is n
 
 import io
 from collections.abc import Mapping, Sequence
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,9 +26,8 @@ from nerveseg.evaluation.tables.table1 import mean_sd, notes, published_rows, ta
 from nerveseg.files import write_text
 from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE, questions
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
-from nerveseg.reporting.study_view import StudyView, SubjectRow
+from nerveseg.reporting.study_view import StudyView
 
-_SUMMARY_WIDTH = 100
 VERDICTS = {
     NO_WORSE: "no worse than a rater",
     NOT_SHOWN: "not shown to be as good",
@@ -40,37 +39,33 @@ ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")
 """Scores in a subject's row."""
 
 AUTOMATIC_RATER = f"{AUTOMATIC}-R"
-_SIGNIFICANT_DIGITS = 5
 
 
 def write_study_page(path: Path, view: StudyView) -> None:
-    """Write the page, and the chart library beside it if it is missing.
-
-    Args:
-        path: HTML file; the subjects' pages and figures are below its folder.
-        view: Data of the page.
-    """
+    """Write the page as an HTML file, and the chart library beside it if it is missing."""
     write_plotly(path.parent)
     write_text(path, study_html(view))
 
 
 def study_html(view: StudyView) -> str:
     """Render the page."""
-    pages = {row.id: _address(row.card.page) for row in view.subjects}
-    metrics = [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)]
-    table, measured = view.analysis.table1, view.analysis.measurements
+    pages = {row.id: quote(row.card.page) if row.card.page else None for row in view.subjects}
+    table, scores = view.analysis.table1, view.analysis.measurements.scores
+    published = published_rows(view.reference, table)
+    in_paper = set(view.reference) if published and view.reference is not None else set()
     content = {
         "view": view,
         "notes": notes(table),
         "questions": questions(view.analysis.tests),
         "numbers": _as_text(view.analysis),
         "introduction": introduction(view),
-        "headings": [(BY_KEY[metric], _in_paper(view, metric)) for metric in table_metrics(table)],
-        "table1": _table1(view),
+        "headings": [(BY_KEY[metric], f"{metric}_mean" in in_paper) for metric in table_metrics(table)],
+        "table1": {cohort: rows.to_dict("records") for cohort, rows in table.groupby("cohort", sort=False)},
+        "published": published,
+        "mean_sd": mean_sd,
+        "number_in_words": number_in_words,
         "has_pages": _has_pages(view),
-        "has_paper": bool(published_rows(view.reference, table)),
-        "row_metrics": metrics,
-        "rows": [_row(row, [metric.key for metric in metrics]) for row in view.subjects],
+        "row_metrics": [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)],
         "shown": {
             "raters": view.compared != RATER_RATER and any(row.raters_dice == row.raters_dice for row in view.subjects),
             "location": any(row.location for row in view.subjects),
@@ -82,9 +77,8 @@ def study_html(view: StudyView) -> str:
         "locations": sorted({row.location for row in view.subjects if row.location}),
         "failed": sum(row.failed for row in view.subjects),
         "flagged": sum(bool(row.card.flags) for row in view.subjects),
-        "definitions": shown_metrics(measured.scores),
-        "figures": [(_address(figure.path), figure, _address(figure.vector)) for figure in view.figures],
-        "data": json_for_script({"study": view.name, **boxplots(measured.scores, view.raters, pages)}),
+        "definitions": _shown_metrics(scores),
+        "data": json_for_script({"study": view.name, **boxplots(scores, view.raters, pages)}),
         "verdicts": VERDICTS,
         "library": PLOTLY,
     }
@@ -126,7 +120,7 @@ def introduction(view: StudyView) -> list[str]:
 
 def _as_text(analysis: Analysis) -> str:
     page = io.StringIO()
-    console = Console(file=page, width=_SUMMARY_WIDTH)
+    console = Console(file=page, width=100)
     for summary in summaries(analysis):
         console.print(summary)
     return "\n".join(line.rstrip() for line in page.getvalue().strip("\n").splitlines())
@@ -136,56 +130,10 @@ def _has_pages(view: StudyView) -> bool:
     return any(row.card.page for row in view.subjects)
 
 
-def _in_paper(view: StudyView, metric: str) -> bool:
-    has_rows = bool(published_rows(view.reference, view.analysis.table1))
-    return has_rows and view.reference is not None and f"{metric}_mean" in view.reference
-
-
-def _table1(view: StudyView) -> list[dict[str, Any]]:
-    published, metrics = published_rows(view.reference, view.analysis.table1), table_metrics(view.analysis.table1)
-    return [
-        {
-            "cohort": cohort,
-            "rows": [
-                {
-                    "comparison": row["comparison"],
-                    "strong": row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS),
-                    "n": row["n"],
-                    "failed": row["n_failed"],
-                    "paper_n": theirs["n"] if (theirs := published.get((cohort, row["comparison"]), {})) else "",
-                    "cells": [
-                        (mean_sd(row, m), (mean_sd(theirs, m) if theirs else "") if _in_paper(view, m) else None)
-                        for m in metrics
-                    ],
-                }
-                for row in rows.to_dict("records")
-            ],
-        }
-        for cohort in dict.fromkeys(map(str, view.analysis.table1["cohort"]))
-        for rows in [view.analysis.table1[view.analysis.table1["cohort"] == cohort]]
-    ]
-
-
-def _row(row: SubjectRow, metrics: list[str]) -> dict[str, Any]:
-    picture = row.card.thumbnail
-    return {
-        "row": row,
-        "page": _address(row.card.page),
-        "thumbnail": picture.data_uri if picture else "",
-        "alt": f"sub-{row.id}, slice {picture.slice_number}" if picture else "",
-        "scores": [(value, number_in_words(key, value)) for key in metrics for value in [row.scores.get(key, nan)]],
-        "raters": number_in_words("dice", row.raters_dice),
-    }
-
-
 def _counted(number: int, cohort: str) -> str:
     # Other names of cohorts may have no regular plural.
     plural = "s" if cohort in ("volunteer", "patient") and number != 1 else ""
     return f"{number} {cohort}{plural}"
-
-
-def _address(path: str | None) -> str | None:
-    return None if path is None else quote(path)
 
 
 def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, str | None]) -> dict[str, Any]:
@@ -200,8 +148,8 @@ def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, st
         Mapping with `metrics` (key, label, unit, better), `cohorts`, `groups`, `subjects` (id, page), and `cases`: each
         a list of the indices of its cohort, group and subject, its comparison, and one value per metric or None.
     """
-    metrics = shown_metrics(scores)
-    members = pooled_comparisons(raters)
+    metrics = _shown_metrics(scores)
+    members = _pooled_comparisons(raters)
     groups = [name for name, pooled in members.items() if scores["comparison"].isin(pooled).any()]
     cohorts = cohorts_in_order(scores)
     subjects = list(dict.fromkeys(map(str, scores["subject"])))
@@ -221,13 +169,13 @@ def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, st
     }
 
 
-def shown_metrics(scores: pd.DataFrame) -> list[MetricWords]:
+def _shown_metrics(scores: pd.DataFrame) -> list[MetricWords]:
     """Return the metrics of these scores that the catalog explains, in the order of `METRICS`."""
     present = set(scores["metric"])
     return [metric for metric in METRICS if metric.key in present]
 
 
-def pooled_comparisons(raters: Sequence[str]) -> dict[str, list[str]]:
+def _pooled_comparisons(raters: Sequence[str]) -> dict[str, list[str]]:
     """Return the comparisons in each box; with a single rater, who is the reference, Auto-GT only."""
     several = list(raters) if len(raters) > 1 else []
     return {
@@ -239,4 +187,4 @@ def pooled_comparisons(raters: Sequence[str]) -> dict[str, list[str]]:
 
 def _values(row: Mapping[Any, float], metrics: Sequence[MetricWords]) -> list[float | None]:
     values = [float(row[metric.key]) for metric in metrics]
-    return [float(f"{value:.{_SIGNIFICANT_DIGITS}g}") if isfinite(value) else None for value in values]
+    return [float(f"{value:.5g}") if isfinite(value) else None for value in values]

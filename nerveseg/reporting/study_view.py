@@ -11,6 +11,7 @@ page, so that outlines remain visible lines.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import nan
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -127,6 +128,10 @@ class SubjectRow:
     failed: bool
     card: SubjectCard
 
+    def score(self, metric: str) -> float:
+        """Return the score of a metric; NaN where it is undefined or absent."""
+        return self.scores.get(metric, nan)
+
 
 @dataclass(frozen=True)
 class FigureEntry:
@@ -202,14 +207,14 @@ class StudyView:
                 side=_text(first["side"]),
                 fold=None if pd.isna(first["fold"]) else int(first["fold"]),
                 scores={str(metric): float(value) for metric, value in rows.groupby("metric")["value"].mean().items()},
-                raters_dice=float(among_raters.get((cohort, subject, "dice"), float("nan"))),
+                raters_dice=float(among_raters.get((cohort, subject, "dice"), nan)),
                 failed=bool(undefined),
                 card=self.cards.get(str(subject), SubjectCard()),
             )
 
 
 def _worst_first(row: SubjectRow) -> tuple[bool, float, str]:
-    dice = row.scores.get("dice", float("nan"))
+    dice = row.score("dice")
     return (not row.failed, -1.0 if dice != dice else dice, row.id)
 
 

@@ -24,7 +24,6 @@ from nerveseg.reporting.overlay import COLOURS, Rgb
 
 Kind: TypeAlias = Literal["manual", "automatic"]
 
-
 _HEX = "#{:02x}{:02x}{:02x}"
 FILL: dict[Kind, str] = {"manual": _HEX.format(*COLOURS[CONSENSUS]), "automatic": _HEX.format(*COLOURS[AUTOMATIC])}
 """Colours of areas, and of outlines on dark pictures."""
@@ -91,9 +90,8 @@ def new_figure(
     head, body, foot = figure.subfigures(3, 1, height_ratios=heights)
     head.text(0.01, 1 - 0.06 / heights[0], title, fontsize=9.5, fontweight="bold", va="top")
     if entries:
-        head.legend(
-            handles=list(entries), loc="lower left", bbox_to_anchor=(0.0, 0.0), ncols=len(entries), borderaxespad=0.2
-        )
+        place: Any = {"loc": "lower left", "bbox_to_anchor": (0.0, 0.0), "borderaxespad": 0.2}
+        head.legend(handles=list(entries), ncols=len(entries), **place)
     foot.text(0.01, 0.9, "\n".join(small_print), fontsize=SMALL_POINTS, color="0.25", va="top")
     return figure, body
 
@@ -106,34 +104,17 @@ def format_p(p_value: float) -> str:
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
-    """Write a figure as PNG (200 dpi) and as PDF, each in one piece.
-
-    Args:
-        folder: Folder of the files; created if missing.
-        name: Name of the files, without an extension.
-        figure: Figure from one of the functions of `figures`.
-
-    Returns:
-        Paths of the PNG and of the PDF.
-    """
+    """Write a figure as NAME.png (200 dpi) and NAME.pdf, each in one piece, and return both paths."""
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
-    with rc_context(RC):
-        with atomic_write(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        with atomic_write(pdf) as temporary:
-            undated = {"CreationDate": None, "Producer": None, "Creator": None}
-            figure.savefig(temporary, format="pdf", dpi=DOTS_PER_INCH, metadata=undated)
+    for path, undated in ((png, ("Software",)), (pdf, ("CreationDate", "Producer", "Creator"))):
+        with rc_context(RC), atomic_write(path) as temporary:
+            metadata = dict.fromkeys(undated)
+            figure.savefig(temporary, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
     return png, pdf
 
 
 def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFigure]:
-    """Return an empty page in landscape, and its part to draw on.
-
-    Args:
-        title: Title above.
-        warning: Warning beside the title, shown in capitals.
-        foot: Line below.
-    """
+    """Return an empty page in landscape with title, warning in capitals and foot line, and its part to draw on."""
     page = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH)
     FigureCanvasAgg(page)
     page.text(0.012, 0.985, title, fontsize=14, fontweight="bold", va="top")

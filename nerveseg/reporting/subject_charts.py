@@ -19,7 +19,7 @@ from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
 from nerveseg.biomarkers.profile import TOTAL
-from nerveseg.reporting.overlay import CLOSE_UP_MARGIN_MM, CLOSE_UP_SIDE_MM, side_mm, to_grey, upright, window_of
+from nerveseg.reporting.overlay import close_up_side_mm, to_grey, upright, window_of
 from nerveseg.reporting.page_assets import data_uri
 from nerveseg.reporting.subject_view import LESION, SubjectView
 from nerveseg.reporting.surfaces import Surface, surface_of
@@ -48,7 +48,7 @@ def signal_curves(view: SubjectView) -> list[Curve]:
     """Return, per channel and side, mean, 10th and 90th percentile inside the first mask's nerve."""
     return [
         {"channel": column.removesuffix("_mean"), "side": side}
-        | {name: _values(rows, _numbers(view), f"{column.removesuffix('_mean')}_{name}") for name in _BAND}
+        | {name: _values(rows, view.numbers, f"{column.removesuffix('_mean')}_{name}") for name in _BAND}
         for column, side, rows in _measured(view, lambda name: name.endswith("_mean"))
     ]
 
@@ -56,7 +56,7 @@ def signal_curves(view: SubjectView) -> list[Curve]:
 def lesion_curves(view: SubjectView) -> list[Curve]:
     """Return, per side, the abnormal share of the nerve's section."""
     return [
-        {"side": side, "share": _values(rows, _numbers(view), column)}
+        {"side": side, "share": _values(rows, view.numbers, column)}
         for column, side, rows in _measured(view, lambda name: name == "lesion_fraction")
     ]
 
@@ -89,13 +89,12 @@ def _normals(surface: Surface) -> NDArray[Any]:
 
 
 def _areas(view: SubjectView, side: str) -> list[Curve]:
-    numbers = _numbers(view)
     return [
         {
             "mask": mask,
             "branch": branch,
-            "slice": _values(rows, numbers, "csa_mm2"),
-            "across": _values(rows, numbers, "csa_perpendicular_mm2"),
+            "slice": _values(rows, view.numbers, "csa_mm2"),
+            "across": _values(rows, view.numbers, "csa_perpendicular_mm2"),
         }
         for mask, profile in view.profiles.items()
         for branch, rows in _of_side(profile, side).groupby("branch", sort=False)
@@ -131,10 +130,6 @@ def _split(view: SubjectView, side: str) -> int | None:
         if len(found):
             return int(found["slice"].iloc[0])
     return None
-
-
-def _numbers(view: SubjectView) -> list[int]:
-    return [int(view.slice_numbers[index]) for index in view.order]
 
 
 def _values(rows: pd.DataFrame, numbers: Sequence[int], column: str) -> list[float | None]:
@@ -174,8 +169,7 @@ def close_looks(view: SubjectView) -> list[dict[str, Any]]:
         leg[columns] = nerve[columns]
         if leg.any():
             centres, extent_mm = _course(leg[:, :, view.order], view.spacing_mm)
-            length_mm = side_mm(extent_mm, CLOSE_UP_SIDE_MM, CLOSE_UP_MARGIN_MM)
-            looks.append({"side": side, "mm": length_mm, "centres": centres})
+            looks.append({"side": side, "mm": close_up_side_mm(extent_mm), "centres": centres})
     return looks
 
 

@@ -45,25 +45,23 @@ def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inlin
 
 def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> str:
     """Render the page."""
+    page = _data(view)
     return render(
         "subject.html.j2",
         view=view,
         notice=NOTICE,
         inline=assets == "inline",
         back=back,
-        masks=_masks(view),
-        sides=[look["side"] for look in close_looks(view)],
-        numbers=[int(view.slice_numbers[index]) for index in view.order],
-        first=_first(view),
-        feet_first=_feet_first(view),
+        page=page,
+        feet_first=view.order[0] <= view.order[-1],  # RAS slices go from inferior to superior
         scores=_scores(view.scores or {}),
         registrations={channel: picture_uri(png) for channel, png in view.registrations.items()},
-        curves=bool(area_curves(view)),
-        data=json_for_script(_data(view)),
-    )  # fmt: skip
+        data=json_for_script(page),
+    )
 
 
 def _data(view: SubjectView) -> dict[str, Any]:
+    """Return the content that the page's scripts read too."""
     width, height, _ = view.image.shape
     return {
         "name": view.name,
@@ -71,11 +69,11 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "digest": view.digest,
         "size": [width, height],
         "pixel_mm": view.spacing_mm[:2],
-        "numbers": [int(view.slice_numbers[index]) for index in view.order],
+        "numbers": view.numbers,
         "levels_mm": [round(index * view.spacing_mm[2], 2) for index in view.order],
         "first": _first(view),
         "pictures": slice_pictures(view),
-        "masks": [{**mask, "outlines": outlines(view.masks[mask["name"]], view.order)} for mask in _masks(view)],
+        "masks": _masks(view),
         "looks": close_looks(view),
         "areas": area_curves(view),
         "signals": signal_curves(view),
@@ -85,26 +83,24 @@ def _data(view: SubjectView) -> dict[str, Any]:
 
 
 def _masks(view: SubjectView) -> list[dict[str, Any]]:
-    """Return name, colour and line of each mask; lines differ in their dashes too, for colour-blind readers."""
+    """Return name, line and outlines of each mask; lines differ in their dashes too, for colour-blind readers."""
     dashes = iter(([], [5, 3], [1.5, 2.5], [8, 3, 2, 3], [3, 2]))
     palette = colours(list(view.outlines))
-    return [
-        {"name": name, "colour": LESION_COLOUR, "dash": [2, 2], "shown": True, "inside": True}
-        if name == LESION
-        else {"name": name, "colour": palette[name], "dash": next(dashes, [3, 2]), "shown": number < 2, "inside": False}
-        for number, name in enumerate(view.masks)
-    ]
+    masks = []
+    for number, (name, mask) in enumerate(view.masks.items()):
+        look: dict[str, Any] = (
+            {"colour": LESION_COLOUR, "dash": [2, 2], "shown": True, "inside": True}
+            if name == LESION
+            else {"colour": palette[name], "dash": next(dashes, [3, 2]), "shown": number < 2, "inside": False}
+        )
+        masks.append({"name": name, **look, "outlines": outlines(mask, view.order)})
+    return masks
 
 
 def _first(view: SubjectView) -> int:
     """Return the position of the slice that is shown first: with most of the first mask, else the middle slice."""
     sizes = [int(view.masks[name][:, :, index].sum()) for name in list(view.outlines)[:1] for index in view.order]
     return sizes.index(max(sizes)) if any(sizes) else len(view.order) // 2
-
-
-def _feet_first(view: SubjectView) -> bool:
-    """Tell if the file numbers its slices upward; RAS slices go from inferior to superior."""
-    return view.order[0] <= view.order[-1]
 
 
 def _scores(scores: Mapping[str, float]) -> list[tuple[str, str, str]]:

@@ -62,15 +62,18 @@ class SubjectView:
     def __post_init__(self) -> None:
         check_one_grid(self.image, self.masks, self.slice_numbers, self.name)
         if unknown := set(self.profiles) - set(self.masks):
-            raise GeometryError(
-                "profiles of masks of the page", found=f"profiles of {sorted(unknown)}, masks {list(self.masks)}",
-                subject=self.name,
-            )  # fmt: skip
+            found = f"profiles of {sorted(unknown)}, masks {list(self.masks)}"
+            raise GeometryError("profiles of masks of the page", found=found, subject=self.name)
 
     @property
     def order(self) -> list[int]:
         """Indices of the slices, in the order of the file's numbers."""
         return [int(index) for index in np.argsort(self.slice_numbers, kind="stable")]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the slices in the file, in order."""
+        return [int(self.slice_numbers[index]) for index in self.order]
 
     @property
     def outlines(self) -> dict[str, Mask]:

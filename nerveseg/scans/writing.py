@@ -8,9 +8,8 @@ from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import write_csv
 from nerveseg.notices import SYNTHETIC, header_notice
-from nerveseg.reporting.check_sheet import check_sheet
+from nerveseg.reporting.check_sheet import check_sheet, registration_sheet
 from nerveseg.reporting.overlay import save_png
-from nerveseg.reporting.registration_sheet import registration_sheet
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.runs import package_versions
 from nerveseg.scans.page import scan_view

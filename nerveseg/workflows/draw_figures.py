@@ -8,9 +8,8 @@ import pandas as pd
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice
 from nerveseg.reporting.figures import NamedFigure, study_figures
-from nerveseg.reporting.figures.case import Case
 from nerveseg.reporting.figures.cases import cases_figure, chosen_cases, distance_figure
-from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
+from nerveseg.reporting.figures.profiles import profiles_figure
 from nerveseg.reporting.study_view import FigureEntry
 from nerveseg.reporting.style import save_figure
 from nerveseg.reporting.subject_view import SubjectView
@@ -58,20 +57,20 @@ def _case_figures(views: Mapping[str, SubjectView], analysis: Analysis, title: s
     if not chosen:
         return
     median = next(case.subject for case in chosen if case.rank == "median")
-    case = _case(views[median])
-    if case.reference.any() or case.automatic.any():
+    view = views[median]
+    if view.masks[CONSENSUS].any() or view.masks[AUTOMATIC].any():
         yield NamedFigure(
             "distance",
             f"Surface of the automatic mask of {median}, the median case by Dice, coloured by its distance to the"
             " consensus (Figure 3 of the paper).",
-            distance_figure(case, title),
+            distance_figure(view, title),
         )
     yield NamedFigure(
         "cases",
         "Best, median and worst case by Dice and by HD95 between surfaces (Figure 4 of the paper).",
-        cases_figure(chosen, lambda subject: _case(views[subject]), title),
+        cases_figure(chosen, views, title),
     )
-    examples = [_example(views[subject], description) for subject, description in _median_cases(analysis)]
+    examples = {description: views[subject] for subject, description in _median_cases(analysis)}
     if examples:
         yield NamedFigure(
             "profiles",
@@ -79,20 +78,6 @@ def _case_figures(views: Mapping[str, SubjectView], analysis: Analysis, title: s
             " without lesions).",
             profiles_figure(examples, title),
         )
-
-
-def _case(view: SubjectView) -> Case:
-    return Case(
-        view.name, view.image, view.masks[CONSENSUS], view.masks[AUTOMATIC], view.spacing_mm, list(view.slice_numbers)
-    )
-
-
-def _example(view: SubjectView, description: str) -> ProfileExample:
-    profile = view.profiles[AUTOMATIC]
-    side = profile["side"].iloc[0]
-    return ProfileExample(
-        view.name, description, view.masks[AUTOMATIC], None, view.spacing_mm, profile[profile["side"] == side]
-    )
 
 
 def _median_cases(analysis: Analysis) -> list[tuple[str, str]]:

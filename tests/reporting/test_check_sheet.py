@@ -11,9 +11,8 @@ from nerveseg.data.registration import Registration
 from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.volume import Volume
 from nerveseg.reporting import check_sheet as module
-from nerveseg.reporting.check_sheet import check_sheet
+from nerveseg.reporting.check_sheet import check_sheet, edges_on, registration_sheet
 from nerveseg.reporting.overlay import COLOURS, OTHER_COLOURS, save_png
-from nerveseg.reporting.registration_sheet import edges_on, registration_sheet
 
 SPACING = (0.5, 0.5, 4.0)
 PLAIN = {"title": "scan-1", "warning": None, "flags": [], "spacing_mm": SPACING}

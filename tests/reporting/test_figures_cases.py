@@ -1,7 +1,6 @@
 """Figures of single subjects: which are chosen, where they are cut, why the masks differ, how a nerve is seen."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
@@ -10,14 +9,21 @@ from nerveseg.biomarkers.course import follow_nerves
 from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
-from nerveseg.errors import GeometryError
-from nerveseg.reporting.figures.case import Case, outline, show_cut
-from nerveseg.reporting.figures.cases import cases_figure, chosen_cases, cuts_of, distance_figure, painted
+from nerveseg.reporting.figures.cases import (
+    cases_figure,
+    chosen_cases,
+    cuts_of,
+    distance_figure,
+    outline,
+    painted,
+    show_cut,
+)
 from nerveseg.reporting.figures.causes import explain
-from nerveseg.reporting.figures.profiles import ProfileExample, profiles_figure
+from nerveseg.reporting.figures.profiles import profiles_figure
 from nerveseg.reporting.figures.solid import FRONT_DEG, SIDE_DEG, Painted, draw_solids
 from nerveseg.reporting.overlay import overlay
 from nerveseg.reporting.style import save_figure
+from nerveseg.reporting.subject_view import SubjectView
 from nerveseg.reporting.surfaces import surface_of
 from tests.helpers.example_study import names, scores_of
 
@@ -33,9 +39,16 @@ def tube(radius=4.0, x=20, y=20, slices=slice(None)):
     return mask
 
 
-def case(automatic, reference=None, name="P01", in_crop=None):
+def case(automatic, reference=None, name="P01"):
     image = np.random.default_rng(0).normal(100, 10, SHAPE).astype(np.float32)
-    return Case(name, image, tube() if reference is None else reference, automatic, SPACING_MM, NUMBERS, in_crop)
+    return view_of(image, automatic, tube() if reference is None else reference, NUMBERS, name=name)
+
+
+def view_of(image, automatic, reference, numbers, profiles=None, name="P01"):
+    return SubjectView(
+        name=name, title="", warning="", image=image, spacing_mm=SPACING_MM, slice_numbers=numbers,
+        masks={"Auto": automatic, "GT": reference}, profiles=profiles or {},
+    )  # fmt: skip
 
 
 def drawn(figure):
@@ -114,13 +127,6 @@ def test_distance_can_weigh_more_than_volume():
     by_volume, by_distance = (explain(case(automatic), by_distance=choice) for choice in (False, True))
     assert by_volume.causes[0].name == "too wide"
     assert by_distance.causes[0].name == "false piece"
-
-
-def test_nerve_outside_the_crop_is_nobodys_oversight():
-    in_crop = X < 20
-    why = explain(case(tube() & in_crop, in_crop=in_crop), by_distance=False)
-    assert why.words == "nerve outside the crop in 12 slices"
-    assert [cause.name for cause in why.causes] == ["outside the crop"]
 
 
 def test_causes_share_out_the_whole_disagreement():
@@ -202,7 +208,7 @@ def test_an_empty_mask_still_has_its_figures(empty):
     shown = case(nothing) if empty == "automatic" else case(tube(), nothing)
     drawn(distance_figure(shown))
     chosen = chosen_cases(scores({"P01": (0.0, np.nan)}))
-    figure = cases_figure(chosen, lambda subject: shown)
+    figure = cases_figure(chosen, {"P01": shown})
     assert any("Dice 0.000, no mask" in text for text in texts(figure))
     drawn(figure)
 
@@ -210,10 +216,8 @@ def test_an_empty_mask_still_has_its_figures(empty):
 def test_figure_4_says_who_where_and_why():
     masks = {"A": tube(4.5), "B": tube() | tube(2, 40, 20, slice(3, 5)), "C": tube(slices=slice(0, 9))}
     chosen = chosen_cases(scores({"A": (0.9, 1.0), "B": (0.8, 20.0), "C": (0.7, 15.0)}))
-    loaded = []
-    figure = cases_figure(chosen, lambda name: loaded.append(name) or case(masks[name], name=name), "SYNTHETIC")
+    figure = cases_figure(chosen, {name: case(mask, name=name) for name, mask in masks.items()}, "SYNTHETIC")
     shown = " ".join(texts(figure)).replace("\n", " ")
-    assert sorted(loaded) == ["A", "B", "C"]
     for words in (
         "best by Dice", "worst by HD95 surface", "A (patient), slice", "Dice 0.700, HD95 15.0 mm",
         "nerve missed altogether in 3", "false piece, up to 18 mm away", "outline too wide", "SYNTHETIC",
@@ -222,61 +226,37 @@ def test_figure_4_says_who_where_and_why():
     drawn(figure)
 
 
-def profile_of(mask, lesion=None):
-    affine = np.diag([*SPACING_MM, 1.0])
-    courses = follow_nerves(mask, affine, [Leg("unknown", slice(None))])
-    return nerve_profile(courses, NUMBERS, Signals({}, lesion=lesion))
+ONE_LEG = [Leg("unknown", slice(None))]
 
 
-def example(kind, lesion):
-    return ProfileExample("P01", kind, tube(), lesion, SPACING_MM, profile_of(tube(), lesion))
+def profiled(mask, numbers=NUMBERS, legs=ONE_LEG):
+    courses = follow_nerves(mask, np.diag([*SPACING_MM, 1.0]), legs)
+    profile = nerve_profile(courses, numbers, Signals({}))
+    return view_of(np.zeros(mask.shape, np.float32), mask, mask, numbers, {"Auto": profile})
 
 
-def test_figure_5_shows_area_and_burden_level_with_the_nerve():
-    lesion = tube() & (Z >= 4) & (Z < 7)
-    figure = profiles_figure([example("healthy", tube() & False), example("focal lesion", lesion)], "SYNTHETIC")
+def test_figure_5_shows_the_area_level_with_the_nerve():
+    both_legs = profiled(tube() | tube(6, x=40), legs=[Leg("left", slice(0, 30)), Leg("right", slice(30, 48))])
+    figure = profiles_figure({"healthy": profiled(tube()), "patient": both_legs}, "SYNTHETIC")
     figure.draw_without_rendering()
     axes = figure.findobj(lambda artist: hasattr(artist, "get_xticklabels"))
-    rows = [axes[:3], axes[3:]]
+    rows = [axes[:2], axes[2:]]
     for row in rows:
         assert len({tuple(cell.get_ylim()) for cell in row}) == 1
-        assert [round(cell.get_position().y0, 3) for cell in row].count(round(row[0].get_position().y0, 3)) == 3
-    area, share = (row[1].lines[0] for row in rows), (row[2].lines[0] for row in rows)
-    for line in area:
+        assert [round(cell.get_position().y0, 3) for cell in row].count(round(row[0].get_position().y0, 3)) == 2
+    for line in (row[1].lines[0] for row in rows):
         assert line.get_xdata() == pytest.approx(np.full(12, tube()[..., 0].sum()))
         assert line.get_ydata() == pytest.approx(np.arange(12) * 5)
-    healthy, focal = share
-    assert not healthy.get_xdata().any()
-    assert focal.get_xdata() == pytest.approx([0] * 4 + [100] * 3 + [0] * 5)
-
-
-def test_a_nerve_whose_lesion_was_not_judged_says_so_beside_one_that_was():
-    assert "not judged" in texts(profiles_figure([example("healthy", tube() & False), example("unknown", None)]))
-
-
-def test_without_any_judged_lesion_there_is_no_axis_for_it():
-    shown = texts(profiles_figure([example("unknown", None)]))
-    assert not any("lesion" in words or "not judged" in words for words in shown)
 
 
 def test_figure_5_of_an_empty_mask_shows_every_slice(tmp_path):
     empty = np.zeros((48, 40, 40), dtype=bool)
-    courses = follow_nerves(empty, np.diag([*SPACING_MM, 1.0]), [Leg("unknown", slice(None))])
-    profile = nerve_profile(courses, range(1, 41), Signals({}))
-    figure = profiles_figure([ProfileExample("P01", "empty", empty, None, SPACING_MM, profile)])
+    view = profiled(empty, list(range(1, 41)))
+    profile = view.profiles["Auto"]
+    figure = profiles_figure({"empty": view})
     save_figure(tmp_path, "profiles", figure)
     front, area = figure.findobj(lambda artist: hasattr(artist, "get_xticklabels"))
     low, high = area.get_ylim()
     assert low <= profile["z_mm"].min()
     assert profile["z_mm"].max() <= high
     assert front.get_ylim() == (low, high)
-
-
-def test_what_does_not_belong_together_is_named():
-    with pytest.raises(GeometryError) as caught:
-        case(np.zeros((48, 40, 11), dtype=bool))
-    assert "image (48, 40, 12)" in caught.value.found
-    both = pd.concat([profile_of(tube()).assign(side=side) for side in ("left", "right")])
-    with pytest.raises(GeometryError) as caught:
-        ProfileExample("P01", "healthy", tube(), None, SPACING_MM, both)
-    assert "2 sides" in caught.value.found

@@ -81,15 +81,6 @@ def test_a_constant_slice_is_black_and_raises_nothing():
     assert not overlay(np.full((8, 8), 3.0), {"GT": np.zeros((8, 8), dtype=bool)}).any()
 
 
-def test_a_margin_shows_the_masks_and_little_else():
-    mask = block((100, 80), slice(90, 95), slice(40, 50))
-    picture = overlay(np.zeros((100, 80)), {"GT": mask}, margin=8, scale=2)
-    assert picture.shape == (2 * (10 + 16), 2 * (5 + 8 + 5), 3)
-    assert painted(picture, BLUE).sum() == 2 * 10 + 2 * (20 - 2)
-    whole = overlay(np.zeros((100, 80)), {"GT": np.zeros((100, 80), dtype=bool)}, margin=8, scale=2)
-    assert whole.shape == (160, 200, 3)
-
-
 def test_small_slices_are_enlarged():
     assert max(overlay(np.zeros((40, 32)), {}).shape) == 640
     assert overlay(np.zeros((384, 330)), {}).shape == (660, 768, 3)

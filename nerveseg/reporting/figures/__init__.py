@@ -42,7 +42,7 @@ def study_figures(
 
     Args:
         analysis: Tables of the study.
-        title: Title above every figure, such as "SYNTHETIC study phantom-demo".
+        title: Title of the study, such as "SYNTHETIC study phantom-demo".
         reference: Published Table 1.
         training: Rows of `metrics.csv`, by fold.
     """

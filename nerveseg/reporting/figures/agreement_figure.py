@@ -32,12 +32,7 @@ Row = Mapping[Hashable, Any]
 
 @styled
 def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
-    """Draw one panel per quantity and cohort.
-
-    Args:
-        analysis: Tables of the study, with two masks of some subject.
-        title: Title above, after "Bland-Altman".
-    """
+    """Draw one panel per quantity and cohort of a study with two masks of some subject."""
     rows = _chosen(analysis)
     quantities = [quantity for quantity in QUANTITIES if (rows["quantity"] == quantity).any()]
     cohorts = analysis.measurements.cohorts
@@ -49,7 +44,7 @@ def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
         for cohort, axes in zip(cohorts, line, strict=True):
             found = rows[(rows["quantity"] == quantity) & (rows["cohort"] == cohort)].to_dict("records")
             for number, row in enumerate(found):
-                _draw(axes, row, *pairs_of(analysis, row), number, alone=len(found) == 1)
+                _draw(axes, row, *_pairs(analysis, row), number, alone=len(found) == 1)
             axes.set_title(_heading(f"{cohort}, {name}", found), loc="left")
             axes.set_xlabel(f"mean of the pair ({unit})")
             axes.margins(0.08)
@@ -57,7 +52,7 @@ def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
     return figure
 
 
-def pairs_of(analysis: Analysis, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
+def _pairs(analysis: Analysis, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the points of one row of `agreement.csv`: mean of each pair, and difference in percent of the mean."""
     quantities = analysis.measurements.quantities
     chosen = quantities[(quantities["cohort"] == row["cohort"]) & (quantities["quantity"] == row["quantity"])]

@@ -2,7 +2,6 @@
 
 Every voxel that only one of the masks holds gets one cause, the first of these that applies:
 
-- outside the crop: reference where the network saw nothing;
 - nothing found: reference, where the automatic mask is empty;
 - false piece: automatic, in a connected piece that touches no reference;
 - missed slices: reference, in a slice in which the automatic mask touches none of it;
@@ -20,11 +19,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
 from nerveseg.evaluation.metrics.voxels import ALL_AROUND, IN_PLANE, Offset, component_of
-from nerveseg.reporting.figures.case import Case
+from nerveseg.reporting.subject_view import SubjectView
 from nerveseg.types import Mask
 
-OUTSIDE, NOTHING, FALSE_PIECE = "outside the crop", "nothing found", "false piece"
+NOTHING, FALSE_PIECE = "nothing found", "false piece"
 MISSED_SLICES, MISSED_BRANCH, TOO_WIDE, TOO_NARROW = "missed slices", "missed branch", "too wide", "too narrow"
 NAMED_SHARE = 0.25
 """Least share of the disagreement from which a cause is named; the largest cause always is."""
@@ -64,53 +64,51 @@ class Explanation:
         return "; ".join(named) or "no difference"
 
 
-def explain(case: Case, by_distance: bool) -> Explanation:
+def explain(view: SubjectView, by_distance: bool) -> Explanation:
     """Find where and why the automatic mask differs from the reference.
 
     Args:
-        case: Subject of the figure.
+        view: Subject with both masks.
         by_distance: Flag: true to weight voxels by their distance to the other mask, unless that is empty.
     """
-    off_mm = _distances_mm(case)
+    off_mm = _distances_mm(view)
     weight = off_mm if by_distance and np.isfinite(off_mm).all() else (off_mm > 0).astype(np.float64)
     total = float(weight.sum())
     if not total:
-        nerve = case.reference.sum(axis=(0, 1))
+        nerve = view.masks[CONSENSUS].sum(axis=(0, 1))
         return Explanation(int(np.argmax(nerve)) if nerve.any() else len(nerve) // 2, ())
     causes = [
-        Cause(name, float(weight[voxels].sum()) / total, _in_words(name, voxels, off_mm, case))
-        for name, voxels in _by_cause(case).items()
+        Cause(name, float(weight[voxels].sum()) / total, _in_words(name, voxels, off_mm, view))
+        for name, voxels in _by_cause(view).items()
         if voxels.any()
     ]
     index = int(np.argmax(weight.sum(axis=(0, 1))))
     return Explanation(index, tuple(sorted(causes, key=lambda cause: -cause.share)))
 
 
-def _distances_mm(case: Case) -> Float[np.ndarray[Any, Any], "x y z"]:
+def _distances_mm(view: SubjectView) -> Float[np.ndarray[Any, Any], "x y z"]:
     """Return, for every voxel in one mask only, the distance in mm to the other mask; zero elsewhere."""
-    off_mm = np.zeros(case.image.shape)
-    for mask, other in ((case.automatic, case.reference), (case.reference, case.automatic)):
+    off_mm = np.zeros(view.image.shape)
+    automatic, reference = view.masks[AUTOMATIC], view.masks[CONSENSUS]
+    for mask, other in ((automatic, reference), (reference, automatic)):
         alone = mask & ~other
         if other.any():
-            off_mm[alone] = distance_transform_edt(~other, case.spacing_mm)[alone]
+            off_mm[alone] = distance_transform_edt(~other, view.spacing_mm)[alone]
         else:
             off_mm[alone] = np.inf
     return off_mm
 
 
-def _by_cause(case: Case) -> dict[str, NDArray[Any]]:
+def _by_cause(view: SubjectView) -> dict[str, NDArray[Any]]:
     """Return the voxels of each cause; no voxel has two."""
-    automatic, reference = case.automatic, case.reference
+    automatic, reference = view.masks[AUTOMATIC], view.masks[CONSENSUS]
     false, missed = automatic & ~reference, reference & ~automatic
-    outside = np.zeros_like(missed) if case.in_crop is None else missed & ~case.in_crop
-    missed = missed & ~outside
     if not automatic.any():
-        return {OUTSIDE: outside, NOTHING: missed}
+        return {NOTHING: missed}
     pieces = false & _untouched(automatic, reference, ALL_AROUND)
     slices = missed & ~(automatic & reference).any(axis=(0, 1))
     branches = missed & _untouched(reference, automatic, IN_PLANE) & ~slices
     return {
-        OUTSIDE: outside,
         FALSE_PIECE: pieces,
         MISSED_SLICES: slices,
         MISSED_BRANCH: branches,
@@ -128,9 +126,9 @@ def _untouched(mask: Mask, other: Mask, neighbours: tuple[Offset, ...]) -> Mask:
     return untouched
 
 
-def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case) -> str:
+def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], view: SubjectView) -> str:
     slices = int(voxels.any(axis=(0, 1)).sum())
-    volume = f"({np.count_nonzero(voxels) * np.prod(case.spacing_mm):.0f} mm³)"
+    volume = f"({np.count_nonzero(voxels) * np.prod(view.spacing_mm):.0f} mm³)"
     in_slices = f"in {slices} slice{'' if slices == 1 else 's'}"
     if name == FALSE_PIECE:
         _, number = component_of(voxels, ALL_AROUND)
@@ -141,5 +139,4 @@ def _in_words(name: str, voxels: NDArray[Any], off_mm: NDArray[Any], case: Case)
         MISSED_SLICES: f"nerve missed altogether {in_slices}",
         MISSED_BRANCH: f"branch missed {in_slices}",
         NOTHING: "no mask: nothing was found",
-        OUTSIDE: f"nerve outside the crop {in_slices}",
     }.get(name, f"outline {name} {volume}")

@@ -21,8 +21,7 @@ from nerveseg.evaluation.analysis import Analysis, Measurements
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS
 from nerveseg.evaluation.hypotheses import CONTRAST
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
-from nerveseg.reporting.figures.boxes import draw_groups
-from nerveseg.reporting.figures.score_groups import cohort_groups, draw_durations, location_groups
+from nerveseg.reporting.figures.boxes import cohort_groups, draw_durations, draw_groups, location_groups
 from nerveseg.reporting.style import FILL, INK, LESION, LINE, MARKER, PALE, Kind, new_figure, styled
 
 WORDS: dict[Kind, str] = {"manual": "manual (R-R: each pair of raters)", "automatic": "automatic (Auto-GT)"}
@@ -40,12 +39,8 @@ Row = Mapping[Hashable, Any]
 def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFrame | None = None) -> Figure:
     """Draw boxes of Dice, both HD95, VS and time per cohort, and the fair contrast with interval and margin.
 
-    Panels without data are left out: with a single rater R-R, the p-values and the contrast.
-
-    Args:
-        analysis: Tables of the study.
-        title: Title above, after "Agreement".
-        reference: Published Table 1, whose means are drawn as ticks.
+    Panels without data are left out: with a single rater R-R, the p-values and the contrast. The means of the published
+    Table 1 (`reference`) are drawn as ticks.
     """
     measured = analysis.measurements
     metrics = [metric for metric in TABLE_METRICS if (measured.scores["metric"] == metric).any()]
@@ -55,7 +50,7 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
     if len(measured.times):
         panels.append(lambda cell: draw_durations(cell.subplots(), measured))
     if (analysis.tests["test"].isin(list(_SIGN)) & analysis.tests["estimate"].notna()).any():
-        panels.append(partial(draw_contrasts, tests=analysis.tests))
+        panels.append(partial(_draw_contrasts, tests=analysis.tests))
     columns = min(3 if len(panels) > 4 else 2, len(panels))
     rows = -(-len(panels) // columns)
     named = f"Agreement, {title}" if title else "Agreement"
@@ -68,7 +63,7 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
     return figure
 
 
-def legend_entries(kinds: list[Kind]) -> list[Line2D]:
+def _legend_entries(kinds: list[Kind]) -> list[Line2D]:
     """Return a legend entry of a box and its point, per kind."""
     return [
         Line2D([], [], color=FILL[kind], lw=7, alpha=0.55, marker=MARKER[kind], ms=4, mfc=LINE[kind], mec="white",
@@ -77,7 +72,7 @@ def legend_entries(kinds: list[Kind]) -> list[Line2D]:
     ]  # fmt: skip
 
 
-def kinds_of(measured: Measurements) -> list[Kind]:
+def _kinds(measured: Measurements) -> list[Kind]:
     """Return the kinds of masks: manual if there are several raters, automatic if there is such a mask."""
     kinds: list[Kind] = ["manual"] if len(measured.raters) > 1 else []
     return [*kinds, "automatic"] if (measured.scores["comparison"] == AUTOMATIC_CONSENSUS).any() else kinds
@@ -90,10 +85,10 @@ def _metric(cell: SubFigure, analysis: Analysis, metric: str, reference: pd.Data
 
 
 def _legend(measured: Measurements, published: bool) -> list[Line2D]:
-    kinds = kinds_of(measured)
-    entries = legend_entries(kinds)
+    kinds = _kinds(measured)
+    entries = _legend_entries(kinds)
     if "manual" not in kinds and (measured.times["source"] != AUTOMATIC).any():
-        (alone,) = legend_entries(["manual"])
+        (alone,) = _legend_entries(["manual"])
         alone.set_label(ALONE)
         entries.append(alone)
     if published:
@@ -115,17 +110,12 @@ def _note(tested: bool) -> str:
 
 @styled
 def locations_figure(analysis: Analysis, title: str = "") -> Figure:
-    """Draw one panel per cohort, one group of boxes per location.
-
-    Args:
-        analysis: Tables of the study, with more than one location in a cohort.
-        title: Title above, after "Dice by location".
-    """
+    """Draw a panel per cohort with more than one location, of which there is at least one; a group per location."""
     measured = analysis.measurements
     found = {cohort: location_groups(measured, "dice", cohort) for cohort in measured.cohorts}
     found = {cohort: groups for cohort, groups in found.items() if groups}
     named = f"Dice by location, {title}" if title else "Dice by location"
-    figure, body = new_figure(2.9, named, legend_entries(kinds_of(measured)))
+    figure, body = new_figure(2.9, named, _legend_entries(_kinds(measured)))
     widths = [len(groups) for groups in found.values()]
     panels = body.subplots(1, len(found), squeeze=False, sharey=True, width_ratios=widths)[0]
     lowest = 1.0
@@ -138,13 +128,8 @@ def locations_figure(analysis: Analysis, title: str = "") -> Figure:
     return figure
 
 
-def draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:
-    """Draw two panels, one above the other: differences of Dice and VS, and of the share of far misses.
-
-    Args:
-        cell: Empty part of a figure.
-        tests: Rows of `tests.csv`.
-    """
+def _draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:
+    """Draw two panels, one above the other: differences of Dice and VS, and of the share of far misses."""
     overlaps, shares = (_rows(tests, test) for test in (CONTRAST, SHARE))
     upper, lower = cell.subplots(2, 1, height_ratios=[max(len(overlaps), 1) + 1.0, max(len(shares), 1) + 1.0])
     _draw(upper, overlaps, 1.0)

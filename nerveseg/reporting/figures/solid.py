@@ -34,22 +34,14 @@ class Painted:
     Attributes:
         surface: Surface in mm.
         colours: One colour, or one (red, green, blue, alpha) per triangle.
-        front_only: Flag: true to omit triangles that face away, for a translucent surface.
     """
 
     surface: Surface
     colours: str | NDArray[Any]
-    front_only: bool = False
 
 
 def draw_solids(axes: Axes, solids: Sequence[Painted], azimuth_deg: float = FRONT_DEG) -> None:
-    """Draw surfaces seen from the side.
-
-    Args:
-        axes: Panel, which gets equal scales in mm.
-        solids: Surfaces, translucent ones last.
-        azimuth_deg: Direction of the view: `FRONT_DEG`, `SIDE_DEG` or between.
-    """
+    """Draw surfaces seen from a direction between `FRONT_DEG` and `SIDE_DEG`, with equal scales in mm."""
     across, toward = _directions(azimuth_deg)
     for order, solid in enumerate(solids):
         _paint(axes, solid, across, toward, order)
@@ -98,13 +90,11 @@ def _paint(axes: Axes, solid: Painted, across: NDArray[Any], toward: NDArray[Any
     colours = np.array(np.broadcast_to(rgba, (len(normals), 4)))
     colours[:, :3] *= shade[:, None]
     corners = surface.corners_mm
-    visible = np.argsort(corners.mean(axis=1) @ toward, kind="stable")
-    if solid.front_only:
-        visible = visible[normals[visible] @ toward > 0]
+    visible = np.argsort(corners.mean(axis=1) @ toward, kind="stable")  # from back to front
     flat = np.stack([corners @ across, corners[..., 2]], axis=-1)[visible]
     axes.add_collection(
         PolyCollection(
-            list(flat), facecolors=colours[visible], edgecolors=colours[visible] if not solid.front_only else "none",
-            linewidths=0.15, zorder=2 + order / 100, rasterized=True,
+            list(flat), facecolors=colours[visible], edgecolors=colours[visible], linewidths=0.15,
+            zorder=2 + order / 100, rasterized=True,
         ),
     )  # fmt: skip

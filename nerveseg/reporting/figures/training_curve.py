@@ -24,13 +24,7 @@ COLOURS = ("#1656b0", "#c46a00", "#2f7d0a", "#7a3b9a", INK)
 
 
 def read_training(cross_validation: Path) -> dict[int, pd.DataFrame]:
-    """Read the training log of every fold.
-
-    Args:
-        cross_validation: Folder of the folds.
-
-    Returns:
-        Rows of `metrics.csv` by fold; folds without that file are left out.
+    """Read `metrics.csv` of every fold in a folder, by fold; folds without that file are left out.
 
     Raises:
         RunError: A file is damaged.
@@ -50,15 +44,14 @@ def training_figure(training: Mapping[int, pd.DataFrame], title: str = "") -> Fi
 
     Args:
         training: Rows of `metrics.csv` by fold, for which `has_training` is true.
-        title: Title above, after "Training".
+        title: Title of the study.
     """
     is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in training.values())
     figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {title}" if title else "Training")
-    heights = [3, 2, 1] if is_validated else [3, 1]
-    panels = body.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    heights = {LOSS: 3, VALIDATION_DICE: 2, RATE: 1} if is_validated else {LOSS: 3, RATE: 1}
+    panels = body.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
     for number, (fold, rows) in enumerate(sorted(training.items())):
-        columns = (LOSS, VALIDATION_DICE, RATE) if is_validated else (LOSS, RATE)
-        for axes, column in zip(panels, columns, strict=True):
+        for axes, column in zip(panels, heights, strict=True):
             _draw(axes, per_epoch(rows, column), number, f"fold {fold}")
         if is_validated:
             _draw(panels[0], per_epoch(rows, VALIDATION_LOSS), number, f"fold {fold}, validation", hollow=True)
@@ -90,12 +83,7 @@ def _draw(axes: Axes, values: pd.Series, number: int, label: str, hollow: bool =
 
 
 def per_epoch(rows: pd.DataFrame, column: str) -> pd.Series:
-    """Return the last finite value of a column in every epoch, epochs counted from 1.
-
-    Args:
-        rows: Rows of `metrics.csv`.
-        column: Name of a column; the result is empty where it is absent.
-    """
+    """Return a column's last finite value in every epoch, counted from 1; nothing without that column."""
     if column not in rows or "epoch" not in rows:
         return pd.Series(dtype=np.float64)
     known = rows[np.isfinite(rows[column].to_numpy(dtype=np.float64)) & rows["epoch"].notna()]
