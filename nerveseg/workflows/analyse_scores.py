@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,6 @@ from rich.text import Text
 
 from nerveseg.console import console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
-from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import reference_table, render_table1
 from nerveseg.files import write_text
@@ -30,43 +28,20 @@ PAGE_WIDTH = 100
 """Width of the summary file, in characters."""
 
 
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """Options of the analysis and of its presentation.
-
-    Attributes:
-        margins: Margins of non-inferiority.
-        reference: Published Table 1 to show beside the study's.
-        report: Flag: true to write pages and figures beside the tables.
-    """
-
-    margins: Margins
-    reference: pd.DataFrame | None
-    report: bool = True
-
-    @property
-    def text(self) -> str:
-        """Options on which the printed tables depend, as JSON."""
-        reference_table = None if self.reference is None else "paper"
-        values = {"margins": self.margins.model_dump(), "reference_table": reference_table, "report": self.report}
-        return json.dumps(values, indent=2) + "\n"
+def options_text(options: ReportConfig) -> str:
+    """Return the options on which the printed tables depend, as JSON."""
+    return json.dumps(options.model_dump(include={*ReportConfig.model_fields}), indent=2) + "\n"
 
 
-def evaluation_options(config: ReportConfig) -> EvaluationOptions:
-    """Return the options of the analysis from a configuration."""
-    reference = None if config.reference_table is None else reference_table(config.reference_table)
-    return EvaluationOptions(config.margins, reference, config.report)
-
-
-def print_cached_summary(folder: Path, options: EvaluationOptions) -> bool:
-    """Print the summary of the last evaluation; return False if it is missing, outdated, or has other options.
+def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
+    """Print the summary of the last evaluation of folds; return False if it is missing, outdated, or of other options.
 
     Args:
         folder: Folder of the folds.
         options: Options of the analysis.
     """
     summary, cached = folder / "evaluation" / SUMMARY, folder / "evaluation" / OPTIONS
-    if not (summary.is_file() and cached.is_file() and cached.read_bytes() == options.text.encode()):
+    if not (summary.is_file() and cached.is_file() and cached.read_bytes() == options_text(options).encode()):
         return False
     earlier = [cached, *(fold.scores for fold in find_folds(folder) if fold.is_complete)]
     if any(path.stat().st_mtime > summary.stat().st_mtime for path in earlier):
@@ -75,7 +50,7 @@ def print_cached_summary(folder: Path, options: EvaluationOptions) -> bool:
     return True
 
 
-def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: EvaluationOptions) -> None:
+def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportConfig) -> None:
     """Measure the masks of a study; compute, write and print all tables, and write the report.
 
     Args:
@@ -89,14 +64,15 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: Evaluati
     """
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
     analysis = analyse(measurements, options.margins)
+    reference = None if options.reference_table is None else reference_table(options.reference_table)
     title = f"Table 1, {evaluated.title}"
     write_analysis(analysis, output, title)
     page = io.StringIO()
     for target in (console, Console(file=page, width=PAGE_WIDTH)):
-        for part in _summary(analysis, title, options.reference):
+        for part in _summary(analysis, title, reference):
             target.print(part)
-    report = write_report(output, evaluated, analysis, options.reference) if options.report else None
-    write_text(output / OPTIONS, options.text)
+    report = write_report(output, evaluated, analysis, reference) if options.report else None
+    write_text(output / OPTIONS, options_text(options))
     write_text(output / SUMMARY, page.getvalue())
     say(f"\ntables and figures: {output}")
     if report:

@@ -13,12 +13,12 @@ from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.files import write_csv
 from nerveseg.runs import FoldFolder, find_cross_validations, find_folds
-from nerveseg.workflows.analyse_scores import EvaluationOptions, analyse_and_write, evaluation_options
+from nerveseg.workflows.analyse_scores import analyse_and_write
 from nerveseg.workflows.config import EvaluateConfig, ReportConfig
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
-from nerveseg.workflows.run_records import check_data, parse_run_config
+from nerveseg.workflows.run_records import check_data, parse_run_config, read_run_config
 from nerveseg.workflows.score_subjects import PredictedMask, measure_subjects
 from nerveseg.workflows.training_job import check_one_experiment
 from nerveseg.workflows.write_report import EvaluatedStudy
@@ -46,36 +46,35 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
                 found="both",
                 remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
             )
-        evaluate_run(job, config.run)
+        _evaluate_run(job, config.run)
         return
     assert config.study is not None
     study = open_configured_study(config.study)
-    options = evaluation_options(config)
     masks = "raters" if config.prediction is None else "predictions"
     output = config.output or config.output_root / f"{masks}-{study.description.name}" / "evaluation"
     if config.prediction is None:
-        compare_raters(study, output, options)
+        compare_raters(study, output, config)
     else:
-        compare_predictions(study, config, output, options)
+        _compare_predictions(study, config, output)
 
 
-def evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
+def _evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
     """Evaluate every cross-validation of a run, and rank them where there are several.
 
     Margins, published table and report are those of the command's own overrides; without any, those of the run.
     """
     named = {override.lstrip("+").partition("=")[0].partition(".")[0] for override in job.overrides}
-    chosen = {key: job.values[key] for key in ReportConfig.model_fields if key in named}
+    chosen = {key: getattr(job.config, key) for key in ReportConfig.model_fields if key in named}
     folders = find_cross_validations(run)
     for folder in folders:
-        config = check_one_experiment(_complete_folds(folder))
+        config = read_run_config(_complete_folds(folder)[0])
         logging = config | {"logger": job.values["logger"], "plugins": job.values["plugins"]}
         compare_cross_validation(folder, options_of_run(folder, chosen), logging)
     if len(folders) > 1:
         show_settings(run)
 
 
-def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> EvaluationOptions:
+def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> ReportConfig:
     """Return the options of the analysis from a run's own configuration, with the values that are chosen now.
 
     Args:
@@ -85,13 +84,10 @@ def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> EvaluationOptions
     Raises:
         RunError: No fold is complete, or the run's configuration is damaged.
     """
-    own = parse_run_config(_complete_folds(folder)[0])
-    return evaluation_options(own.model_copy(update=dict(ReportConfig.model_validate(dict(chosen)))) if chosen else own)
+    return parse_run_config(_complete_folds(folder)[0]).model_copy(update=chosen)
 
 
-def compare_cross_validation(
-    folder: Path, options: EvaluationOptions, logging: Mapping[str, Any] | None = None
-) -> None:
+def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mapping[str, Any] | None = None) -> None:
     """Score the predictions of all complete folds again, from the files, write every table and print the main ones.
 
     Args:
@@ -150,7 +146,7 @@ def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
     return tested
 
 
-def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> None:
+def compare_raters(study: Study, output: Path, options: ReportConfig) -> None:
     """Compare pairs of raters, and each rater with the consensus; for a single rater, write the quantities only."""
     raters = list(study.description.raters)
     if len(raters) < 2:
@@ -170,18 +166,8 @@ def compare_raters(study: Study, output: Path, options: EvaluationOptions) -> No
         say(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels")
 
 
-def compare_predictions(study: Study, config: EvaluateConfig, output: Path, options: EvaluationOptions) -> None:
-    """Compare masks of any origin with a study's raters, with the same tables.
-
-    Args:
-        study: Opened study.
-        config: Configuration that names the masks and their label values.
-        output: Folder of the tables.
-        options: Options of the analysis.
-
-    Raises:
-        StudyError: No mask belongs to a subject, several belong to one, or subjects lack one.
-    """
+def _compare_predictions(study: Study, config: EvaluateConfig, output: Path) -> None:
+    """Compare masks of any origin with a study's raters, with the same tables."""
     assert config.prediction is not None
     found = find_predictions(config.prediction, study.subjects)
     missing = [subject.id for subject in study.subjects if subject.id not in found]
@@ -195,7 +181,7 @@ def compare_predictions(study: Study, config: EvaluateConfig, output: Path, opti
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
     foreground = config.prediction_foreground or None
     predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
-    analyse_and_write(EvaluatedStudy(part, predictions), output, options)
+    analyse_and_write(EvaluatedStudy(part, predictions), output, config)
     if missing:
         say(f"Not evaluated, because they have no mask: {', '.join(missing)}", style="bold")
 

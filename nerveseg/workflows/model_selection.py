@@ -126,49 +126,35 @@ def show_ranking(ranking: Ranking, folder: Path) -> None:
     rows = json.loads(ranking.table.to_json(orient="records"))
     record = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
-    printed = Table(title=f"Settings of {folder.name}, best first, by mean Dice")
-    numbers = ["folds", VALIDATION, *(column for column in map(str, ranking.table) if column.startswith(TEST))]
-    for column in ranking.options:
-        printed.add_column(column, justify="right", overflow="fold")
-    for column in numbers:
-        printed.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
-    for row in ranking.table.to_dict("records"):
-        missing = f" ({row['missing']} missing)" if row["missing"] else ""
-        printed.add_row(
-            *(str(row[key]) for key in ranking.options),
-            f"{row['folds']}{missing}",
-            *("" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in numbers[1:]),
-        )
-    console.print(printed)
+    console.print(_printed(ranking.table, "folds", "missing", f"Settings of {folder.name}, best first, by mean Dice"))
     averaged = averaged_over_seeds(ranking)
     if averaged is not None:
         write_csv(folder / OVER_SEEDS, averaged)
-        console.print(_table_over_seeds(averaged, folder.name))
+        title = f"Settings of {folder.name} over seeds, best first, mean Dice (SD between seeds)"
+        console.print(_printed(averaged, "seeds", "incomplete", title))
     for note in ranking.notes:
         say(note)
     say(f"settings: {folder / TABLE}")
 
 
-def _table_over_seeds(averaged: pd.DataFrame, run: str) -> Table:
-    columns = list(map(str, averaged))
-    start = columns.index("seeds")
-    dice = [column for column in columns[start + 2 :] if not column.endswith("_seed_sd")]
-    printed = Table(title=f"Settings of {run} over seeds, best first, mean Dice (SD between seeds)")
-    for column in columns[:start]:
+def _printed(table: pd.DataFrame, counted: str, lacking: str, title: str) -> Table:
+    """Lay out the options, which are the columns before `counted`, this number, and the Dice (with SD over seeds)."""
+    columns = list(map(str, table))
+    options = columns[: columns.index(counted)]
+    dice = [column for column in columns if column.startswith((VALIDATION, TEST)) and not column.endswith("_seed_sd")]
+    printed = Table(title=title)
+    for column in options:
         printed.add_column(column, justify="right", overflow="fold")
-    for column in ["seeds", *dice]:
+    for column in [counted, *dice]:
         printed.add_column(column.removesuffix("_dice").removeprefix(f"{TEST}_"), justify="right")
-    for row in averaged.to_dict("records"):
-        incomplete = f" ({row['incomplete']} incomplete)" if row["incomplete"] else ""
-        printed.add_row(
-            *(str(row[key]) for key in columns[:start]),
-            f"{row['seeds']}{incomplete}",
-            *(_mean_and_sd(row[key], row[f"{key}_seed_sd"]) for key in dice),
-        )
+    for row in table.to_dict("records"):
+        lacks = f" ({row[lacking]} {lacking})" if row[lacking] else ""
+        numbers = (_mean_and_sd(row[key], row.get(f"{key}_seed_sd")) for key in dice)
+        printed.add_row(*(str(row[key]) for key in options), f"{row[counted]}{lacks}", *numbers)
     return printed
 
 
-def _mean_and_sd(mean: float, sd: float) -> str:
+def _mean_and_sd(mean: float, sd: float | None) -> str:
     if pd.isna(mean):
         return ""
     return f"{mean:.3f}" if pd.isna(sd) else f"{mean:.3f} ({sd:.3f})"
@@ -187,7 +173,8 @@ def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _row(folds: Sequence[FoldFolder], config: Mapping[str, Any], scores: pd.DataFrame) -> dict[str, Any]:
     complete = [fold for fold in folds if fold.is_complete]
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
-    validated = [automatic_dice(read_scores(fold.validation_scores))["value"] for fold in complete if _validated(fold)]
+    held_out = [fold.validation_scores for fold in complete if fold.validation_scores.is_file()]
+    validated = [automatic_dice(read_scores(file))["value"] for file in held_out]
     dice = scores["value"]
     return {
         "folds": len(complete),
@@ -197,10 +184,6 @@ def _row(folds: Sequence[FoldFolder], config: Mapping[str, Any], scores: pd.Data
         TEST: dice.mean(),
         f"{TEST}_sd": dice.std(),
     } | {f"{TEST}_{cohort}": values.mean() for cohort, values in dice.groupby(scores["cohort"])}
-
-
-def _validated(fold: FoldFolder) -> bool:
-    return fold.validation_scores.is_file()
 
 
 def _scores(complete: Sequence[FoldFolder]) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Open, check and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import Progress
 
 from nerveseg.console import console, print_error, say, track_progress
+from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, prepare_slices, study_hashes
 from nerveseg.data.slice_store_build import available_cores
@@ -16,6 +18,10 @@ from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.workflows.config import CheckConfig, StudyConfig
 from nerveseg.workflows.run_records import differences
+from nerveseg.workflows.training_job import TrainingJob
+
+STORES = "slices"
+"""Name of the folder, below `output_root`, of slice stores and of the cached hashes of studies' files."""
 
 LOCK = ".preparing"
 """Name of the lock file in the folder of slice stores."""
@@ -73,38 +79,58 @@ def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
     say(f"SYNTHETIC study {cohort.name}: {root}")
 
 
-def stores_folder(output_root: Path) -> Path:
-    """Return the folder of slice stores and of the cached hashes of studies' files."""
-    return output_root / "slices"
-
-
-def prepared_slices(
-    study: Study, preprocessing: Preprocessing, output_root: Path, workers: int | None = None
-) -> SliceStore:
+def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Path) -> SliceStore:
     """Return the study's slice store below the output folder; one process builds it if missing, others wait.
 
     Args:
         study: Opened study.
         preprocessing: Preprocessing of the images.
         output_root: Folder of all outputs.
-        workers: Largest number of processes; by default one for each core.
 
     Raises:
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    workers = available_cores() if workers is None else workers
-    stores = stores_folder(output_root)
+    stores = output_root / STORES
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with wait_for_lock(stores / LOCK), bar as progress:
         task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
         return prepare_slices(
-            study,
-            preprocessing,
-            stores,
-            lambda done, total: progress.update(task, completed=done),
-            workers,
+            study, preprocessing, stores, lambda done, total: progress.update(task, completed=done), available_cores()
         )
+
+
+@dataclass(frozen=True)
+class FoldInput:
+    """Data of a fold.
+
+    Attributes:
+        study: Opened study.
+        fold: Training and test subjects.
+        store: Slices and consensus masks.
+    """
+
+    study: Study
+    fold: Fold
+    store: SliceStore
+
+    @property
+    def training_ids(self) -> list[str]:
+        """Ids of the training subjects."""
+        return [subject.id for subject in self.fold.train]
+
+
+def load_fold(job: TrainingJob) -> FoldInput:
+    """Return the study of a job, its split and its slices.
+
+    Raises:
+        NervesegError: The study cannot be read, or not be split into these folds.
+    """
+    config = job.config
+    study = open_configured_study(config.study)
+    folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
+    fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
+    return FoldInput(study, fold, prepared_slices(study, config.preprocessing, config.output_root))
 
 
 def check_configured_study(config: CheckConfig) -> None:
@@ -120,8 +146,7 @@ def check_configured_study(config: CheckConfig) -> None:
         preprocessing = preprocessing.settle(study.median_spacing_mm)
     except NervesegError:  # the file is named below, with all other faults
         preprocessing = preprocessing.model_copy(update={"spacing_mm": None})
-    root = stores_folder(config.output_root)
-    hashes, remember = study_hashes(study, root, available_cores(), images_only=True)
+    hashes, remember = study_hashes(study, config.output_root / STORES, available_cores(), images_only=True)
     channel = next(iter(layout.images))
     faults = listed + copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
     warnings: list[str] = []

@@ -19,14 +19,12 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
     """
     try:
         config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if not isinstance(config, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(
             "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
         ) from error
-    if not isinstance(config, dict):
-        raise RunError(
-            "a fold has its config.yaml", found="no mapping", path=fold.config, remedy="train the fold again"
-        )
     if isinstance(config.get("folds"), dict):
         config["folds"].setdefault("validation_fraction", 0)  # folds of earlier versions lack this option
     return config

@@ -12,7 +12,7 @@ from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import wait_for_lock
 from nerveseg.runs import find_folds
 from nerveseg.training.distributed import training_processes
-from nerveseg.workflows.analyse_scores import evaluation_options, print_cached_summary
+from nerveseg.workflows.analyse_scores import print_cached_summary
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation
 from nerveseg.workflows.failures import (
@@ -61,7 +61,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         if crash is not None:
             raise crash
         return
-    compare_all(folds)
+    _compare_all(folds)
     failed = [fold for fold in folds if not fold.folder.is_complete] if is_sweep else []
     for fold in failed:
         say(f"failed: {fold.folder.path}: {read_failure(fold.folder.path / FAILURE)}")
@@ -76,7 +76,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         )
 
 
-def compare_all(jobs: Sequence[TrainingJob]) -> None:
+def _compare_all(jobs: Sequence[TrainingJob]) -> None:
     """Compare the folds of each cross-validation that jobs belong to, then the settings of each run."""
     folders = list(dict.fromkeys(job.cross_validation for job in jobs))
     for folder in folders:
@@ -119,11 +119,10 @@ def _compare_if_complete(folder: Path, jobs: list[TrainingJob]) -> bool:
     if missing and (len(jobs) == 1 or not complete):
         say(f"the folds are compared once fold {', '.join(map(str, missing))} is done")
         return False
-    options = evaluation_options(config)
     with wait_for_lock(folder / LOCK):
-        compared = complete if print_cached_summary(folder, options) else None
+        compared = complete if print_cached_summary(folder, config) else None
         while compared != (existing := _complete(folder)):  # again if another process has finished a fold meanwhile
-            compare_cross_validation(folder, options, jobs[0].values)
+            compare_cross_validation(folder, config, jobs[0].values)
             compared = existing
     return True
 

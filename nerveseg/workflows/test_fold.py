@@ -13,7 +13,6 @@ import pandas as pd
 from nerveseg.console import say, track_progress
 from nerveseg.dashboards.publish import log_test, log_validation
 from nerveseg.dashboards.run_results import Dashboards
-from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_image, read_mask, write_mask
@@ -26,38 +25,31 @@ from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.scans.prediction import predict_files
 from nerveseg.scans.request import ScanFiles
 from nerveseg.training.devices import Device
+from nerveseg.workflows.prepare_study import FoldInput
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 from nerveseg.workflows.training_job import TrainingJob
 
 
-def evaluate_fold(
-    job: TrainingJob,
-    study: Study,
-    fold: Fold,
-    store: SliceStore,
-    device: Device,
-    dashboards: Dashboards,
-) -> None:
+def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboards: Dashboards) -> None:
     """Predict and score the test subjects of a fold whose bundle is written.
 
     Args:
         job: Job of the fold.
-        study: Study of the fold.
-        fold: Subjects of the fold.
-        store: Slice store with the consensus masks.
+        loaded: Study, subjects and consensus masks of the fold.
         device: Device to compute on.
         dashboards: Dashboards that get the scores, the pictures and the model.
     """
+    study, fold = loaded.study, loaded.fold
     if fold.validation:
-        predict_subjects(job, study, fold.validation, job.folder.validation_mask, device)
-        validated = _scores(study, fold, fold.validation, store, job.folder.validation_mask)
+        _predict_subjects(job, study, fold.validation, job.folder.validation_mask, device)
+        validated = _scores(loaded, fold.validation, job.folder.validation_mask)
         log_validation(dashboards, validated)
         write_scores(job.folder.validation_scores, validated)
-    seconds, computation = predict_subjects(job, study, fold.test, job.folder.prediction, device)
+    seconds, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
-    scores = _scores(study, fold, fold.test, store, job.folder.prediction)
+    scores = _scores(loaded, fold.test, job.folder.prediction)
     for subject in fold.test:
-        draw_overlay(job, study, subject, store)
+        _draw_overlay(job, study, subject, loaded.store)
     add_scores(job.folder.model, bundle_scores(scores), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
@@ -65,21 +57,10 @@ def evaluate_fold(
     say(f"{job.title}: mean test Dice " + ", ".join(f"{cohort} {value:.3f}" for cohort, value in means.items()))
 
 
-def predict_subjects(
-    job: TrainingJob,
-    study: Study,
-    subjects: Sequence[Subject],
-    mask_of: Callable[[str], Path],
-    device: Device,
+def _predict_subjects(
+    job: TrainingJob, study: Study, subjects: Sequence[Subject], mask_of: Callable[[str], Path], device: Device
 ) -> tuple[dict[str, float], Computation | None]:
     """Write the masks that the fold's bundle makes of subjects that it was not trained on.
-
-    Args:
-        job: Job of the fold.
-        study: Study of the fold.
-        subjects: Subjects of the study.
-        mask_of: Path of the mask by a subject's id.
-        device: Device to compute on.
 
     Returns:
         Time from reading the volume to writing the mask, in s, by subject's id; and the record of the computation.
@@ -104,28 +85,21 @@ def predict_subjects(
     return seconds, computation
 
 
-def _scores(
-    study: Study, fold: Fold, subjects: Sequence[Subject], store: SliceStore, mask_of: Callable[[str], Path]
-) -> pd.DataFrame:
-    raters = list(study.description.raters)
-    return pd.concat(
-        [
-            score_subject(
-                load_masks(study, each, store.consensus(each.id), PredictedMask(mask_of(each.id), fold.number)), raters
-            )
-            for each in subjects
-        ],
-        ignore_index=True,
-    )
+def _scores(loaded: FoldInput, subjects: Sequence[Subject], mask_of: Callable[[str], Path]) -> pd.DataFrame:
+    study, scores = loaded.study, []
+    for subject in subjects:
+        predicted = PredictedMask(mask_of(subject.id), loaded.fold.number)
+        masks = load_masks(study, subject, loaded.store.consensus(subject.id), predicted)
+        scores.append(score_subject(masks, list(study.description.raters)))
+    return pd.concat(scores, ignore_index=True)
 
 
-def draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
+def _draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
     """Draw the consensus and the automatic mask on the slice with most nerve."""
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = store.consensus(subject.id)
-    automatic = read_mask(
-        job.folder.prediction(subject.id), volume.grid, subject.id, geometry=study.description.geometry
-    )
+    mask = job.folder.prediction(subject.id)
+    automatic = read_mask(mask, volume.grid, subject.id, geometry=study.description.geometry)
     index = best_slice(consensus, automatic)
     contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
     save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))

@@ -5,7 +5,7 @@ epoch's weights, through the bundle and by the function that `segment` calls.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,6 @@ from torch.utils import deterministic
 from nerveseg.console import say
 from nerveseg.dashboards.metrics_csv import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
-from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
-from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slice_store import SliceStore
-from nerveseg.data.study import Study
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
 from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
@@ -41,7 +37,7 @@ from nerveseg.training.segmenter import Segmenter, init_classifier_bias
 from nerveseg.training.throughput import Throughput
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
-from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
+from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
@@ -56,28 +52,6 @@ DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {
 
 LOCK = ".training"
 """Name of the lock file in the folder of a fold."""
-
-
-@dataclass(frozen=True)
-class FoldInput:
-    """Data of a fold.
-
-    Attributes:
-        study: Opened study.
-        fold: Training and test subjects.
-        store: Slices and consensus masks.
-        preprocessing: Preprocessing of the slices, with the spacing as a number.
-    """
-
-    study: Study
-    fold: Fold
-    store: SliceStore
-    preprocessing: Preprocessing
-
-    @property
-    def training_ids(self) -> list[str]:
-        """Ids of the training subjects."""
-        return [subject.id for subject in self.fold.train]
 
 
 def run_recorded_fold(job: TrainingJob) -> None:
@@ -134,7 +108,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
         if not processes.is_first:
             return
         save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec))
-        evaluate_fold(job, loaded.study, loaded.fold, loaded.store, device, dashboards)
+        evaluate_fold(job, loaded, device, dashboards)
 
 
 def check_configuration(config: TrainConfig) -> None:
@@ -149,7 +123,6 @@ def check_configuration(config: TrainConfig) -> None:
     check_writable_folder(config.output_root, "output_root")
     segmenter = build_segmenter(config, build_network(config, len(config.study.images)).module)
     check_loss(segmenter.loss)
-    check_loss(segmenter.loss)
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -160,20 +133,6 @@ def check_configuration(config: TrainConfig) -> None:
         ) from error
     instantiate_target(config.augmentation, "augmentation", config.plugins)
     build_callbacks(config)
-
-
-def load_fold(job: TrainingJob) -> FoldInput:
-    """Return the study of a job, its split and its slices.
-
-    Raises:
-        NervesegError: The study cannot be read, or not be split into these folds.
-    """
-    config = job.config
-    study = open_configured_study(config.study)
-    folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
-    fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
-    store = prepared_slices(study, config.preprocessing, config.output_root)
-    return FoldInput(study, fold, store, store.index.preprocessing)
 
 
 def _train(
@@ -187,28 +146,26 @@ def _train(
 ) -> None:
     if resumption:
         say(f"{job.title} goes on from its last checkpoint")
-    config = job.config
+    config, folder = job.config, job.folder
     trainer = pl.Trainer(
         accelerator=device.accelerator,
         precision=device.precision,
         max_epochs=config.optimization.epochs,
         logger=loggers,
         callbacks=[
-            *build_callbacks(config, job.folder.best),
-            EpochCheckpoint(
-                job.folder.checkpoints, config.trainer.checkpoint_every_n_epochs, job.values["optimization"]
-            ),
+            *build_callbacks(config, folder.best),
+            EpochCheckpoint(folder.checkpoints, config.trainer.checkpoint_every_n_epochs, job.values["optimization"]),
             Throughput(),
             FoldProgress(job.title, job.jobs_after),
         ],
         plugins=[VerifiedCheckpoints(), processes.environment()],
-        default_root_dir=job.folder.path,
+        default_root_dir=folder.path,
         **(DEFAULT_TRAINER_KEYWORDS | config.trainer.keywords),
         **processes.trainer_options(device.accelerator),
     )
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more
     started = time.monotonic()
-    data = build_datamodule(job.config, loaded.store, loaded.fold, processes)
+    data = build_datamodule(config, loaded.store, loaded.fold, processes)
     fit_interruptible(trainer, segmenter, data, resumption.checkpoint if resumption else None)
     processes.shut_down()
     _restore_best_weights(trainer, segmenter)
@@ -230,13 +187,14 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
-    if isinstance(loaded.preprocessing.spacing_mm, tuple):
-        x, y = loaded.preprocessing.spacing_mm
+    preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
+    if isinstance(preprocessing.spacing_mm, tuple):
+        x, y = preprocessing.spacing_mm
     return ModelDescription(
         architecture=Architecture(name=network.name, arguments=network.arguments),
         channels=list(description.images),
         spacing_mm=(x, y, z),
-        preprocessing=loaded.preprocessing,
+        preprocessing=preprocessing,
         prediction=config.inference,
         foreground=description.foreground,
         training=TrainingRecord(

@@ -16,9 +16,8 @@ from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
-from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.runs import FoldFolder, Provenance
-from nerveseg.workflows.analyse_scores import EvaluationOptions, evaluation_options, print_cached_summary
+from nerveseg.workflows.analyse_scores import print_cached_summary
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation, compare_raters, options_of_run
 from nerveseg.workflows.run_records import read_run_config
@@ -79,7 +78,7 @@ def run(tmp_path):
 
 
 def shown(reference=None, **margins):
-    return evaluation_options(ReportConfig(reference_table=reference, margins=margins, report=False))
+    return ReportConfig(reference_table=reference, margins=margins, report=False)
 
 
 @pytest.fixture
@@ -168,7 +167,7 @@ def test_one_rater_is_the_reference_and_there_is_no_rater_rater(tmp_path, compar
     assert set(scores["comparison"]) == {"Auto-GT"}
     assert set(scores[scores["metric"] == "dice"]["value"]) == {1.0}
     assert "There is one rater" in screen
-    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None))
+    compare_raters(run.study, tmp_path / "raters", ReportConfig())
     printed = capsys.readouterr().out
     assert "one rater (A)" in printed
     assert "no R-R" in printed
@@ -196,8 +195,8 @@ def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
         (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     as_configured = options_of_run(run.folder, {})
     assert as_configured.margins.dice == 0.2
-    assert as_configured.reference is not None
-    assert options_of_run(run.folder, {"reference_table": None}).reference is None
+    assert as_configured.reference_table == "paper"
+    assert options_of_run(run.folder, {"reference_table": None}).reference_table is None
 
 
 def test_what_was_printed_is_shown_again_until_a_fold_is_new(run, compared, capsys):
@@ -231,7 +230,7 @@ def test_what_was_printed_before_the_options_were_recorded_or_beside_newer_ones_
 
 
 def test_raters_alone_need_no_training(run, tmp_path, capsys):
-    compare_raters(run.study, tmp_path / "raters", EvaluationOptions(Margins(), None))
+    compare_raters(run.study, tmp_path / "raters", ReportConfig())
     scores = pd.read_csv(tmp_path / "raters" / "scores.csv")
     assert set(scores["comparison"]) == {"A-B", "A-C", "A-GT", "B-C", "B-GT", "C-GT"}
     masks = [nib.load(run.root / f"study/{rater}/sub-2.nii.gz").get_fdata() > 0 for rater in RATERS]

@@ -8,6 +8,7 @@ from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
 from nerveseg.launch.hydra_flags import is_multirun
 from nerveseg.workflows import sweep
+from nerveseg.workflows.analyse_scores import options_text
 from nerveseg.workflows.sweep import train_and_compare
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import training_jobs as jobs
@@ -175,7 +176,7 @@ def test_a_finished_sweep_is_judged_anew_with_other_margins_and_shown_again_with
 
     def compare(folder, options, logging):
         judged.append(options.margins.dice)
-        write_text(folder / "evaluation" / "presentation.json", options.text)
+        write_text(folder / "evaluation" / "presentation.json", options_text(options))
         write_text(folder / "evaluation" / "summary.txt", f"no worse by {options.margins.dice}")
 
     monkeypatch.setattr(sweep, "compare_cross_validation", compare)
