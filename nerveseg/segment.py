@@ -10,19 +10,17 @@ from nerveseg.launch.main import run_command
 
 def segment(job: Any) -> None:
     """Segment the scans that the configuration names; a launcher may call this function in another process."""
-    from nerveseg.workflows.segment_scans import segment_configured_scans
-    from nerveseg.workflows.shards import collect_if_complete, shard_recorded
+    from nerveseg.workflows.shards import collect_if_complete, segment_recorded
 
     try:
-        with shard_recorded(job.config):
-            segment_configured_scans(job.config)
+        segment_recorded(job.config)
     finally:
         if is_cluster_job():
             collect_if_complete(job.config)
 
 
 def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    from nerveseg.workflows.segment_shards import segment_and_collect
+    from nerveseg.workflows.shards import segment_and_collect
 
     segment_and_collect(jobs, run_jobs, is_sweep)
 

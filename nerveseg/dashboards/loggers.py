@@ -119,9 +119,7 @@ def close_logger(logger: Logger, failed: bool) -> None:
     logger.finalize("failed" if failed else "success")
     if isinstance(logger, WandbLogger):
         logger.experiment.finish(exit_code=int(failed))
-    if isinstance(
-        logger, TensorBoardLogger
-    ):  # its files' names hold the machine's: events.out.tfevents.<time>.<host>...
+    if isinstance(logger, TensorBoardLogger):  # its files' names hold the machine's: events.out.tfevents.<time>.<host>
         for number, path in enumerate(sorted(Path(logger.log_dir).glob("events.out.tfevents.*"))):
             path.rename(path.with_name(".".join([*path.name.split(".")[:4], str(number)])))
 

@@ -16,8 +16,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-SubjectIds = Literal["plain", "hashed"]
-
 PATH_KEYS = ("output_root", "root", "hydra", "logger", "images", "raters", "participants")
 """Keys of a configuration whose values are paths or addresses."""
 
@@ -52,17 +50,15 @@ class SubjectNames:
         if self.key is None:
             return table
         columns = [column for column in SUBJECT_COLUMNS if column in table]
-        return table.assign(**{column: table[column].map(self._of_cell) for column in columns})
-
-    def _of_cell(self, value: Any) -> Any:
-        return value if pd.isna(value) else self(str(value))
+        hashed = {name: table[name].map(lambda each: self(str(each)), na_action="ignore") for name in columns}
+        return table.assign(**hashed)
 
 
-def subject_names(mode: str, file_hashes: Iterable[Mapping[str, str]]) -> SubjectNames:
+def subject_names(mode: Literal["plain", "hashed"], file_hashes: Iterable[Mapping[str, str]]) -> SubjectNames:
     """Return the names of a study's subjects.
 
     Args:
-        mode: One of `SubjectIds`.
+        mode: Form of the ids.
         file_hashes: SHA-256 of every file, by subject, of the whole study.
     """
     if mode == "plain":

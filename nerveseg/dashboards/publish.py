@@ -18,13 +18,8 @@ from nerveseg.dashboards.loggers import JobType, RunLabel, open_logger
 from nerveseg.dashboards.privacy import subject_names, without_paths
 from nerveseg.dashboards.run_results import Dashboards
 from nerveseg.data.slice_store import SliceStore
-from nerveseg.evaluation.comparisons import (
-    AUTOMATIC_CONSENSUS,
-    RATER_RATER,
-    automatic_dice,
-    rater_pairs,
-    read_scores,
-)
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, automatic_dice, read_scores
+from nerveseg.evaluation.tables.table1 import table1
 from nerveseg.inference.bundle import read_description, renamed_bundle
 from nerveseg.runs import FoldFolder, find_folds
 
@@ -100,7 +95,7 @@ def log_test(dashboards: Dashboards, folder: FoldFolder, scores: pd.DataFrame, r
     dashboards.log_table("test/scores", _by_pair(scores))
     for subject in scores["subject"].unique():
         dashboards.log_image(f"test/overlay/sub-{dashboards.names(subject)}", folder.overlay(subject), CAPTION)
-    dashboards.summarize(mean_dice(scores, raters))
+    dashboards.summarize(mean_dice(table1(scores, raters)))
     _log_model(dashboards, folder.model)
 
 
@@ -113,10 +108,10 @@ def log_validation(dashboards: Dashboards, scores: pd.DataFrame) -> None:
     """
     dashboards.log_table("validation/scores", _by_pair(scores))
     dice = automatic_dice(scores)
-    means = {f"/{cohort}": values.mean() for cohort, values in dice.groupby("cohort")["value"]}
-    dashboards.summarize(
-        {f"validation/dice{of}": float(mean) for of, mean in ({"": dice["value"].mean()} | means).items()}
-    )
+    means = {"validation/dice": float(dice["value"].mean())}
+    for cohort, values in dice.groupby("cohort")["value"]:
+        means[f"validation/dice/{cohort}"] = float(values.mean())
+    dashboards.summarize(means)
 
 
 def _by_pair(scores: pd.DataFrame) -> pd.DataFrame:
@@ -127,15 +122,10 @@ def _by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(in_order).reset_index().dropna(how="all", axis=1)
 
 
-def mean_dice(scores: pd.DataFrame, raters: Sequence[str]) -> dict[str, float]:
+def mean_dice(table1: pd.DataFrame) -> dict[str, float]:
     """Return mean Dice per cohort by name: of the automatic mask against the consensus, and of all pairs of raters."""
-    dice = scores[scores["metric"] == "dice"]
-    compared = {AUTOMATIC_CONSENSUS: [AUTOMATIC_CONSENSUS], RATER_RATER: rater_pairs(list(raters))}
-    return {
-        f"{name}/dice/{cohort}": float(value)
-        for name, comparisons in compared.items()
-        for cohort, value in dice[dice["comparison"].isin(comparisons)].groupby("cohort")["value"].mean().items()
-    }
+    rows = table1[table1["comparison"].isin([AUTOMATIC_CONSENSUS, RATER_RATER])].dropna(subset=["dice_mean"])
+    return {f"{row['comparison']}/dice/{row['cohort']}": float(row["dice_mean"]) for row in rows.to_dict("records")}
 
 
 def _log_model(dashboards: Dashboards, bundle: Path) -> None:
@@ -168,13 +158,10 @@ def log_evaluation(cross_validation: Path, config: Mapping[str, Any], store: Sli
     with open_dashboards(config, store, folder, "evaluate") as dashboards:
         if not dashboards.each:
             return
-        tables = {
-            name: pd.read_csv(folder / f"{name}.csv", dtype={"subject": str, "cohort": str})
-            for name in TABLES
-            if (folder / f"{name}.csv").is_file()
-        }
-        for name, table in tables.items():
-            dashboards.log_table(f"evaluation/{name}", table)
+        for name in TABLES:
+            if (folder / f"{name}.csv").is_file():
+                table = pd.read_csv(folder / f"{name}.csv", dtype={"subject": str, "cohort": str})
+                dashboards.log_table(f"evaluation/{name}", table)
         for path in sorted((folder / "figures").glob("*.png")):
             if path.stem in NAMELESS_FIGURES or not dashboards.names.are_hidden:
                 dashboards.log_image(f"figures/{path.stem}", path)
@@ -185,13 +172,7 @@ def log_evaluation(cross_validation: Path, config: Mapping[str, Any], store: Sli
         validated = [read_scores(file) for file in held_out if file.is_file()]
         if validated:
             log_validation(dashboards, pd.concat(validated, ignore_index=True))
-        dashboards.summarize(
-            {
-                f"{row['comparison']}/dice/{row['cohort']}": float(row["dice_mean"])
-                for row in tables["table1"].dropna(subset=["dice_mean"]).to_dict("records")
-                if row["comparison"] in (AUTOMATIC_CONSENSUS, RATER_RATER)
-            }
-        )
+        dashboards.summarize(mean_dice(pd.read_csv(folder / "table1.csv", dtype={"cohort": str})))
 
 
 def in_one_piece(page: Path) -> str:

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from nerveseg.dashboards.checkpointed_logger import CheckpointedLogger
+from nerveseg.dashboards.checkpointed_loggers import CheckpointedLogger
 from nerveseg.dashboards.loggers import close_logger, last_logged_step
 from nerveseg.dashboards.privacy import SubjectNames
 
@@ -39,11 +38,9 @@ class Dashboards:
     def __enter__(self) -> Dashboards:
         return self
 
-    def __exit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
         for logger in self.each:
-            close_logger(logger, failed=cls is not None)
+            close_logger(logger, failed=error is not None)
 
     @property
     def loggers(self) -> list[Logger]:

@@ -23,8 +23,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multirun, overrides_only, separate_flags
-from nerveseg.launch.quoting import quote_path
+from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multirun, separate_flags
 
 PATH_KEYS = (
     "input", "output", "model", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle", "norms",
@@ -100,33 +99,6 @@ def _count_shards(overrides: Sequence[str]) -> list[str]:
     return [f"shards={len(numbers)}"]
 
 
-def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides that all jobs of a sweep share, and the overrides that differ between its jobs.
-
-    Args:
-        argv: Rewritten arguments. Flags are dropped; of several overrides of one key the last counts, as in Hydra.
-
-    Raises:
-        ConfigurationError: An override that Hydra's grammar does not accept.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    last: dict[str, tuple[str, bool]] = {}
-    for word in overrides_only(argv):
-        try:
-            parsed = parser.parse_override(word)
-        except HydraException as error:
-            raise ConfigurationError(
-                "an override is key=value in Hydra's grammar",
-                found=word,
-                remedy="put a value with special characters in quotes: \"key='a, b'\"",
-            ) from error
-        last[parsed.get_key_element()] = (word, parsed.is_sweep_override())
-    return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
-
-
 def _name_input(verb: str, words: Sequence[str]) -> list[str]:
     """Turn the bare word into `input=...`; leave all other words as they are."""
     bare = [word for word in words if _is_bare(word)]
@@ -177,6 +149,23 @@ def _path_value(value: str) -> str:
     if (value == "null" or _QUOTED_STRINGS.fullmatch(value)) and not os.path.lexists(value):
         return value
     return quote_path(os.path.expanduser(value))
+
+
+def quote_path(path: str) -> str:
+    r"""Return a path as a quoted string that Hydra and OmegaConf turn back into the same path.
+
+    OmegaConf reads `${` as an interpolation unless a backslash precedes it, and halves the backslashes before an
+    escaped `${`; Hydra halves backslashes before a quote. The path `???`, OmegaConf's sign for a missing value, has no
+    escape and becomes `./???`.
+
+    >>> print(quote_path("it's, 50 %"))
+    'it\'s, 50 %'
+    """
+    path = "./???" if path == "???" else path
+    path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)
+    path = re.sub(r"(\\*)'", r"\1\1\\'", path)
+    path = re.sub(r"(\\+)\Z", r"\1\1", path)
+    return f"'{path}'"
 
 
 def _is_sweep(word: str, path_keys: Sequence[str]) -> bool:

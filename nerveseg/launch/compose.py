@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nerveseg.errors import ConfigurationError, NervesegError
-from nerveseg.launch.arguments import split_fixed_and_swept
-from nerveseg.launch.hydra_flags import config_dir, config_dir_override, is_multirun, overrides_only
-from nerveseg.launch.launchers import BASIC, sweeper_of
+from nerveseg.launch.arguments import quote_path
+from nerveseg.launch.hydra_flags import config_dir, is_multirun, overrides_only
+from nerveseg.launch.launchers import BASIC, plugin_of
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows.job import Job
 
@@ -52,12 +52,13 @@ def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
     Raises:
         ConfigurationError: An option of a job is missing, unknown, or of the wrong type.
     """
-    is_search = is_multirun(arguments) and sweeper_of(arguments) != BASIC
+    is_search = is_multirun(arguments) and plugin_of("sweeper", arguments) != BASIC
     if is_search and verb != "train":
         raise ConfigurationError("train, the command with an objective", found=verb, remedy="leave hydra/sweeper= out")
-    folder = config_dir_override(arguments)
-    of_jobs = overrides_of_jobs(arguments)
-    composed = [compose_config(verb, [*overrides, *folder]) for overrides in of_jobs]  # parsing imports what is large
+    folder = config_dir(arguments)
+    searched = [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
+    of_jobs = _overrides_of_jobs(arguments)
+    composed = [compose_config(verb, [*overrides, *searched]) for overrides in of_jobs]  # parsing imports what is large
     jobs = [make_job(verb, config, overrides) for config, overrides in zip(composed, of_jobs, strict=True)]
     return [replace(job, jobs_after=len(jobs) - 1 - index, is_search=is_search) for index, job in enumerate(jobs)]
 
@@ -72,17 +73,13 @@ def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[A
     return Job(parse_config(verb, values), values, tuple(overrides))
 
 
-def overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
-    """Return the overrides of each job that Hydra makes of rewritten arguments; of a search, those its trials share.
-
-    Raises:
-        ConfigurationError: An override that Hydra's grammar or the sweeper does not accept.
-    """
+def _overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job that Hydra makes of rewritten arguments; of a search, those its trials share."""
     overrides = overrides_only(arguments)
     fixed, swept = split_fixed_and_swept(overrides)  # names the word that is no override; Hydra names the character
     if not is_multirun(arguments):
         return [overrides]
-    if sweeper_of(arguments) != BASIC:
+    if plugin_of("sweeper", arguments) != BASIC:
         _check_search(overrides, swept)
         return [fixed]
     search_path = create_config_search_path(str(config_folder()))
@@ -104,6 +101,30 @@ def overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
             remedy="glob() takes patterns for the choices of a group: network=glob(tira*)",
         )
     return [list(job) for job in jobs]
+
+
+def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides that all jobs of a sweep share, and the overrides that differ between its jobs.
+
+    Args:
+        argv: Rewritten arguments. Flags are dropped; of several overrides of one key the last counts, as in Hydra.
+
+    Raises:
+        ConfigurationError: An override that Hydra's grammar does not accept.
+    """
+    parser = OverridesParser.create()
+    last: dict[str, tuple[str, bool]] = {}
+    for word in overrides_only(argv):
+        try:
+            parsed = parser.parse_override(word)
+        except HydraException as error:
+            raise ConfigurationError(
+                "an override is key=value in Hydra's grammar",
+                found=word,
+                remedy="put a value with special characters in quotes: \"key='a, b'\"",
+            ) from error
+        last[parsed.get_key_element()] = (word, parsed.is_sweep_override())
+    return [word for word, sweep in last.values() if not sweep], [word for word, sweep in last.values() if sweep]
 
 
 def _check_search(overrides: Sequence[str], swept: Sequence[str]) -> None:

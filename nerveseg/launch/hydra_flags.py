@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.quoting import quote_path
 
 _VALUE_FLAGS = ("--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--experimental-rerun")
 _SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
@@ -47,12 +46,6 @@ def check_flags(verb: str, flags: Sequence[str]) -> None:
                 found=flag,
                 remedy=f"{option}={value}" if joined else f"write {option}=<value>; --help lists flags and options",
             )
-
-
-def config_dir_override(argv: Sequence[str]) -> list[str]:
-    """Return the override equivalent to `--config-dir`, for composing without Hydra's command line."""
-    folder = config_dir(argv)
-    return [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
 
 
 def config_dir(argv: Sequence[str]) -> str | None:

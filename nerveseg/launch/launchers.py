@@ -4,12 +4,11 @@ A job in another process configures the libraries and the signal handlers again,
 the cores.
 """
 
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from nerveseg.errors import ConfigurationError
 
@@ -22,45 +21,29 @@ PLUGINS = {
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
     "optuna": "hydra_plugins.hydra_optuna_sweeper",
 }
-EXTRAS = {"launcher": "cluster", "sweeper": "sweep"}
+EXTRAS: dict[Literal["launcher", "sweeper"], str] = {"launcher": "cluster", "sweeper": "sweep"}
 """Extras of our package by the kind of plugin that they install."""
 
 SETTINGS = {
     "submitit_local": {"timeout_min": 1440, "stderr_to_stdout": "true"},
     "submitit_slurm": {
-        "timeout_min": 1440,
-        "signal_delay_s": 60,
-        "max_num_timeout": 20,
-        "cpus_per_task": 4,
+        "timeout_min": 1440, "signal_delay_s": 60, "max_num_timeout": 20, "cpus_per_task": 4,
         "stderr_to_stdout": "true",
     },
     "optuna": {"direction": "maximize", "n_jobs": 1, "sampler.seed": 1},
-}
+}  # fmt: skip
 """Settings that replace the plugins' defaults: long jobs, requeueing after a time limit, one output file; trials that
 can be repeated. They are not in conf/: Hydra 1.3 warns of files that have the name of a plugin's configuration."""
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
-def launcher_of(arguments: Sequence[str]) -> str:
-    """Return the launcher that arguments name; the last one counts.
+def plugin_of(kind: Literal["launcher", "sweeper"], arguments: Sequence[str]) -> str:
+    """Return the launcher or sweeper that arguments name; the last one counts.
 
     Raises:
-        ConfigurationError: The launcher is not installed.
+        ConfigurationError: The plugin is not installed.
     """
-    return _plugin_of(arguments, "launcher")
-
-
-def sweeper_of(arguments: Sequence[str]) -> str:
-    """Return the sweeper that arguments name; the last one counts.
-
-    Raises:
-        ConfigurationError: The sweeper is not installed.
-    """
-    return _plugin_of(arguments, "sweeper")
-
-
-def _plugin_of(arguments: Sequence[str], kind: str) -> str:
     named = [word.partition("=")[2] for word in arguments if word.startswith(f"hydra/{kind}=")]
     plugin = named[-1] if named else BASIC
     if plugin in PLUGINS and not _is_installed(PLUGINS[plugin]):
@@ -84,16 +67,9 @@ def with_plugin_settings(arguments: Sequence[str]) -> list[str]:
     ours = {
         f"hydra.{kind}.{key}": value
         for kind in EXTRAS
-        for key, value in SETTINGS.get(_plugin_of(arguments, kind), {}).items()
+        for key, value in SETTINGS.get(plugin_of(kind, arguments), {}).items()
     }
     return [*arguments, *(f"{key}={value}" for key, value in ours.items() if key not in given)]
-
-
-def silence_optuna() -> None:
-    """Keep Optuna from printing that it begins a study."""
-    import optuna
-
-    optuna.logging.set_verbosity(logging.WARNING)
 
 
 def is_cluster_job(environment: Mapping[str, str] = os.environ) -> bool:

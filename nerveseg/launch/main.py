@@ -1,7 +1,8 @@
 """Run a command: rewrite its arguments, compose every job once, start Hydra for sweeps, print errors as one line.
 
-Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input, 130 interrupted (143 by
-SIGTERM, 138 by SIGUSR1).
+Exit codes: 0 done, 1 a fault of ours (with its traceback), 2 a mistake in the input; as in a shell, 128 plus the number
+of the signal that stopped the process: 130 Ctrl-C, 143 SIGTERM of a cluster or a shutdown, 138 SIGUSR1 of Slurm before
+a time limit. Each of them raises a KeyboardInterrupt at once; the same command goes on from the last checkpoint.
 """
 
 import logging
@@ -10,9 +11,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 from nerveseg.console import print_error, say
@@ -21,17 +25,16 @@ from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.hydra_flags import is_info_request, is_multirun
 from nerveseg.launch.launchers import (
     is_cluster_job,
-    launcher_of,
     limit_threads,
-    silence_optuna,
+    plugin_of,
     submitit_results_patched,
-    sweeper_of,
     with_plugin_settings,
 )
-from nerveseg.launch.stopping import stop_on_signals
 
 INPUT_MISTAKE = 2
 INTERRUPTED = 130
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Signals that would end the process without an exception."""
 
 VERBS = {
     "simulate": "write a synthetic study",
@@ -91,10 +94,28 @@ def run_command(
         print_error(error)
         return INPUT_MISTAKE
     except KeyboardInterrupt as stop:
-        return exit_code_of(stop)
+        return _exit_code(stop)
 
 
-def exit_code_of(stop: KeyboardInterrupt) -> int:
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise `StoppedBySignal` on the signals in `STOPPING`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedBySignal(number)
+
+    before = {number: signal.signal(number, stop) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(stop: KeyboardInterrupt) -> int:
     """Print that a process was stopped; return its exit code."""
     if isinstance(stop, StoppedBySignal):
         say(f"stopped by {signal.Signals(stop.number).name}; the same command continues")
@@ -115,13 +136,15 @@ def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | Non
     is_sweep = is_multirun(arguments)
 
     def run_jobs() -> None:
-        if is_sweep:
-            if sweeper_of(arguments) == "optuna":
-                silence_optuna()
-            with submitit_results_patched(launcher_of(arguments)):
-                _run_hydra(verb, runner, arguments)
-        else:
+        if not is_sweep:
             runner.run(jobs[0])
+            return
+        if plugin_of("sweeper", arguments) == "optuna":
+            import optuna
+
+            optuna.logging.set_verbosity(logging.WARNING)  # or it prints that it begins a study
+        with submitit_results_patched(plugin_of("launcher", arguments)):
+            _run_hydra(verb, runner, arguments)
 
     if wrap_jobs:
         wrap_jobs(jobs, run_jobs, is_sweep)
@@ -143,9 +166,7 @@ class JobRunner:
     """
 
     def __init__(self, verb: str, run_job: RunJob, command: list[str], jobs: Sequence[Any]) -> None:
-        self.verb = verb
-        self.run_job = run_job
-        self.command = command
+        self.verb, self.run_job, self.command = verb, run_job, command
         self.jobs = {_without_hydra(job.overrides): job for job in jobs}
         self.failed = 0
         self.has_threads = "OMP_NUM_THREADS" in os.environ
@@ -192,7 +213,7 @@ class JobRunner:
         except KeyboardInterrupt as stop:
             if not is_cluster_job():
                 raise
-            sys.exit(exit_code_of(stop))  # requeued or cancelled: no process waits for the exception
+            sys.exit(_exit_code(stop))  # requeued or cancelled: no process waits for the exception
 
 
 def _without_hydra(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -52,34 +52,25 @@ def parse_config(verb: str, values: Mapping[str, Any]) -> Any:
         ConfigurationError: An option is missing, unknown, or of the wrong type.
     """
     module, _, name = CONFIG_TYPES[verb].rpartition(".")
-    config = parse_section(getattr(import_module(module), name), values, "")
+    config = parse_section(getattr(import_module(module), name), values)
     if isinstance(values.get("trainer"), Mapping):
         _check_trainer(config.trainer)
     return config
 
 
-def parse_section(cls: type[Record], values: Mapping[str, Any], key: str) -> Record:
-    """Parse a section of the configuration.
-
-    Args:
-        cls: Class of the record.
-        values: Section in plain types.
-        key: Name of the section, for errors; empty for the whole configuration.
-
-    Raises:
-        ConfigurationError: An option is missing, unknown, or of the wrong type.
-    """
+def parse_section(cls: type[Record], values: Mapping[str, Any]) -> Record:
+    """Parse values into a record; raise `ConfigurationError` for a missing or unknown option or a wrong type."""
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
-        raise _in_one_line(error, cls, key) from error
+        raise _in_one_line(error, cls) from error
 
 
-def _in_one_line(error: ValidationError, cls: type[BaseModel], key: str) -> ConfigurationError:
+def _in_one_line(error: ValidationError, cls: type[BaseModel]) -> ConfigurationError:
     """Return the first fault as an error; unknown keys come first, since a misspelt key is also reported as missing."""
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
-    option = ".".join([*([key] if key else []), *parts])
+    option = ".".join(parts)
     section = option.rpartition(".")[0]
     fields = _fields(cls, parts[:-1])
     options = f"options of {section or 'this command'}: {', '.join(fields)}"

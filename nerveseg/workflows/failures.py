@@ -23,20 +23,14 @@ def record_failure(record: Path) -> Iterator[None]:
     Args:
         record: File of the record, in the job's own folder.
     """
-    clear_failure(record)
+    record.unlink(missing_ok=True)
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
+        failure = {"why": _error_message(error), "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         with suppress(OSError):  # a full disk must not hide the error itself
-            write_text(
-                record, json.dumps({"why": _error_message(error), "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
-            )
+            write_text(record, json.dumps(failure) + "\n")
         raise
-
-
-def clear_failure(record: Path) -> None:
-    """Remove the record of an earlier job."""
-    record.unlink(missing_ok=True)
 
 
 def read_failure(record: Path) -> str:

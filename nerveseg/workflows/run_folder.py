@@ -25,11 +25,7 @@ from nerveseg.workflows.training_job import TrainingJob, changes_of
 
 
 def initialise_run_folder(
-    job: TrainingJob,
-    data: str,
-    device: Device,
-    segmenter: Segmenter,
-    resumption: Resumption | None,
+    job: TrainingJob, data: str, device: Device, segmenter: Segmenter, resumption: Resumption | None
 ) -> None:
     """Write the configuration and the provenance of a fold, or check the existing ones.
 

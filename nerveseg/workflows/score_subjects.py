@@ -34,10 +34,7 @@ class PredictedMask:
 
 
 def load_masks(
-    study: Study,
-    subject: Subject,
-    consensus: Mask | None = None,
-    prediction: PredictedMask | None = None,
+    study: Study, subject: Subject, consensus: Mask | None = None, prediction: PredictedMask | None = None
 ) -> SubjectMasks:
     """Read all masks of a subject; with four raters or more, also compute the consensus without each rater.
 
@@ -84,9 +81,7 @@ SECONDS_PER_MINUTE = 60
 
 
 def measure_subjects(
-    study: Study,
-    predictions: Mapping[str, PredictedMask],
-    consensus: Callable[[str], Mask] | None = None,
+    study: Study, predictions: Mapping[str, PredictedMask], consensus: Callable[[str], Mask] | None = None
 ) -> Measurements:
     """Measure every subject of a study.
 

@@ -1,15 +1,26 @@
-"""Typed configuration of `segment`."""
+"""Typed configuration of `segment`, and the part of an archive that one job segments.
 
+The shard of a scan is the SHA-256 of its path (of a subject without a scan: of its id) modulo the number of shards. It
+does not depend on the other scans, so scans that are added later change no other scan's shard. Shards differ a little
+in size.
+"""
+
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, Strict
 
+from nerveseg.errors import ConfigurationError
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions
 from nerveseg.workflows.config import StudyConfig
 
 OptionalPath = Annotated[Path | None, Strict(False)]
+
+SHARDS = "shards"
+"""Name of the folder of the shards' tables and errors, among the results."""
 
 
 class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo):
@@ -82,3 +93,46 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo):
             muscle=Path(self.muscle.replace("{id}", name)) if self.muscle else None,
             person=person,
         )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part of an archive.
+
+    Attributes:
+        number: Number of the part, from 0.
+        of: Number of parts.
+    """
+
+    number: int
+    of: int
+
+    def holds(self, path: str) -> bool:
+        """Return true if a scan belongs to this shard."""
+        return int(hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest(), 16) % self.of == self.number
+
+    def table(self, root: Path) -> Path:
+        """Return the file of its table, with a row for each scan; written last."""
+        return root / SHARDS / f"shard-{self.number}-of-{self.of}.csv"
+
+    def failure(self, root: Path) -> Path:
+        """Return the file of the shard's error, which exists if the shard failed."""
+        return root / SHARDS / f"shard-{self.number}-of-{self.of}.failure.json"
+
+
+def chosen_shard(config: SegmentConfig) -> Shard | None:
+    """Return the shard that a configuration names, or None if the whole archive is segmented.
+
+    Raises:
+        ConfigurationError: `shard` is not below `shards`.
+    """
+    number, of = config.shard, config.shards
+    if number is None and of is None:
+        return None
+    if number is None or of is None or not 0 <= number < of:
+        raise ConfigurationError(
+            "shard is a number from 0 to shards - 1",
+            found=f"shard={number}, shards={of}",
+            remedy="-m shard=0..15 runs all of 16 shards; shard=3 shards=16 runs one of them",
+        )
+    return Shard(number, of)

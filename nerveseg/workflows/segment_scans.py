@@ -1,6 +1,6 @@
 """Segment the scans that a configuration names with its model, and write the table of all results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nerveseg.biomarkers.norms import read_norms
@@ -11,10 +11,9 @@ from nerveseg.errors import ConfigurationError, NervesegError, StudyError
 from nerveseg.files import check_writable_folder
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
-from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
-from nerveseg.scans.results import ResultOptions, is_result
-from nerveseg.workflows.segment_config import SegmentConfig
-from nerveseg.workflows.shards import chosen_shard
+from nerveseg.scans.request import PatientInfo, ScanFiles
+from nerveseg.scans.results import is_result
+from nerveseg.workflows.segment_config import SegmentConfig, chosen_shard
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class Plan:
         folders: Folder of the results of each scan, by its name.
         missing: Errors of the study's subjects that cannot be segmented.
         table: File of the table with one row per scan; None for a single scan.
-        options: Options of segmentation and measurement.
-        written: Options of the written files.
     """
 
     model: Ensemble
@@ -36,8 +33,6 @@ class Plan:
     folders: dict[str, Path]
     missing: list[NervesegError]
     table: Path | None
-    options: SegmentOptions
-    written: ResultOptions
 
 
 def segment_configured_scans(config: SegmentConfig) -> None:
@@ -49,7 +44,7 @@ def segment_configured_scans(config: SegmentConfig) -> None:
     plan = planned(config)
     for line in plan.model.lines:
         say(line)
-    outcomes = segment_all(plan.scans, plan.folders, plan.model, plan.options, plan.written)
+    outcomes = segment_all(plan.scans, plan.folders, plan.model, config.options, config.written)
     for fault in plan.missing:
         say(f"{fault.subject}: failed; {fault}")
         outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
@@ -75,14 +70,14 @@ def planned(config: SegmentConfig) -> Plan:
     shard = chosen_shard(config)
     if config.model is None:
         raise no_model_error(config.output_root)
-    options = config.options
-    if options.norms:
-        read_norms(options.norms)
+    if config.norms:
+        read_norms(config.norms)
     model = open_model(config.model, config.plugins)
     scans, missing = _scans(config, model)
     _check_names(scans, config)
-    alone = len(scans) == 1 and config.input is not None and shard is None
-    folders = _folders(scans, config, alone)
+    folders = {scan.name: config.results_root / scan.name for scan in scans}
+    if len(scans) == 1 and config.input is not None and shard is None and config.output is not None:
+        folders = {scans[0].name: Path(config.output)}
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
         check_writable_folder(folder, "output")
     table = config.results_root / TABLE if len(scans) + len(missing) > 1 else None
@@ -90,7 +85,7 @@ def planned(config: SegmentConfig) -> Plan:
         scans = [scan for scan in scans if shard.holds(scan.image.as_posix())]
         missing = [fault for fault in missing if shard.holds(str(fault.subject))]
         table = shard.table(config.results_root)
-    return Plan(model, scans, folders, missing, table, options, config.written)
+    return Plan(model, scans, folders, missing, table)
 
 
 def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
@@ -117,13 +112,10 @@ def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFi
     listed = {"side": subject.side, "location": subject.location}
     listed = {key: value for key, value in listed.items() if value in _VALUES[key]}
     given = config.person.model_dump(exclude_none=True)
-    files = config.files(subject.id, subject.image, PatientInfo.model_validate(listed | given))
-    first = model.description.channels[0]
-    image = subject.images.get(first, subject.image)
+    image = subject.images.get(model.description.channels[0], subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
-    return ScanFiles(
-        f"sub-{subject.id}", image, files.series, further | dict(files.channels), files.maps, files.muscle, files.person
-    )
+    files = config.files(subject.id, image, PatientInfo.model_validate(listed | given))
+    return replace(files, name=f"sub-{subject.id}", channels=further | dict(files.channels))
 
 
 _VALUES: dict[str, tuple[str, ...]] = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
@@ -141,13 +133,6 @@ def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
                     found=f"{key}={value}",
                     remedy=f"{key}='scans/{{id}}_{key.split('.')[-1]}.nii.gz'",
                 )
-
-
-def _folders(scans: list[ScanFiles], config: SegmentConfig, alone: bool) -> dict[str, Path]:
-    """Return the folder of each scan's results: `output` itself for one scan, folders below it for several."""
-    if config.output is not None and alone:
-        return {scans[0].name: Path(config.output)}
-    return {scan.name: config.results_root / scan.name for scan in scans}
 
 
 def _raise_failures(outcomes: list[Outcome]) -> None:

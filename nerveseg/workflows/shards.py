@@ -1,14 +1,7 @@
-"""Divide an archive into shards, one for each job, and collect one table over all shards.
+"""Run the jobs of `segment`: one, or one for each shard of an archive, with one table over all shards at the end."""
 
-The shard of a scan is the SHA-256 of its path (of a subject without a scan: of its id) modulo the number of shards. It
-does not depend on the other scans, so scans that are added later change no other scan's shard. Shards differ a little
-in size.
-"""
-
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -17,85 +10,67 @@ from nerveseg.console import say
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import wait_for_lock, write_csv
 from nerveseg.scans.batch import TABLE
-from nerveseg.workflows.failures import read_failure, record_failure
-from nerveseg.workflows.segment_config import SegmentConfig
+from nerveseg.workflows import segment_scans
+from nerveseg.workflows.failures import is_worker_death, read_failure, record_failure, run_catching
+from nerveseg.workflows.job import Job
+from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
 
-FOLDER = "shards"
 LOCK = ".collecting"
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Part of an archive.
-
-    Attributes:
-        number: Number of the part, from 0.
-        of: Number of parts.
-    """
-
-    number: int
-    of: int
-
-    def holds(self, path: str) -> bool:
-        """Return true if a scan belongs to this shard."""
-        return int(hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest(), 16) % self.of == self.number
-
-    def table(self, root: Path) -> Path:
-        """Return the file of its table, with a row for each scan; written last."""
-        return root / FOLDER / f"shard-{self.number}-of-{self.of}.csv"
-
-    def failure(self, root: Path) -> Path:
-        """Return the file of the shard's error, which exists if the shard failed."""
-        return root / FOLDER / f"shard-{self.number}-of-{self.of}.failure.json"
+def segment_recorded(config: SegmentConfig) -> None:
+    """Segment the scans that the configuration names; record the error with which a shard fails beside its table."""
+    shard = chosen_shard(config)
+    with record_failure(shard.failure(config.results_root)) if shard else nullcontext():
+        segment_scans.segment_configured_scans(config)
 
 
-def chosen_shard(config: SegmentConfig) -> Shard | None:
-    """Return the shard that a configuration names, or None if the whole archive is segmented.
+def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
+    """Run the jobs of `segment`; check shards before, and collect their tables afterwards.
+
+    Args:
+        jobs: Jobs of the command.
+        run_jobs: Function that runs them.
+        is_sweep: Flag: every shard has to end well for the command to end well.
 
     Raises:
-        ConfigurationError: `shard` is not below `shards`.
+        NervesegError: An option that concerns all shards is wrong, or shards failed.
     """
-    number, of = config.shard, config.shards
-    if number is None and of is None:
-        return None
-    if number is None or of is None or not 0 <= number < of:
-        raise ConfigurationError(
-            "shard is a number from 0 to shards - 1",
-            found=f"shard={number}, shards={of}",
-            remedy="-m shard=0..15 runs all of 16 shards; shard=3 shards=16 runs one of them",
-        )
-    return Shard(number, of)
-
-
-@contextmanager
-def shard_recorded(config: SegmentConfig) -> Iterator[None]:
-    """Record the error with which a shard fails beside its table."""
-    shard = chosen_shard(config)
-    if shard is None:
-        yield
+    configs = [job.config for job in jobs]
+    shards = [shard for shard in map(chosen_shard, configs) if shard]
+    if not shards:
+        run_jobs()
         return
-    with record_failure(shard.failure(config.results_root)):
-        yield
+    root = configs[0].results_root
+    if any(config.results_root != root for config in configs):
+        raise ConfigurationError("the shards of one archive have one output", remedy="output=<folder>")
+    segment_scans.planned(configs[0])
+    for shard in shards:
+        shard.table(root).unlink(missing_ok=True)
+        shard.failure(root).unlink(missing_ok=True)
+    crash = run_catching(run_jobs)
+    collect_if_complete(configs[0])
+    if crash is not None and not is_worker_death(crash):
+        raise crash
+    if is_sweep:
+        _raise_failures(shards, root)
 
 
-def collect_if_complete(config: SegmentConfig) -> bool:
+def collect_if_complete(config: SegmentConfig) -> None:
     """Concatenate the tables of the shards once all exist; the job that finishes last does it.
 
     Args:
         config: Configuration of any of the jobs.
-
-    Returns:
-        Flag: true if the table is written.
     """
     shard, root = chosen_shard(config), config.results_root
     if shard is None:
-        return False
-    with wait_for_lock(root / FOLDER / LOCK):
+        return
+    with wait_for_lock(root / SHARDS / LOCK):
         shards = [Shard(number, shard.of) for number in range(shard.of)]
         missing = [str(each.number) for each in shards if not each.table(root).is_file()]
         if missing:
             say(f"the table of all shards is written once shard {', '.join(missing)} is done")
-            return False
+            return
         parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
         table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
         write_csv(root / TABLE, table)
@@ -106,23 +81,13 @@ def collect_if_complete(config: SegmentConfig) -> bool:
     for scan, why in zip(failed["scan"], failed["error"], strict=True):
         say(f"  {scan}: {why}")
     say(f"table: {root / TABLE}")
-    return True
 
 
-def raise_failures(shards: list[Shard], root: Path) -> None:
-    """Print the errors of the shards that failed, and raise if any did.
-
-    Args:
-        shards: Shards of this command.
-        root: Folder of all results.
-
-    Raises:
-        RunError: Not all shards are complete, or scans failed.
-    """
+def _raise_failures(shards: list[Shard], root: Path) -> None:
+    """Print the errors of the shards that failed, and raise `RunError` if any did."""
     failed = [shard for shard in shards if not shard.table(root).is_file() or shard.failure(root).is_file()]
     for shard in failed:
-        why = read_failure(shard.failure(root))
-        say(f"failed: shard {shard.number}: {why}")
+        say(f"failed: shard {shard.number}: {read_failure(shard.failure(root))}")
     if failed:
         raise RunError(
             "every shard of an archive ends well",

@@ -15,18 +15,12 @@ from nerveseg.training.distributed import training_processes
 from nerveseg.workflows.analyse_scores import print_cached_summary
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation
-from nerveseg.workflows.failures import (
-    FAILURE,
-    clear_failure,
-    explain_full_disk,
-    is_worker_death,
-    read_failure,
-    run_catching,
-)
+from nerveseg.workflows.failures import FAILURE, explain_full_disk, is_worker_death, read_failure, run_catching
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
+from nerveseg.workflows.prepare_study import load_fold
 from nerveseg.workflows.run_records import check_data
-from nerveseg.workflows.train_fold import check_configuration, load_fold
+from nerveseg.workflows.train_fold import check_configuration
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished, study_root_changed, training_job
 
 LOCK = ".comparing"
@@ -55,7 +49,7 @@ def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], N
         check_unchanged(fold)
     prepare_folds([fold for fold in folds if not is_finished(fold) or study_root_changed(fold)])
     for fold in folds:
-        clear_failure(fold.folder.path / FAILURE)
+        (fold.folder.path / FAILURE).unlink(missing_ok=True)
     crash = run_catching(run_jobs)
     if not processes.is_first:
         if crash is not None:
@@ -80,19 +74,14 @@ def _compare_all(jobs: Sequence[TrainingJob]) -> None:
     """Compare the folds of each cross-validation that jobs belong to, then the settings of each run."""
     folders = list(dict.fromkeys(job.cross_validation for job in jobs))
     for folder in folders:
-        own = [job for job in jobs if job.cross_validation == folder]
-        _compare_if_complete(folder, own)
+        _compare_if_complete(folder, [job for job in jobs if job.cross_validation == folder])
     for run in dict.fromkeys(job.run for job in jobs):
         if sum(folder.is_relative_to(run) for folder in folders) > 1:
             show_settings(run)
 
 
 def compare_when_all_are_in(job: TrainingJob) -> None:
-    """Compare the folds at the end of a cluster's job if it was the last, since no process may wait for all jobs.
-
-    Args:
-        job: Job that has just ended.
-    """
+    """Compare the folds at the end of a cluster's job if it was the last, since no process may wait for all jobs."""
     if _compare_if_complete(job.cross_validation, [job]):
         show_settings(job.run)
 

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from torch.utils import deterministic
 
 from nerveseg.console import say
-from nerveseg.dashboards.metrics_csv import MetricsCsv
+from nerveseg.dashboards.checkpointed_loggers import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished

@@ -18,23 +18,10 @@ from nerveseg.workflows.job import Job
 from nerveseg.workflows.run_records import differences, read_run_config
 
 NON_RESULT_KEYS = (
-    "fold",
-    "name",
-    "experiment",
-    "output_root",
-    "reference_table",
-    "report",
-    "resume",
-    "margins",
-    "trainer.accelerator",
-    "trainer.compile",
-    "trainer.workers",
-    "trainer.checkpoint_every_n_epochs",
-    "trainer.slices_per_batch",
-    "logger",
-    "hydra",
-    "study.root",
-)
+    "fold", "name", "experiment", "output_root", "reference_table", "report", "resume", "margins", "logger", "hydra",
+    "trainer.accelerator", "trainer.compile", "trainer.workers", "trainer.checkpoint_every_n_epochs",
+    "trainer.slices_per_batch", "study.root",
+)  # fmt: skip
 """Keys, with all keys below them, that do not change a fold's result."""
 
 UNFORCED_KEYS = ("study", "preprocessing", "folds")
@@ -45,27 +32,18 @@ LONGEST_FOLDER_NAME = 200
 
 
 @dataclass(frozen=True)
-class TrainingJob:
-    """Fold to train.
-
-    Attributes:
-        config: Parsed configuration.
-        values: Same configuration in plain types, as `config.yaml` keeps it.
-        cross_validation: Folder of all folds with these settings.
-        folder: Folder of this fold.
-        jobs_after: Number of folds that this process trains after this one.
-    """
-
-    config: TrainConfig
-    values: dict[str, Any]
-    cross_validation: Path
-    folder: FoldFolder
-    jobs_after: int = 0
+class TrainingJob(Job[TrainConfig]):
+    """Job of `train`: a fold, whose number and folder are checked."""
 
     @property
-    def is_forced(self) -> bool:
-        """Flag: true if the run may go on under a changed configuration."""
-        return self.config.resume == "force"
+    def cross_validation(self) -> Path:
+        """Folder of all folds with these settings."""
+        return settings_folder(self.config.output_root, self.config.name, variant_name(self.overrides))
+
+    @property
+    def folder(self) -> FoldFolder:
+        """Folder of this fold."""
+        return fold_folder(self.cross_validation, self.config.fold)
 
     @property
     def title(self) -> str:
@@ -96,8 +74,7 @@ def training_job(job: Job[TrainConfig]) -> TrainingJob:
         raise ConfigurationError(
             "name is a folder below output_root", found=config.name, remedy="output_root=<folder> name=<name>"
         )
-    folder = settings_folder(config.output_root, config.name, variant_name(job.overrides))
-    return TrainingJob(config, job.values, folder, fold_folder(folder, config.fold), job.jobs_after)
+    return TrainingJob(**vars(job))
 
 
 def variant_name(overrides: Sequence[str]) -> str:
@@ -124,9 +101,10 @@ def check_unchanged(job: TrainingJob) -> None:
     """
     changes = changes_of(job)
     fixed = [change for change in changes if change.split(":")[0].split(".")[0] in UNFORCED_KEYS]
-    if not changes or (job.is_forced and not fixed):
+    is_forced = job.config.resume == "force"
+    if not changes or (is_forced and not fixed):
         return
-    if job.is_forced:
+    if is_forced:
         raise RunError(
             f"resume=force keeps the run's own {', '.join(UNFORCED_KEYS)}, so that no test subject is trained on",
             found="; ".join(fixed),
@@ -158,15 +136,11 @@ def is_finished(job: TrainingJob) -> bool:
     return job.folder.is_complete and not changes_of(job)
 
 
-def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
-    """Return the configuration that folds share; they may differ by their number only.
-
-    Raises:
-        RunError: The folds were trained with different configurations, or one is damaged.
-    """
-    first = read_run_config(folds[0])
-    for fold in folds[1:]:
-        changes = differences(_result_affecting(first), _result_affecting(read_run_config(fold)))
+def check_one_experiment(folds: Sequence[FoldFolder]) -> None:
+    """Raise `RunError` for folds that differ by more than their number, or of which one is damaged."""
+    first, *others = (_result_affecting(read_run_config(fold)) for fold in folds)
+    for fold, config in zip(folds[1:], others, strict=True):
+        changes = differences(first, config)
         if changes:
             raise RunError(
                 "the folds of a cross-validation have one configuration but for their number",
@@ -174,7 +148,6 @@ def check_one_experiment(folds: Sequence[FoldFolder]) -> dict[str, Any]:
                 path=fold.path,
                 remedy="train this fold again under another name=",
             )
-    return first
 
 
 def study_root_changed(job: TrainingJob) -> bool:

@@ -17,6 +17,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, StoreIndex
 from nerveseg.data.slice_store_build import StoredSubject
 from nerveseg.evaluation.comparisons import RATER_RATER
+from nerveseg.evaluation.tables.table1 import table1
 from tests.helpers.wandb_server import inspected, rows, run_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -138,9 +139,10 @@ def test_a_run_of_an_earlier_version_is_shown_with_plain_ids(cross_validation):
 def test_the_means_are_those_of_all_pairs_of_raters_and_of_the_automatic_mask():
     rows = [("OS-BW", 0.8), ("OS-LG", 0.9), ("BW-LG", 0.7), ("Auto-GT", 0.5), ("OS-GT", 1.0), ("Auto-OS", 0.1)]
     scores = pd.DataFrame(
-        [(name, "all", "dice", value) for name, value in rows], columns=["comparison", "cohort", "metric", "value"]
+        [("V01", name, "all", "dice", value) for name, value in rows],
+        columns=["subject", "comparison", "cohort", "metric", "value"],
     )
-    assert mean_dice(scores, ["OS", "BW", "LG"]) == {
+    assert mean_dice(table1(scores, ["OS", "BW", "LG"])) == {
         "Auto-GT/dice/all": 0.5,
         f"{RATER_RATER}/dice/all": pytest.approx((0.8 + 0.9 + 0.7) / 3),
     }

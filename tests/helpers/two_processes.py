@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nerveseg.training.distributed import training_processes
-from nerveseg.workflows.train_fold import load_fold
+from nerveseg.workflows.prepare_study import load_fold
 from nerveseg.workflows.training_objects import build_datamodule, build_segmenter
 from tests.helpers.composed import training_jobs
 

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from nerveseg.dashboards.metrics_csv import read_metrics
+from nerveseg.dashboards.checkpointed_loggers import read_metrics
 from nerveseg.launch.compose import config_folder
 from nerveseg.train import main as train
 from nerveseg.workflows.failures import FAILURE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nerveseg.dashboards.metrics_csv import read_metrics
+from nerveseg.dashboards.checkpointed_loggers import read_metrics
 from nerveseg.train import main as train
 from tests.helpers.main_job import in_process
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.arguments import split_fixed_and_swept, to_hydra_overrides
+from nerveseg.launch.arguments import to_hydra_overrides
+from nerveseg.launch.compose import split_fixed_and_swept
 from nerveseg.launch.hydra_flags import is_multirun, overrides_only
 
 HARD_PATHS = [

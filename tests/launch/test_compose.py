@@ -68,22 +68,20 @@ def test_a_study_without_its_folder_is_named():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({}, "section.number"),
-        ({"number": "many"}, "section.number"),
-        ({"number": 1, "foo": 2}, "section.foo"),
-        ({"number": 1, "inner": {"a": "b"}}, "section.inner.a"),
+        ({}, "number"),
+        ({"number": "many"}, "number"),
+        ({"number": 1, "foo": 2}, "foo"),
+        ({"number": 1, "inner": {"a": "b"}}, "inner.a"),
     ],
 )
 def test_a_section_names_the_option_and_what_is_wrong_with_it(values, named):
     with pytest.raises(ConfigurationError) as caught:
-        parse_section(Record, values, "section")
+        parse_section(Record, values)
     assert named in f"{caught.value.rule} {caught.value.found}"
     assert "\n" not in str(caught.value)
 
 
 def test_a_section_becomes_a_record():
-    assert parse_section(Record, {"number": 3}, "section") == Record(number=3)
-    description = parse_section(
-        StudyLayout, {"name": "x", "root": "r", "images": {"T2": "a"}, "raters": {"A": "b"}}, ""
-    )
+    assert parse_section(Record, {"number": 3}) == Record(number=3)
+    description = parse_section(StudyLayout, {"name": "x", "root": "r", "images": {"T2": "a"}, "raters": {"A": "b"}})
     assert description.foreground is None

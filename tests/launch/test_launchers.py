@@ -7,8 +7,7 @@ from nerveseg.launch import launchers
 from nerveseg.launch.compose import compose_config
 from nerveseg.launch.launchers import (
     is_cluster_job,
-    launcher_of,
-    sweeper_of,
+    plugin_of,
     threads_of_job,
     with_plugin_settings,
 )
@@ -35,15 +34,15 @@ def test_threads_of_a_job(jobs, at_once, cores, environment, threads):
 
 
 def test_the_last_launcher_named_counts():
-    assert launcher_of(["fold=0"]) == "basic"
-    assert launcher_of(["hydra/launcher=joblib", "hydra/launcher=basic"]) == "basic"
+    assert plugin_of("launcher", ["fold=0"]) == "basic"
+    assert plugin_of("launcher", ["hydra/launcher=joblib", "hydra/launcher=basic"]) == "basic"
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
 def test_a_plugin_that_is_missing_is_named_with_its_remedy(launcher, monkeypatch):
     monkeypatch.setattr(launchers, "PLUGINS", {launcher: "hydra_plugins.no_such_launcher"})
     with pytest.raises(ConfigurationError) as caught:
-        launcher_of([f"hydra/launcher={launcher}"])
+        plugin_of("launcher", [f"hydra/launcher={launcher}"])
     assert f"hydra/launcher={launcher}" in caught.value.rule
     assert "nerveseg[cluster]" in caught.value.remedy
 
@@ -82,5 +81,5 @@ def test_our_settings_of_optuna_compose_and_give_way_to_the_users():
 def test_a_sweeper_that_is_missing_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(launchers, "PLUGINS", {"optuna": "hydra_plugins.no_such_sweeper"})
     with pytest.raises(ConfigurationError) as caught:
-        sweeper_of(["hydra/sweeper=optuna"])
+        plugin_of("sweeper", ["hydra/sweeper=optuna"])
     assert caught.value.remedy == "pip install 'nerveseg[sweep]'"

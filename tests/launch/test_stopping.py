@@ -7,8 +7,7 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from nerveseg.errors import RunError
-from nerveseg.launch.main import run_command
-from nerveseg.launch.stopping import stop_on_signals
+from nerveseg.launch.main import run_command, stop_on_signals
 from nerveseg.training.distributed import ALONE
 from nerveseg.workflows.failures import explain_full_disk
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.segment import main as segment
-from nerveseg.workflows.shards import Shard, chosen_shard
+from nerveseg.workflows.segment_config import Shard, chosen_shard
 from tests.helpers.composed import parsed_config
 
 

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import (
 )
 from torch.utils.data import DataLoader
 
-from nerveseg.dashboards.metrics_csv import MetricsCsv, read_metrics
+from nerveseg.dashboards.checkpointed_loggers import MetricsCsv, read_metrics
 from nerveseg.errors import ConfigurationError
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
