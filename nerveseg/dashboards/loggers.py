@@ -33,18 +33,10 @@ LONGEST_TAG = 64
 """Longest tag that W&B takes, in characters."""
 
 WANDB_SETTINGS = {
-    "console": "off",
-    "silent": True,
-    "disable_git": True,
-    "save_code": False,
-    "disable_job_creation": True,
-    "host": "",
-    "program": "nerveseg",
-    "x_disable_machine_info": True,
-    "x_disable_meta": True,
-    "x_disable_stats": True,
+    "console": "off", "silent": True, "disable_git": True, "save_code": False, "disable_job_creation": True, "host": "",
+    "program": "nerveseg", "x_disable_machine_info": True, "x_disable_meta": True, "x_disable_stats": True,
     "x_save_requirements": False,
-}
+}  # fmt: skip
 """Settings of W&B that record nothing about the machine, the user, the console or the command line."""
 
 
@@ -175,12 +167,12 @@ def _mlflow_arguments(values: Mapping[str, Any], label: RunLabel, folder: Path, 
     files = (output_root / "mlflow-files").resolve().as_uri() if uri.startswith("sqlite:") else None
     number = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=files)
     tag = run_id(folder)
-    earlier = client.search_runs([number], filter_string=f"tags.`{MLFLOW_TAG}` = '{tag}'")
-    if earlier:
-        client.update_run(earlier[0].info.run_id, status="RUNNING")
-        return {"tracking_uri": uri, "run_id": earlier[0].info.run_id, "tags": None}
-    tags = {MLFLOW_TAG: tag, "group": label.group, "job_type": label.job_type, "tags": ", ".join(label.tags)}
-    run = client.create_run(number, run_name=label.name, tags=tags)
+    if earlier := client.search_runs([number], filter_string=f"tags.`{MLFLOW_TAG}` = '{tag}'"):
+        run = earlier[0]
+        client.update_run(run.info.run_id, status="RUNNING")
+    else:
+        tags = {MLFLOW_TAG: tag, "group": label.group, "job_type": label.job_type, "tags": ", ".join(label.tags)}
+        run = client.create_run(number, run_name=label.name, tags=tags)
     return {"tracking_uri": uri, "run_id": run.info.run_id, "tags": None}
 
 

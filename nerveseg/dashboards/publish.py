@@ -84,14 +84,7 @@ def shortened(name: str) -> str:
 
 
 def log_test(dashboards: Dashboards, folder: FoldFolder, scores: pd.DataFrame, raters: Sequence[str]) -> None:
-    """Log a fold's results: scores and images of its test subjects, and its model.
-
-    Args:
-        dashboards: Loggers of the run.
-        folder: Folder of the fold, with its bundle and images.
-        scores: Scores of the test subjects, tidy.
-        raters: Names of the study's raters.
-    """
+    """Log a fold's results from its folder: scores (tidy) and images of its test subjects, and its model."""
     dashboards.log_table("test/scores", _by_pair(scores))
     for subject in scores["subject"].unique():
         dashboards.log_image(f"test/overlay/sub-{dashboards.names(subject)}", folder.overlay(subject), CAPTION)
@@ -100,12 +93,7 @@ def log_test(dashboards: Dashboards, folder: FoldFolder, scores: pd.DataFrame, r
 
 
 def log_validation(dashboards: Dashboards, scores: pd.DataFrame) -> None:
-    """Log the scores by which settings are chosen: of the subjects held out of the training sets.
-
-    Args:
-        dashboards: Loggers of the run.
-        scores: Scores of the validation subjects, tidy.
-    """
+    """Log the scores (tidy) by which settings are chosen: of the subjects held out of the training sets."""
     dashboards.log_table("validation/scores", _by_pair(scores))
     dice = automatic_dice(scores)
     means = {"validation/dice": float(dice["value"].mean())}
@@ -147,13 +135,7 @@ def _log_model(dashboards: Dashboards, bundle: Path) -> None:
 
 
 def log_evaluation(cross_validation: Path, config: Mapping[str, Any], store: SliceStore) -> None:
-    """Log the evaluation of a cross-validation to the loggers of its own configuration.
-
-    Args:
-        cross_validation: Folder of the folds and their `evaluation/`.
-        config: Configuration of the folds.
-        store: Slices of the study.
-    """
+    """Log the evaluation of a cross-validation, from its folder, to the loggers of its own configuration."""
     folder = cross_validation / "evaluation"
     with open_dashboards(config, store, folder, "evaluate") as dashboards:
         if not dashboards.each:

@@ -85,12 +85,7 @@ class Dashboards:
                 logger.experiment.log_text(str(logger.run_id), html, f"{name}.html")
 
     def log_model(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Log a model bundle in which subjects are named as they may be.
-
-        Args:
-            folder: Folder of the bundle.
-            facts: Facts about the model; `weights_sha256` identifies it.
-        """
+        """Log a bundle in which subjects are named as they may be; among the facts, `weights_sha256` identifies it."""
         for logger in self.each:
             if isinstance(logger, WandbLogger):
                 _log_wandb_model(logger.experiment, folder, facts)

@@ -58,13 +58,12 @@ _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_STRINGS = re.compile(rf"{_QUOTED}(?:[ \t]*,[ \t]*{_QUOTED})*", re.DOTALL)
 
 
-def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] = PATH_KEYS) -> list[str]:
+def to_hydra_overrides(verb: str, argv: Sequence[str]) -> list[str]:
     """Return the arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path as `input=`.
 
     Args:
         verb: Name of the command (`train`, `segment`, ...); only `segment` takes a bare path.
         argv: Words typed after the verb.
-        path_keys: Keys, or `fnmatch` patterns of keys, that take a path literally.
 
     Raises:
         ConfigurationError: A range that counts down or is absurdly long, a bare argument for another verb than
@@ -73,8 +72,8 @@ def to_hydra_overrides(verb: str, argv: Sequence[str], path_keys: Sequence[str] 
     flags, words = separate_flags(argv)
     check_flags(verb, flags)
     named = _name_input(verb, words)
-    overrides = [_override(word, path_keys) for word in named]
-    swept = any(_is_sweep(word, path_keys) for word in named)
+    overrides = [_override(word) for word in named]
+    swept = any(_is_sweep(word) for word in named)
     if swept and not is_multirun(flags) and not is_info_request(flags):
         flags.insert(0, "--multirun")
     return flags + overrides + (_count_shards(overrides) if verb == "segment" and is_multirun(flags) else [])
@@ -126,22 +125,22 @@ def _is_bare(word: str) -> bool:
     return _ASSIGNMENT.fullmatch(word) is None and (word.startswith("~/") or not word.startswith(("+", "~")))
 
 
-def _override(word: str, path_keys: Sequence[str]) -> str:
+def _override(word: str) -> str:
     assignment = _ASSIGNMENT.fullmatch(word)
     if assignment is None:
         return word
     sign, key, value = assignment["sign"], assignment["key"], assignment["value"]
     if not sign and any(fnmatchcase(key, pattern) for pattern in OPEN_KEYS):
         sign = "++"
-    if _holds_path(key, path_keys):
+    if _holds_path(key):
         return f"{sign}{key}={_path_value(value)}"
-    if _is_range(word, path_keys):
+    if _is_range(word):
         return f"{sign}{key}={_spell_out(key, value)}"
     return f"{sign}{key}={value}"
 
 
-def _holds_path(key: str, path_keys: Sequence[str]) -> bool:
-    return any(fnmatchcase(key, pattern) for pattern in path_keys)
+def _holds_path(key: str) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in PATH_KEYS)
 
 
 def _path_value(value: str) -> str:
@@ -168,15 +167,15 @@ def quote_path(path: str) -> str:
     return f"'{path}'"
 
 
-def _is_sweep(word: str, path_keys: Sequence[str]) -> bool:
+def _is_sweep(word: str) -> bool:
     """Return true if an override asks for several jobs without `--multirun`."""
-    return _is_range(word, path_keys) or (word.startswith("hydra/sweeper=") and word != "hydra/sweeper=basic")
+    return _is_range(word) or (word.startswith("hydra/sweeper=") and word != "hydra/sweeper=basic")
 
 
-def _is_range(word: str, path_keys: Sequence[str]) -> bool:
+def _is_range(word: str) -> bool:
     """Return true if an override's value is a list of plain words of which at least one is `a..b`."""
     assignment = _ASSIGNMENT.fullmatch(word)
-    if assignment is None or _holds_path(assignment["key"], path_keys):
+    if assignment is None or _holds_path(assignment["key"]):
         return False
     items = _items(assignment["value"])
     return all(map(_PLAIN_ITEM.fullmatch, items)) and any(map(_RANGE.fullmatch, items))

@@ -148,12 +148,7 @@ def _check_search(overrides: Sequence[str], swept: Sequence[str]) -> None:
 
 
 def configuration_error(error: Exception, verb: str = "") -> NervesegError:
-    """Return an error of Hydra or OmegaConf on one line, with the nearest option that exists.
-
-    Args:
-        error: The error.
-        verb: Name of the command whose options are looked through.
-    """
+    """Return an error of Hydra or OmegaConf on one line, with the nearest option that the command has."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("object_type=", "To append to your config", "Hint"))]
     full = [line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")]

@@ -104,11 +104,7 @@ def submitit_results_patched(launcher: str) -> Iterator[None]:
 
 
 def limit_threads(jobs: int) -> None:
-    """Limit the threads of this process, which runs one of several jobs.
-
-    Args:
-        jobs: Number of jobs of the whole sweep.
-    """
+    """Limit the threads of this process, which runs one of the sweep's jobs."""
     import torch
     from hydra.core.hydra_config import HydraConfig
 

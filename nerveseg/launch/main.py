@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -162,51 +163,47 @@ class JobRunner:
         verb: Name of the command.
         run_job: Function that is called with each job.
         command: Command line, as Hydra sees it.
-        jobs: Jobs as they were composed before the first one starts.
+        jobs: Jobs as they were composed before the first one starts; a search has one for all its trials.
     """
 
     def __init__(self, verb: str, run_job: RunJob, command: list[str], jobs: Sequence[Any]) -> None:
-        self.verb, self.run_job, self.command = verb, run_job, command
-        self.jobs = {_without_hydra(job.overrides): job for job in jobs}
+        self.verb, self.run_job, self.command, self.count = verb, run_job, command, len(jobs)
         self.failed = 0
         self.has_threads = "OMP_NUM_THREADS" in os.environ
         self.home = (socket.gethostname(), os.getpid())
 
     def __call__(self, config: Any) -> float | None:
-        """Run the job that Hydra has composed; its parsed form is looked up by its overrides."""
+        """Parse and run the job that Hydra has composed; a trial of a search may have values that are refused here."""
         from hydra.core.hydra_config import HydraConfig
 
-        overrides = _without_hydra(HydraConfig.get().overrides.task)
-        job = self.jobs.get(overrides)
-        try:
-            if job is None:  # of a sweeper that chooses its overrides as it goes
-                from nerveseg.launch.compose import make_job
+        from nerveseg.launch.compose import make_job
 
-                job = make_job(self.verb, config, overrides)
+        hydra = HydraConfig.get()
+        try:
+            job = make_job(self.verb, config, hydra.overrides.task)
         except NervesegError as error:
-            self.failed += 1
-            print_error(error)
-            return FAILED_TRIAL
-        return self.run(job)
+            return self._fail(error)
+        return self.run(replace(job, jobs_after=max(0, self.count - 1 - hydra.job.num)))
 
     def run(self, job: Any) -> float | None:
         """Run a job and return its objective; print a user's mistake as one line."""
         try:
-            if self.home == (socket.gethostname(), os.getpid()):
-                objective = self.run_job(job)
-            else:
-                objective = self._run_elsewhere(job)
+            is_home = self.home == (socket.gethostname(), os.getpid())
+            objective = self.run_job(job) if is_home else self._run_elsewhere(job)
         except NervesegError as error:
-            self.failed += 1
-            print_error(error)
-            return FAILED_TRIAL
+            return self._fail(error)
         return FAILED_TRIAL if objective is not None and math.isnan(objective) else objective
+
+    def _fail(self, error: NervesegError) -> float:
+        self.failed += 1
+        print_error(error)
+        return FAILED_TRIAL
 
     def _run_elsewhere(self, job: Any) -> float | None:
         sys.argv = self.command
         configure_libraries()
         if not self.has_threads:
-            limit_threads(len(self.jobs))
+            limit_threads(self.count)
         try:
             with stop_on_signals():
                 return self.run_job(job)
@@ -214,10 +211,6 @@ class JobRunner:
             if not is_cluster_job():
                 raise
             sys.exit(_exit_code(stop))  # requeued or cancelled: no process waits for the exception
-
-
-def _without_hydra(overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(word for word in overrides if not word.lstrip("+~").startswith("hydra"))
 
 
 def _run_hydra(verb: str, task: Callable[[Any], float | None], arguments: Sequence[str]) -> None:

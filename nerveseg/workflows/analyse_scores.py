@@ -34,12 +34,7 @@ def options_text(options: ReportConfig) -> str:
 
 
 def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
-    """Print the summary of the last evaluation of folds; return False if it is missing, outdated, or of other options.
-
-    Args:
-        folder: Folder of the folds.
-        options: Options of the analysis.
-    """
+    """Print the summary of the folds' last evaluation; return False if it is missing, outdated, or of other options."""
     summary, cached = folder / "evaluation" / SUMMARY, folder / "evaluation" / OPTIONS
     if not (summary.is_file() and cached.is_file() and cached.read_bytes() == options_text(options).encode()):
         return False
@@ -53,10 +48,7 @@ def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
 def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportConfig) -> None:
     """Measure the masks of a study; compute, write and print all tables, and write the report.
 
-    Args:
-        evaluated: Study and its automatic masks.
-        output: Folder of the evaluation; `summary.txt` is written last.
-        options: Options of the analysis.
+    `summary.txt` is written last.
 
     Raises:
         VolumeError: A file cannot be read.

@@ -130,10 +130,20 @@ def _complete_folds(folder: Path) -> list[FoldFolder]:
 
 
 def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
-    """Return the masks of all test subjects, each from the one fold that held it out."""
+    """Return the masks of all test subjects that the scores name, each from the one fold that held it out."""
     tested: dict[str, PredictedMask] = {}
     for fold in folds:
-        for subject, prediction in _fold_predictions(fold).items():
+        seconds = json.loads(fold.seconds.read_text(encoding="utf-8")) if fold.seconds.is_file() else {}
+        for subject in dict.fromkeys(read_scores(fold.scores)["subject"]):
+            mask = fold.prediction(subject)
+            if not mask.is_file():
+                raise RunError(
+                    "a complete fold has the mask of every test subject",
+                    found="no such file",
+                    subject=subject,
+                    path=mask,
+                    remedy="delete the fold's scores.csv and train again: only the test is repeated",
+                )
             if subject in tested:
                 raise RunError(
                     "a subject is tested in one fold",
@@ -142,7 +152,7 @@ def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
                     path=fold.path,
                     remedy="these are folds of different splits: train them again under one name=",
                 )
-            tested[subject] = prediction
+            tested[subject] = PredictedMask(mask, fold.number, seconds.get(subject))
     return tested
 
 
@@ -184,19 +194,3 @@ def _compare_predictions(study: Study, config: EvaluateConfig, output: Path) -> 
     analyse_and_write(EvaluatedStudy(part, predictions), output, config)
     if missing:
         say(f"Not evaluated, because they have no mask: {', '.join(missing)}", style="bold")
-
-
-def _fold_predictions(fold: FoldFolder) -> dict[str, PredictedMask]:
-    """Return the masks of the test subjects that a fold's scores name."""
-    tested = dict.fromkeys(read_scores(fold.scores)["subject"])
-    seconds = json.loads(fold.seconds.read_text(encoding="utf-8")) if fold.seconds.is_file() else {}
-    for subject in tested:
-        if not fold.prediction(subject).is_file():
-            raise RunError(
-                "a complete fold has the mask of every test subject",
-                found="no such file",
-                subject=subject,
-                path=fold.prediction(subject),
-                remedy="delete the fold's scores.csv and train again: only the test is repeated",
-            )
-    return {subject: PredictedMask(fold.prediction(subject), fold.number, seconds.get(subject)) for subject in tested}

@@ -18,11 +18,7 @@ UNKNOWN = "no error was recorded: killed, out of memory, or never started"
 
 @contextmanager
 def record_failure(record: Path) -> Iterator[None]:
-    """Write the error with which the enclosed job fails; remove the record of an earlier job first.
-
-    Args:
-        record: File of the record, in the job's own folder.
-    """
+    """Write the error with which the enclosed job fails to a file; remove the record of an earlier job first."""
     record.unlink(missing_ok=True)
     try:
         yield
@@ -52,11 +48,7 @@ def _error_message(error: BaseException) -> str:
 
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the error of a full disk into a `RunError` with a remedy.
-
-    Raises:
-        RunError: A file could not be written because the disk or the quota is full.
-    """
+    """Turn the error of a full disk or quota into a `RunError` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -72,12 +64,9 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def explain_out_of_memory(folder: Path) -> Iterator[None]:
-    """Turn the error of an allocation that failed into a `RunError` with a remedy.
+    """Turn the error of an allocation that failed, on a GPU or in the machine's memory, into a `RunError`.
 
     A process that the operating system kills for its memory raises no error.
-
-    Raises:
-        RunError: An allocation failed, on a GPU or in the machine's memory.
     """
     try:
         yield

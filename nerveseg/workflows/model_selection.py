@@ -57,9 +57,6 @@ class Ranking:
 def rank_settings(folders: Sequence[Path]) -> Ranking | None:
     """Rank cross-validations by their files; return None if fewer than two have been begun.
 
-    Args:
-        folders: Folders of the cross-validations.
-
     Raises:
         RunError: A fold's configuration or scores are damaged.
     """
@@ -84,9 +81,10 @@ def rank_settings(folders: Sequence[Path]) -> Ranking | None:
     cohorts = sorted(key for key in rows[0] | rows[-1] if key.startswith(f"{TEST}_") and key != f"{TEST}_sd")
     columns = [*options, "folds", "missing", "subjects", VALIDATION, TEST, f"{TEST}_sd", *cohorts, "folder"]
     tested = {frozenset(scores[folder]["subject"]) for folder, complete in zip(begun, whole, strict=True) if complete}
-    return Ranking(
-        table.loc[order, columns].reset_index(drop=True), tuple(options), chosen_by, _notes(chosen_by, tested)
-    )
+    notes = [UNBIASED if chosen_by == VALIDATION else BIASED]
+    if len(tested) > 1:
+        notes.append("These settings were tested on different subjects, so their order is not conclusive.")
+    return Ranking(table.loc[order, columns].reset_index(drop=True), tuple(options), chosen_by, tuple(notes))
 
 
 def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
@@ -115,13 +113,8 @@ def averaged_over_seeds(ranking: Ranking) -> pd.DataFrame | None:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def show_ranking(ranking: Ranking, folder: Path) -> None:
-    """Write the table (CSV, and JSON with the column it is sorted by) and print it, and the means over seeds.
-
-    Args:
-        ranking: Ranked cross-validations.
-        folder: Folder of all of them.
-    """
+def _show_ranking(ranking: Ranking, folder: Path) -> None:
+    """Write the table (CSV, and JSON with the column it is sorted by) and print it, and the means over seeds."""
     write_csv(folder / TABLE, ranking.table)
     rows = json.loads(ranking.table.to_json(orient="records"))
     record = {"chosen_by": ranking.chosen_by, "notes": ranking.notes, "settings": rows}
@@ -193,23 +186,12 @@ def _scores(complete: Sequence[FoldFolder]) -> pd.DataFrame:
     return automatic_dice(pd.concat([read_scores(fold.scores) for fold in complete], ignore_index=True))
 
 
-def _notes(chosen_by: str, tested: set[frozenset[str]]) -> tuple[str, ...]:
-    notes = [UNBIASED if chosen_by == VALIDATION else BIASED]
-    if len(tested) > 1:
-        notes.append("These settings were tested on different subjects, so their order is not conclusive.")
-    return tuple(notes)
-
-
 def show_settings(run: Path) -> None:
-    """Rank all cross-validations of a run if it has several; print why if a damaged file prevents the table.
-
-    Args:
-        run: Folder of the run, `outputs/<name>`.
-    """
+    """Rank all cross-validations of a run if it has several; print why if a damaged file prevents the table."""
     try:
         ranking = rank_settings(sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()}))
     except RunError as error:
         say(f"no table of settings: {error}")
         return
     if ranking:
-        show_ranking(ranking, run)
+        _show_ranking(ranking, run)

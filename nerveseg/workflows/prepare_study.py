@@ -60,16 +60,7 @@ def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
 
 
 def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
-    """Write a synthetic study.
-
-    Args:
-        cohort: Options of the cohort.
-        root: Folder of the study.
-        workers: Number of processes.
-
-    Raises:
-        StudyError: The folder exists already.
-    """
+    """Write a synthetic study into a new folder, with a number of processes; raise `StudyError` if it exists."""
     from nerveseg.phantom.cohort import write_cohort
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -81,11 +72,6 @@ def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
 
 def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Path) -> SliceStore:
     """Return the study's slice store below the output folder; one process builds it if missing, others wait.
-
-    Args:
-        study: Opened study.
-        preprocessing: Preprocessing of the images.
-        output_root: Folder of all outputs.
 
     Raises:
         VolumeError: A file cannot be read.

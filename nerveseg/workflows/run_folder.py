@@ -8,7 +8,6 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -27,14 +26,7 @@ from nerveseg.workflows.training_job import TrainingJob, changes_of
 def initialise_run_folder(
     job: TrainingJob, data: str, device: Device, segmenter: Segmenter, resumption: Resumption | None
 ) -> None:
-    """Write the configuration and the provenance of a fold, or check the existing ones.
-
-    Args:
-        job: Job of the fold.
-        data: Key of the slice store.
-        device: Device of the training.
-        segmenter: Module to train; under a changed configuration it has to fit the checkpoint.
-        resumption: Checkpoint to resume from, if any.
+    """Write the configuration and the provenance of a fold, or check the existing ones; `data` is the store's key.
 
     Raises:
         RunError: The folder was begun on other data, or its checkpoint does not fit the changed configuration.
@@ -76,13 +68,10 @@ def _change_configuration(job: TrainingJob, changes: list[str]) -> None:
 
 
 def _configuration(job: TrainingJob) -> str:
-    return yaml.safe_dump(_with_absolute_roots(job.values), sort_keys=False, allow_unicode=True)
-
-
-def _with_absolute_roots(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with absolute paths, so that the run can be evaluated from any folder."""
-    study = config["study"] | {"root": str(Path(config["study"]["root"]).resolve())}
-    return config | {"study": study, "output_root": str(Path(config["output_root"]).resolve())}
+    """Return the configuration as YAML, with absolute paths, so that the run can be evaluated from any folder."""
+    study = job.values["study"] | {"root": str(job.config.study.root.resolve())}
+    values = job.values | {"study": study, "output_root": str(job.config.output_root.resolve())}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _command() -> list[str]:

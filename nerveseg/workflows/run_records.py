@@ -66,15 +66,7 @@ def read_provenance(fold: FoldFolder) -> Provenance:
 
 
 def check_data(fold: FoldFolder, key: str) -> None:
-    """Raise `RunError` if a fold would be evaluated or continued on other data than it was begun with.
-
-    Args:
-        fold: Folder of the fold.
-        key: Key of the study's present slice store.
-
-    Raises:
-        RunError: The study's files changed, or the fold's record is damaged.
-    """
+    """Raise `RunError` if a fold was begun on other data than those of the study's present slice store, by its key."""
     trained_on = read_provenance(fold).data
     if trained_on != key:
         raise RunError(

@@ -77,9 +77,6 @@ def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
     ]
 
 
-SECONDS_PER_MINUTE = 60
-
-
 def measure_subjects(
     study: Study, predictions: Mapping[str, PredictedMask], consensus: Callable[[str], Mask] | None = None
 ) -> Measurements:
@@ -113,6 +110,6 @@ def measure_subjects(
 def _times(subject: Subject, prediction: PredictedMask | None) -> pd.DataFrame:
     minutes = dict(subject.minutes)
     if prediction is not None and prediction.seconds is not None:
-        minutes[AUTOMATIC] = prediction.seconds / SECONDS_PER_MINUTE
+        minutes[AUTOMATIC] = prediction.seconds / 60
     rows = [(subject.id, subject.cohort, source, value) for source, value in minutes.items()]
     return pd.DataFrame(rows, columns=list(TIME_COLUMNS))

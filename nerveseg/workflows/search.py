@@ -17,11 +17,7 @@ from nerveseg.workflows.training_job import TrainingJob, training_job
 
 
 def search_settings(job: Job[TrainConfig], run_trials: Callable[[], None]) -> None:
-    """Check what all trials share, run them, and rank their settings.
-
-    Args:
-        job: Job with the options that all trials share.
-        run_trials: Function that runs them.
+    """Check the job with the options that all trials share, run the trials, and rank their settings.
 
     Raises:
         ConfigurationError: No training subject is held out, so there is no objective.

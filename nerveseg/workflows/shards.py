@@ -57,11 +57,7 @@ def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[
 
 
 def collect_if_complete(config: SegmentConfig) -> None:
-    """Concatenate the tables of the shards once all exist; the job that finishes last does it.
-
-    Args:
-        config: Configuration of any of the jobs.
-    """
+    """Concatenate the tables of the shards once all exist; the job that finishes last does it."""
     shard, root = chosen_shard(config), config.results_root
     if shard is None:
         return

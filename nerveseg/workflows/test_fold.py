@@ -31,14 +31,7 @@ from nerveseg.workflows.training_job import TrainingJob
 
 
 def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboards: Dashboards) -> None:
-    """Predict and score the test subjects of a fold whose bundle is written.
-
-    Args:
-        job: Job of the fold.
-        loaded: Study, subjects and consensus masks of the fold.
-        device: Device to compute on.
-        dashboards: Dashboards that get the scores, the pictures and the model.
-    """
+    """Predict and score the test subjects of a fold whose bundle is written; log scores, pictures and the model."""
     study, fold = loaded.study, loaded.fold
     if fold.validation:
         _predict_subjects(job, study, fold.validation, job.folder.validation_mask, device)

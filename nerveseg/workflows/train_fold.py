@@ -43,11 +43,7 @@ from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
 from nerveseg.workflows.training_objects import build_callbacks, build_datamodule, build_network, build_segmenter
 
-DEFAULT_TRAINER_KEYWORDS: dict[str, Any] = {
-    "deterministic": "warn",
-    "enable_model_summary": False,
-    "log_every_n_steps": 1,
-}
+TRAINER_DEFAULTS: dict[str, Any] = {"deterministic": "warn", "enable_model_summary": False, "log_every_n_steps": 1}
 """Keywords of `pl.Trainer` where the configuration gives no other value: `metrics.csv` has a row for each step."""
 
 LOCK = ".training"
@@ -160,7 +156,7 @@ def _train(
         ],
         plugins=[VerifiedCheckpoints(), processes.environment()],
         default_root_dir=folder.path,
-        **(DEFAULT_TRAINER_KEYWORDS | config.trainer.keywords),
+        **(TRAINER_DEFAULTS | config.trainer.keywords),
         **processes.trainer_options(device.accelerator),
     )
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would write every new tensor once more

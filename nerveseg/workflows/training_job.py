@@ -93,39 +93,25 @@ def variant_name(overrides: Sequence[str]) -> str:
 
 
 def check_unchanged(job: TrainingJob) -> None:
-    """Raise `RunError` for a fold that was begun with another configuration, unless `resume=force`.
-
-    Raises:
-        RunError: The configuration differs from the folder's own in an option that changes the result, or the folder's
-            is damaged.
-    """
+    """Raise `RunError` if an option that changes the result differs from the folder's own, unless `resume=force`."""
     changes = changes_of(job)
     fixed = [change for change in changes if change.split(":")[0].split(".")[0] in UNFORCED_KEYS]
     is_forced = job.config.resume == "force"
     if not changes or (is_forced and not fixed):
         return
-    if is_forced:
-        raise RunError(
-            f"resume=force keeps the run's own {', '.join(UNFORCED_KEYS)}, so that no test subject is trained on",
-            found="; ".join(fixed),
-            path=job.folder.path,
-            remedy="name=<another> begins a new run",
-        )
     force = "" if fixed else "resume=force goes on under the new one; "
     raise RunError(
-        "a run is continued with the configuration it was begun with",
-        found="; ".join(changes),
+        f"resume=force keeps the run's own {', '.join(UNFORCED_KEYS)}, so that no test subject is trained on"
+        if is_forced
+        else "a run is continued with the configuration it was begun with",
+        found="; ".join(fixed if is_forced else changes),
         path=job.folder.path,
         remedy=f"{force}name=<another> begins a new run",
     )
 
 
 def changes_of(job: TrainingJob) -> list[str]:
-    """Return the changes of the configuration that a job's folder was begun with, as `key: old -> new`.
-
-    Raises:
-        RunError: The folder's configuration is damaged.
-    """
+    """Return the changes of the configuration that a job's folder was begun with, as `key: old -> new`."""
     if not job.folder.config.is_file():
         return []
     return differences(_result_affecting(read_run_config(job.folder)), _result_affecting(job.values))

@@ -67,12 +67,6 @@ class EvaluatedStudy:
 def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None) -> Path:
     """Write the pages and the figures of a study, the study's page last; each subject is read once.
 
-    Args:
-        folder: Folder of the evaluation.
-        evaluated: Study and its automatic masks.
-        analysis: Tables of the study.
-        reference: Published Table 1 to show beside it.
-
     Raises:
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
@@ -111,17 +105,11 @@ def _write_subject(folder: Path, view: SubjectView) -> SubjectCard:
 
 
 def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
+    """Read a subject's image and masks; return the data of the subject's page."""
     study = evaluated.study
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = evaluated.consensus(subject.id) if evaluated.consensus else None
     masks = load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))
-    return subject_view(evaluated, subject, volume, masks, analysis)
-
-
-def subject_view(
-    evaluated: EvaluatedStudy, subject: Subject, volume: Volume, masks: SubjectMasks, analysis: Analysis
-) -> SubjectView:
-    """Return the data of a subject's page."""
     drawn = _masks_in_order(masks)
     numbers = volume.grid.slice_numbers
     legs = legs_of(volume.array, volume.grid.ras_spacing_mm, subject.side)
@@ -137,7 +125,7 @@ def subject_view(
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
     return SubjectView(
         name=subject.id,
-        title=f"{evaluated.study.description.name}, {subject.id}",
+        title=f"{study.description.name}, {subject.id}",
         warning=evaluated.warning,
         image=volume.array,
         spacing_mm=volume.grid.ras_spacing_mm,
@@ -149,7 +137,7 @@ def subject_view(
         scores=_scores(analysis, subject.id),
         notes=[note for nerve in nerves[first] for note in nerve.notes],
         sides=sides,
-        study=evaluated.study.description.name,
+        study=study.description.name,
     )
 
 
