@@ -71,13 +71,7 @@ class MetricsCsv(CommittedLogger):
 
     @rank_zero_only
     def restore(self, text: str | None, step: int) -> None:
-        """Go on from a checkpoint.
-
-        Args:
-            text: Content of the file that the checkpoint carries; None in those of earlier versions, where the file
-                itself counts.
-            step: Step that is logged next.
-        """
+        """Go on before `step` from a checkpoint that carries the file's content, or is of an earlier version (None)."""
         if text is not None:
             self.rows = parse_metrics(text)
         elif self.path.is_file():
@@ -159,11 +153,7 @@ class CheckpointedLogger(CommittedLogger):
 
     @rank_zero_only
     def resume(self, rows: Iterable[Mapping[str, float | int]]) -> None:
-        """Log a checkpoint's history, as far as the backend lacks it.
-
-        Args:
-            rows: Values with their `step`; several rows may be of one step.
-        """
+        """Log a checkpoint's history, rows of values with their `step`, as far as the backend lacks it."""
         self._pending = {}
         for row in rows:
             self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))

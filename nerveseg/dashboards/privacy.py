@@ -55,12 +55,7 @@ class SubjectNames:
 
 
 def subject_names(mode: Literal["plain", "hashed"], file_hashes: Iterable[Mapping[str, str]]) -> SubjectNames:
-    """Return the names of a study's subjects.
-
-    Args:
-        mode: Form of the ids.
-        file_hashes: SHA-256 of every file, by subject, of the whole study.
-    """
+    """Return the names of a study's subjects, given the SHA-256 of each subject's files; all of them make the key."""
     if mode == "plain":
         return SubjectNames()
     content = sorted(json.dumps(dict(hashes), sort_keys=True) for hashes in file_hashes)

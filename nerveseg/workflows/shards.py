@@ -28,10 +28,7 @@ def segment_recorded(config: SegmentConfig) -> None:
 def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
     """Run the jobs of `segment`; check shards before, and collect their tables afterwards.
 
-    Args:
-        jobs: Jobs of the command.
-        run_jobs: Function that runs them.
-        is_sweep: Flag: every shard has to end well for the command to end well.
+    In a sweep every shard has to end well for the command to end well.
 
     Raises:
         NervesegError: An option that concerns all shards is wrong, or shards failed.

@@ -30,10 +30,7 @@ LOCK = ".comparing"
 def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
     """Check all jobs, run them, and compare every cross-validation that is complete.
 
-    Args:
-        jobs: Jobs of the command.
-        run_jobs: Function that runs them.
-        is_sweep: Flag: every job has to end well for the command to end well.
+    In a sweep every job has to end well for the command to end well.
 
     Raises:
         NervesegError: A job's configuration or study is wrong; raised before the first job starts.

@@ -196,7 +196,8 @@ def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
     as_configured = options_of_run(run.folder, {})
     assert as_configured.margins.dice == 0.2
     assert as_configured.reference_table == "paper"
-    assert options_of_run(run.folder, {"reference_table": None}).reference_table is None
+    chosen = options_of_run(run.folder, {"reference_table": None})
+    assert (chosen.reference_table, chosen.margins.dice, chosen.report) == (None, 0.2, False)
 
 
 def test_what_was_printed_is_shown_again_until_a_fold_is_new(run, compared, capsys):
