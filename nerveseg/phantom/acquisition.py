@@ -10,7 +10,7 @@ includes the misregistration.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,6 +19,8 @@ from scipy import ndimage
 from nerveseg.phantom.grid import Plane, ScanGrid, WaveField
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.types import Affine, Image
+
+Picture: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]
 
 MUSCLE_UNITS = 100.0
 """Image units of healthy muscle where the coil's sensitivity is 1."""
@@ -114,28 +116,24 @@ def _draw_movement(spec: CohortSpec, participant: Participant) -> tuple[tuple[fl
     return tuple(moved_mm.tolist()), tuple(rng.uniform(*MOVED_SHARE, spec.slices).tolist())
 
 
-def acquire(
-    picture: Float32[np.ndarray[Any, Any], "x y z"], scan: Acquisition, grid: ScanGrid, rng: np.random.Generator
-) -> Float32[np.ndarray[Any, Any], "x y z"]:
-    """Apply point spread, coil, ghosts and noise, slice by slice, in place.
-
-    Args:
-        picture: Noise-free signal relative to healthy muscle.
-        scan: Coil, noise and motion.
-        grid: Grid of the picture.
-        rng: Generator of the noise.
-    """
+def acquire(picture: Picture, scan: Acquisition, grid: ScanGrid, rng: np.random.Generator) -> Picture:
+    """Apply point spread, coil, ghosts and noise to a signal relative to healthy muscle, slice by slice, in place."""
     for number in range(picture.shape[2]):
         seen = ndimage.gaussian_filter(picture[:, :, number], 0.35)
         if scan.moved_mm:
             after = ndimage.shift(seen, (0.0, scan.moved_mm[number] / grid.spacing_mm[1]), order=1, mode="nearest")
             seen += np.float32(scan.moved_share[number]) * (after - seen)
         seen *= scan.sensitivity(grid, number)
-        real = _with_ghosts(seen, scan, grid.spacing_mm[1], number) if scan.ghost else seen
-        real = real + scan.noise * rng.standard_normal(seen.shape, dtype=np.float32)
-        imaginary = scan.noise * rng.standard_normal(seen.shape, dtype=np.float32)
-        picture[:, :, number] = MUSCLE_UNITS * np.hypot(real, imaginary)
+        signal = _with_ghosts(seen, scan, grid.spacing_mm[1], number) if scan.ghost else seen
+        picture[:, :, number] = _received(signal, scan.noise, rng)
     return picture
+
+
+def _received(signal: Plane, noise: float, rng: np.random.Generator) -> Plane:
+    """Return the magnitude in image units of a signal with noise in both receiver components (Rician)."""
+    real = signal + noise * rng.standard_normal(signal.shape, dtype=np.float32)
+    imaginary = noise * rng.standard_normal(signal.shape, dtype=np.float32)
+    return np.asarray(MUSCLE_UNITS * np.hypot(real, imaginary))
 
 
 def _with_ghosts(seen: Plane, scan: Acquisition, step_mm: float, number: int) -> Plane:
@@ -165,23 +163,9 @@ class FatSuppressed:
 
 
 def fat_suppressed(
-    spec: CohortSpec,
-    participant: Participant,
-    picture: Float32[np.ndarray[Any, Any], "x y z"],
-    scan: Acquisition,
-    grid: ScanGrid,
-    affine: Affine,
+    spec: CohortSpec, participant: Participant, picture: Picture, scan: Acquisition, grid: ScanGrid, affine: Affine
 ) -> FatSuppressed:
-    """Acquire the second channel.
-
-    Args:
-        spec: Specification of the cohort; its `fat_suppressed_mm` is the in-plane spacing.
-        participant: Participant of the scan.
-        picture: Noise-free signal on the T2 grid.
-        scan: Coil and noise; the noise is reduced for larger voxels.
-        grid: T2 grid.
-        affine: Affine of the T2 grid.
-    """
+    """Acquire the second channel of a noise-free signal on the T2 grid; the noise is lower in larger voxels."""
     rng = subject_generator(spec, participant.id, "fat-suppressed")
     shift_mm = tuple(float(v) for v in rng.normal(0.0, SHIFT_SD_MM, 2))
     turn_deg = float(rng.normal(0.0, TURN_SD_DEG))
@@ -190,15 +174,12 @@ def fat_suppressed(
     moved = _moved(turn_deg, np.asarray(shift_mm) / grid.spacing_mm[:2], grid.shape[:2])
     down = _resizing(factor, grid.shape[:2], shape)
     up = np.linalg.inv(down)
-    noise = scan.noise / factor
     image = np.zeros((*shape, grid.shape[2]), np.float32)
     copy = np.zeros(grid.shape, np.float32)
     for number in range(grid.shape[2]):
         seen = ndimage.gaussian_filter(picture[:, :, number], 0.35 * factor) * scan.sensitivity(grid, number)
         plane = _resampled(seen, moved @ down, shape)
-        real = plane + noise * rng.standard_normal(shape, dtype=np.float32)
-        imaginary = noise * rng.standard_normal(shape, dtype=np.float32)
-        image[:, :, number] = np.round(MUSCLE_UNITS * np.hypot(real, imaginary))
+        image[:, :, number] = np.round(_received(plane, scan.noise / factor, rng))
         copy[:, :, number] = np.round(_resampled(image[:, :, number], up, grid.shape[:2]))
     indices = np.eye(4)  # of the coarse grid, which has the slices of the fine one
     indices[:2, :2], indices[:2, 3] = down[:2, :2], down[:2, 2]

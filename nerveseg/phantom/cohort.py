@@ -39,23 +39,16 @@ def write_cohort(
 ) -> None:
     """Simulate a cohort and write it as a study folder.
 
-    The study is written beside `root` and renamed at the end, so that a folder named `root` is always complete.
-
-    Args:
-        spec: Specification of the cohort.
-        root: Folder to create.
-        workers: Number of processes; the result does not depend on it.
-        progress: Function called with (subjects done, subjects in all).
+    The study is written beside `root` and renamed at the end, so that a folder named `root` is always complete. The
+    result does not depend on the number of processes (`workers`). `progress` gets the subjects done and in all.
 
     Raises:
         StudyError: `root` exists already, or cannot be created.
     """
     root = Path(root)
     if root.exists():
-        raise StudyError(
-            "a new folder for a synthetic study", found="it exists already", path=root,
-            remedy="remove the folder, or give another one",
-        )  # fmt: skip
+        rule, remedy = "a new folder for a synthetic study", "remove the folder, or give another one"
+        raise StudyError(rule, found="it exists already", path=root, remedy=remedy)
     partial_root = root.with_name(f".{root.name}.{os.getpid()}.partial")
     try:
         partial_root.mkdir(parents=True)
@@ -66,10 +59,9 @@ def write_cohort(
         _write_tables(spec, partial_root, rows)
         os.rename(partial_root, root)
     except OSError as error:
-        raise StudyError(
-            "a folder that can be written", found=f"{type(error).__name__}: {error.strerror}", path=root,
-            remedy="choose a folder on a disk with room where you may write",
-        ) from error  # fmt: skip
+        rule, remedy = "a folder that can be written", "choose a folder on a disk with room where you may write"
+        found = f"{type(error).__name__}: {error.strerror}"
+        raise StudyError(rule, found=found, path=root, remedy=remedy) from error
     finally:
         shutil.rmtree(partial_root, ignore_errors=True)
 
@@ -122,17 +114,17 @@ def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None
     if spec.fat_suppressed_mm is not None and not spec.raters_only:
         name = "SYNTHETIC fat-suppressed images on the T2 grid"
         _write_description(root / "derivatives" / "resampled", name, "derivative")
-    raters = [rater.name for rater in RATERS]
     columns = ["cohort", "group", "side", "location", "lesion"]
     table = [
         {"participant_id": f"sub-{row.id}"}
         | {column: getattr(row, column) for column in columns}
         | {"repeat_of": f"sub-{row.repeat_of}" if row.repeat_of else "n/a"}
-        | {f"minutes_{rater}": row.minutes[rater] for rater in raters}
+        | {f"minutes_{rater}": minutes for rater, minutes in row.minutes.items()}
         for row in rows
     ]
     pd.DataFrame(table).to_csv(root / "participants.tsv", sep="\t", index=False, float_format="%.1f")
-    minutes = {f"minutes_{rater}": {"Description": "Simulated drawing time", "Units": "min"} for rater in raters}
+    about = {"Description": "Simulated drawing time", "Units": "min"}
+    minutes = {f"minutes_{rater.name}": about for rater in RATERS}
     _write_json(root / "participants.json", minutes)
 
 

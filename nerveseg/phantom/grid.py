@@ -117,12 +117,8 @@ class ScanGrid:
 def distorted(positions_mm: Axis, levels_mm: Axis, half_field_mm: float, half_stack_mm: float, edge_mm: float) -> Any:
     """Return the positions that a scanner shows at `positions_mm`, for every level, as (level, position).
 
-    Args:
-        positions_mm: Positions from the isocentre in mm.
-        levels_mm: Levels from the isocentre in mm.
-        half_field_mm: Distance in mm at which, at the end of the stack, the displacement is `edge_mm`.
-        half_stack_mm: Distance of that end in mm.
-        edge_mm: Greatest displacement in mm.
+    Positions and levels are from the isocentre. The displacement is greatest, `edge_mm`, at `half_field_mm` in the
+    slice at `half_stack_mm`, the end of the stack.
     """
     apart = positions_mm / half_field_mm
     away = (levels_mm / max(half_stack_mm, 1e-6))[:, None] ** 2

@@ -110,14 +110,7 @@ class NerveSection:
 
 
 def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> NerveSection:
-    """Compute the signed distance to the nerve's outline around its (tibial) centre.
-
-    Args:
-        nerve: Nerve of the subject.
-        level_mm: Level in mm above the popliteal crease.
-        lateral_mm: Lateral coordinate in mm relative to the nerve's centre.
-        anterior_mm: Anterior coordinate in mm relative to the nerve's centre.
-    """
+    """Compute the signed distance to the nerve's outline at coordinates relative to its (tibial) centre."""
     tibial, peroneal = _parts(nerve, level_mm, lateral_mm, anterior_mm)
     offset = _area_offset_mm(nerve, level_mm)
     return NerveSection(_smooth_minimum(tibial, peroneal) - np.float32(offset), (peroneal < tibial).astype(np.float32))

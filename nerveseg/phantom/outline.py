@@ -139,9 +139,8 @@ def _tracks(thigh: Thigh, grid: ScanGrid) -> list[VeinTrack]:
     for vessel in VESSELS:
         if vessel.name in CONFUSABLE:
             rows = [interpolate(vessel.sections, float(level)) for level in grid.levels_mm]
-            centre = np.array(
-                [thigh.from_atlas(r[0], r[1], float(z)) for r, z in zip(rows, grid.levels_mm, strict=True)]
-            )
+            drawn = zip(rows, grid.levels_mm, strict=True)
+            centre = np.array([thigh.from_atlas(lateral, anterior, float(z)) for (lateral, anterior, _), z in drawn])
             radius_mm = np.array([r[2] if r[2] >= 0.5 else 0.0 for r in rows])
             tracks.append((centre, radius_mm, False))
     return [VeinTrack(c, r, np.linalg.norm(c - nerve, axis=1), beside) for c, r, beside in tracks]

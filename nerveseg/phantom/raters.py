@@ -82,14 +82,7 @@ def draw_difficulty(rng: np.random.Generator, patient: bool, noise_scale: float)
 
 
 def rate(outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.Generator) -> Mask:
-    """Draw the mask of one rater, on the grid of the whole scan.
-
-    Args:
-        outline: True outline, its uncertainty, and the veins around it.
-        rater: Parameters of the rater.
-        difficulty: Difficulty of the subject.
-        rng: Generator of this subject and rater.
-    """
+    """Draw the mask of one rater, on the grid of the whole scan; `rng` is of this subject and rater."""
     bias_mm = rater.bias_mm[difficulty.patient] + difficulty.bias_sd_mm * rng.standard_normal()
     noise_mm = rater.noise[difficulty.patient] * difficulty.noise_mm
     noise = _outline_noise(rng, outline.distance_mm.shape, outline.grid.spacing_mm)

@@ -67,12 +67,7 @@ class Perineural:
     def cover(self, nerve: Plane, lateral_mm: Axis, anterior_mm: Axis, level_mm: float, voxel_mm: float) -> Plane:
         """Return the share of every voxel that looks like nerve: the nerve and the changed tissue around it.
 
-        Args:
-            nerve: Signed distance to the nerve in mm.
-            lateral_mm: Lateral coordinates of the voxels in mm.
-            anterior_mm: Anterior coordinates of the voxels in mm.
-            level_mm: Level in mm above the popliteal crease.
-            voxel_mm: In-plane size of a voxel in mm; the change ends less sharply than a tissue.
+        `nerve` is the signed distance to the nerve in mm; the change ends less sharply than a tissue.
         """
         mean_mm, sd_mm = REACH_MM
         reach_mm = np.maximum(0.0, mean_mm + sd_mm * self.reach.plane(lateral_mm, anterior_mm, level_mm))
@@ -109,7 +104,7 @@ def render(
     sequences: Sequence[MrSequence],
     perineural: Perineural | None = None,
 ) -> Pictures:
-    """Render the noise-free signal of one plane, painted from the skin inwards.
+    """Render the noise-free signal of one plane, painted from the skin inwards, one picture per sequence.
 
     Args:
         section: Signed distances of all tissues.
@@ -119,7 +114,7 @@ def render(
         axes_mm: Lateral and anterior coordinates of the grid in mm.
         level_mm: Level in mm above the popliteal crease.
         voxel_mm: In-plane voxel size in mm, the width of the border between two tissues.
-        sequences: Sequences to render, one picture each.
+        sequences: Sequences to render.
         perineural: Scar and oedema around the nerve.
     """
     lobules = look.lobules.plane(*axes_mm, level_mm)

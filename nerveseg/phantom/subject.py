@@ -74,12 +74,7 @@ class SimulatedSubject:
 
 
 def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSubject:
-    """Simulate one scan; the same in any order and in any process, masks also without images.
-
-    Args:
-        spec: The cohort.
-        participant: Participant from `participants(spec)`.
-    """
+    """Simulate one scan of `participants(spec)`; the same in any order and process, masks also without images."""
     person, grid = draw_person(spec, participant), draw_grid(spec, participant)
     scan, affine = draw_acquisition(spec, participant), draw_affine(spec, participant)
     outline = outline_of(person, grid, scan)
@@ -89,9 +84,7 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
         rater.name: rate(outline, rater, difficulty, subject_generator(spec, participant.id, rater.name))
         for rater in RATERS
     }
-    veins = np.zeros(grid.shape, dtype=bool)
-    for track in outline.veins:
-        veins |= vein_mask(track, grid) if track.beside else False
+    veins = np.any([vein_mask(track, grid) for track in outline.veins if track.beside], axis=0)
     truth = truth_of(person.thigh, outline)
     return SimulatedSubject(
         participant=participant,

@@ -85,13 +85,7 @@ class Appearance:
 
 
 def draw_appearance(rng: np.random.Generator, spec: CohortSpec, patient: bool) -> Appearance:
-    """Draw one person's tissues.
-
-    Args:
-        rng: Generator of the person.
-        spec: Specification of the cohort: its voxel size limits the texture, its contrasts are options.
-        patient: Flag: true if the muscles of the sciatic nerve are denervated, by a degree of 0.25 to 1 (assumed).
-    """
+    """Draw one person's tissues; the muscles of a patient's sciatic nerve are denervated by 0.25 to 1 (assumed)."""
     denervation = float(rng.uniform(0.25, 1.0)) if patient else 0.0
     chronic = float(rng.beta(1.0, 2.5)) * denervation
     muscle = tuple(float(v) for v in rng.normal(1.0, 0.07, len(MUSCLES)))
