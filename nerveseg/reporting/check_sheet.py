@@ -62,7 +62,7 @@ def check_sheet(
     spacing_mm: SpacingMm | None = None,
     sides: Mapping[str, slice] | None = None,
 ) -> Rgb:
-    """Draw the page.
+    """Draw the sheet of a segmentation.
 
     Args:
         image: First channel, in RAS order.
@@ -70,7 +70,7 @@ def check_sheet(
         profile_rows: Table with columns side, branch, slice (the file's number), csa_mm2 and csa_perpendicular_mm2;
             None for a page without a curve.
         title: Name of the scan.
-        warning: Warning in capitals at the top, such as that the model was trained on synthetic data.
+        warning: Warning at the top, shown in capitals.
         slice_numbers: Number of each slice in the input file.
         flags: Quality flags, one sentence each.
         spacing_mm: Voxel spacing in mm; without it pixels are drawn square and tiles are sized in pixels.
@@ -236,20 +236,13 @@ def registration_sheet(path: Path, fixed: Image, registration: Registration) -> 
 
 
 def edges_on(fixed: NDArray[Any], moving: NDArray[Any], pixel_mm: float) -> Rgb:
-    """Draw a slice of the first channel with the edges of the second, none outside its field of view.
-
-    Args:
-        fixed: Slice (x, y) of the first channel in RAS order.
-        moving: Second channel on the same pixels, NaN outside its field of view.
-        pixel_mm: Width of a pixel in mm.
-    """
+    """Draw a slice (x, y) of the first channel with the edges of the second, which is NaN outside its field of view."""
     valid = np.isfinite(moving)
     picture = overlay(fixed.astype(np.float64), {}, scale=1)
     if not valid.any():
         return picture
     values = np.where(valid, moving, 0.0).astype(np.float64)
-    low, high = _STRONGEST
-    edges = canny(values, _BLUR_MM / pixel_mm, low, high, mask=valid, use_quantiles=True)
+    edges = canny(values, _BLUR_MM / pixel_mm, *_STRONGEST, mask=valid, use_quantiles=True)
     edges &= binary_erosion(valid, iterations=3)
     picture[upright(edges)] = OTHER_COLOURS[0]
     return picture

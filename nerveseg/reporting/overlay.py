@@ -159,14 +159,7 @@ def extent_mm(nerve: NDArray[Any], pixel_mm: tuple[float, ...]) -> float:
 
 
 def square_around(nerve: NDArray[Any], pixel_mm: tuple[float, ...], least_mm: float, margin_mm: float) -> Crop:
-    """Return a square in mm around all nerve of a slice (x, y), inside the image where it fits.
-
-    Args:
-        nerve: Nerve in the slice; without any, the square is about the middle.
-        pixel_mm: Pixel size along x and y in mm.
-        least_mm: Least side in mm.
-        margin_mm: Margin around the nerve in mm.
-    """
+    """Return a square of at least `least_mm` around all nerve of a slice (x, y), inside the image where it fits."""
     side = max(least_mm, extent_mm(nerve, pixel_mm) + 2 * margin_mm)
     return crop_of_size(nerve, (round(side / pixel_mm[0]), round(side / pixel_mm[1])))
 

@@ -72,11 +72,7 @@ def json_for_script(data: Any) -> Markup:
 
 
 def plotly_inline() -> Markup:
-    """Return script elements that contain Plotly.
-
-    The browser unpacks the compressed library after the page is shown; `window` then gets the event `plotly-ready` or
-    `plotly-failed`.
-    """
+    """Return script elements that contain Plotly, compressed; `window` gets the event `plotly-ready` or `-failed`."""
     packed, unpack = _packed_plotly(), _text("plotly_unpack.js")
     return Markup(f'<script id="plotly-packed" type="text/plain">{packed}</script>\n<script>\n{unpack}</script>')
 

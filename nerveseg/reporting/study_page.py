@@ -137,16 +137,11 @@ def _counted(number: int, cohort: str) -> str:
 
 
 def boxplots(scores: pd.DataFrame, raters: Sequence[str], pages: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the points of every box, as data for JSON.
-
-    Args:
-        scores: Rows of `scores.csv`.
-        raters: Names of the raters, in the study's order.
-        pages: Addresses of the subjects' pages, None without a page.
+    """Return the points of every box, as data for JSON, from the rows of `scores.csv`.
 
     Returns:
-        Mapping with `metrics` (key, label, unit, better), `cohorts`, `groups`, `subjects` (id, page), and `cases`: each
-        a list of the indices of its cohort, group and subject, its comparison, and one value per metric or None.
+        Mapping with `metrics`, `cohorts`, `groups`, `subjects` (id, page), and `cases`: the indices of cohort, group
+        and subject, the comparison, and one value per metric or None.
     """
     metrics = _shown_metrics(scores)
     members = _pooled_comparisons(raters)

@@ -35,12 +35,7 @@ _JPEG_QUALITY = 88
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """Small picture of a subject.
-
-    Attributes:
-        data_uri: JPEG as a data URI, the source of an `img`.
-        slice_number: Number of the slice in the input file.
-    """
+    """Small picture of a subject as the data URI of a JPEG, and the number of its slice in the input file."""
 
     data_uri: str
     slice_number: int
@@ -49,13 +44,7 @@ class Thumbnail:
 def thumbnail(
     image: Image, masks: Mapping[str, Mask], slice_numbers: Sequence[int], spacing_mm: SpacingMm
 ) -> Thumbnail:
-    """Draw the slice of largest disagreement.
-
-    Args:
-        image: Image (x, y, z) in RAS order, any unit.
-        masks: Masks by name, in drawing order, at least one, usually "GT" and "Auto"; the first two are compared.
-        slice_numbers: Number of each slice in the input file.
-        spacing_mm: Distance between voxel centres in mm.
+    """Draw the slice in which the first two masks, or the only one, differ most.
 
     Raises:
         GeometryError: A mask has another shape than the image, or slice numbers are missing.
@@ -135,13 +124,7 @@ class SubjectRow:
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """Figure in a file beside the page.
-
-    Attributes:
-        path: Path of the PNG, relative to the page.
-        caption: Caption.
-        vector: Path of the PDF, relative to the page.
-    """
+    """Figure beside the page: its PNG (`path`) and its PDF (`vector`), both relative to the page."""
 
     path: str
     caption: str

@@ -77,11 +77,7 @@ def new_figure(
 ) -> tuple[Figure, SubFigure]:
     """Return an empty figure as wide as a page, and its part to draw on, with constrained layout.
 
-    Args:
-        body_inches: Height of the part to draw on, in inches.
-        title: Title above, on the left.
-        entries: Labelled entries of a legend under the title.
-        note: Small print under the figure, wrapped.
+    The title is above, on the left; the legend's `entries` are below it; `note` is small print at the foot.
     """
     small_print = textwrap.wrap(note, _LETTERS_PER_LINE)
     heights = (_LINE_INCHES * (bool(title) + bool(entries)) + 0.06, body_inches, 0.12 * len(small_print) + 0.04)

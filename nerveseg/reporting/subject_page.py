@@ -31,14 +31,10 @@ Assets = Literal["inline", "folder"]
 
 
 def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> None:
-    """Write the page, in one piece.
+    """Write the page as an HTML file, in one piece.
 
-    Args:
-        path: HTML file.
-        view: Data of the page.
-        assets: Location of the chart library: "inline" in the page, "folder" in the folder above that of the page,
-            where `write_plotly` has written it.
-        back: Address of the study's page, relative to this one, if there is one.
+    The chart library is in the page ("inline"), or in the folder above that of the page ("folder"), where
+    `write_plotly` has written it. `back` is the address of the study's page, relative to this one.
     """
     write_text(path, subject_html(view, assets=assets, back=back))
 

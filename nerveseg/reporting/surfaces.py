@@ -82,19 +82,13 @@ EMPTY = Surface(np.empty((0, 3)), np.empty((0, 3), dtype=np.int64))
 
 
 def surface_of(mask: Mask, spacing_mm: SpacingMm, max_triangles: int = MOST_TRIANGLES) -> Surface:
-    """Compute the surface of a mask.
+    """Compute the closed surface of a mask (x, y, z), slices along z, coarsened to at most `max_triangles`.
 
-    Args:
-        mask: Mask (x, y, z) in RAS order, slices along z.
-        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
-        max_triangles: Largest number of triangles, to which the mesh is coarsened.
-
-    Returns:
-        Closed mesh of the mask's volume; `EMPTY` for an empty mask.
+    It encloses the mask's volume; it is `EMPTY` for an empty mask.
     """
     if not mask.any():
         return EMPTY
-    box = tuple(slice(int(used.min()), int(used.max()) + 1) for used in np.nonzero(mask))
+    (box,) = find_objects(mask.astype(np.uint8))
     margin = np.ceil((REACH_MM + 1.0) / np.array(spacing_mm)).astype(int)
     padded = np.pad(mask[box], [(int(width), int(width)) for width in margin])
     field, steps_mm = _signed_distance(padded, spacing_mm)

@@ -19,13 +19,7 @@ __all__ = ["NamedFigure", "read_training", "study_figures"]
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure with its name and caption.
-
-    Attributes:
-        name: Name of its files, without an extension.
-        caption: Caption in one or two sentences.
-        figure: Drawn figure.
-    """
+    """Figure with the name of its files, without an extension, and its caption in one or two sentences."""
 
     name: str
     caption: str
@@ -40,11 +34,8 @@ def study_figures(
 ) -> Iterator[NamedFigure]:
     """Draw every figure that the tables of a study allow, one after the other.
 
-    Args:
-        analysis: Tables of the study.
-        title: Title of the study, such as "SYNTHETIC study phantom-demo".
-        reference: Published Table 1.
-        training: Rows of `metrics.csv`, by fold.
+    The title is such as "SYNTHETIC study phantom-demo"; `reference` is the published Table 1; `training` holds the rows
+    of `metrics.csv` by fold.
     """
     if len(analysis.measurements.scores):
         yield NamedFigure(

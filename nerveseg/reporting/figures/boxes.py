@@ -42,13 +42,7 @@ _LEAST_TICKS = 3
 
 @dataclass(frozen=True)
 class PanelSample:
-    """Values of one box.
-
-    Attributes:
-        kind: Kind of the masks, "manual" or "automatic", for colour and marker.
-        values: Values of the points; infinite where a mask is empty; no NaN.
-        published: Published mean, drawn as a tick; None without.
-    """
+    """Values of one box, infinite where a mask is empty, without NaN; `published` is a mean drawn as a tick."""
 
     kind: Kind
     values: NDArray[Any]
@@ -57,13 +51,7 @@ class PanelSample:
 
 @dataclass(frozen=True)
 class Group:
-    """Group of boxes side by side.
-
-    Attributes:
-        label: Label under the boxes.
-        samples: One or two boxes.
-        p_text: Text on the bracket between two boxes; empty without.
-    """
+    """Group of one or two boxes side by side; `p_text` is on the bracket between two, empty for no bracket."""
 
     label: str
     samples: Sequence[PanelSample]
@@ -71,13 +59,10 @@ class Group:
 
 
 def draw_groups(axes: Axes, groups: Sequence[Group], scale: Scale | None = None) -> None:
-    """Draw all groups of a panel, set its scale, and label the groups.
+    """Draw the groups of an empty panel from left to right, label them, and set the scale.
 
-    Args:
-        axes: Empty panel.
-        groups: Groups from left to right.
-        scale: Scale, "share" for values up to 1, "mm" for distances, linear up to 1 mm and logarithmic above; None for
-            finite values whose scale the caller sets.
+    The scale is "share" for values up to 1, or "mm" for distances, linear up to 1 mm and logarithmic above; None is for
+    finite values whose scale the caller sets.
     """
     samples = [sample for group in groups for sample in group.samples]
     top = 0.0 if scale is None else _set_scale(axes, samples, scale)

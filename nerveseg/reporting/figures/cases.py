@@ -123,16 +123,7 @@ def cuts_of(view: SubjectView) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class ChosenCase:
-    """Case in one cell of the figure.
-
-    Attributes:
-        metric: Name of the metric by which it was chosen.
-        rank: Rank, "best", "median" or "worst".
-        subject: Subject id.
-        cohort: Cohort of the subject.
-        dice: Dice of Auto-GT.
-        hd95_mm: Surface HD95 of Auto-GT in mm; infinite where a mask is empty.
-    """
+    """Case in one cell of the figure, with its scores of Auto-GT; HD95 is infinite where a mask is empty."""
 
     metric: str
     rank: str
@@ -162,10 +153,7 @@ def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
 def cases_figure(chosen: list[ChosenCase], views: Mapping[str, SubjectView], title: str = "") -> Figure:
     """Draw a row per metric; each cell has the slice, the nerve from the front, the scores, and the causes.
 
-    Args:
-        chosen: Cases from `chosen_cases`; not empty.
-        views: Image and both masks of the chosen subjects, by id.
-        title: Title of the study.
+    `views` are the subjects of the `chosen_cases`, by id.
     """
     metrics = list(dict.fromkeys(case.metric for case in chosen))
     named = f"Best, median and worst case{', ' if title else ''}{title}"

@@ -32,13 +32,7 @@ NAMED_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Cause:
-    """Cause of disagreement.
-
-    Attributes:
-        name: Name of the cause, one of this module's constants.
-        share: Share of the disagreement, in [0, 1].
-        words: Description with its size.
-    """
+    """Cause of disagreement: its name, its share of the disagreement in [0, 1], and words with its size."""
 
     name: str
     share: float
@@ -67,9 +61,7 @@ class Explanation:
 def explain(view: SubjectView, by_distance: bool) -> Explanation:
     """Find where and why the automatic mask differs from the reference.
 
-    Args:
-        view: Subject with both masks.
-        by_distance: Flag: true to weight voxels by their distance to the other mask, unless that is empty.
+    Voxels are weighted by their distance to the other mask if `by_distance`, unless that is empty.
     """
     off_mm = _distances_mm(view)
     weight = off_mm if by_distance and np.isfinite(off_mm).all() else (off_mm > 0).astype(np.float64)

@@ -33,9 +33,7 @@ _NOTE = (
 def profiles_figure(views: Mapping[str, SubjectView], title: str = "") -> Figure:
     """Draw a row per automatic mask: the view from the front, and the area of the nerve of its first side.
 
-    Args:
-        views: Subjects with an automatic mask and its profile by their descriptions, at least one.
-        title: Title of the study.
+    `views` are subjects with an automatic mask and its profile by their descriptions, at least one.
     """
     entries = [
         Patch(facecolor=NERVE, edgecolor=PALE, label="nerve"),

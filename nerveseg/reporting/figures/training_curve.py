@@ -40,12 +40,7 @@ def has_training(training: Mapping[int, pd.DataFrame]) -> bool:
 
 @styled
 def training_figure(training: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
-    """Draw the loss above, the Dice of validation subjects, and the learning rate below, one line per fold.
-
-    Args:
-        training: Rows of `metrics.csv` by fold, for which `has_training` is true.
-        title: Title of the study.
-    """
+    """Draw loss, Dice of validation subjects and learning rate, one line per fold, if `has_training`."""
     is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in training.values())
     figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {title}" if title else "Training")
     heights = {LOSS: 3, VALIDATION_DICE: 2, RATE: 1} if is_validated else {LOSS: 3, RATE: 1}
