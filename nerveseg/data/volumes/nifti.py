@@ -132,9 +132,7 @@ def _grid(image: Any, path: Path, geometry: Geometry) -> Grid:
     unit = image.header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         raise GeometryError(
-            "lengths in the header are millimetres",
-            found=unit,
-            remedy="export the file again with millimetres",
+            "lengths in the header are millimetres", found=unit, remedy="export the file again with millimetres"
         )
     x, y, z = image.shape[:3]
     header = image.header.copy()

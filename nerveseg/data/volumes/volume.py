@@ -173,9 +173,7 @@ def _check_suffix(path: Path) -> None:
         return
     if os.path.isfile(path) and is_dicom(path):
         raise VolumeError(
-            "a DICOM scan is the folder of its slices",
-            found=f"the file {path.name}",
-            remedy="give the folder",
+            "a DICOM scan is the folder of its slices", found=f"the file {path.name}", remedy="give the folder"
         )
     raise VolumeError(
         f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series",
