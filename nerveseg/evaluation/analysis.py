@@ -19,7 +19,6 @@ import pandas as pd
 
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
-    AUTOMATIC_CONSENSUS,
     RATER_RATER,
     VOLUME,
     cohorts_in_order,
@@ -29,10 +28,9 @@ from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import like_for_like
 from nerveseg.evaluation.tables.agreement_table import agreement_table
-from nerveseg.evaluation.tables.table1 import table1, table1_latex, table1_markdown
+from nerveseg.evaluation.tables.table1 import SET_OFF, table1, table1_latex, table1_markdown
 from nerveseg.files import write_csv, write_text
 
-LOCATION_COMPARISONS = (RATER_RATER, AUTOMATIC_CONSENSUS)
 TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
 SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
 RATERS = "raters"
@@ -94,12 +92,7 @@ class Analysis:
 
 
 def analyse(measurements: Measurements, margins: Margins) -> Analysis:
-    """Compute all tables.
-
-    Args:
-        measurements: Measurements of the subjects.
-        margins: Margins of non-inferiority, chosen before the test.
-    """
+    """Compute all tables; the margins of non-inferiority were chosen before the test."""
     scores, raters = measurements.scores, measurements.raters
     return Analysis(
         measurements=measurements,
@@ -152,7 +145,7 @@ def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
         for location, rows in known[known["cohort"] == cohort].groupby("location", sort=True):
             part = table1(rows, raters)
             part.insert(1, "location", str(location))
-            tables.append(part[part["comparison"].isin(LOCATION_COMPARISONS)])
+            tables.append(part[part["comparison"].isin(SET_OFF)])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["cohort", "location"])
 
 
@@ -160,8 +153,8 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
     """Compute mean and sample standard deviation over subjects of the agreement with the (other) raters.
 
     Returns:
-        Columns cohort, source, n, then `<metric>_mean`, `<metric>_sd`; empty with a single rater. A distance that does
-        not exist (an empty mask) makes its mean infinite instead of being left out.
+        Columns cohort, source, n, `<metric>_mean`, `<metric>_sd`; empty with a single rater. A distance that does not
+        exist (an empty mask) makes its mean infinite.
     """
     if len(raters) < 2:
         return pd.DataFrame(columns=["cohort", "source", "n"])
@@ -174,19 +167,13 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
             for metric in TABLE_METRICS:
                 values = subjects[metric].dropna()
                 finite = bool(np.isfinite(values).all())
-                row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std() if finite else float("nan")}
+                row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std() if finite else np.nan}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
-    """Write every table, each file in one piece.
-
-    Args:
-        analysis: Tables to write.
-        folder: Folder of the files.
-        title: Title of the Markdown and LaTeX tables.
-    """
+    """Write every table into a folder, each file in one piece; the Markdown and LaTeX tables have a title."""
     write_scores(folder / "scores.csv", analysis.measurements.scores)
     write_csv(folder / "quantities.csv", analysis.measurements.quantities)
     for name in ("table1", "locations", "like_for_like", "tests", "agreement", "times"):

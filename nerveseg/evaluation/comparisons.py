@@ -169,7 +169,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=missing).astype(_COLUMN_TYPES)
     except (ValueError, TypeError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if frame[_NEVER_EMPTY].isna().to_numpy().any() or (frame[_NEVER_EMPTY] == "").to_numpy().any():
+    if frame[_NEVER_EMPTY].isin([pd.NA, ""]).to_numpy().any():
         raise _damaged(path, "rows without " + ", ".join(_NEVER_EMPTY))
     return frame
 
@@ -196,7 +196,7 @@ def _compared_pairs(raters: Sequence[str], automatic: bool) -> list[tuple[str, s
 
 
 def _subject_comparisons(masks: SubjectMasks, several: bool) -> list[tuple[str, str]]:
-    """Return the comparisons of a subject's masks; `several` is true if the study has several raters."""
+    """Return the comparisons of a subject's masks in a study with one or several raters."""
     raters, automatic = list(masks.raters), masks.automatic is not None
     pairs = _compared_pairs(raters, automatic)
     if automatic and several and len(raters) == 1:
@@ -219,23 +219,14 @@ def _check_raters(raters: Sequence[str]) -> None:
 
 
 def nerve_volume_mm3(mask: Mask, spacing_mm: SpacingMm) -> float:
-    """Return the volume of the nerve in mm3; 0 for an empty mask.
-
-    Args:
-        mask: Mask (x, y, z) in RAS order.
-        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
-    """
+    """Return the volume in mm3 of a mask (x, y, z); the last spacing is the slice step."""
     return float(np.count_nonzero(mask) * np.prod(spacing_mm))
 
 
 def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
-    """Return the mean area of the nerve over the slices that hold it, in mm2; 0 for an empty mask.
+    """Return the mean area in mm2 of a mask (x, y, z) over the slices along z that hold nerve.
 
-    If empty masks were left out, a method would be judged only by the cases in which it found a nerve.
-
-    Args:
-        mask: Mask (x, y, z) in RAS order, slices along z.
-        spacing_mm: Distance between voxel centres in mm.
+    It is 0 for an empty mask: left out, a method would be judged only by the cases in which it found a nerve.
     """
     voxels = np.count_nonzero(mask, axis=(0, 1))
     return float(voxels[voxels > 0].mean() * spacing_mm[0] * spacing_mm[1]) if voxels.any() else 0.0
@@ -249,12 +240,10 @@ def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
     """
     subject = (masks.subject, masks.cohort, masks.location, masks.side)
     sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
+    measures = {VOLUME: nerve_volume_mm3, MEAN_AREA: mean_cross_sectional_area_mm2}
     rows = [
-        (*subject, name, quantity, value)
+        (*subject, name, quantity, measure(mask, masks.spacing_mm))
         for name, mask in sources.items()
-        for quantity, value in (
-            (VOLUME, nerve_volume_mm3(mask, masks.spacing_mm)),
-            (MEAN_AREA, mean_cross_sectional_area_mm2(mask, masks.spacing_mm)),
-        )
+        for quantity, measure in measures.items()
     ]
     return pd.DataFrame(rows, columns=list(QUANTITY_COLUMNS))

@@ -27,8 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
-from nerveseg.evaluation.statistics.contrasts import contrast, holm, williams_index
-from nerveseg.evaluation.statistics.proportions import share_above
+from nerveseg.evaluation.statistics.contrasts import contrast, holm, share_above, williams_index
 from nerveseg.evaluation.statistics.rank_tests import mann_whitney
 from nerveseg.evaluation.statistics.samples import Estimate, join_notes
 
@@ -75,12 +74,7 @@ class Margins(BaseModel):
 
 
 def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins) -> pd.DataFrame:
-    """Compute all tests that the scores allow; return an empty table without an automatic mask or with one rater.
-
-    Args:
-        scores: Rows of `scores.csv`.
-        raters: Names of the raters, in the study's order.
-        margins: Margins of non-inferiority.
+    """Compute all tests that rows of `scores.csv` allow: none without an automatic mask or with one rater.
 
     Returns:
         Columns `TEST_COLUMNS`; n counts subjects, n_pairs the rater pairs of the paper's test.

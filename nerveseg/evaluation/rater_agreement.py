@@ -22,11 +22,7 @@ RATER_CONSENSUS = "R-GT w/o R"
 
 
 def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Compute the mean agreement with the raters, one row per subject and metric.
-
-    Args:
-        scores: Rows of `scores.csv`.
-        raters: Names of the raters, in the study's order.
+    """Compute the mean agreement with the raters from rows of `scores.csv`, one row per subject and metric.
 
     Returns:
         Table with index (cohort, subject, metric) and columns `R-R`, each rater, and `Auto` where there is an automatic
@@ -46,11 +42,7 @@ def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 
 
 def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Compute the mean agreement with the consensus of all raters but one, over the rater left out.
-
-    Args:
-        scores: Rows of `scores.csv`.
-        raters: Names of the raters, in the study's order.
+    """Compute the mean agreement with the consensus of all raters but one, from rows of `scores.csv`.
 
     Returns:
         Table with index (cohort, subject, metric) and columns `R-GT w/o R` (the rater left out against the others'
@@ -64,10 +56,9 @@ def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFr
 
 
 def with_failures(scores: pd.DataFrame) -> pd.DataFrame:
-    """Replace distances to or from an empty mask by +infinity; two empty masks stay NaN.
+    """Replace distances to or from an empty mask by +infinity in rows of `scores.csv`; two empty masks stay NaN.
 
-    Args:
-        scores: Rows of `scores.csv`; every comparison has its `dice`, which is 0 if one mask is empty, NaN if both.
+    Every comparison has its `dice`, which is 0 if one mask is empty, NaN if both are.
     """
     key = ["subject", "comparison"]
     dice = scores[scores["metric"] == "dice"].set_index(key)["value"]

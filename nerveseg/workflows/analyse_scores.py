@@ -10,8 +10,8 @@ from rich.text import Text
 
 from nerveseg.console import console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
-from nerveseg.evaluation.tables.summaries import summaries
-from nerveseg.evaluation.tables.table1 import reference_table, render_table1
+from nerveseg.evaluation.tables.summaries import render_table1, summaries
+from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.files import write_text
 from nerveseg.runs import find_folds
 from nerveseg.workflows.config import ReportConfig

@@ -9,7 +9,8 @@ from rich.console import Console
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import SubjectMasks, score_subject
-from nerveseg.evaluation.tables.table1 import reference_table, render_table1, table1, table1_markdown
+from nerveseg.evaluation.tables.summaries import render_table1
+from nerveseg.evaluation.tables.table1 import reference_table, table1, table1_markdown
 
 RATERS = ["OS", "BW", "LG"]
 PAPER_ROWS = ["OS-BW", "OS-LG", "OS-GT", "BW-LG", "BW-GT", "LG-GT", "R-R", "Auto-OS", "Auto-BW", "Auto-LG", "Auto-GT"]

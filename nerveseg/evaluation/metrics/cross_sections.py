@@ -63,13 +63,7 @@ class CrossSections:
 
 
 def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossSections) -> float:
-    """Compute the centreline Dice in [0, 1]; 0 if one mask is empty, NaN if both are.
-
-    Args:
-        pair: Pair of masks.
-        reference: Cross-sections of the reference.
-        prediction: Cross-sections of the prediction.
-    """
+    """Compute the centreline Dice in [0, 1] from the cross-sections; 0 if one mask is empty, NaN if both are."""
     if pair.any_empty:
         return float("nan") if pair.both_empty else 0.0
     precision = _share_of_centreline_in(pair.reference, prediction, pair.spacing_mm)

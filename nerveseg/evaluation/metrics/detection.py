@@ -18,11 +18,7 @@ from nerveseg.evaluation.metrics.voxels import ALL_AROUND, component_of, foregro
 
 
 def detect_slices(pair: MaskPair) -> dict[str, float]:
-    """Count the slices with nerve in both masks, in one, in neither.
-
-    Returns:
-        Fields of `PairScores` on slices.
-    """
+    """Count the slices with nerve in both masks, in one, in neither, as fields of `PairScores`."""
     reference, prediction = (np.asarray(mask.any(axis=(0, 1))) for mask in (pair.reference, pair.prediction))
     both, either = (float(np.count_nonzero(found)) for found in (reference & prediction, reference | prediction))
     return {
@@ -35,15 +31,7 @@ def detect_slices(pair: MaskPair) -> dict[str, float]:
 
 
 def detect_branches(pair: MaskPair, reference: CrossSections) -> dict[str, float]:
-    """Compute the shares of the reference's cross-sections that the prediction found.
-
-    Args:
-        pair: Pair of masks.
-        reference: Cross-sections of the reference.
-
-    Returns:
-        Fields of `PairScores` on branches.
-    """
+    """Compute the shares of the reference's cross-sections that the prediction found, as fields of `PairScores`."""
     found = reference.touched_by(pair.prediction)
     alone = reference.per_slice() == 1
     return {

@@ -50,11 +50,6 @@ class MaskPair:
         return cls(first, second, spacing_mm, n_slices=reference.shape[2])
 
     @cached_property
-    def both(self) -> Mask:
-        """Voxels that both masks hold."""
-        return self.reference & self.prediction
-
-    @cached_property
     def both_empty(self) -> bool:
         """True if both masks are empty; every metric is then NaN."""
         return not (self.reference.any() or self.prediction.any())
@@ -66,11 +61,7 @@ class MaskPair:
 
 
 def check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
-    """Check that two masks have one shape.
-
-    Raises:
-        GeometryError: The shapes differ.
-    """
+    """Raise `GeometryError` unless two masks have one shape."""
     if reference.shape != prediction.shape:
         raise GeometryError(
             "two masks on one grid",

@@ -89,11 +89,7 @@ class PairScores:
 
 
 def dice(reference: AnyMask, prediction: AnyMask) -> float:
-    """Compute the Dice coefficient in [0, 1]; 0 if one mask is empty, NaN if both are.
-
-    Args:
-        reference: Reference mask (x, y, z).
-        prediction: Predicted mask of the same shape.
+    """Compute the Dice coefficient in [0, 1] of two masks (x, y, z); 0 if one is empty, NaN if both are.
 
     Raises:
         GeometryError: The shapes differ.
@@ -105,11 +101,7 @@ def dice(reference: AnyMask, prediction: AnyMask) -> float:
 
 
 def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
-    """Compute the volumetric similarity in [0, 1]; 0 if one mask is empty, NaN if both are; positions do not count.
-
-    Args:
-        reference: Reference mask (x, y, z).
-        prediction: Predicted mask of the same shape.
+    """Compute the volumetric similarity in [0, 1] of two masks (x, y, z); 0 if one is empty, NaN if both are.
 
     Raises:
         GeometryError: The shapes differ.

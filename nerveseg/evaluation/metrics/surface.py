@@ -35,11 +35,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class PairDistances:
-    """Distances of a pair of masks, computed at first use.
-
-    Attributes:
-        pair: Pair of masks.
-    """
+    """Distances of a pair of masks, computed at first use."""
 
     pair: MaskPair
 
@@ -50,7 +46,8 @@ class PairDistances:
         if points == "surface":
             return max(float(np.quantile(surface_mm, quantile)) for _, surface_mm in self._directions)
         missed = np.concatenate([missed_mm for missed_mm, _ in self._directions])
-        zeros = 2 * int(np.count_nonzero(self.pair.both)) if points == "foreground" else 0
+        held_by_both = int(np.count_nonzero(self.pair.reference & self.pair.prediction))
+        zeros = 2 * held_by_both if points == "foreground" else 0
         rank = int(quantile * (zeros + missed.size - 1)) - zeros
         return float(np.partition(missed, rank)[rank]) if missed.size and rank >= 0 else 0.0
 
@@ -89,12 +86,7 @@ def _distances_mm(source: Mask, target: Mask, spacing_mm: SpacingMm) -> Distance
     """Return the distance of each source voxel to the nearest target voxel, flattened; other voxels are undefined."""
     if np.count_nonzero(source) > _TREE_SHARE * source.size:
         return np.asarray(distance_transform_edt(~target, sampling=spacing_mm), dtype=np.float64).reshape(-1)
+    source_mm, target_mm = (np.stack(foreground(mask), axis=1) * spacing_mm for mask in (source, target))
     distance_mm = np.zeros(source.size)
-    distance_mm[np.flatnonzero(source)] = KDTree(_positions_mm(target, spacing_mm)).query(
-        _positions_mm(source, spacing_mm)
-    )[0]
+    distance_mm[np.flatnonzero(source)] = KDTree(target_mm).query(source_mm)[0]
     return distance_mm
-
-
-def _positions_mm(mask: Mask, spacing_mm: SpacingMm) -> Float64[np.ndarray[Any, Any], "_n 3"]:
-    return np.stack(foreground(mask), axis=1) * spacing_mm

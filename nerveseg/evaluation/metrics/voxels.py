@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -38,7 +38,7 @@ def foreground(mask: Mask) -> tuple[Indices, Indices, Indices]:
 
 def surface(mask: Mask) -> Mask:
     """Return the foreground voxels with background, or the end of the array, among their six neighbours."""
-    padded = _with_margin(mask)
+    padded = np.pad(np.ascontiguousarray(mask), 1)
     flat, voxels = padded.reshape(-1), np.flatnonzero(padded)
     steps = _flat_steps(padded, FACES)
     flat[voxels] = ~np.all([flat[voxels + step] for step in (*steps, *-steps)], axis=0)
@@ -57,7 +57,7 @@ def component_of(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indices, i
     """
     if np.count_nonzero(mask) > _SPARSE_SHARE * mask.size:
         return _components_of_all(mask, neighbours)
-    padded = _with_margin(mask)
+    padded = np.pad(np.ascontiguousarray(mask), 1)
     voxels = np.flatnonzero(padded)
     position = np.zeros(padded.size, dtype=np.intp)  # from 1, 0 is background; untouched pages take no memory
     position[voxels] = np.arange(1, voxels.size + 1)
@@ -75,10 +75,6 @@ def _components_of_all(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indi
         structure[tuple(1 + np.array(offset))] = structure[tuple(1 - np.array(offset))] = True
     labels, number = label(mask, structure)
     return labels.reshape(-1)[np.flatnonzero(mask)].astype(np.intp) - 1, int(number)
-
-
-def _with_margin(mask: Mask) -> Bool[np.ndarray[Any, Any], "_x _y _z"]:
-    return np.pad(np.ascontiguousarray(mask), 1)
 
 
 def _flat_steps(array: Mask, offsets: tuple[Offset, ...]) -> Any:

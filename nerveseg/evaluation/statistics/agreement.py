@@ -9,11 +9,9 @@ absolute agreement counts: a rater who measures everything larger lowers it. It 
 subjects, so it is computed per cohort.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import nan
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -26,8 +24,8 @@ from nerveseg.evaluation.statistics.rank_tests import ALPHA
 from nerveseg.evaluation.statistics.samples import Estimate, is_constant, paired, why_not_finite
 
 _TAILS = (ALPHA / 2, 1 - ALPHA / 2)
+_Z = float(norm.isf(ALPHA / 2))
 _UNKNOWN = (nan, nan)
-Ratings: TypeAlias = Float64[np.ndarray[Any, Any], "_subjects _raters"]
 
 
 @dataclass(frozen=True)
@@ -87,19 +85,19 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
         return BlandAltman(n, note=note)
     differences = 100 * (second - first) / means if percent else second - first
     bias, sd = float(differences.mean()), float(differences.std(ddof=1))
-    z = float(norm.isf(ALPHA / 2))
     if is_constant(differences):
         return BlandAltman(n, bias, 0.0, bias, bias, note="no intervals, all differences are equal")
-    around_bias, outward = t.ppf(_TAILS, n - 1) / np.sqrt(n), nct.ppf(_TAILS, n - 1, z * np.sqrt(n)) / np.sqrt(n)
+    below, above = (float(factor) for factor in t.ppf(_TAILS, n - 1) / np.sqrt(n))
+    inner, outer = (float(factor) for factor in nct.ppf(_TAILS, n - 1, _Z * np.sqrt(n)) / np.sqrt(n))
     return BlandAltman(
         n=n,
         bias=bias,
         sd=sd,
-        lower=bias - z * sd,
-        upper=bias + z * sd,
-        bias_ci=(bias + sd * float(around_bias[0]), bias + sd * float(around_bias[1])),
-        lower_ci=(bias - sd * float(outward[1]), bias - sd * float(outward[0])),
-        upper_ci=(bias + sd * float(outward[0]), bias + sd * float(outward[1])),
+        lower=bias - _Z * sd,
+        upper=bias + _Z * sd,
+        bias_ci=(bias + sd * below, bias + sd * above),
+        lower_ci=(bias - sd * outer, bias - sd * inner),
+        upper_ci=(bias + sd * inner, bias + sd * outer),
     )
 
 
@@ -114,8 +112,7 @@ def repeatability(first: ArrayLike, second: ArrayLike) -> Estimate:
         second: Measurement of the repeated scan (n,), same subjects and unit.
 
     Returns:
-        Standard error of measurement in the measurement's unit; NaN for one subject or values that are not finite, 0
-        where every repeat gave the same value.
+        Standard error of measurement in the measurement's unit; NaN for one subject or values that are not finite.
 
     Raises:
         NervesegError: The samples differ in length.
@@ -131,15 +128,15 @@ def smallest_detectable_change(standard_error: float) -> float:
 
     After de Vet et al., Journal of Clinical Epidemiology 2006;59:1033-1039.
     """
-    return float(norm.isf(ALPHA / 2) * np.sqrt(2) * standard_error)
+    return float(_Z * np.sqrt(2) * standard_error)
 
 
 def icc_2_1(ratings: ArrayLike) -> Estimate:
     """Compute ICC(2,1), the share of the variance of single ratings that is variance between subjects.
 
     Two-way random effects, absolute agreement, single rating (Shrout and Fleiss, Psychological Bulletin
-    1979;86:420-428, case 2). Interval after McGraw and Wong,
-    Psychological Methods 1996;1:30-46, ICC(A,1), by Satterthwaite's degrees of freedom.
+    1979;86:420-428, case 2). Interval after McGraw and Wong, Psychological Methods 1996;1:30-46, ICC(A,1), by
+    Satterthwaite's degrees of freedom.
 
     Args:
         ratings: Measurements (subjects, raters), complete and in one unit. The method is not one of the raters.
@@ -155,62 +152,48 @@ def icc_2_1(ratings: ArrayLike) -> Estimate:
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
         raise NervesegError("ratings as a table of subjects by raters", found=f"an array of shape {table.shape}")
-    n, raters = table.shape
-    note = why_not_finite(*table.T) if raters else ""
-    if not note and raters < 2:
-        note = f"not computable, {raters} rater{'s' * (raters != 1)}"
+    n, k = table.shape
+    note = why_not_finite(*table.T) if k else ""
+    if not note and k < 2:
+        note = f"not computable, {k} rater{'s' * (k != 1)}"
     if not note and np.ptp(table) == 0:
         note = "not computable, all values are equal"
     if note:
         return Estimate(n, note=note)
-    squares = _MeanSquares.of(table)
-    value = squares.icc()
-    low, high = squares.interval()
-    if np.isnan(value):
-        note = "not computable, two raters swap the values of two subjects"
-    elif squares.error == 0:
-        note = "no interval, the raters differ by constants only"
-    elif np.isnan(low):
-        note = "no interval, its degrees of freedom vanish"
-    return Estimate(n, value, low, high, note=note)
+    subjects, raters, error = squares = _mean_squares(table)
+    total = subjects + (k - 1) * error + k * (raters - error) / n
+    if total <= 1e-12 * error:
+        return Estimate(n, note="not computable, two raters swap the values of two subjects")
+    value = (subjects - error) / total
+    if error == 0:
+        return Estimate(n, value, note="no interval, the raters differ by constants only")
+    low, high = _icc_interval(value, squares, n, k)
+    if not low <= value <= high:  # the approximation fails for tiny tables and negative values
+        return Estimate(n, value, note="no interval, its degrees of freedom vanish")
+    return Estimate(n, value, low, high)
 
 
-@dataclass(frozen=True)
-class _MeanSquares:
-    """Mean squares between subjects, between raters, and of error (two-way analysis of variance, no replication)."""
+def _mean_squares(table: Float64[np.ndarray[Any, Any], "_n _k"]) -> tuple[float, float, float]:
+    """Return the mean squares between subjects, between raters and of error (two-way, without replication)."""
+    n, k = table.shape
+    rows, columns = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    residual = table - rows - columns + table.mean()
+    error = float((residual**2).sum() / ((n - 1) * (k - 1)))
+    # Rounding leaves about 1e-16 of the values where the residual is zero by construction.
+    negligible = error < (1e-12 * np.abs(table).max()) ** 2
+    return float(k * rows.var(ddof=1)), float(n * columns.var(ddof=1)), 0.0 if negligible else error
 
-    subjects: float
-    raters: float
-    error: float
-    n: int
-    k: int
 
-    @classmethod
-    def of(cls, table: Ratings) -> _MeanSquares:
-        n, k = table.shape
-        rows, columns = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
-        residual = table - rows - columns + table.mean()
-        error = float((residual**2).sum() / ((n - 1) * (k - 1)))
-        # Rounding leaves about 1e-16 of the values where the residual is zero by construction.
-        negligible = error < (1e-12 * np.abs(table).max()) ** 2
-        return cls(float(k * rows.var(ddof=1)), float(n * columns.var(ddof=1)), 0.0 if negligible else error, n, k)
-
-    def icc(self) -> float:
-        total = self.subjects + (self.k - 1) * self.error + self.k * (self.raters - self.error) / self.n
-        return (self.subjects - self.error) / total if total > 1e-12 * self.error else float("nan")
-
-    def interval(self) -> tuple[float, float]:
-        """Return the bounds of the correlation; NaN where the approximation fails (tiny tables, negative values)."""
-        n, k, value = self.n, self.k, self.icc()
-        if self.error == 0 or np.isnan(value):
-            return float("nan"), float("nan")
-        from_raters = k * value / (n * (1 - value)) * self.raters
-        from_error = (1 + k * value * (n - 1) / (n * (1 - value))) * self.error
-        spread = from_raters**2 / (k - 1) + from_error**2 / ((n - 1) * (k - 1))
-        freedom = (from_raters + from_error) ** 2 / spread if spread else 0.0
-        below = float(f_distribution.isf(ALPHA / 2, n - 1, freedom))
-        above = float(f_distribution.isf(ALPHA / 2, freedom, n - 1))
-        others = k * self.raters + (k * n - k - n) * self.error
-        low = n * (self.subjects - below * self.error) / (below * others + n * self.subjects)
-        high = n * (above * self.subjects - self.error) / (others + n * above * self.subjects)
-        return (low, high) if low <= value <= high else (float("nan"), float("nan"))
+def _icc_interval(value: float, squares: tuple[float, float, float], n: int, k: int) -> tuple[float, float]:
+    """Return the bounds of the ICC of n subjects and k raters, from its value and mean squares."""
+    subjects, raters, error = squares
+    from_raters = k * value / (n * (1 - value)) * raters
+    from_error = (1 + k * value * (n - 1) / (n * (1 - value))) * error
+    spread = from_raters**2 / (k - 1) + from_error**2 / ((n - 1) * (k - 1))
+    freedom = (from_raters + from_error) ** 2 / spread if spread else 0.0
+    below = float(f_distribution.isf(ALPHA / 2, n - 1, freedom))
+    above = float(f_distribution.isf(ALPHA / 2, freedom, n - 1))
+    others = k * raters + (k * n - k - n) * error
+    low = n * (subjects - below * error) / (below * others + n * subjects)
+    high = n * (above * subjects - error) / (others + n * above * subjects)
+    return low, high

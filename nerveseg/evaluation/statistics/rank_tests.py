@@ -57,10 +57,7 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
 
 
 def rank_biserial(u: float, n_x: int, n_y: int) -> float:
-    """Return the rank-biserial correlation 2 u / (n_x n_y) - 1 (Wendt 1972; Cliff's delta), NaN for an empty sample.
-
-    It is the share of pairs in which the first sample's value is larger, minus the share in which it is smaller.
-    """
+    """Return the rank-biserial correlation 2 u / (n_x n_y) - 1 (Wendt 1972; Cliff's delta), NaN for an empty sample."""
     return 2 * u / (n_x * n_y) - 1 if n_x and n_y else float("nan")
 
 
@@ -84,8 +81,7 @@ def signed_rank(differences: ArrayLike) -> Estimate:
     """
     values = sample(differences)
     nonzero = np.round(values[np.round(values, _DECIMALS) != 0], _DECIMALS)
-    note = why_undefined(values) or ("" if nonzero.size else "not computable, all differences are zero")
-    if note:
+    if note := why_undefined(values) or ("" if nonzero.size else "not computable, all differences are zero"):
         return Estimate(values.size, note=note)
     ranks: Sample = np.asarray(rankdata(np.abs(nonzero)), dtype=np.float64)
     positive, total = float(ranks[nonzero > 0].sum()), float(ranks.sum())
@@ -119,11 +115,12 @@ def hodges_lehmann(differences: ArrayLike) -> Estimate:
         return Estimate(values.size, note=note)
     means = np.sort((values[:, np.newaxis] + values)[np.triu_indices(values.size)] / 2)
     rank = _interval_rank(values.size)
+    found = Estimate(values.size, float(np.median(means)))
     if rank == 0:
         reached = 100 * (1 - 2 * 0.5**values.size)
         note = f"no interval, n={values.size}: from smallest to largest difference would cover {reached:g} %, not 95 %"
-        return Estimate(values.size, float(np.median(means)), note=note)
-    return Estimate(values.size, float(np.median(means)), float(means[rank - 1]), float(means[-rank]))
+        return replace(found, note=note)
+    return replace(found, ci_low=float(means[rank - 1]), ci_high=float(means[-rank]))
 
 
 def _exact_p_value(ranks: Sample, positive: float) -> float:

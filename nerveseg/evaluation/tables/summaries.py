@@ -1,12 +1,11 @@
-"""Tables after Table 1 on a terminal of 100 columns: locations, tests with their legend, agreement, times.
+"""Tables on a terminal of 100 columns: Table 1, locations, tests with their legend, agreement, times.
 
 Every table has one section per cohort, the comparison on the left (long names are folded), numbers on the right, and a
 legend below.
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 from rich import box
@@ -17,12 +16,21 @@ from nerveseg.evaluation.analysis import RATERS, Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, VOLUME
 from nerveseg.evaluation.hypotheses import LEGEND
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
-from nerveseg.evaluation.tables.table1 import mean_sd
+from nerveseg.evaluation.tables.table1 import (
+    SET_OFF,
+    Row,
+    counts_and_means,
+    notes,
+    published_rows,
+    table_metrics,
+    three_digits,
+)
 
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean area", "mm²")}
 ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": "repeatability"}
 
 _HEADINGS = [BY_KEY[metric].heading for metric in TABLE_METRICS]
+_PAPER_HEADINGS = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 _BELOW_TESTS = (
     "n: subjects. effect: rank-biserial correlation, in [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
     " the number of tests of its kind. no worse?: yes if the 95 % interval excludes a loss as large as the margin, set"
@@ -51,31 +59,60 @@ def summaries(analysis: Analysis) -> Iterator[Table | Text]:
         yield _times(analysis.times)
 
 
-def _drawn(title: str, left: Sequence[str], right: Sequence[str], caption: str) -> Table:
-    table = Table(
-        title=Text(f"\n{title}", style="bold"),
-        title_justify="left",
-        box=box.HORIZONTALS,
-        pad_edge=False,
-        collapse_padding=True,
-        caption=Text(caption),
-        caption_justify="left",
-    )
+def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
+    """Lay out Table 1: mean ± SD, one section per cohort, R-R and Auto-GT in bold.
+
+    Args:
+        table: Table 1, from `table1`.
+        reference: Published table; its means are shown on the right, where cohort and comparison are the same.
+    """
+    published, metrics = published_rows(reference, table), table_metrics(table)
+    compared = _PAPER_HEADINGS if published else {}
+
+    def cells(row: Row) -> list[str]:
+        theirs = published.get((row["cohort"], row["comparison"]))
+        means = [three_digits(theirs[f"{metric}_mean"]) if theirs else "" for metric in compared]
+        return [row["comparison"], *counts_and_means(row, metrics), *means]
+
+    right = ["\nn", *(BY_KEY[metric].heading for metric in metrics), *compared.values()]
+    drawn = _table("", ["\ncomparison"], right, notes(table), table, cells, _in_bold, ruled=True)
+    drawn.columns[0].min_width = 10
+    for column in drawn.columns[1 + len(right) - len(compared) :]:
+        column.style = "dim"
+    return drawn
+
+
+def _table(
+    title: str,
+    left: Sequence[str],
+    right: Sequence[str],
+    caption: str,
+    rows: pd.DataFrame,
+    cells: Callable[[Row], list[str]],
+    bold: Callable[[Row], bool] = lambda row: False,
+    ruled: bool = False,
+) -> Table:
+    """Lay out a table; `left` and `right` are headings, and `ruled` puts bold rows between lines."""
+    table = Table(box=box.HORIZONTALS, pad_edge=False, collapse_padding=True, title_justify="left")
+    table.title = Text(f"\n{title}", style="bold") if title else None
+    table.caption, table.caption_justify = Text(caption), "left"
     for column in left:
         table.add_column(column, overflow="fold")
     for column in right:
         table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _fill(table: Table, rows: pd.DataFrame, cells: Any, bold: Any = lambda row: False) -> Table:
-    """Add one section per cohort; `cells` returns the texts of a row."""
     for cohort, group in rows.groupby("cohort", sort=False):
         table.add_section()
         table.add_row(Text(str(cohort), style="italic"))
         for row in group.to_dict("records"):
-            table.add_row(*map(Text, cells(row)), style="bold" if bold(row) else None)
+            set_off = bold(row)
+            if ruled and set_off:
+                table.add_section()
+            table.add_row(*map(Text, cells(row)), style="bold" if set_off else None, end_section=ruled and set_off)
     return table
+
+
+def _in_bold(row: Row) -> bool:
+    return row.get("comparison") in SET_OFF or row.get("source") == AUTOMATIC
 
 
 def _like_for_like(rows: pd.DataFrame) -> Table:
@@ -83,39 +120,34 @@ def _like_for_like(rows: pd.DataFrame) -> Table:
         "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
         " deviation over subjects. An empty mask has the distance inf."
     )
-    table = _drawn("Agreement with the raters", ["who"], ["n", *_HEADINGS], caption)
-    return _fill(
-        table,
-        rows,
-        lambda row: [row["source"], str(row["n"]), *(mean_sd(row, metric) for metric in TABLE_METRICS)],
-        lambda row: row["source"] == AUTOMATIC,
-    )
+
+    def cells(row: Row) -> list[str]:
+        return [row["source"], *counts_and_means(row, TABLE_METRICS)]
+
+    return _table("Agreement with the raters", ["who"], ["n", *_HEADINGS], caption, rows, cells, _in_bold)
 
 
 def _locations(rows: pd.DataFrame) -> Table:
     caption = "As in Table 1; failed: a mask is empty, so there is no distance."
-    table = _drawn("By location", ["location", "comparison"], ["n", "failed", *_HEADINGS], caption)
 
-    def cells(row: Mapping[Hashable, Any]) -> list[str]:
-        counts = [row["location"], row["comparison"], str(row["n"]), str(row["n_failed"])]
-        return counts + [mean_sd(row, metric) for metric in TABLE_METRICS]
+    def cells(row: Row) -> list[str]:
+        n, *means = counts_and_means(row, TABLE_METRICS)
+        return [row["location"], row["comparison"], n, str(row["n_failed"]), *means]
 
-    return _fill(table, rows, cells)
+    return _table("By location", ["location", "comparison"], ["n", "failed", *_HEADINGS], caption, rows, cells)
 
 
 def _tests(rows: pd.DataFrame) -> Table:
-    methods = {
-        str(test): "; ".join(filter(None, dict.fromkeys(group["method"])))
-        for test, group in rows.groupby("test", sort=False)
-    }
-    legend = [f"{test}: {LEGEND[test]}{f' ({used})' if used else ''}" for test, used in methods.items()]
+    legend = []
+    for test, group in rows.groupby("test", sort=False):
+        methods = "; ".join(filter(None, dict.fromkeys(group["method"])))
+        legend.append(f"{test}: {LEGEND[str(test)]}{f' ({methods})' if methods else ''}")
     columns = ["n", "estimate [95 % interval]", "effect", "p", "p\nHolm", "margin", "no\nworse?"]
     caption = "\n".join([*legend, _BELOW_TESTS, *_notes(rows, "test")])
-    return _fill(_drawn("Tests", ["test", "metric"], columns, caption), rows, _test_cells)
+    return _table("Tests", ["test", "metric"], columns, caption, rows, _test_cells)
 
 
-def _test_cells(row: Mapping[Hashable, Any]) -> list[str]:
-    margin = row["margin"]
+def _test_cells(row: Row) -> list[str]:
     return [
         row["test"].replace(", ", ",\n"),
         label_of(row["metric"]),
@@ -124,7 +156,7 @@ def _test_cells(row: Mapping[Hashable, Any]) -> list[str]:
         "" if pd.isna(row["effect_size"]) else f"{row['effect_size']:.2f}",
         _p_value(row["p_value"]),
         _p_value(row["p_holm"]),
-        "" if pd.isna(margin) else f"{margin:g}",
+        "" if pd.isna(row["margin"]) else f"{row['margin']:g}",
         _verdict(row),
     ]
 
@@ -132,11 +164,11 @@ def _test_cells(row: Mapping[Hashable, Any]) -> list[str]:
 def _agreement(rows: pd.DataFrame) -> Table:
     caption = "\n".join([_BELOW_AGREEMENT, *_notes(rows, "analysis")])
     columns = ["n", "estimate [95 % interval]", "limits or\nsmallest change"]
-    table = _drawn("Agreement of what clinicians use", ["quantity", "analysis", "of"], columns, caption)
-    return _fill(table, rows, _agreement_cells)
+    left = ["quantity", "analysis", "of"]
+    return _table("Agreement of what clinicians use", left, columns, caption, rows, _agreement_cells)
 
 
-def _agreement_cells(row: Mapping[Hashable, Any]) -> list[str]:
+def _agreement_cells(row: Row) -> list[str]:
     name, unit = QUANTITIES[row["quantity"]]
     if row["analysis"] == "repeatability":
         texts = [f"{row[column]:.3g} {unit}" for column in ("estimate", "smallest_detectable_change")]
@@ -174,20 +206,18 @@ def _notes(rows: pd.DataFrame, kind: str) -> list[str]:
     return [f"{note} ({', '.join(where)})" for note, where in rows_of.items()]
 
 
-def _estimate(row: Mapping[Hashable, Any], digits: int = 3, unit: str = "") -> str:
+def _estimate(row: Row, digits: int = 3, unit: str = "") -> str:
     """Format an estimate with its interval, or the reason why there is none."""
     if pd.isna(row["estimate"]):
         return str(row["note"]).split(";")[0]
     return f"{row['estimate']:.{digits}f}{_interval(row['ci_low'], row['ci_high'], digits)}{unit}"
 
 
-def _verdict(row: Mapping[Hashable, Any]) -> str:
+def _verdict(row: Row) -> str:
     """Format the verdict of non-inferiority; empty where it was not tested."""
     if pd.isna(row["margin"]):
         return ""
-    if row["non_inferior"] is None or pd.isna(row["non_inferior"]):
-        return "-"
-    return "yes" if row["non_inferior"] else "not shown"
+    return "-" if pd.isna(row["non_inferior"]) else "yes" if row["non_inferior"] else "not shown"
 
 
 def _interval(low: float, high: float, digits: int = 3) -> str:

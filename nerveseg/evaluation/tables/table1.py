@@ -9,12 +9,9 @@ reason (the branches of a nerve that does not divide) is left out of its own mea
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import (
@@ -36,7 +33,11 @@ _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&
 }
 """LaTeX's special characters."""
 
-_PAPER = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
+Row: TypeAlias = Mapping[Hashable, Any]
+"""Row of a table, by column."""
+
+SET_OFF = (RATER_RATER, AUTOMATIC_CONSENSUS)
+"""The paper's two comparisons, whose rows are bold."""
 
 
 def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
@@ -74,44 +75,12 @@ def reference_table(name: Literal["paper"]) -> pd.DataFrame:
     return pd.read_csv(Path(__file__).parent / "reference" / tables[name])
 
 
-def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
-    """Lay out Table 1 for a terminal of 100 columns: mean ± SD, one section per cohort, R-R and Auto-GT in bold.
-
-    Args:
-        table: Table 1, from `table1`.
-        reference: Published table; its means are shown on the right, where cohort and comparison are the same.
-    """
-    published = published_rows(reference, table)
-    metrics = table_metrics(table)
-    drawn = Table(
-        box=box.HORIZONTALS, pad_edge=False, collapse_padding=True, caption=Text(notes(table)), caption_justify="left"
-    )
-    drawn.add_column("\ncomparison", overflow="fold", min_width=10)
-    for heading in ["\nn", *(BY_KEY[metric].heading for metric in metrics)]:
-        drawn.add_column(heading, justify="right", no_wrap=True)
-    for metric in _PAPER if published else ():
-        drawn.add_column(_PAPER[metric], justify="right", no_wrap=True, style="dim")
-    for cohort, rows in table.groupby("cohort", sort=False):
-        drawn.add_section()
-        drawn.add_row(Text(str(cohort), style="italic"))
-        for row in rows.to_dict("records"):
-            set_off = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
-            theirs = published.get((row["cohort"], row["comparison"]), {})
-            cells = [str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
-            cells += [_digits(theirs[f"{metric}_mean"]) if theirs else "" for metric in _PAPER if published]
-            if set_off:
-                drawn.add_section()
-            drawn.add_row(Text(row["comparison"]), *cells, style="bold" if set_off else None, end_section=set_off)
-    return drawn
-
-
 def table1_markdown(table: pd.DataFrame) -> str:
-    """Format Table 1 as GitHub Markdown, with the same digits and notes as `render_table1`."""
-    metrics = table_metrics(table)
-    lines = [text_headings(metrics), ["---"] * 2 + ["---:"] * (1 + len(metrics))]
+    """Format Table 1 as GitHub Markdown, with the same digits and notes as on a terminal."""
+    lines = [_headings(table), ["---"] * 2 + ["---:"] * (1 + len(table_metrics(table)))]
     for row in table.to_dict("records"):
-        cells = [row["cohort"], row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
-        bold = "**" if row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS) else ""
+        cells = [row["cohort"], row["comparison"], *counts_and_means(row, table_metrics(table))]
+        bold = "**" if row["comparison"] in SET_OFF else ""
         # The names of cohorts and raters would otherwise break the table.
         plain = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
         lines.append([f"{bold}{cell}{bold}" for cell in plain])
@@ -123,14 +92,13 @@ def table_metrics(table: pd.DataFrame) -> list[str]:
     return [metric for metric in TABLE_METRICS if f"{metric}_mean" in table]
 
 
-def text_headings(metrics: Sequence[str]) -> list[str]:
+def _headings(table: pd.DataFrame) -> list[str]:
     """Return the headings of the Markdown and LaTeX tables."""
-    return ["cohort", "comparison", "n", *(BY_KEY[metric].heading.replace("\n", ", ") for metric in metrics)]
+    headings = (BY_KEY[metric].heading.replace("\n", ", ") for metric in table_metrics(table))
+    return ["cohort", "comparison", "n", *headings]
 
 
-def published_rows(
-    reference: pd.DataFrame | None, table: pd.DataFrame
-) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
+def published_rows(reference: pd.DataFrame | None, table: pd.DataFrame) -> dict[tuple[str, str], Row]:
     """Return the rows of a published table by cohort and comparison, as far as `table` has them too."""
     ours = set(zip(table["cohort"], table["comparison"], strict=True))
     rows = [] if reference is None else reference.to_dict("records")
@@ -187,10 +155,8 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
             remedy="evaluate one sweep at a time, and each subject in one fold",
         )
     wide = scores.pivot(index=case, columns="metric", values="value")
-    known = [field.name for field in fields(PairScores)]
-    return wide[
-        sorted(wide.columns, key=lambda metric: (known.index(metric) if metric in known else len(known), metric))
-    ]
+    known = [field.name for field in fields(PairScores) if field.name in wide]
+    return wide[[*known, *wide.columns.difference(known)]]
 
 
 def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
@@ -202,12 +168,17 @@ def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
     return row
 
 
-def mean_sd(row: Mapping[Hashable, Any], metric: str) -> str:
+def counts_and_means(row: Row, metrics: Sequence[str]) -> list[str]:
+    """Format n, and mean and standard deviation of the metrics, in a row of a table."""
+    return [str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
+
+
+def mean_sd(row: Row, metric: str) -> str:
     """Format mean and sample standard deviation of a metric in a row of a table, with the paper's printed precision."""
-    return f"{_digits(row[f'{metric}_mean'])} ± {_digits(row[f'{metric}_sd'])}"
+    return f"{three_digits(row[f'{metric}_mean'])} ± {three_digits(row[f'{metric}_sd'])}"
 
 
-def _digits(value: float) -> str:
+def three_digits(value: float) -> str:
     """Format three significant digits as the paper does, at most three decimals: 0.018, 0.521, 8.68, 13.9, 126."""
     if value != value:
         return "-"
@@ -230,14 +201,13 @@ def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ())
         rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
         rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
         r"\toprule",
-        _line(text_headings(metrics)),
+        _line(_headings(table)),
     ]
     for cohort, rows in table.groupby("cohort", sort=False):
         lines.append(r"\midrule")
         for index, row in enumerate(rows.to_dict("records")):
-            bold = row["comparison"] in (RATER_RATER, AUTOMATIC_CONSENSUS)
-            cells = [row["comparison"], str(row["n"]), *(mean_sd(row, metric) for metric in metrics)]
-            lines.append(_line([str(cohort) if index == 0 else "", *cells], bold))
+            cells = [str(cohort) if index == 0 else "", row["comparison"], *counts_and_means(row, metrics)]
+            lines.append(_line(cells, bold=row["comparison"] in SET_OFF))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
