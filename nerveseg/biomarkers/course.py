@@ -5,7 +5,7 @@ correct. It varies between slices by about half a pixel, like outlines; with nei
 angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
 five; at the ends the nearest ones): the error of the angle falls to one degree, and a parabola follows the bend of the
 nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing. Parts far from
-a branch (`strays`) are not used.
+a branch (`outlying_components`) are not used.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
 from nerveseg.biomarkers.legs import Leg, Side
 from nerveseg.biomarkers.outlying_components import without_strays
-from nerveseg.types import Affine, Mask
+from nerveseg.types import Affine, Mask, SpacingMm
 
 HALF_WINDOW_MM = 13.5
 LEAST_WINDOW = 5
@@ -67,12 +67,18 @@ def pixel_area_mm2(affine: Affine) -> float:
     return float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
 
 
+def _spacing_mm(affine: Affine) -> SpacingMm:
+    x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
+    return x, y, z
+
+
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
     """Compute the course of every branch."""
-    x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
-    nerves = {name: without_strays(branches.labels == label, (x, y, z)) for label, name in BRANCH_NAMES.items()}
-    found = (_centreline(nerve, name, affine) for name, nerve in nerves.items())
-    return tuple(line for line in found if line.slices.size)
+    nerves = {name: branches.labels == label for label, name in BRANCH_NAMES.items()}
+    spacing_mm = _spacing_mm(affine)
+    return tuple(
+        _centreline(without_strays(nerve, spacing_mm)[0], name, affine) for name, nerve in nerves.items() if nerve.any()
+    )
 
 
 def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
@@ -146,12 +152,10 @@ def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg]) -> tuple[Nerv
         affine: Affine of the RAS array; may be oblique.
         legs: Legs from `find_legs`, or one `Leg` whose side the study states.
     """
-    return tuple(_course(mask, affine, leg) for leg in legs)
-
-
-def _course(mask: Mask, affine: Affine, leg: Leg) -> NerveCourse:
-    own = np.zeros_like(mask)
-    own[leg.columns] = mask[leg.columns]
-    x, y, z = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
-    branches = trace_branches(own, (x, y, z), leg.side)
-    return NerveCourse(leg.side, leg, own, branches, centrelines(branches, affine), affine)
+    courses = []
+    for leg in legs:
+        own = np.zeros_like(mask)
+        own[leg.columns] = mask[leg.columns]
+        branches = trace_branches(own, _spacing_mm(affine), leg.side)
+        courses.append(NerveCourse(leg.side, leg, own, branches, centrelines(branches, affine), affine))
+    return tuple(courses)

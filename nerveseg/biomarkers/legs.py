@@ -62,12 +62,13 @@ def of_side(side: Side, note: str) -> str:
     return note if side == "unknown" else f"{side}: {note}"
 
 
-def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
-    """Find one leg (the whole width, side unknown), or the left and the right leg with their columns.
+def find_legs(image: Image, spacing_mm: SpacingMm, side: str | None = None) -> tuple[Leg, ...]:
+    """Find one leg (the whole width), or the left and the right leg with their columns.
 
     Args:
         image: Image in RAS order, with dark air; of several channels that with the most homogeneous tissue.
         spacing_mm: Distance between voxel centres in mm.
+        side: Side of a single leg, if known.
     """
     width = image.shape[0]
     blocks = max(1, round(COARSE_MM / spacing_mm[0])), max(1, round(COARSE_MM / spacing_mm[1]))
@@ -78,22 +79,10 @@ def find_legs(image: Image, spacing_mm: SpacingMm) -> tuple[Leg, ...]:
     ]
     between = [valley for valley in valleys_mm if valley is not None]
     if not between or len(between) < SHARE_OF_SLICES * len(valleys_mm):
-        return (Leg("unknown", slice(0, width)),)
+        named: dict[str | None, Side] = {"left": "left", "right": "right"}
+        return (Leg(named.get(side, "unknown"), slice(0, width)),)
     first_right = int(np.clip(round(float(np.median(between)) / spacing_mm[0]), 1, width - 1))
     return Leg("left", slice(0, first_right)), Leg("right", slice(first_right, width))
-
-
-def legs_of(image: Image, spacing_mm: SpacingMm, side: str | None) -> tuple[Leg, ...]:
-    """Find the legs as `find_legs`; a single leg gets the given side.
-
-    Args:
-        image: Image in RAS order, as for `find_legs`.
-        spacing_mm: Distance between voxel centres in mm.
-        side: Side of a single leg, if known.
-    """
-    legs = find_legs(image, spacing_mm)
-    named: dict[str | None, Side] = {"left": "left", "right": "right"}
-    return (Leg(named[side], legs[0].columns),) if len(legs) == 1 and side in named else legs
 
 
 def _silhouette(

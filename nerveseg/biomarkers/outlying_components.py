@@ -6,11 +6,9 @@ in the plane to the nerve's sections in the same slice; beyond its ends and acro
 nerve, less the offset of a course as steep as 45 degrees (the real mask's branches: 27 at most).
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects, label, minimum
+from scipy.ndimage import distance_transform_edt, label, minimum
 
 from nerveseg.types import Mask, SpacingMm
 
@@ -21,23 +19,11 @@ STEEPEST = 1.0
 """Steepest course, in millimetres in the plane per millimetre along the slices."""
 
 
-def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> Mask:
-    """Return the mask without outlying components."""
-    nerve = mask.copy()
-    for stray in strays(mask, spacing_mm, far_mm):
-        nerve[tuple(stray.T)] = False
-    return nerve
-
-
-def strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> list[NDArray[Any]]:
-    """Find the components of a mask that are farther than `far_mm` from the nerve.
-
-    Returns:
-        Indices (voxel, 3) of the voxels of each component, from large to small; empty for an empty mask.
-    """
+def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> tuple[Mask, int]:
+    """Return the mask without its components farther than `far_mm` from the nerve, and the number of these."""
     labels, count = label(mask, np.ones((3, 3, 3)))
     if count < 2:
-        return []
+        return mask, 0
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     is_nerve = np.arange(count + 1) == sizes.argmax()
@@ -47,12 +33,8 @@ def strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> list[NDArray[Any
         grown = is_nerve | (nearest_mm <= far_mm)
         grown[0] = False
         if np.array_equal(grown, is_nerve):
-            break
+            return is_nerve[labels], count - int(is_nerve.sum())
         is_nerve = grown
-    rest = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] and not is_nerve[number]]
-    boxes: list[Any] = find_objects(labels)
-    found = [(number, boxes[number - 1]) for number in rest]
-    return [np.argwhere(labels[box] == number) + [side.start for side in box] for number, box in found]
 
 
 def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:

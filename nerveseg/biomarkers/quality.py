@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nerveseg.biomarkers.division import Sections
 from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
-from nerveseg.biomarkers.outlying_components import strays
+from nerveseg.biomarkers.outlying_components import without_strays
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]
@@ -50,46 +50,45 @@ def find_flags(
         percentiles: Percentiles of the scan's channels after normalisation.
         limits: Limits beyond which a flag is raised.
     """
-    limits, sides = limits or QualityLimits(), sides or {}
+    limits, sides, percentiles = limits or QualityLimits(), sides or {}, percentiles or {}
     numbers = np.asarray(slice_numbers)
-    flags = not_axial(spacing_mm, limits)
+    flags = _not_axial(spacing_mm, limits)
     if training is not None:
-        flags += unlike_training(spacing_mm, mask.shape[:2], percentiles or {}, training, limits)
+        flags += _geometry(spacing_mm, mask.shape[:2], training, limits)
+        for channel in sorted(set(percentiles) & set(training.intensity)):
+            flags += _intensity(channel, percentiles[channel], training.intensity[channel], limits.intensity_margin)
     if not mask.any():
         return (*flags, Flag("no_nerve", "no nerve found"))
     flags += _border(mask, numbers)
     for side, columns in sides.items() if len(sides) > 1 else [(None, slice(None))]:
         part = mask[columns]
         if part.any():
-            nerve, far = part.copy(), strays(part, spacing_mm, limits.far_mm)
-            for stray in far:
-                nerve[tuple(stray.T)] = False
-            flags += _far(far, numbers, side, limits)
+            nerve, far_parts = without_strays(part, spacing_mm, limits.far_mm)
+            flags += _far(part & ~nerve, far_parts, numbers, side, limits)
             flags += _gaps(nerve, numbers, side)
             flags += _jumps(nerve, spacing_mm, numbers, side, limits)
             flags += _unsure(part, None if probability is None else probability[columns], numbers, side, limits)
     return (*flags, *_sides_differ(mask, sides, limits))
 
 
-def _far(far: Sequence[NDArray[Any]], numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
-    if not far:
-        return []
-    where = _slices(numbers, np.unique(np.concatenate(far)[:, 2]))
-    voxels = sum(map(len, far))
-    parts = "a part" if len(far) == 1 else f"{len(far)} parts"
-    lie = "lies" if len(far) == 1 else "lie"
-    of = f"{voxels} voxel{'s' if voxels > 1 else ''}"
-    message = f"{parts} of {of} {lie} more than {limits.far_mm:g} mm from the nerve in {in_words(where)}"
-    return [Flag("far_component", message, side, where)]
+def _in_slices(code: str, message: str, slices: NDArray[Any], side: str | None = None) -> list[Flag]:
+    """Return a flag whose message ends with the numbers of its slices; none without slices."""
+    numbers = tuple(sorted(slices.tolist()))
+    return [Flag(code, f"{message} in {in_words(numbers)}", side, numbers)] if numbers else []
+
+
+def _far(far: Mask, parts: int, numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
+    voxels = np.count_nonzero(far)
+    of = f"of {voxels} voxel{'s' if voxels > 1 else ''}"
+    which = f"a part {of} lies" if parts == 1 else f"{parts} parts {of} lie"
+    message = f"{which} more than {limits.far_mm:g} mm from the nerve"
+    return _in_slices("far_component", message, numbers[far.any(axis=(0, 1))], side)
 
 
 def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:
     found = np.flatnonzero(nerve.any(axis=(0, 1)))
     missed = np.setdiff1d(np.arange(found[0], found[-1]), found)
-    if not len(missed):
-        return []
-    where = _slices(numbers, missed)
-    return [Flag("empty_slices", f"the nerve is interrupted: none was found in {in_words(where)}", side, where)]
+    return _in_slices("empty_slices", "the nerve is interrupted: none was found", numbers[missed], side)
 
 
 def _jumps(
@@ -107,7 +106,7 @@ def _jumps(
     if not len(jumps):
         return []
     worst = jumps[np.argmax(change[jumps])]
-    where = _slices(numbers, np.union1d(jumps, jumps + 1))
+    where = tuple(sorted(numbers[np.union1d(jumps, jumps + 1)].tolist()))
     message = (
         f"the area jumps in {in_words(where)}: from {before[worst]:.0f} to {after[worst]:.0f} mm2 between slices "
         f"{numbers[worst]} and {numbers[worst + 1]}"
@@ -128,7 +127,7 @@ def _unsure(
         return []
     sizes = mask.sum(axis=(0, 1))
     means = np.where(mask, probability, 0).sum(axis=(0, 1)) / np.maximum(sizes, 1)
-    where = _slices(numbers, np.flatnonzero((sizes > 0) & (means < limits.mean_probability)))
+    where = tuple(sorted(numbers[(sizes > 0) & (means < limits.mean_probability)].tolist()))
     message = f"the network is unsure: mean probability {mean:.2f} in the nerve, expected overlap {overlap:.2f}"
     return [Flag("low_probability", message, side, where)]
 
@@ -137,10 +136,7 @@ def _border(mask: Mask, numbers: NDArray[Any]) -> list[Flag]:
     """Flag a nerve that is cut by the in-plane border; it may leave through the first and last slice."""
     edges = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
     touching = np.flatnonzero(np.any([edge.any(axis=0) for edge in edges], axis=0))
-    if not len(touching):
-        return []
-    where = _slices(numbers, touching)
-    return [Flag("touches_border", f"the nerve touches the border of the image in {in_words(where)}", None, where)]
+    return _in_slices("touches_border", "the nerve touches the border of the image", numbers[touching])
 
 
 def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits) -> list[Flag]:
@@ -158,10 +154,6 @@ def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits)
     return [Flag("sides_differ", message)]
 
 
-def _slices(numbers: NDArray[Any], indices: NDArray[Any]) -> tuple[int, ...]:
-    return tuple(sorted(int(number) for number in numbers[indices]))
-
-
 @dataclass(frozen=True)
 class TrainingScans:
     """Known data of a model's training scans.
@@ -177,29 +169,7 @@ class TrainingScans:
     intensity: Mapping[str, PercentileRanges] = field(default_factory=dict)
 
 
-def unlike_training(
-    spacing_mm: SpacingMm,
-    size: Size2d,
-    percentiles: Mapping[str, Percentiles],
-    training: TrainingScans,
-    limits: QualityLimits,
-) -> list[Flag]:
-    """Flag geometry and intensity that differ from the training scans.
-
-    Args:
-        spacing_mm: Voxel spacing of the scan in mm, in RAS order.
-        size: Number of in-plane pixels (x, y) of the scan.
-        percentiles: Percentiles of the scan's channels after normalisation.
-        training: Training scans.
-        limits: Limits of the differences.
-    """
-    flags = _geometry(spacing_mm, size, training, limits)
-    for channel in sorted(set(percentiles) & set(training.intensity)):
-        flags += _intensity(channel, percentiles[channel], training.intensity[channel], limits.intensity_margin)
-    return flags
-
-
-def not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:
+def _not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:
     """Flag pixels that are far from square: the slices are not axial."""
     if _ratio(spacing_mm[0], spacing_mm[1]) <= limits.anisotropy:
         return []
@@ -208,6 +178,7 @@ def not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:
 
 
 def _geometry(spacing_mm: SpacingMm, size: Size2d, training: TrainingScans, limits: QualityLimits) -> list[Flag]:
+    """Flag spacing, slice step and field of view that differ from the training scans'."""
     flags = []
     fine, known = min(spacing_mm[:2]), min(training.spacing_mm[:2])
     if _ratio(fine, known) > limits.spacing_ratio:
@@ -217,13 +188,11 @@ def _geometry(spacing_mm: SpacingMm, size: Size2d, training: TrainingScans, limi
     if _ratio(step, known) > limits.step_ratio:
         message = f"the slices lie {step:.1f} mm apart, those of the training scans {known:.1f} mm"
         flags.append(Flag("step_unlike_training", message))
-    field_mm, known_mm = (
-        tuple(pixels * pixel_mm for pixels, pixel_mm in zip(sides, spacing, strict=False))
-        for sides, spacing in ((size, spacing_mm), (training.size, training.spacing_mm))
-    )
-    if any(_ratio(*pair) > limits.field_ratio for pair in zip(field_mm, known_mm, strict=True)):
-        sizes = [f"{x:.0f} x {y:.0f} mm" for x, y in (field_mm, known_mm)]
-        message = f"the field of view is {sizes[0]}, that of the training scans {sizes[1]}"
+    width, height = size[0] * spacing_mm[0], size[1] * spacing_mm[1]
+    known_width, known_height = (training.size[axis] * training.spacing_mm[axis] for axis in (0, 1))
+    if max(_ratio(width, known_width), _ratio(height, known_height)) > limits.field_ratio:
+        known_field = f"that of the training scans {known_width:.0f} x {known_height:.0f} mm"
+        message = f"the field of view is {width:.0f} x {height:.0f} mm, {known_field}"
         flags.append(Flag("field_unlike_training", message))
     return flags
 

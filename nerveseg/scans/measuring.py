@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
-from nerveseg.biomarkers.legs import legs_of
+from nerveseg.biomarkers.legs import find_legs
 from nerveseg.biomarkers.lesion import LesionResult, LesionRule, find_lesion
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
@@ -66,7 +66,7 @@ def measure_scan(
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
     """
     courses = follow_nerves(
-        mask, scan.grid.ras_affine, legs_of(scan.image.array, scan.grid.ras_spacing_mm, person.side)
+        mask, scan.grid.ras_affine, find_legs(scan.image.array, scan.grid.ras_spacing_mm, person.side)
     )
     channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
     images = {description.channels[0]: scan.image.array} | scan.channels

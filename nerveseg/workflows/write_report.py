@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg, legs_of
+from nerveseg.biomarkers.legs import Leg, find_legs
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
@@ -112,7 +112,7 @@ def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) 
     masks = load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))
     drawn = _masks_in_order(masks)
     numbers = volume.grid.slice_numbers
-    legs = legs_of(volume.array, volume.grid.ras_spacing_mm, subject.side)
+    legs = find_legs(volume.array, volume.grid.ras_spacing_mm, subject.side)
     profiles, nerves = {}, {}
     for name in (AUTOMATIC, CONSENSUS):
         if name in drawn:
