@@ -4,8 +4,13 @@ The centre of a branch in a slice is the centroid of its voxels, transformed by 
 correct. It varies between slices by about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an
 angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
 five; at the ends the nearest ones): the error of the angle falls to one degree, and a parabola follows the bend of the
-nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing. Parts far from
-a branch (`outlying_components`) are not used.
+nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing.
+
+Parts of a mask away from a branch (strays) are not used. A nerve's branches may be 51 mm apart in one slice (as in the
+real mask), so the distance from a central line is no criterion. The largest component (26-connected) is nerve; every
+component near nerve is nerve too. The distance is measured in the plane to the nerve's sections in the same slice;
+beyond its ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees
+(the real mask's branches: 27 at most).
 """
 
 from collections.abc import Sequence
@@ -15,15 +20,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label, minimum
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
 from nerveseg.biomarkers.legs import Leg, Side
-from nerveseg.biomarkers.outlying_components import without_strays
 from nerveseg.types import Affine, Mask, SpacingMm
 
 HALF_WINDOW_MM = 13.5
 LEAST_WINDOW = 5
 """Least number of slices in the window."""
+
+FAR_MM = 15.0
+"""Distance from which on a component is outlying (assumed: more than twice a nerve's diameter)."""
+
+STEEPEST = 1.0
+"""Steepest course, in millimetres in the plane per millimetre along the slices."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def _spacing_mm(affine: Affine) -> SpacingMm:
 
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
     """Compute the course of every branch."""
-    nerves = {name: branches.labels == label for label, name in BRANCH_NAMES.items()}
+    nerves = {name: branches.labels == number for number, name in BRANCH_NAMES.items()}
     spacing_mm = _spacing_mm(affine)
     return tuple(
         _centreline(without_strays(nerve, spacing_mm)[0], name, affine) for name, nerve in nerves.items() if nerve.any()
@@ -114,6 +125,35 @@ def _smoothed(
         fit = np.linalg.lstsq(design, points_mm[near], rcond=None)[0]
         smoothed[index], slopes[index] = fit[0], fit[1] / step_mm
     return smoothed, slopes
+
+
+def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> tuple[Mask, int]:
+    """Return the mask without its components farther than `far_mm` from the nerve, and the number of these."""
+    labels, count = label(mask, np.ones((3, 3, 3)))
+    if count < 2:
+        return mask, 0
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    is_nerve = np.arange(count + 1) == sizes.argmax()
+    while True:
+        distance_mm = _distance_mm(is_nerve[labels], spacing_mm)
+        nearest_mm = minimum(distance_mm, labels, np.arange(count + 1))
+        grown = is_nerve | (nearest_mm <= far_mm)
+        grown[0] = False
+        if np.array_equal(grown, is_nerve):
+            return is_nerve[labels], count - int(is_nerve.sum())
+        is_nerve = grown
+
+
+def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:
+    """Compute every voxel's in-plane distance in mm to the nerve of the nearest slice, less the steepest offset."""
+    levels = np.flatnonzero(nerve.any(axis=(0, 1)))
+    maps = {level: distance_transform_edt(~nerve[..., level], sampling=spacing_mm[:2]) for level in levels.tolist()}
+    result = np.empty(nerve.shape, dtype=np.float32)
+    for number in range(nerve.shape[2]):
+        level = int(levels[np.argmin(np.abs(levels - number))])
+        result[..., number] = maps[level] - STEEPEST * abs(level - number) * spacing_mm[2]
+    return result
 
 
 @dataclass(frozen=True)

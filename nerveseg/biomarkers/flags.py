@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nerveseg.biomarkers.outlying_components import FAR_MM
+from nerveseg.biomarkers.course import FAR_MM
 
 Positive = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=1)]

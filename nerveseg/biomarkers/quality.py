@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nerveseg.biomarkers.course import without_strays
 from nerveseg.biomarkers.division import Sections
 from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
-from nerveseg.biomarkers.outlying_components import without_strays
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]

@@ -9,11 +9,10 @@ import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.legs import find_legs
-from nerveseg.biomarkers.lesion import LesionResult, LesionRule, find_lesion
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
-from nerveseg.biomarkers.signals import Signals
+from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from nerveseg.biomarkers.flags import QualityLimits
-from nerveseg.biomarkers.lesion import LesionRule
+from nerveseg.biomarkers.signals import LesionRule
 from nerveseg.data.volumes.volume import Geometry
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings

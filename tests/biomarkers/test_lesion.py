@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nerveseg.biomarkers.lesion import LesionRule, find_lesion
-from nerveseg.biomarkers.signals import eroded_in_plane
+from nerveseg.biomarkers.signals import LesionRule, eroded_in_plane, find_lesion
 from nerveseg.errors import GeometryError
 
 SHAPE = (20, 20, 10)

@@ -9,10 +9,16 @@ skeleton, which assumes nearly isotropic voxels. Here voxels are eight times as 
 of 40 slices to 30, and gives a real sciatic mask 292 voxels for its 118 cross-sections. As the nerve runs along axis 2,
 each cross-section gives one point instead, the voxel nearest to its centroid (several voxels equally near share the
 point), which lies in the mask. All sections have the same weight. Two branches that touch in one slice are one section.
+
+Structures are counted as detected, missed or false as readers of the images do. The nerve is present in a slice
+wherever it lies. A section of the reference is found if the prediction holds one of its voxels, counted apart for
+slices with one section and with more. False-positive components are 26-connected parts of the prediction without a
+voxel of the reference. Empty masks are counted too; a share of zero structures (a nerve that does not divide) is NaN.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from nerveseg.evaluation.metrics.mask_pair import MaskPair
-from nerveseg.evaluation.metrics.voxels import IN_PLANE, Indices, component_of, foreground
+from nerveseg.evaluation.metrics.voxels import ALL_AROUND, IN_PLANE, Indices, component_of, foreground
 from nerveseg.types import Mask, SpacingMm
 
 PerSection: TypeAlias = Bool[np.ndarray[Any, Any], " _n"]
@@ -84,3 +90,40 @@ def _share_of_centreline_in(mask: Mask, sections: CrossSections, spacing_mm: Spa
     centre = distance == least[sections.section]
     of_section, inside = sections.section[centre], mask[sections.voxels][centre]
     return float((np.bincount(of_section, inside) / np.bincount(of_section)).mean())
+
+
+def detect_slices(pair: MaskPair) -> dict[str, float]:
+    """Count the slices with nerve in both masks, in one, in neither, as fields of `PairScores`."""
+    reference, prediction = (np.asarray(mask.any(axis=(0, 1))) for mask in (pair.reference, pair.prediction))
+    both, either = (float(np.count_nonzero(found)) for found in (reference & prediction, reference | prediction))
+    return {
+        "slices_both": both,
+        "slices_missed": np.count_nonzero(reference) - both,
+        "slices_false_positive": np.count_nonzero(prediction) - both,
+        "slices_neither": pair.n_slices - either,
+        "slice_sensitivity": _share(prediction[reference]),
+    }
+
+
+def detect_branches(pair: MaskPair, reference: CrossSections) -> dict[str, float]:
+    """Compute the shares of the reference's cross-sections that the prediction found, as fields of `PairScores`."""
+    found = reference.touched_by(pair.prediction)
+    alone = reference.per_slice() == 1
+    return {
+        "branch_sensitivity": _share(found),
+        "branch_sensitivity_undivided": _share(found[alone]),
+        "branch_sensitivity_divided": _share(found[~alone]),
+    }
+
+
+def false_components(pair: MaskPair) -> dict[str, float]:
+    """Return number and volume of the components of the prediction that share no voxel with the reference."""
+    component, number = component_of(pair.prediction, ALL_AROUND)
+    supported = np.bincount(component, pair.reference[foreground(pair.prediction)], minlength=number) > 0
+    sizes = np.bincount(component, minlength=number)[~supported]
+    volume_mm3 = float(sizes.sum() * math.prod(pair.spacing_mm))
+    return {"fp_components": float(sizes.size), "fp_components_mm3": volume_mm3}
+
+
+def _share(found: PerSection) -> float:
+    return float(found.mean()) if found.size else float("nan")

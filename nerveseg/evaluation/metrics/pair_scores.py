@@ -13,8 +13,8 @@ A Hausdorff quantile depends on the points that are measured, so the set of poin
 - "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. The
   usual definition in the field, and that of MONAI's `compute_hausdorff_distance(percentile=95)`.
 
-Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice (`centreline_dice`), and
-detected, missed and false structures (`detection`).
+Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice, and detected, missed and false
+structures (`cross_sections`).
 
 Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances are
 NaN, and slices, branches and components are counted as usual. Overlaps, distances, VS and centreline
@@ -27,8 +27,13 @@ from typing import get_args
 import numpy as np
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.evaluation.metrics.cross_sections import CrossSections, centreline_dice
-from nerveseg.evaluation.metrics.detection import detect_branches, detect_slices, false_components
+from nerveseg.evaluation.metrics.cross_sections import (
+    CrossSections,
+    centreline_dice,
+    detect_branches,
+    detect_slices,
+    false_components,
+)
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes
 from nerveseg.evaluation.metrics.surface import PairDistances, Points
 from nerveseg.types import SpacingMm
