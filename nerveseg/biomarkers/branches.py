@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 
-from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, Sections, find_division
+from nerveseg.biomarkers.division import Direction, Division, Sections, find_division
 from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.types import Mask, SpacingMm
 
@@ -43,20 +43,9 @@ class Branches:
     distal: Direction | None
     notes: tuple[str, ...]
 
-    @property
-    def divided(self) -> NDArray[np.bool_]:
-        """Flag per slice: true if it holds tibial or peroneal nerve."""
-        return np.asarray(((self.labels == TIBIAL) | (self.labels == PERONEAL)).any(axis=(0, 1)))
-
 
 def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") -> Branches:
-    """Label the branches of one nerve.
-
-    Args:
-        mask: Nerve of one leg in RAS order; may be empty.
-        spacing_mm: Distance between voxel centres in mm.
-        side: Side of the leg.
-    """
+    """Label the branches of the nerve of one leg, a mask (x, y, z) in RAS order that may be empty."""
     sections = Sections.of(mask, spacing_mm)
     division = find_division(sections)
     labels = np.where(mask, np.uint8(UNDIVIDED), np.uint8(0))
@@ -88,7 +77,7 @@ def _parts(sections: Sections, division: Division, spacing_mm: SpacingMm) -> UIn
     for number in range(begin, end):
         x, y = np.nonzero(sections.labels[:, :, number])
         centres = division.centres_mm(number)
-        touching = division.first <= number <= division.last and sections.main_within(number, MAIN_SHARE).size == 1
+        touching = division.first <= number <= division.last and sections.main_within(number).size == 1
         if touching:
             points_mm = np.stack([x, y], axis=1) * np.array(spacing_mm[:2])
         else:

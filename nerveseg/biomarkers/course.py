@@ -3,14 +3,13 @@
 The centre of a branch in a slice is the centroid of its voxels, transformed by the affine, so that oblique stacks are
 correct. It varies between slices by about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an
 angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
-five; at the ends the nearest ones): the error of the angle falls to one degree, and a parabola follows the bend of the
-nerve. This is a least-squares fit in a window (Savitzky and Golay 1964) in which slices may be missing.
+five; at the ends the nearest ones), which lowers the error to one degree: a least-squares fit in a window (Savitzky and
+Golay 1964) in which slices may be missing.
 
-Parts of a mask away from a branch (strays) are not used. A nerve's branches may be 51 mm apart in one slice (as in the
-real mask), so the distance from a central line is no criterion. The largest component (26-connected) is nerve; every
-component near nerve is nerve too. The distance is measured in the plane to the nerve's sections in the same slice;
-beyond its ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees
-(the real mask's branches: 27 at most).
+Parts of a mask away from a branch (strays) are not used. The largest component (26-connected) is nerve; every component
+near nerve is nerve too. The distance is measured in the plane to the nerve's sections in the same slice; beyond its
+ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees (the real
+mask's branches: 27 at most). The distance from a central line is no criterion: branches may be 51 mm apart.
 """
 
 from collections.abc import Sequence
@@ -185,13 +184,7 @@ class NerveCourse:
 
 
 def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg]) -> tuple[NerveCourse, ...]:
-    """Trace the nerve of every leg.
-
-    Args:
-        mask: Nerve of all legs, in RAS order; may be empty in a leg.
-        affine: Affine of the RAS array; may be oblique.
-        legs: Legs from `find_legs`, or one `Leg` whose side the study states.
-    """
+    """Trace the nerve of every leg in a mask (x, y, z) in RAS order; it may be oblique, and empty in a leg."""
     courses = []
     for leg in legs:
         own = np.zeros_like(mask)

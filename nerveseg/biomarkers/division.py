@@ -3,8 +3,7 @@
 Two sections are not necessarily two nerves: a speck, a side branch or a vein in the mask is a second section too. The
 nerve is divided over a run of slices in which a second section holds a tenth of the nerve or more. The run reaches the
 end of the nerve, or nearly, because the two parts do not join again, and they approach each other towards the split.
-Other runs are no division, and all sections remain one nerve. Sections are the 8-connected parts of the mask in each
-slice; they are not linked between slices, see `evaluation.metrics.cross_sections`.
+Other runs are no division. Sections are the 8-connected parts of the mask in each slice, not linked between slices.
 """
 
 from __future__ import annotations
@@ -92,10 +91,10 @@ class Sections:
         found = np.flatnonzero(self.slices == number)
         return found[np.argsort(-self.sizes[found], kind="stable")]
 
-    def main_within(self, number: int, share: float) -> NDArray[np.intp]:
-        """Return the sections with at least a share of the slice's nerve, largest first."""
+    def main_within(self, number: int) -> NDArray[np.intp]:
+        """Return the sections with at least `MAIN_SHARE` of the slice's nerve, largest first."""
         found = self.within(number)
-        return np.asarray(found[self.sizes[found] >= share * self.sizes[found].sum()])
+        return np.asarray(found[self.sizes[found] >= MAIN_SHARE * self.sizes[found].sum()])
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def find_division(sections: Sections) -> Division | None:
     if with_nerve.size == 0:
         return None
     first, last = int(with_nerve[0]), int(with_nerve[-1])
-    double = np.array([sections.main_within(k, MAIN_SHARE).size >= 2 for k in range(sections.per_slice.size)])
+    double = np.array([sections.main_within(k).size >= 2 for k in range(sections.per_slice.size)])
     divisions = [_division(sections, run, first, last) for run in _runs(double, first, last)]
     possible = [found for found in divisions if found is not None]
     return max(possible, key=lambda found: found.last - found.first, default=None)
@@ -149,11 +148,13 @@ def _runs(double: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, i
 
 def _division(sections: Sections, run: tuple[int, int], first: int, last: int) -> Division | None:
     """Return the run as a division, or None if it does not show two nerves that part."""
-    at_begin_mm, at_end_mm = _apart_mm(sections, run, begin=True), _apart_mm(sections, run, begin=False)
+    slices = np.arange(run[0], run[1] + 1)
+    count = min(LEAST_RUN, slices.size // 2)
+    at_begin_mm, at_end_mm = _apart_mm(sections, slices[:count]), _apart_mm(sections, slices[-count:])
     at_ends = (run[0] == first, run[1] == last)
     towards_last = at_ends[1] if at_ends[0] != at_ends[1] else at_end_mm >= at_begin_mm
     distal: Direction = 1 if towards_last else -1
-    inward = np.arange(run[0], run[1] + 1)[::-distal]
+    inward = slices[::-distal]
     pairs = _follow(sections, inward)
     tracks_mm = _between(sections.centres_mm[pairs], pairs[:, 0] >= 0)
     apart_mm = np.linalg.norm(tracks_mm[:, 0] - tracks_mm[:, 1], axis=1)
@@ -169,16 +170,10 @@ def _division(sections: Sections, run: tuple[int, int], first: int, last: int) -
     return Division(begin, end, tracks_mm[:kept][::-distal], distal if distal_known else None, split_shown)
 
 
-def _apart_mm(sections: Sections, run: tuple[int, int], *, begin: bool) -> float:
-    """Return the median distance in mm of the two largest sections over up to three slices at an end of a run."""
-    slices = np.arange(run[0], run[1] + 1)
-    count = min(LEAST_RUN, slices.size // 2)
-    distances = []
-    for number in slices[:count] if begin else slices[-count:]:
-        largest = sections.main_within(int(number), MAIN_SHARE)[:2]
-        if largest.size == 2:
-            distances.append(float(np.linalg.norm(np.diff(sections.centres_mm[largest], axis=0))))
-    return float(np.median(distances))
+def _apart_mm(sections: Sections, slices: NDArray[np.intp]) -> float:
+    """Return the median distance in mm of the two largest sections, over the slices that have two."""
+    pairs = [pair for number in slices if (pair := sections.main_within(int(number))[:2]).size == 2]
+    return float(np.median([np.linalg.norm(np.diff(sections.centres_mm[pair], axis=0)) for pair in pairs]))
 
 
 def _follow(sections: Sections, inward: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -186,7 +181,7 @@ def _follow(sections: Sections, inward: NDArray[np.intp]) -> NDArray[np.intp]:
     pairs = np.full((inward.size, 2), -1)
     last: NDArray[np.intp] | None = None
     for row, number in enumerate(inward):
-        main = sections.main_within(int(number), MAIN_SHARE)
+        main = sections.main_within(int(number))
         if main.size >= 2:
             last = main[:2] if last is None else _nearest_pair(sections.centres_mm, main, last)
             pairs[row] = last

@@ -2,8 +2,7 @@
 
 The table is CSV with the columns quantity, location, sex, weight_min_kg, weight_max_kg, mean, sd. An empty cell means
 any. A row applies if all its filled cells match the known data of the patient: a row for women does not apply where the
-sex is unknown. Weight is in [min, max), so that neighbouring bands do not overlap. For each quantity at most one row
-may apply; without a row there is no z-score.
+sex is unknown. Weight is in [min, max). For each quantity at most one row may apply; without a row there is no z-score.
 """
 
 from dataclasses import dataclass
@@ -118,11 +117,7 @@ def _value(summary: NerveSummary, quantity: str) -> float | None:
 
 
 def _fits(norm: Norm, patient: PatientTraits) -> bool:
-    named = (norm.location in (None, patient.location)) and (norm.sex in (None, patient.sex))
-    if norm.weight_min_kg is None and norm.weight_max_kg is None:
-        return named
-    if patient.weight_kg is None:
-        return False
-    above = norm.weight_min_kg is None or patient.weight_kg >= norm.weight_min_kg
-    below = norm.weight_max_kg is None or patient.weight_kg < norm.weight_max_kg
-    return named and above and below
+    weight_kg, least, most = patient.weight_kg, norm.weight_min_kg, norm.weight_max_kg
+    above = least is None or (weight_kg is not None and weight_kg >= least)
+    below = most is None or (weight_kg is not None and weight_kg < most)
+    return above and below and norm.location in (None, patient.location) and norm.sex in (None, patient.sex)

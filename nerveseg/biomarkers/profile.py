@@ -58,8 +58,11 @@ def nerve_profile(
 
 
 def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInside) -> list[dict[str, Any]]:
-    labels = course.branches.labels[:, :, number]
-    position = {"side": course.side, "slice": slice_number, **_position(course, number)}
+    branches, step_mm = course.branches, slice_step_mm(course.affine)
+    labels = branches.labels[:, :, number]
+    position = {"side": course.side, "slice": slice_number, "z_mm": number * step_mm}
+    if branches.split_slice is not None and branches.distal is not None:
+        position["distance_from_split_mm"] = (number - branches.split_slice) * branches.distal * step_mm
     parts = [label for label in BRANCH_NAMES if (labels == label).any()]
     areas = [_area(course, number, label) for label in parts]
     total = {
@@ -67,21 +70,13 @@ def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInsi
         "csa_mm2": sum((area["csa_mm2"] for area in areas), 0.0),
         "csa_perpendicular_mm2": sum((area["csa_perpendicular_mm2"] for area in areas), 0.0),
         "angle_deg": areas[0]["angle_deg"] if len(areas) == 1 else float("nan"),
-        "components": int(course.branches.components[0, number]),
+        "components": int(branches.components[0, number]),
     }
     rows = [position | total | inside.measure(labels > 0, number)]
     for label, area in zip(parts, areas, strict=True):
         if label != UNDIVIDED:
             rows.append(position | {"branch": BRANCH_NAMES[label]} | area | inside.measure(labels == label, number))
     return rows
-
-
-def _position(course: NerveCourse, number: int) -> dict[str, float]:
-    branches, step_mm = course.branches, slice_step_mm(course.affine)
-    position = {"z_mm": number * step_mm}
-    if branches.split_slice is not None and branches.distal is not None:
-        position["distance_from_split_mm"] = (number - branches.split_slice) * branches.distal * step_mm
-    return position
 
 
 def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:

@@ -8,11 +8,10 @@ muscle is meaningful only on a fat-suppressed channel and only for a muscle that
 A voxel is abnormal above mean + k SD of reference nerves on the fat-suppressed channel: the mean over nerves, and the
 SD of a voxel drawn at random from a nerve drawn at random (variances within and between nerves added). Intensities are
 in the scanner's arbitrary units, so the reference must come from the same protocol, or the channel is divided by a
-non-sciatic muscle in the same slice. Where the channel or its reference is unknown, the nerve is not judged, which
-differs from healthy. Without a reference no lesion is reported, unless an automatic threshold from the nerve itself is
-asked for (Otsu 1979: the two parts of the nerve's voxels that differ most). It always marks a part, about half of a
-healthy nerve, and underestimates a lesion of the whole nerve: it is exploratory. A robust outlier rule (median + 3 MAD)
-found none of the simulated lesions, which are a large part of the nerve.
+muscle. Where the channel or its reference is unknown, the nerve is not judged, which differs from healthy. Without a
+reference no lesion is reported, unless an automatic threshold from the nerve itself is asked for (Otsu 1979). It always
+marks a part, about half of a healthy nerve, and underestimates a lesion of the whole nerve: it is exploratory. A robust
+outlier rule (median + 3 MAD) found none of the simulated lesions, which are a large part of the nerve.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ class Signals:
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `GeometryError` unless all arrays have the shape of the nerve's mask."""
         masks = {"muscle": self.muscle, "lesion": self.lesion, "known lesion": self.lesion_known}
-        for name, array in (self.channels | {f"the {name} mask": mask for name, mask in masks.items()}).items():
+        arrays = {**self.channels, **{f"the {name} mask": mask for name, mask in masks.items()}}
+        for name, array in arrays.items():
             if array is not None and array.shape != shape:
                 raise GeometryError(
                     "channels and masks on the grid of the nerve's mask",
@@ -88,8 +88,8 @@ class NerveInside:
         self.core = eroded_in_plane(mask)
         self.signals = signals
         self.muscle_means = np.full(mask.shape[2], np.nan)
-        if signals.muscle is not None and signals.fat_suppressed in signals.channels:
-            channel = signals.channels[signals.fat_suppressed]
+        channel = signals.channels.get(signals.fat_suppressed or "")
+        if signals.muscle is not None and channel is not None:
             self.muscle_means = muscle_means(channel[columns], (signals.muscle & ~mask)[columns])
 
     def measure(self, part: NDArray[np.bool_], number: int) -> dict[str, Any]:

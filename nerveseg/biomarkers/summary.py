@@ -82,6 +82,7 @@ def summarise(
     rows = profile[(profile["side"] == course.side) & (profile["branch"] == TOTAL)].sort_values("z_mm")
     areas, step_mm = _numbers(rows, "csa_mm2"), slice_step_mm(course.affine)
     held = np.flatnonzero(areas)
+    perpendicular = rows["csa_perpendicular_mm2"].iloc[held].dropna()
     split = course.branches.split_slice
     largest = rows.iloc[int(areas.argmax())] if held.size else None
     judged = areas * _numbers(rows, "lesion_known_fraction")
@@ -97,7 +98,9 @@ def summarise(
         volume_mm3=float(areas.sum() * step_mm),
         length_mm=course.length_mm,
         mean_csa_mm2=float(areas[held].mean()) if held.size else None,
-        mean_csa_perpendicular_mm2=_mean(_numbers(rows, "csa_perpendicular_mm2")[held]),
+        mean_csa_perpendicular_mm2=float(perpendicular.to_numpy(dtype=np.float64).mean())
+        if perpendicular.size
+        else None,
         max_csa_mm2=None if largest is None else float(largest["csa_mm2"]),
         max_csa_slice=None if largest is None else int(largest["slice"]),
         max_csa_z_mm=None if largest is None else float(largest["z_mm"]),
@@ -117,11 +120,6 @@ def summarise(
 
 def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return rows[column].to_numpy(dtype=np.float64)
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else None
 
 
 def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:

@@ -73,12 +73,6 @@ class Analysis:
     Attributes:
         measurements: Measurements that the tables summarise.
         remarks: Sentences under Table 1 on empty masks and on raters who drew a part of the subjects only.
-        table1: Table 1.
-        locations: Table 1 by location.
-        like_for_like: Agreement of each rater, and of the method, with the (other) raters.
-        tests: Hypothesis tests.
-        agreement: Agreement of the quantities.
-        times: Mean minutes per cohort and source.
     """
 
     measurements: Measurements
@@ -118,31 +112,23 @@ def empty_masks(quantities: pd.DataFrame) -> list[str]:
 
 def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:
     """Return a sentence per rater who did not draw every subject."""
-    volumes = quantities[quantities["quantity"] == VOLUME]
-    subjects = list(dict.fromkeys(volumes["subject"]))
-    drawn = {rater: set(volumes.loc[volumes["source"] == rater, "subject"]) for rater in raters}
-    absent = {rater: [subject for subject in subjects if subject not in drawn[rater]] for rater in raters}
+    drawn = quantities.groupby("subject", sort=False)["source"].agg(set)
+    absent = {rater: [subject for subject, sources in drawn.items() if rater not in sources] for rater in raters}
     return [
-        f"{rater} did not draw {len(missing)} of {len(subjects)} subjects (GT is the others' consensus there): "
-        f"{', '.join(missing[:NAMED])}{', ...' if len(missing) > NAMED else ''}."
+        f"{rater} did not draw {len(missing)} of {len(drawn)} subjects (GT is the others' consensus there): "
+        f"{', '.join(map(str, missing[:NAMED]))}{', ...' if len(missing) > NAMED else ''}."
         for rater, missing in absent.items()
         if missing
     ]
 
 
 def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Compute R-R and Auto-GT by location, for the cohorts in which more than one location is known.
-
-    Returns:
-        Table like Table 1, with a column `location` after the cohort.
-    """
+    """Compute R-R and Auto-GT by location (a column after the cohort), for cohorts with more than one location."""
     known = scores.dropna(subset="location")
-    varied = known.groupby("cohort")["location"].nunique()
     tables = []
     for cohort in cohorts_in_order(known):
-        if varied[cohort] < 2:
-            continue
-        for location, rows in known[known["cohort"] == cohort].groupby("location", sort=True):
+        locations = known[known["cohort"] == cohort].groupby("location", sort=True)
+        for location, rows in locations if len(locations) > 1 else ():
             part = table1(rows, raters)
             part.insert(1, "location", str(location))
             tables.append(part[part["comparison"].isin(SET_OFF)])
@@ -184,10 +170,7 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
 
 
 def time_summary(times: pd.DataFrame) -> pd.DataFrame:
-    """Compute mean and sample standard deviation of the minutes per subject.
-
-    Args:
-        times: Table with columns `TIME_COLUMNS`, one row per subject and source (a rater, or `Auto`).
+    """Compute mean and sample standard deviation of the minutes per subject from rows with `TIME_COLUMNS`.
 
     Returns:
         Table with columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and

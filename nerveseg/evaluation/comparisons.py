@@ -107,15 +107,10 @@ def cohorts_in_order(scores: pd.DataFrame) -> list[str]:
 
 
 def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
-    """Return the comparisons in the order of the paper's Table 1.
+    """Return the comparisons in the order of the paper's Table 1, with or without automatic masks.
 
-    Args:
-        raters: Names of the raters, in the study's order.
-        automatic: Flag: true if there are automatic masks.
-
-    Returns:
-        Names: for raters OS, BW, LG these are OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG,
-        Auto-GT. For one rater, who is the reference: Auto-GT, or nothing without automatic masks.
+    For raters OS, BW, LG: OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG, Auto-GT. For one rater,
+    who is the reference: Auto-GT, or nothing without automatic masks.
 
     Raises:
         StudyError: There is no rater, or a rater has a reserved name.
@@ -128,13 +123,11 @@ def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None
 
     Args:
         masks: Masks of the subject.
-        study_raters: Names of all raters of the study, some of whom may not have drawn this subject. If a single one
-            drew it, Auto is compared with this rater too, and the rater, being the consensus, with nobody. By default
-            the raters of the subject.
+        study_raters: Names of all raters of the study, by default those of the subject. If a single one of several
+            drew it, Auto is compared with this rater too, and the rater, being the consensus, with nobody.
 
     Returns:
-        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `metrics.PairScores`. A value is NaN
-        where an empty mask leaves it undefined.
+        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `PairScores`.
     """
     named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     rows = [

@@ -13,12 +13,9 @@ Margins of non-inferiority are options, set before the test. P-values are adjust
 kind of test, over all cohorts and metrics.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from math import nan
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,7 +26,7 @@ from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics.contrasts import contrast, holm, share_above, williams_index
 from nerveseg.evaluation.statistics.rank_tests import mann_whitney
-from nerveseg.evaluation.statistics.samples import Estimate, join_notes
+from nerveseg.evaluation.statistics.samples import Estimate, Sample, join_notes
 
 TEST_COLUMNS = (
     "cohort", "metric", "test", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "effect_size", "n", "n_pairs",
@@ -85,8 +82,8 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
         complete, left_out = with_failures(scores), left_out_agreement(scores, raters)
         for cohort in cohorts_in_order(scores):
             rows += _paper_tests(complete[complete["cohort"] == cohort], cohort, raters)
-            rows += _fair_tests(_of_cohort(agreement, cohort), cohort, margins)
-            rows += _left_out_tests(_of_cohort(left_out, cohort), cohort, margins)
+            rows += _fair_tests(agreement, cohort, margins)
+            rows += _left_out_tests(left_out, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
     table = table.astype({"n": "Int64", "n_pairs": "Int64"})
     for test in table["test"].unique():
@@ -109,29 +106,24 @@ def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> It
 def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
     """Test the subjects of one cohort; `agreement` as from `like_for_like`."""
     for metric in OVERLAP_METRICS:
-        subjects = _subjects(agreement, metric, RATER_RATER)
-        yield _contrast(cohort, metric, CONTRAST, subjects, margins)
-        index = replace(williams_index(subjects.automatic, subjects.raters), method="ratio of means, BCa")
-        yield _row(cohort, metric, "williams", index, subjects.note)
-    subjects = _subjects(agreement, FAR_METRIC, RATER_RATER)
-    share = replace(
-        share_above(subjects.automatic, subjects.raters, margins.far_share, margins.far_mm),
-        method=f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test",
-    )
-    yield _row(cohort, FAR_METRIC, "share above", share, subjects.note, margins.far_share)
+        automatic, raters, note = _subjects(agreement, cohort, metric, RATER_RATER)
+        margin: float = getattr(margins, metric)
+        yield _row(cohort, metric, CONTRAST, contrast(automatic - raters, margin), note, margin)
+        index = replace(williams_index(automatic, raters), method="ratio of means, BCa")
+        yield _row(cohort, metric, "williams", index, note)
+    automatic, raters, note = _subjects(agreement, cohort, FAR_METRIC, RATER_RATER)
+    method = f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test"
+    share = replace(share_above(automatic, raters, margins.far_share, margins.far_mm), method=method)
+    yield _row(cohort, FAR_METRIC, "share above", share, note, margins.far_share)
 
 
 def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
     """Compute the contrast against the consensus of the other raters, if any subject of the cohort has one."""
     for metric in OVERLAP_METRICS:
-        subjects = _subjects(agreement, metric, RATER_CONSENSUS)
-        if subjects.automatic.size:
-            yield _contrast(cohort, metric, LEAVE_ONE_OUT, subjects, margins)
-
-
-def _contrast(cohort: str, metric: str, test: str, subjects: _Subjects, margins: Margins) -> dict[str, object]:
-    margin: float = getattr(margins, metric)
-    return _row(cohort, metric, test, contrast(subjects.automatic - subjects.raters, margin), subjects.note, margin)
+        automatic, raters, note = _subjects(agreement, cohort, metric, RATER_CONSENSUS)
+        margin: float = getattr(margins, metric)
+        if automatic.size:
+            yield _row(cohort, metric, LEAVE_ONE_OUT, contrast(automatic - raters, margin), note, margin)
 
 
 def _row(cohort: str, metric: str, test: str, result: Estimate, note: str, margin: float = nan) -> dict[str, object]:
@@ -139,24 +131,11 @@ def _row(cohort: str, metric: str, test: str, result: Estimate, note: str, margi
     return row | asdict(result) | {"note": join_notes(result.note, note)}
 
 
-class _Subjects(NamedTuple):
-    """Agreement of the method and of the raters in every subject that has both; a note on the subjects left out."""
-
-    automatic: np.ndarray
-    raters: np.ndarray
-    note: str
-
-
-def _of_cohort(agreement: pd.DataFrame, cohort: str) -> pd.DataFrame:
-    return agreement[agreement.index.get_level_values("cohort") == cohort]
-
-
-def _subjects(agreement: pd.DataFrame, metric: str, raters: str) -> _Subjects:
-    rows = agreement[agreement.index.get_level_values("metric") == metric]
+def _subjects(agreement: pd.DataFrame, cohort: str, metric: str, raters: str) -> tuple[Sample, Sample, str]:
+    """Return the agreement of the method and of the raters in every subject that has both; a note on the others."""
+    levels = agreement.index
+    rows = agreement[(levels.get_level_values("cohort") == cohort) & (levels.get_level_values("metric") == metric)]
     complete = rows.dropna(subset=[AUTOMATIC, raters])
+    automatic, manual = complete[[AUTOMATIC, raters]].to_numpy(dtype=np.float64).T
     missing = len(rows) - len(complete)
-    return _Subjects(
-        complete[AUTOMATIC].to_numpy(dtype=np.float64),
-        complete[raters].to_numpy(dtype=np.float64),
-        f"{missing} subjects with too few masks left out" if missing else "",
-    )
+    return automatic, manual, f"{missing} subjects with too few masks left out" if missing else ""

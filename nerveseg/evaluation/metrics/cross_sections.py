@@ -5,10 +5,9 @@ between slices: at a slice step of eight pixels an oblique branch may not overla
 
 Centreline Dice (clDice, Shit et al., CVPR 2021) is the harmonic mean of the share of the prediction's centreline that
 lies in the reference and of the reference's in the prediction, independent of calibre. Shit et al. thin the mask to a
-skeleton, which assumes nearly isotropic voxels. Here voxels are eight times as long as wide: thinning shortens a tube
-of 40 slices to 30, and gives a real sciatic mask 292 voxels for its 118 cross-sections. As the nerve runs along axis 2,
-each cross-section gives one point instead, the voxel nearest to its centroid (several voxels equally near share the
-point), which lies in the mask. All sections have the same weight. Two branches that touch in one slice are one section.
+skeleton, which assumes nearly isotropic voxels; with voxels eight times as long as wide, thinning shortens a tube of 40
+slices to 30. As the nerve runs along axis 2, each cross-section gives one point instead, the voxel nearest to its
+centroid (several voxels equally near share the point). All sections have the same weight.
 
 Structures are counted as detected, missed or false as readers of the images do. The nerve is present in a slice
 wherever it lies. A section of the reference is found if the prediction holds one of its voxels, counted apart for
@@ -20,16 +19,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool
+from numpy.typing import NDArray
 
 from nerveseg.evaluation.metrics.mask_pair import MaskPair
 from nerveseg.evaluation.metrics.voxels import ALL_AROUND, IN_PLANE, Indices, component_of, foreground
 from nerveseg.types import Mask, SpacingMm
-
-PerSection: TypeAlias = Bool[np.ndarray[Any, Any], " _n"]
 
 
 @dataclass(frozen=True)
@@ -55,18 +51,6 @@ class CrossSections:
         slices[section] = voxels[2]
         return cls(voxels, section, slices)
 
-    def sizes(self) -> Indices:
-        """Return the number of voxels of each section."""
-        return np.bincount(self.section, minlength=self.slices.size)
-
-    def per_slice(self) -> Indices:
-        """Return, for each section, the number of sections in its slice."""
-        return np.bincount(self.slices)[self.slices]
-
-    def touched_by(self, other: Mask) -> PerSection:
-        """Return, for each section, true if it shares a voxel with another mask of the same shape."""
-        return np.bincount(self.section, other[self.voxels], minlength=self.slices.size) > 0
-
 
 def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossSections) -> float:
     """Compute the centreline Dice in [0, 1] from the cross-sections; 0 if one mask is empty, NaN if both are."""
@@ -78,7 +62,7 @@ def centreline_dice(pair: MaskPair, reference: CrossSections, prediction: CrossS
 
 
 def _share_of_centreline_in(mask: Mask, sections: CrossSections, spacing_mm: SpacingMm) -> float:
-    size = sections.sizes()[sections.section]
+    size = np.bincount(sections.section)[sections.section]
     # The offset from the centroid times the section's size is a whole number, so voxels equally near tie exactly.
     offsets_mm = [
         step_mm * (size * index - np.bincount(sections.section, index)[sections.section])
@@ -107,8 +91,8 @@ def detect_slices(pair: MaskPair) -> dict[str, float]:
 
 def detect_branches(pair: MaskPair, reference: CrossSections) -> dict[str, float]:
     """Compute the shares of the reference's cross-sections that the prediction found, as fields of `PairScores`."""
-    found = reference.touched_by(pair.prediction)
-    alone = reference.per_slice() == 1
+    found = np.bincount(reference.section, pair.prediction[reference.voxels], minlength=reference.slices.size) > 0
+    alone = np.bincount(reference.slices)[reference.slices] == 1
     return {
         "branch_sensitivity": _share(found),
         "branch_sensitivity_undivided": _share(found[alone]),
@@ -125,5 +109,5 @@ def false_components(pair: MaskPair) -> dict[str, float]:
     return {"fp_components": float(sizes.size), "fp_components_mm3": volume_mm3}
 
 
-def _share(found: PerSection) -> float:
+def _share(found: NDArray[np.bool_]) -> float:
     return float(found.mean()) if found.size else float("nan")

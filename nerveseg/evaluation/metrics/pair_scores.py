@@ -13,9 +13,6 @@ A Hausdorff quantile depends on the points that are measured, so the set of poin
 - "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. The
   usual definition in the field, and that of MONAI's `compute_hausdorff_distance(percentile=95)`.
 
-Beyond the paper: surface Dice and average surface distance (`surface`), centreline Dice, and detected, missed and false
-structures (`cross_sections`).
-
 Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances are
 NaN, and slices, branches and components are counted as usual. Overlaps, distances, VS and centreline
 Dice are the same with the masks exchanged; detection is not.
@@ -144,12 +141,7 @@ def hausdorff_distance(
 
 
 def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> PairScores:
-    """Compute all metrics of one pair from one computation of the distances and cross-sections.
-
-    Args:
-        reference: Reference mask (x, y, z).
-        prediction: Predicted mask of the same shape.
-        spacing_mm: Distance between voxel centres in mm along x, y, z; slices are stacked along z.
+    """Compute all metrics of two masks (x, y, z), whose slices are stacked along z.
 
     Raises:
         GeometryError: The shapes differ, or a spacing is not above zero.

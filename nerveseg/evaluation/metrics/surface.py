@@ -2,8 +2,7 @@
 
 A mask's surface is its boundary voxels: those with a background voxel, or the end of the volume, among their six
 neighbours. Each counts once, whatever its area, as in MONAI's metrics without sub-voxels (DeepMind's surface-distance
-weights by area instead). Distances are between voxel centres. In slices of 4.4 mm a surface voxel at the nerve's end,
-or where its outline changes from slice to slice, therefore has the same weight as a voxel at its side.
+weights by area instead). Distances are between voxel centres.
 
 Surface Dice is the share of both surfaces that lies within a tolerance of the other one, the normalised surface
 distance of Nikolov et al., J Med Internet Res 2021;23:e26151. The average symmetric surface distance (ASSD) is the mean

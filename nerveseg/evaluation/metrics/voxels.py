@@ -46,11 +46,7 @@ def surface(mask: Mask) -> Mask:
 
 
 def component_of(mask: Mask, neighbours: tuple[Offset, ...]) -> tuple[Indices, int]:
-    """Label the connected components of a mask.
-
-    Args:
-        mask: Mask (x, y, z).
-        neighbours: Offsets over which voxels are connected, one of each opposite pair.
+    """Label the components of a mask (x, y, z) that are connected over offsets, one of each opposite pair.
 
     Returns:
         Number of the component, from 0, of each foreground voxel in C order; number of components.

@@ -3,10 +3,9 @@
 Clinicians use the volume rather than the overlap of two masks. The limits of agreement (Bland and Altman 1986) state
 how far two volumes of one nerve may differ, the intraclass correlation ICC(2,1) (Shrout and Fleiss 1979) how much of
 the variance between measurements is variance between subjects, and the smallest detectable change which change exceeds
-the error of measurement. All take one row per subject. A subject with NaN makes the result NaN: leave such subjects out
-first, and report their number. ICC(2,1) treats the raters as a random sample of all raters, with one rating each, and
-absolute agreement counts: a rater who measures everything larger lowers it. It depends on the variance between
-subjects, so it is computed per cohort.
+the error of measurement. A subject with NaN makes the result NaN: leave such subjects out first, and report their
+number. ICC(2,1) treats the raters as a random sample of all raters, and absolute agreement counts: a rater who measures
+everything larger lowers it. It depends on the variance between subjects, so it is computed per cohort.
 """
 
 from dataclasses import dataclass
@@ -59,8 +58,7 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
     """Compute bias and 95 % limits of agreement (Bland and Altman, Lancet 1986;327:307-310).
 
     The intervals assume normal differences. That of the bias is Student's; those of the limits are the exact ones of
-    the non-central t distribution (Carkeet, Optometry and Vision Science 2015;92:e71-e80), which unlike the approximate
-    ones of 1986 are not symmetric: the outer bound lies further away.
+    the non-central t distribution (Carkeet, Optometry and Vision Science 2015;92:e71-e80), which are not symmetric.
 
     Args:
         reference: Reference measurement (n,), above zero if in percent.
@@ -69,8 +67,8 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
             the measurement.
 
     Returns:
-        Limits of agreement. All NaN for one subject, for values that are not finite, or in percent of a mean that is
-        zero or negative. If all differences are equal, bias and limits are that difference and the intervals NaN.
+        Limits of agreement. All NaN for one subject, values that are not finite, or percent of a mean of zero or less.
+        If all differences are equal, bias and limits are that difference and the intervals NaN.
 
     Raises:
         NervesegError: The samples differ in length.
@@ -105,14 +103,8 @@ def repeatability(first: ArrayLike, second: ArrayLike) -> Estimate:
     """Compute the standard error of measurement (within-subject standard deviation) from two measurements per subject.
 
     The squared error is the mean of half the squared differences (Bland and Altman, BMJ 1996;313:744): a shift between
-    the two occasions counts as error.
-
-    Args:
-        first: Measurement of the first scan (n,).
-        second: Measurement of the repeated scan (n,), same subjects and unit.
-
-    Returns:
-        Standard error of measurement in the measurement's unit; NaN for one subject or values that are not finite.
+    the first and the repeated scans (n,) counts as error. It is in the measurement's unit; NaN for one subject or
+    values that are not finite.
 
     Raises:
         NervesegError: The samples differ in length.

@@ -1,13 +1,10 @@
 """Contrast of the method with the raters: one value per subject for each side, one estimate per cohort.
 
 The paper's question (section 2.5) is answered by comparing like with like: the mean agreement of the method with the
-raters against the mean agreement among the raters. A fourth rater exactly as good as the others gives differences
-around zero; against the consensus (Auto-GT) they would seem better than a rater, because a majority vote is less noisy
-than any of its raters. The subject is the unit; pairs of masks are never counted as independent.
-
-A mean of Hausdorff distances is dominated by a few distant voxels and is undefined where a mask is empty. Distances are
-therefore compared by the share of subjects above a limit, which is always defined: an infinite distance is above every
-limit (`share_above`).
+raters against the mean agreement among the raters. Against the consensus (Auto-GT) a fourth rater as good as the others
+would seem better, because a majority vote is less noisy than any of its raters. The subject is the unit; pairs of masks
+are never counted as independent. A mean of Hausdorff distances is dominated by a few distant voxels and undefined where
+a mask is empty; distances are compared by the share of subjects above a limit, above which an infinite one lies too.
 
 Bootstrap intervals resample subjects and are bias-corrected and accelerated (BCa; Efron 1987, Efron and Tibshirani
 1993, chapter 14). With n subjects such an interval is too narrow, so its quantiles are widened: sqrt(n / (n - 1)) t
@@ -80,9 +77,8 @@ def contrast(differences: ArrayLike, margin: float | int, resamples: int = RESAM
     """Compare the method with the raters by one difference per subject, of a metric that is higher if better.
 
     From 20 subjects on the estimate is the mean with its BCa interval; below, the Hodges-Lehmann estimate with its
-    exact signed-rank interval, which exists from 6 subjects on. Simulated raters of equal skill are covered in 93 to
-    95 %. Failures skew the differences; a loss of just the margin is then called non-inferior in 3 to 5 % instead of
-    2.5 %.
+    exact signed-rank interval, which exists from 6 subjects on. Failures skew the differences; a loss of just the
+    margin is then called non-inferior in 3 to 5 % instead of 2.5 %.
 
     Args:
         differences: Mean Auto-rater minus mean R-R of each subject (n,), in the metric's unit. Infinite ones (a failed
@@ -91,10 +87,9 @@ def contrast(differences: ArrayLike, margin: float | int, resamples: int = RESAM
         resamples: Number of bootstrap samples.
 
     Returns:
-        Mean or pseudomedian difference (as `method` states) with interval, signed-rank test of no difference, effect
-        size, and the verdict: non-inferior if the interval excludes a loss of the margin or more (one-sided test at
-        2.5 %). Everything but n is NaN for one subject or if a difference is NaN; if all differences are equal they
-        are the estimate, and the rest is NaN.
+        Difference (by the `method` stated) with interval, signed-rank test of no difference, effect size, and the
+        verdict: non-inferior if the interval excludes a loss of the margin or more (one-sided test at 2.5 %). All but
+        n is NaN for one subject or if a difference is NaN; if all differences are equal, all but n and estimate.
 
     Raises:
         ConfigurationError: The margin is not above zero.
@@ -204,13 +199,8 @@ def share_above(automatic: ArrayLike, raters: ArrayLike, margin: float | int, li
 def tango_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
     """Compute the 95 % score interval in [-1, 1] of the difference of two paired shares.
 
-    It holds all differences that a score test does not reject (Tango, Statistics in Medicine 1998;17:891-908), and
-    keeps its level for few subjects and for shares of zero.
-
-    Args:
-        only_first: Number of subjects with the first property only.
-        only_second: Number of subjects with the second property only.
-        n: Number of all subjects, at least one.
+    It holds all differences that a score test does not reject (Tango, Statistics in Medicine 1998;17:891-908). Of n
+    subjects, at least one, `only_first` and `only_second` have one of the two properties only.
     """
     z = float(norm.isf(ALPHA / 2))
     estimate = (only_first - only_second) / n
@@ -236,13 +226,9 @@ def _score_variance(difference: float, only_first: int, only_second: int, n: int
 
 
 def holm(p_values: ArrayLike) -> Sample:
-    """Adjust p-values for their number after Holm, Scandinavian Journal of Statistics 1979;6:65-70.
+    """Adjust p-values (n,) for their number after Holm, Scandinavian Journal of Statistics 1979;6:65-70.
 
-    Args:
-        p_values: P-values, one per test (n,); NaN stands for a test that was not computable, and is not counted.
-
-    Returns:
-        Adjusted p-values in the same order, NaN where there was no test.
+    NaN stands for a test that was not computable; it is not counted and stays NaN.
 
     Raises:
         NervesegError: The p-values are not one-dimensional.

@@ -62,9 +62,7 @@ def summaries(analysis: Analysis) -> Iterator[Table | Text]:
 def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:
     """Lay out Table 1: mean ± SD, one section per cohort, R-R and Auto-GT in bold.
 
-    Args:
-        table: Table 1, from `table1`.
-        reference: Published table; its means are shown on the right, where cohort and comparison are the same.
+    The means of a published table stand on the right, where cohort and comparison are the same.
     """
     published, metrics = published_rows(reference, table), table_metrics(table)
     compared = _PAPER_HEADINGS if published else {}
@@ -170,13 +168,12 @@ def _agreement(rows: pd.DataFrame) -> Table:
 
 def _agreement_cells(row: Row) -> list[str]:
     name, unit = QUANTITIES[row["quantity"]]
-    if row["analysis"] == "repeatability":
-        texts = [f"{row[column]:.3g} {unit}" for column in ("estimate", "smallest_detectable_change")]
-        estimate, limits = [_estimate(row), ""] if pd.isna(row["estimate"]) else texts
-    else:
-        percent = row["analysis"] == "bland_altman"
-        estimate = _estimate(row, 1, " %") if percent else _estimate(row)
-        limits = f"{_interval(row['lower_limit'], row['upper_limit'], 1)} %" if not pd.isna(row["lower_limit"]) else ""
+    estimate, limits = _estimate(row), ""
+    if row["analysis"] == "bland_altman":
+        estimate = _estimate(row, 1, " %")
+        limits = "" if pd.isna(row["lower_limit"]) else f"{_interval(row['lower_limit'], row['upper_limit'], 1)} %"
+    elif row["analysis"] == "repeatability" and not pd.isna(row["estimate"]):
+        estimate, limits = (f"{row[column]:.3g} {unit}" for column in ("estimate", "smallest_detectable_change"))
     return [name, ANALYSES[row["analysis"]], row["comparison"], str(row["n"]), estimate, limits.strip()]
 
 

@@ -187,13 +187,7 @@ def three_digits(value: float) -> str:
 
 
 def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
-    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs}`.
-
-    Args:
-        table: Table 1, from `table1`.
-        caption: Title, before the notes in the caption.
-        remarks: Further sentences of the caption.
-    """
+    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs}`; remarks end its caption."""
     metrics = table_metrics(table)
     lines = [
         r"\begin{table}",
