@@ -82,7 +82,8 @@ def summarise(
     rows = profile[(profile["side"] == course.side) & (profile["branch"] == TOTAL)].sort_values("z_mm")
     areas, step_mm = _numbers(rows, "csa_mm2"), slice_step_mm(course.affine)
     held = np.flatnonzero(areas)
-    perpendicular = rows["csa_perpendicular_mm2"].iloc[held].dropna()
+    perpendicular = _numbers(rows, "csa_perpendicular_mm2")[held]
+    perpendicular = perpendicular[~np.isnan(perpendicular)]
     split = course.branches.split_slice
     largest = rows.iloc[int(areas.argmax())] if held.size else None
     judged = areas * _numbers(rows, "lesion_known_fraction")
@@ -98,9 +99,7 @@ def summarise(
         volume_mm3=float(areas.sum() * step_mm),
         length_mm=course.length_mm,
         mean_csa_mm2=float(areas[held].mean()) if held.size else None,
-        mean_csa_perpendicular_mm2=float(perpendicular.to_numpy(dtype=np.float64).mean())
-        if perpendicular.size
-        else None,
+        mean_csa_perpendicular_mm2=float(perpendicular.mean()) if perpendicular.size else None,
         max_csa_mm2=None if largest is None else float(largest["csa_mm2"]),
         max_csa_slice=None if largest is None else int(largest["slice"]),
         max_csa_z_mm=None if largest is None else float(largest["z_mm"]),
