@@ -9,7 +9,7 @@ from nerveseg.launch.main import run_command
 
 def check(job: Any) -> None:
     """Check the configured study."""
-    from nerveseg.workflows.prepare_study import check_configured_study
+    from nerveseg.workflows.check_study import check_configured_study
 
     check_configured_study(job.config)
 

@@ -3,11 +3,13 @@
 The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` for unknown values.
 """
 
+import difflib
 import glob
 import io
 import re
 import warnings
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +17,14 @@ import pandas as pd
 from nerveseg.errors import NervesegError, StudyError
 
 UNKNOWN = ("", "n/a", "N/A", "nan")
+WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
+"""Known values by column; `side` has no others, `location` may have."""
+
+ONE_SPELLING = ("cohort", "location", "side")
+"""Columns by whose values subjects are grouped."""
+
+_SIMILAR = 0.75
+"""Least similarity (difflib) of a misspelt word."""
 
 
 def participant_rows(
@@ -41,6 +51,48 @@ def participant_rows(
             )
         ]
     return [{"participant_id": subject_id} for subject_id in ids], []
+
+
+def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequence[str]) -> list[NervesegError]:
+    """Return a fault for every value that would group subjects wrongly or be left out.
+
+    Args:
+        rows: Rows of `participant_rows`.
+        table: Path of `participants.tsv`.
+        raters: Names of the raters, whose drawing times are columns `minutes_<rater>`.
+    """
+    faults: list[NervesegError] = []
+    for column, known in WORDS.items():
+        for row in rows:
+            value = row.get(column, known[0])
+            near = difflib.get_close_matches(value.lower(), known, 1, _SIMILAR)
+            if value not in known and (near or column == "side"):
+                rule, remedy = f"{column} is {', '.join(known)} or n/a", f"write {near[0] if near else 'n/a'}"
+                faults.append(StudyError(rule, found=value, subject=row["participant_id"], path=table, remedy=remedy))
+    for column in ONE_SPELLING:
+        spellings = Counter(row[column] for row in rows if column in row)
+        first = {" ".join(value.split()).casefold(): value for value, _ in reversed(spellings.most_common())}
+        for value in spellings:
+            usual = first[" ".join(value.split()).casefold()]
+            if value != usual:
+                rule, remedy = f"one spelling of each {column}", f"write {usual} in all rows"
+                faults.append(StudyError(rule, found=f"{value} and {usual}", path=table, remedy=remedy))
+    for row in rows:
+        for column in (f"minutes_{rater}" for rater in raters):
+            if column in row and minutes_of(row[column]) is None:
+                rule, remedy = f"{column} is a number of minutes above 0, such as 15.6, or n/a", "correct the number"
+                found = row[column]
+                faults.append(StudyError(rule, found=found, subject=row["participant_id"], path=table, remedy=remedy))
+    return faults
+
+
+def minutes_of(text: str) -> float | None:
+    """Return a drawing time in minutes; None unless it is a number above 0 and at most a day."""
+    try:
+        minutes = float(text)
+    except ValueError:
+        return None
+    return minutes if 0 < minutes <= 24 * 60 else None
 
 
 def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
 
+Normalisation: TypeAlias = Literal["volume", "percentile"]
+LIMITS_PERCENT = (0.5, 99.5)
+"""Percentiles to which `normalisation=percentile` limits the values of a volume."""
+
 
 class Preprocessing(BaseModel):
     """Preprocessing of a volume for the network; stored with every trained model.
 
     Attributes:
-        normalisation: Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel.
+        normalisation: Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel
+            (paper, 2.4.1); "percentile" first limits the values to their 0.5th and 99.5th percentile, so that a few
+            voxels of extreme intensity change nothing.
         size: In-plane size of the crop in pixels (x, y).
         spacing_mm: In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's
             own pixels. "study" stands for the median over the study's subjects until the slice store is built; a store
@@ -32,7 +38,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    normalisation: Literal["volume"] = "volume"
+    normalisation: Normalisation = "volume"
     size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))
     spacing_mm: tuple[PositiveFloat, PositiveFloat] | Literal["study"] | None = None
 
@@ -51,7 +57,8 @@ class Preprocessing(BaseModel):
             Array (channel, size x, size y, z), and the grid to undo it.
         """
         grid = self.grid((channels.shape[1], channels.shape[2]), spacing_mm)
-        return np.stack([grid.apply(image, float(image.min())) for image in map(normalise, channels)]), grid
+        normalised = [normalise(channel, self.normalisation) for channel in channels]
+        return np.stack([grid.apply(image, float(image.min())) for image in normalised]), grid
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
         """Return resampling and crop for a volume of this in-plane shape.
@@ -65,8 +72,10 @@ class Preprocessing(BaseModel):
         return NetworkGrid(resampling, Crop(resampling.size, self.size))
 
 
-def normalise(image: Image) -> Image:
-    """Normalise to zero mean and unit variance over all voxels (computed in double precision)."""
+def normalise(image: Image, rule: Normalisation = "volume") -> Image:
+    """Normalise to zero mean and unit variance over all voxels (computed in double precision), as `rule` states."""
+    if rule == "percentile":
+        image = np.clip(image, *np.percentile(image, LIMITS_PERCENT))
     mean, sd = image.mean(dtype=np.float64), image.std(dtype=np.float64)
     return np.asarray((image - mean) / sd, dtype=np.float32)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median_low
 
 import numpy as np
-import pandas as pd
 
 from nerveseg.data.consensus import consensus_of
-from nerveseg.data.participants import participant_rows
+from nerveseg.data.participants import minutes_of, participant_rows, wrong_values
 from nerveseg.data.study_layout import StudyLayout, SubjectFiles
 from nerveseg.data.volumes.grids import Grid, check_same_grid
+from nerveseg.data.volumes.labels import check_foreground
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Channels, Mask
@@ -143,14 +143,15 @@ class Study:
         """Read every rater's mask and compute their consensus, in RAS order.
 
         Raises:
-            VolumeError: A file is not a readable mask.
+            VolumeError: A file is not a readable mask, or its foreground is too large for a nerve.
             GeometryError: A mask has another grid than `like`.
         """
         rule = self.description
-        raters = {
-            rater: read_mask(path, like, subject.id, rule.foreground, rule.geometry)
-            for rater, path in subject.raters.items()
-        }
+        raters: dict[str, Mask] = {}
+        for rater, path in subject.raters.items():
+            raters[rater] = read_mask(path, like, subject.id, rule.foreground, rule.geometry)
+            with errors_about(path, subject.id):
+                check_foreground(raters[rater])
         return RaterMasks(raters, consensus_of(list(raters.values()), rule.consensus))
 
 
@@ -189,6 +190,7 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
     template = next(iter(description.images.values()))
     rows, faults = participant_rows(root / description.participants, root, template, description.name)
     faults += _shared_files(description) if len(rows) > 1 else []
+    faults += wrong_values(rows, root / description.participants, tuple(description.raters))
     subjects: list[Subject] = []
     for row in rows:
         subject = _subject(description, row)
@@ -224,10 +226,8 @@ def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
 
 
 def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
-    minutes = {
-        rater: pd.to_numeric(row[f"minutes_{rater}"], errors="coerce") for rater in raters if f"minutes_{rater}" in row
-    }
-    return {rater: float(value) for rater, value in minutes.items() if value == value}
+    minutes = {rater: minutes_of(row[f"minutes_{rater}"]) for rater in raters if f"minutes_{rater}" in row}
+    return {rater: value for rater, value in minutes.items() if value is not None}
 
 
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:

@@ -3,18 +3,29 @@
 Faults of the folder, the table, the templates and missing files are found by `study.list_subjects`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
+from nerveseg.data.mask_measures import (
+    MaskMeasures,
+    agreement_measures,
+    image_measures,
+    shape_measures,
+    voxel_sha256,
+)
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.grids import Grid, check_same_grid, has_orientation
-from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
+from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
+from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
 from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Mask
+
+BRIGHT = 20.0
+"""Distance from the median, in that of the 99.9th percentile, beyond which a voxel is brighter than any tissue."""
 
 
 @dataclass(frozen=True)
@@ -25,37 +36,67 @@ class SubjectReport:
         subject: Subject that was checked.
         faults: Errors that exclude the subject.
         warnings: Messages about content that is allowed but probably unintended.
+        masks: Measures of every rater's mask; empty if the subject has a fault.
     """
 
     subject: Subject
     faults: tuple[NervesegError, ...]
     warnings: tuple[str, ...]
+    masks: tuple[MaskMeasures, ...] = ()
 
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
-    """Read all volumes of a subject and return the faults of every file."""
+    """Read all volumes of a subject; return the faults of every file, and the measures of every mask."""
     rule = study.description
     faults: list[NervesegError] = []
     grid: Grid | None = None
+    volumes: list[Volume] = []
     for path in subject.images.values():
         try:
             own = read_image_grid(path, subject.id, rule.geometry)
             grid = grid or own
             with errors_about(path, subject.id):
                 check_same_grid(own, grid, what="a further channel")
-            read_image(path, subject.id, rule.geometry)
+            volumes.append(read_image(path, subject.id, rule.geometry))
         except NervesegError as error:
             faults.append(error)
-    masks: list[Mask] = []
-    for path in subject.raters.values():
+    masks: dict[str, Mask] = {}
+    labels: dict[str, list[int]] = {}
+    for rater, path in subject.raters.items():
         try:
-            masks.append(read_mask(path, grid, subject.id, rule.foreground, rule.geometry))
+            found = read_labels(path, grid, subject.id, rule.geometry)
+            with errors_about(path, subject.id):
+                masks[rater] = select_labels(found, rule.foreground)
+                check_foreground(masks[rater])
+            labels[rater] = present_labels(found)
         except NervesegError as error:
             faults.append(error)
-    if faults or grid is None:
+    if faults:
         return SubjectReport(subject, tuple(faults), ())
-    consensus = consensus_of(masks, rule.consensus)
-    return SubjectReport(subject, (), _geometry_warnings(grid) + _consensus_warnings(consensus, grid, preprocessing))
+    first = volumes[0]
+    consensus = consensus_of(list(masks.values()), rule.consensus)
+    warnings = _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing)
+    return SubjectReport(subject, (), warnings, tuple(_measures(subject, first, masks, labels)))
+
+
+def _measures(
+    subject: Subject, volume: Volume, masks: Mapping[str, Mask], labels: Mapping[str, list[int]]
+) -> Iterator[MaskMeasures]:
+    agreement, spacing_mm = agreement_measures(masks), volume.grid.ras_spacing_mm
+    for rater, mask in masks.items():
+        yield MaskMeasures(
+            subject=subject.id,
+            cohort=subject.cohort,
+            side=subject.side,
+            location=subject.location,
+            rater=rater,
+            path=str(subject.raters[rater]),
+            labels=" ".join(map(str, labels[rater])),
+            sha256=voxel_sha256(mask),
+            **shape_measures(mask, spacing_mm),
+            **agreement.get(rater, {}),
+            **image_measures(mask, volume.array, spacing_mm),
+        )
 
 
 def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
@@ -82,9 +123,19 @@ def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> lis
     return faults
 
 
-def _geometry_warnings(grid: Grid) -> tuple[str, ...]:
-    message = "the header has neither qform nor sform: axes and orientation are a guess"
-    return () if has_orientation(grid) else (message,)
+def _header_and_image_warnings(volume: Volume) -> tuple[str, ...]:
+    warnings = []
+    if not has_orientation(volume.grid):
+        warnings.append("the header has neither qform nor sform: axes and orientation are a guess")
+    middle, high = (float(value) for value in np.percentile(volume.array, (50.0, 99.9)))
+    limit = middle + BRIGHT * (high - middle)
+    if high > middle and float(volume.array.max()) > limit:
+        bright = np.count_nonzero(volume.array > limit)
+        counted = f"{bright} voxel{'s' if bright > 1 else ''} of up to {float(volume.array.max()):g}"
+        warnings.append(
+            f"{counted}, where 99.9 % are below {high:g}: normalisation leaves little contrast for the rest"
+        )
+    return tuple(warnings)
 
 
 def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessing) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Open, check and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
+"""Open and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
 
 import json
 from dataclasses import dataclass
@@ -6,17 +6,16 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from nerveseg.console import console, print_error, say, track_progress
+from nerveseg.console import console, say
 from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slice_store import SliceStore, prepare_slices, study_hashes
+from nerveseg.data.slice_store import SliceStore, prepare_slices
 from nerveseg.data.slice_store_build import available_cores
-from nerveseg.data.study import Study, list_subjects, open_study
-from nerveseg.data.study_check import check_subject, copied_images
-from nerveseg.errors import NervesegError, StudyError
+from nerveseg.data.study import Study, open_study
+from nerveseg.errors import StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
-from nerveseg.workflows.config import CheckConfig, StudyConfig
+from nerveseg.workflows.config import StudyConfig
 from nerveseg.workflows.run_records import differences
 from nerveseg.workflows.training_job import TrainingJob
 
@@ -117,40 +116,3 @@ def load_fold(job: TrainingJob) -> FoldInput:
     folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
     fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
     return FoldInput(study, fold, prepared_slices(study, config.preprocessing, config.output_root))
-
-
-def check_configured_study(config: CheckConfig) -> None:
-    """Check a study's list of participants and every file; print each fault.
-
-    Raises:
-        StudyError: The study has faults.
-    """
-    layout, preprocessing = config.study.layout, config.preprocessing
-    subjects, listed = list_subjects(layout)
-    study = Study(layout, subjects)
-    try:
-        preprocessing = preprocessing.settle(study.median_spacing_mm)
-    except NervesegError:  # the file is named below, with all other faults
-        preprocessing = preprocessing.model_copy(update={"spacing_mm": None})
-    hashes, remember = study_hashes(study, config.output_root / STORES, available_cores(), images_only=True)
-    channel = next(iter(layout.images))
-    faults = listed + copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
-    warnings: list[str] = []
-    for subject in track_progress(subjects, "checking"):
-        found = check_subject(study, subject, preprocessing)
-        faults += found.faults
-        warnings += [f"sub-{subject.id}: {warning}" for warning in found.warnings]
-    for warning in warnings:
-        say(f"warning: {warning}")
-    for fault in faults:
-        print_error(fault)
-    if faults:
-        raise StudyError(
-            "a study has no faults",
-            found=f"{len(faults)}, listed above",
-            path=layout.root,
-            remedy="correct them and run check again",
-        )
-    remember()
-    cohorts = sorted({subject.cohort for subject in subjects})
-    say(f"{layout.name}: {len(subjects)} subjects ({', '.join(cohorts)}) are fit to use")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.data.participants import participant_rows
+from nerveseg.data.participants import minutes_of, participant_rows, wrong_values
 from nerveseg.errors import StudyError
 
 TEMPLATE = "sub-{id}/anat/sub-{id}_T2w.nii.gz"
@@ -152,3 +152,35 @@ def test_glob_and_regular_expression_characters_are_plain_letters(tmp_path_facto
     found, faults = matched(root, template)
     assert found == sorted(ids)
     assert faults == []
+
+
+def _row(**values):
+    return {"participant_id": "V01", "cohort": "patient"} | values
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"side": "rigth"}, ["rigth"]),
+        ({"side": "both"}, ["both"]),
+        ({"location": "proxmal"}, ["proxmal"]),
+        ({"minutes_OS": "-17"}, ["-17"]),
+        ({"minutes_OS": "15,6"}, ["15,6"]),
+        ({"minutes_OS": "inf"}, ["inf"]),
+        ({"cohort": "Patient"}, ["Patient and patient"]),
+        ({"location": "forearm"}, []),
+        ({"side": "left", "location": "distal", "minutes_OS": "15.6", "minutes_other": "x"}, []),
+    ],
+)
+def test_values_that_would_group_subjects_wrongly_are_faults(values, found, tmp_path):
+    rows = [_row(), _row(), _row(participant_id="V02", **values)]
+    faults = wrong_values(rows, tmp_path / "participants.tsv", ["OS"])
+    assert [fault.found for fault in faults] == found
+    assert all(fault.path == tmp_path / "participants.tsv" for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("15.6", 15.6), ("0", None), ("nan", None), ("15,6", None), ("1e9", None)]
+)
+def test_drawing_times_are_numbers_above_zero(text, minutes):
+    assert minutes_of(text) == minutes

@@ -160,3 +160,23 @@ def test_a_studys_spacing_has_to_be_settled_first():
 def test_other_rules_are_refused(values):
     with pytest.raises(ValidationError):
         Preprocessing(**values)
+
+
+def test_a_few_extreme_voxels_change_little_by_percentiles_and_everything_by_the_volume():
+    image = np.random.default_rng(3).normal(100, 10, (40, 40, 10)).astype(np.float32)
+    spoilt = image.copy()
+    spoilt[5, 5, 5] = 1e6
+    rest = np.ones(image.shape, dtype=bool)
+    rest[5, 5, 5] = False
+    np.testing.assert_allclose(normalise(spoilt, "percentile")[rest], normalise(image, "percentile")[rest], atol=0.02)
+    assert normalise(spoilt, "volume")[rest].std() < 0.01
+    low, high = np.percentile(image, (0.5, 99.5))
+    limited = np.clip(image.astype(np.float64), low, high)
+    np.testing.assert_allclose(normalise(image, "percentile"), (limited - limited.mean()) / limited.std(), atol=1e-4)
+
+
+def test_the_rule_of_normalisation_is_applied_to_every_channel():
+    channels = np.random.default_rng(4).exponential(50, (2, 8, 8, 3)).astype(np.float32)
+    found, _ = Preprocessing(size=(8, 8), normalisation="percentile").apply(channels, (1.0, 1.0, 4.0))
+    for channel, image in zip(channels, found, strict=True):
+        np.testing.assert_array_equal(image, normalise(channel, "percentile"))

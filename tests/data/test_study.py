@@ -13,7 +13,7 @@ from nerveseg.errors import GeometryError, StudyError, VolumeError
 TABLE = (
     "participant_id\tcohort\tgroup\tside\tlocation\tminutes_OS\tminutes_BW\n"
     "sub-P01\tpatient\tfamily-1\tleft\tproximal\t31.5\tn/a\n"
-    "V01\tn/a\tn/a\tn/a\tn/a\tlong\t12\n"
+    "V01\tn/a\tn/a\tn/a\tn/a\tn/a\t12\n"
 )
 
 

@@ -5,12 +5,13 @@ import time
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from nerveseg.data import hashing
 from nerveseg.errors import StudyError
 from nerveseg.launch.schema import parse_config
-from nerveseg.workflows.prepare_study import check_configured_study
+from nerveseg.workflows.check_study import check_configured_study
 from tests.helpers.composed import plain_config
 
 
@@ -47,11 +48,28 @@ def test_images_are_hashed_once(config, read):
     assert sorted(read) == ["A_t2.nii.gz", "B_t2.nii.gz"]
 
 
-def test_a_copied_image_is_a_fault_and_nothing_is_left(config, read, tmp_path, capsys):
+def test_a_copied_image_is_a_fault_and_no_hash_is_remembered(config, read, tmp_path, capsys):
     (tmp_path / "B_t2.nii.gz").write_bytes((tmp_path / "A_t2.nii.gz").read_bytes())
     with pytest.raises(StudyError) as caught:
         check_configured_study(config)
     assert caught.value.found.split(",")[0] == "1"
     assert caught.value.path == tmp_path
     assert re.search(r"found: [^;]* A; subject: B; path: .*B_t2\.nii\.gz;", capsys.readouterr().err)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "slices").exists()
+
+
+def test_every_mask_has_a_row_and_the_page_names_a_planted_fault(config, tmp_path):
+    check_configured_study(config)
+    folder = tmp_path / "out" / "checks" / config.study.layout.name
+    table = pd.read_csv(folder / "check.csv", keep_default_na=False)
+    assert list(table["subject"]) == ["A", "B"]
+    expected = np.asarray(nib.load(tmp_path / "A_mask.nii.gz").dataobj)
+    assert table["voxels"][0] == np.count_nonzero(expected)
+    assert float(table["volume_mm3"][0]) == pytest.approx(np.count_nonzero(expected) * 0.5 * 0.5 * 4.0)
+    assert (table["faults"] == "").all()
+    (tmp_path / "B_mask.nii.gz").write_bytes((tmp_path / "A_mask.nii.gz").read_bytes())
+    with pytest.raises(StudyError):
+        check_configured_study(config)
+    table = pd.read_csv(folder / "check.csv", keep_default_na=False)
+    assert list(table["faults"] != "") == [False, True]
+    assert "B_mask.nii.gz" in (folder / "check.html").read_text(encoding="utf-8")

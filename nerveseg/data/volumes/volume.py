@@ -14,13 +14,14 @@ from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid, has_orientation
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
+from nerveseg.data.volumes.labels import select_labels, whole_labels
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
 from nerveseg.errors import VolumeError, errors_about
 from nerveseg.types import Affine, Image, Mask, Probability
 
 __all__ = [
     "NIFTI_SUFFIXES", "VOLUME_SUFFIXES", "Geometry", "Grid", "Volume", "check_same_grid", "has_orientation",
-    "read_image", "read_image_grid", "read_mask", "write_mask", "write_probability", "write_volume",
+    "read_image", "read_image_grid", "read_labels", "read_mask", "write_mask", "write_probability", "write_volume",
 ]  # fmt: skip
 
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
@@ -99,25 +100,23 @@ def read_mask(
         geometry: Transform of a header, as in `read_image`.
 
     Raises:
-        VolumeError: As in `read_image`, or the values are no labels.
+        VolumeError: As in `read_image`, or as `whole_labels` and `select_labels` of `labels`.
         GeometryError: The mask has another grid than its image.
     """
+    labels = read_labels(path, like, subject, geometry)
+    with errors_about(path, subject):
+        return select_labels(labels, foreground)
+
+
+def read_labels(
+    path: Path, like: Grid | None = None, subject: str | None = None, geometry: Geometry = None
+) -> NDArray[np.int64]:
+    """Read a label map in RAS order; arguments and errors are those of `read_mask`."""
     with errors_about(path, subject):
         array, grid = _read(path, geometry)
         if like is not None:
             check_same_grid(grid, like)
-        _check_labels(array)
-    return np.isin(array, foreground) if foreground else array > 0
-
-
-def _check_labels(array: NDArray[Any]) -> None:
-    if not np.isfinite(array).all() or (array < 0).any() or (array != np.round(array)).any():
-        values = np.unique(array[~(np.isfinite(array) & (array >= 0) & (array == np.round(array)))])[:3]
-        raise VolumeError(
-            "a mask holds labels: whole numbers from 0 up",
-            found="values such as " + ", ".join(f"{value:g}" for value in values),
-            remedy="threshold a probability map, or resample labels with nearest neighbour",
-        )
+        return whole_labels(array)
 
 
 def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:

@@ -1,0 +1,250 @@
+"""Measures of every rater's mask, by which `mask_faults` recognises masks that are exported, copied or named wrongly.
+
+A mask is compared with the masks of the other raters of the same subject, as drawn and after a mirroring or a shift;
+with the image below it; and, through its position in the body, with the other subjects. Nothing here judges.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, find_objects, label
+from scipy.signal import correlate
+
+from nerveseg.types import Image, Mask, SpacingMm
+
+MIRRORED = ("left-right", "front-back", "head-feet")
+"""Names of a mirroring along x, y and z."""
+
+RING_MM = 3.0
+"""Width of the ring around a mask whose intensity is compared with that inside."""
+
+_CONNECTED = np.ones((3, 3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class MaskMeasures:
+    """Measures of one mask; a row of `check.csv`.
+
+    Attributes:
+        subject: Participant id, without `sub-`.
+        cohort: Name of the cohort.
+        side: Side of the leg, or None.
+        location: Part of the limb, or None.
+        rater: Name of the rater.
+        path: File of the mask.
+        labels: Values in the file above zero, joined by spaces.
+        sha256: SHA-256 of the voxels in RAS order and their shape; equal for masks that are equal voxel by voxel.
+        voxels: Number of voxels.
+        volume_mm3: Volume in mm3.
+        foreground_share: Share of the volume's voxels that are in the mask, in [0, 1].
+        slices: Number of slices that hold the mask.
+        first_slice: First such slice, counted from the feet from 0; -1 for an empty mask.
+        last_slice: Last such slice; -1 for an empty mask.
+        components: Number of connected pieces (26 neighbours).
+        stray_mm: Largest distance of a piece from the largest one in the plane of the slices, in mm; 0 for one piece.
+        stray_voxels: Number of voxels of the piece that is farthest from the largest one.
+        dice: Mean Dice with the other raters' masks; NaN for a single rater.
+        others_dice: Mean Dice among the other raters; NaN for fewer than two of them.
+        changed_dice: Mean Dice with the other raters after `change`.
+        change: Mirroring or shift that increases the Dice most, such as "mirrored left-right"; empty for none.
+        x_share: Position of the centroid between the left and right border of the body, in [0, 1].
+        y_share: The same from back to front.
+        z_share: The same from the lowest to the highest slice.
+        intensity: Rank of the mask's median intensity among the values of the body, in [0, 1].
+        contrast: Difference of the mean intensity inside and in a ring around, in standard deviations of the body.
+        mirrored: Mirroring of the mask whose contrast has the largest magnitude, such as "left-right".
+        mirrored_contrast: Contrast of the mask after that mirroring.
+    """
+
+    subject: str
+    cohort: str
+    side: str | None
+    location: str | None
+    rater: str
+    path: str
+    labels: str
+    sha256: str
+    voxels: int
+    volume_mm3: float
+    foreground_share: float
+    slices: int
+    first_slice: int = -1
+    last_slice: int = -1
+    components: int = 0
+    stray_mm: float = 0.0
+    stray_voxels: int = 0
+    dice: float = nan
+    others_dice: float = nan
+    changed_dice: float = nan
+    change: str = ""
+    x_share: float = nan
+    y_share: float = nan
+    z_share: float = nan
+    intensity: float = nan
+    contrast: float = nan
+    mirrored: str = ""
+    mirrored_contrast: float = nan
+
+
+def voxel_sha256(mask: Mask) -> str:
+    """Return the SHA-256 of a mask's voxels and shape, whatever file holds it."""
+    return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
+
+
+def dice(first: Mask, second: Mask) -> float:
+    """Return the Dice coefficient of two masks; NaN if both are empty."""
+    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
+    return 2 * int(np.count_nonzero(first & second)) / total if total else nan
+
+
+def shape_measures(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
+    """Measure size, extent and pieces of a mask.
+
+    Args:
+        mask: Mask in RAS order.
+        spacing_mm: Voxel spacing in mm.
+    """
+    voxels = int(np.count_nonzero(mask))
+    held = np.flatnonzero(mask.any(axis=(0, 1)))
+    found: dict[str, Any] = {
+        "voxels": voxels,
+        "volume_mm3": float(voxels * np.prod(spacing_mm)),
+        "foreground_share": voxels / mask.size,
+        "slices": len(held),
+    }
+    if voxels:
+        found |= {"first_slice": int(held[0]), "last_slice": int(held[-1])} | _pieces(mask, spacing_mm)
+    return found
+
+
+def _pieces(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
+    """Return the number of pieces, and distance and size of the one that is farthest from the largest."""
+    pieces, number = label(mask, _CONNECTED)
+    sizes = np.bincount(pieces.ravel())[1:]
+    largest = int(sizes.argmax()) + 1
+    points = np.argwhere(pieces == largest)[:, :2] * spacing_mm[:2]
+    farthest, voxels = 0.0, 0
+    for piece in range(1, number + 1):
+        if piece != largest:
+            own = np.argwhere(pieces == piece)[:, :2] * spacing_mm[:2]
+            lowest, highest = points.min(axis=0), points.max(axis=0)
+            gap = np.maximum(0, np.maximum(lowest - own, own - highest))
+            distance = float(np.hypot(*gap.T).min())
+            if distance > farthest:
+                farthest, voxels = distance, int(sizes[piece - 1])
+    return {"components": int(number), "stray_mm": farthest, "stray_voxels": voxels}
+
+
+def agreement_measures(masks: Mapping[str, Mask]) -> dict[str, dict[str, Any]]:
+    """Compare each rater's mask with the others, as drawn and after the mirroring or shift that fits best.
+
+    Args:
+        masks: Mask of each rater of one subject, all of one shape.
+
+    Returns:
+        Values of `dice`, `others_dice`, `changed_dice` and `change`, by rater; empty for a single rater.
+    """
+    pairs = {frozenset(pair): dice(masks[pair[0]], masks[pair[1]]) for pair in combinations(masks, 2)}
+    found: dict[str, dict[str, Any]] = {}
+    for rater, mask in masks.items() if pairs else ():
+        others = [other for name, other in masks.items() if name != rater]
+        as_drawn = _mean([value for pair, value in pairs.items() if rater in pair])
+        changed, change = _best_change(mask, others)
+        if not changed > as_drawn:
+            changed, change = as_drawn, ""
+        among = _mean([value for pair, value in pairs.items() if rater not in pair])
+        found[rater] = {"dice": as_drawn, "others_dice": among, "changed_dice": changed, "change": change}
+    return found
+
+
+def _best_change(mask: Mask, others: list[Mask]) -> tuple[float, str]:
+    """Return the highest mean Dice with other masks after a mirroring or a shift, and the name of that change."""
+    changes = {f"mirrored {name}": np.flip(mask, axis) for axis, name in enumerate(MIRRORED)}
+    shifts = {_best_shift(mask, others), *((0, 0, slices) for slices in (-2, -1, 1, 2))} - {(0, 0, 0)}
+    changes |= {f"shifted by {shift} voxels": _shifted(mask, shift) for shift in sorted(shifts)}
+    values = {name: _mean([dice(changed, other) for other in others]) for name, changed in changes.items()}
+    best = max(values, key=lambda name: values[name] if values[name] == values[name] else -1.0)
+    return values[best], best
+
+
+def _best_shift(mask: Mask, others: list[Mask]) -> tuple[int, int, int]:
+    """Return the shift (x, y, z) in voxels after which a mask shares most voxels with the others together."""
+    votes: NDArray[Any] = np.asarray(np.sum(others, axis=0, dtype=np.float32))
+    if not mask.any() or not votes.any():
+        return (0, 0, 0)
+    own, theirs = find_objects(mask.astype(np.uint8))[0], find_objects((votes > 0).astype(np.uint8))[0]
+    shared: NDArray[Any] = np.asarray(correlate(votes[theirs], mask[own].astype(np.float32), mode="full", method="fft"))
+    peak = np.unravel_index(int(shared.argmax()), shared.shape)
+    x, y, z = (
+        int(there.start - here.start + at - (here.stop - here.start - 1))
+        for at, here, there in zip(peak, own, theirs, strict=True)
+    )
+    return (x, y, z)
+
+
+def _shifted(mask: Mask, shift: tuple[int, int, int]) -> Mask:
+    """Return a mask moved by whole voxels, without what leaves the volume."""
+    moved = np.zeros_like(mask)
+    into = tuple(slice(max(0, step), size + min(0, step)) for step, size in zip(shift, mask.shape, strict=True))
+    out_of = tuple(slice(max(0, -step), size + min(0, -step)) for step, size in zip(shift, mask.shape, strict=True))
+    moved[into] = mask[out_of]
+    return moved
+
+
+def image_measures(mask: Mask, image: Image, spacing_mm: SpacingMm) -> dict[str, Any]:
+    """Measure where a mask lies in the body, and the intensity below it; empty for an empty mask.
+
+    Args:
+        mask: Mask in RAS order.
+        image: First channel on the same grid.
+        spacing_mm: Voxel spacing in mm.
+    """
+    if not mask.any():
+        return {}
+    body = image > _background(image)
+    box = find_objects(body.astype(np.uint8))[0]
+    centroid = np.argwhere(mask).mean(axis=0)
+    x, y, _ = ((at - side.start) / max(1, side.stop - 1 - side.start) for at, side in zip(centroid, box, strict=True))
+    values = np.sort(image[body][::7])
+    spread = float(values.std())
+    rank = float(np.searchsorted(values, np.median(image[mask]))) / len(values)
+    mirrored = {name: _contrast(np.flip(mask, axis), image, spread, spacing_mm) for axis, name in enumerate(MIRRORED)}
+    strongest = max(mirrored, key=lambda name: np.nan_to_num(abs(mirrored[name]), nan=-1.0))
+    return {
+        "x_share": float(x),
+        "y_share": float(y),
+        "z_share": float(centroid[2] / max(1, mask.shape[2] - 1)),
+        "intensity": rank,
+        "contrast": _contrast(mask, image, spread, spacing_mm),
+        "mirrored": strongest,
+        "mirrored_contrast": mirrored[strongest],
+    }
+
+
+def _background(image: Image) -> float:
+    """Return the intensity below which a voxel is air: a tenth of the way from the lowest to the 98th percentile."""
+    low, high = np.percentile(image[::3, ::3], (0.5, 98.0))
+    return float(low + 0.1 * (high - low))
+
+
+def _contrast(mask: Mask, image: Image, spread: float, spacing_mm: SpacingMm) -> float:
+    steps = tuple(max(1, round(RING_MM / size)) for size in spacing_mm[:2])
+    sides = tuple(
+        slice(max(0, int(at.start) - step), int(at.stop) + step)
+        for at, step in zip(find_objects(mask.astype(np.uint8))[0], (*steps, 0), strict=True)
+    )
+    inside, around = mask[sides], image[sides]
+    disc = np.ones((2 * steps[0] + 1, 2 * steps[1] + 1, 1), dtype=bool)
+    ring = binary_dilation(inside, disc) & ~inside
+    return float((around[inside].mean() - around[ring].mean()) / spread) if ring.any() and spread > 0 else nan
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else nan

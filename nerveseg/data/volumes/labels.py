@@ -1,0 +1,92 @@
+"""Label maps: whole numbers in voxels, and the mask of the labels that are nerve.
+
+A file is refused if its values cannot be labels, and as a study's mask if its foreground cannot be a nerve: an image, a
+probability map or an inverted mask would otherwise become a mask without a word.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerveseg.errors import VolumeError
+from nerveseg.types import Mask
+
+ROUNDING = 1e-3
+"""Largest distance from a whole number of a label that was written through a scaled header."""
+
+MOST_LABELS = 8
+"""Largest number of different labels above zero of a map whose labels are not declared."""
+
+MOST_FOREGROUND = 0.5
+"""Largest share of a volume's voxels that can be foreground."""
+
+
+def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the labels of a map as integers.
+
+    Args:
+        array: Values of a file, of any type; values within `ROUNDING` of a whole number are rounded.
+
+    Raises:
+        VolumeError: A value is not finite, negative or not whole.
+    """
+    labels = array if array.dtype.kind in "bui" else np.rint(array)
+    with np.errstate(invalid="ignore"):
+        faulty = ~np.isfinite(array) | (labels < 0) | (np.abs(array - labels) > ROUNDING)
+    if array.dtype.kind not in "bu" and faulty.any():
+        values = np.unique(array[faulty])[:3]
+        raise VolumeError(
+            "a mask holds labels: whole numbers from 0 up",
+            found="values such as " + ", ".join(f"{value:.9g}" for value in values),
+            remedy="threshold a probability map, or resample labels with nearest neighbour",
+        )
+    return labels.astype(np.int64)
+
+
+def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -> Mask:
+    """Return the mask of the labels that are nerve.
+
+    Args:
+        labels: Labels of a volume.
+        foreground: Labels of nerve; by default every label above zero.
+
+    Raises:
+        VolumeError: The map holds other labels but none of the declared ones, or more labels than a label map has.
+    """
+    present = present_labels(labels)
+    named = ", ".join(map(str, present[:MOST_LABELS])) + (", ..." if len(present) > MOST_LABELS else "")
+    if foreground and present and not set(foreground) & set(present):
+        raise VolumeError(
+            "a label map holds a declared label: " + ", ".join(map(str, foreground)),
+            found=f"only {named}",
+            remedy="correct study.foreground, or the label in the file",
+        )
+    if not foreground and len(present) > MOST_LABELS:
+        raise VolumeError(
+            f"a mask has at most {MOST_LABELS} labels, unless study.foreground declares the nerve's",
+            found=f"{len(present)} values: {named}, as an image or a probability map has",
+            remedy="give the mask instead of the image, threshold a probability map, or declare study.foreground",
+        )
+    return np.isin(labels, list(foreground)) if foreground else labels > 0
+
+
+def check_foreground(mask: Mask) -> None:
+    """Raise an error unless a mask is small enough to be a nerve.
+
+    Raises:
+        VolumeError: More than `MOST_FOREGROUND` of the voxels are foreground.
+    """
+    share = float(mask.mean())
+    if share > MOST_FOREGROUND:
+        raise VolumeError(
+            f"a mask covers at most {MOST_FOREGROUND:.0%} of its volume",
+            found=f"{share:.0%}, as an inverted mask or the outline of the body does",
+            remedy="export the nerve as foreground, with 0 outside",
+        )
+
+
+def present_labels(labels: NDArray[np.int64]) -> list[int]:
+    """Return the labels above zero, ascending."""
+    return [int(value) for value in np.unique(labels) if value > 0]

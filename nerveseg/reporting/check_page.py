@@ -1,0 +1,99 @@
+"""Page of a study's check: faults, doubts with a picture of each subject, and the measures of every mask."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerveseg.data.mask_faults import Doubt
+from nerveseg.data.mask_measures import MaskMeasures
+from nerveseg.errors import NervesegError
+from nerveseg.files import write_text
+from nerveseg.reporting.overlay import colours, overlay
+from nerveseg.reporting.page_assets import data_uri, render
+from nerveseg.types import Image, Mask
+
+HEADINGS = (
+    "subject", "rater", "voxels", "volume, mm³", "slices", "pieces", "Dice", "best change", "Dice after it",
+    "place, x", "place, y", "contrast",
+)  # fmt: skip
+MOST_PICTURES = 40
+"""Largest number of subjects with a picture; a study with more is wrong as a whole."""
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """Slice of a subject with a fault or a doubt, for its picture.
+
+    Attributes:
+        subject: Participant id, without `sub-`.
+        slice_number: Number of the slice, from the feet from 1.
+        picture: Picture as a data URI.
+        colours: Colour of each rater's outline.
+    """
+
+    subject: str
+    slice_number: int
+    picture: str
+    colours: dict[str, tuple[int, int, int]]
+
+
+def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> CheckedCase:
+    """Draw the slice in which the masks of a subject together are largest.
+
+    Args:
+        subject: Participant id, without `sub-`.
+        image: First channel in RAS order.
+        masks: Mask of each rater on the same grid.
+    """
+    index = int(np.sum(list(masks.values()), axis=0).sum(axis=(0, 1)).argmax())
+    outlines = {rater: mask[:, :, index] for rater, mask in masks.items()}
+    picture = overlay(image[:, :, index].astype(np.float64), outlines)
+    return CheckedCase(subject, index + 1, data_uri(picture, "webp"), colours(list(masks)))
+
+
+def write_check_page(
+    path: Path,
+    name: str,
+    rows: Sequence[MaskMeasures],
+    faults: Sequence[NervesegError],
+    doubts: Sequence[Doubt],
+    cases: Sequence[CheckedCase],
+) -> None:
+    """Write the page as one HTML file.
+
+    Args:
+        path: File to write.
+        name: Name of the study.
+        rows: Measures of every mask.
+        faults: Faults of the study.
+        doubts: Doubts about its masks.
+        cases: Pictures of the subjects that have one.
+    """
+    flagged = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
+    content = {
+        "name": name,
+        "subjects": len({row.subject for row in rows}),
+        "faults": [str(fault) for fault in faults],
+        "doubts": [str(doubt) for doubt in doubts],
+        "cases": [
+            {"subject": f"sub-{case.subject}", "slice": case.slice_number, "picture": case.picture,
+             "colours": list(case.colours.items())}
+            for case in cases
+        ],
+        "headings": HEADINGS,
+        "rows": [
+            {"flagged": row.subject in flagged, "cells": _cells(row)}
+            for row in sorted(rows, key=lambda row: row.subject not in flagged)
+        ],
+    }  # fmt: skip
+    write_text(path, render("check.html.j2", **content))
+
+
+def _cells(row: MaskMeasures) -> list[Any]:
+    numbers = [row.dice, row.changed_dice, row.x_share, row.y_share, row.contrast]
+    dice, changed, x, y, contrast = ("–" if value != value else f"{value:.2f}" for value in numbers)
+    size = [row.voxels, f"{row.volume_mm3:.0f}", row.slices, row.components]
+    return [f"sub-{row.subject}", row.rater, *size, dice, row.change or "–", changed, x, y, contrast]

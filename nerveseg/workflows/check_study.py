@@ -1,0 +1,101 @@
+"""Check a study: faults of its table and files; `check.csv` and `check.html` describe every rater's mask."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from nerveseg.console import print_error, say, track_progress
+from nerveseg.data.mask_faults import Doubt, judge_masks
+from nerveseg.data.mask_measures import MaskMeasures
+from nerveseg.data.slice_store import study_hashes
+from nerveseg.data.slice_store_build import available_cores
+from nerveseg.data.study import Study, list_subjects
+from nerveseg.data.study_check import check_subject, copied_images
+from nerveseg.errors import NervesegError, StudyError
+from nerveseg.files import write_csv
+from nerveseg.workflows.config import CheckConfig
+from nerveseg.workflows.prepare_study import STORES
+
+
+def check_configured_study(config: CheckConfig) -> None:
+    """Check a study; print each fault and doubt, and write `check.csv` and `check.html`.
+
+    Raises:
+        StudyError: The study has faults.
+    """
+    layout, preprocessing = config.study.layout, config.preprocessing
+    subjects, faults = list_subjects(layout)
+    study = Study(layout, subjects)
+    try:
+        preprocessing = preprocessing.settle(study.median_spacing_mm)
+    except NervesegError:  # the file is named below, with all other faults
+        preprocessing = preprocessing.model_copy(update={"spacing_mm": None})
+    hashes, remember = study_hashes(study, config.output_root / STORES, available_cores(), images_only=True)
+    channel = next(iter(layout.images))
+    faults += copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
+    rows: list[MaskMeasures] = []
+    doubts: list[Doubt] = []
+    for subject in track_progress(subjects, "checking"):
+        found = check_subject(study, subject, preprocessing)
+        faults += found.faults
+        doubts += [Doubt(subject.id, "", warning) for warning in found.warnings]
+        rows += found.masks
+    certain, likely = judge_masks(rows)
+    faults, doubts = [*faults, *certain], [*doubts, *likely]
+    page = _write(config.output_root / "checks" / layout.name, study, rows, faults, doubts) if rows else None
+    for doubt in doubts:
+        say(f"warning: {doubt}")
+    for fault in faults:
+        print_error(fault)
+    if page:
+        say(f"every mask: {page}")
+    if faults:
+        raise StudyError(
+            "a study has no faults",
+            found=f"{len(faults)}, listed above",
+            path=layout.root,
+            remedy="correct them and run check again",
+        )
+    remember()
+    cohorts = sorted({subject.cohort for subject in subjects})
+    say(f"{layout.name}: {len(subjects)} subjects ({', '.join(cohorts)}) are fit to use")
+
+
+def _write(
+    folder: Path,
+    study: Study,
+    rows: Sequence[MaskMeasures],
+    faults: Sequence[NervesegError],
+    doubts: Sequence[Doubt],
+) -> Path:
+    """Write table and page, with a picture of each subject that has a fault or a doubt; return the page's path."""
+    from nerveseg.reporting.check_page import MOST_PICTURES, checked_case, write_check_page
+
+    table = pd.DataFrame([asdict(row) for row in rows])
+    for name, found in (("faults", faults), ("doubts", doubts)):
+        table[name] = [_about(row, found) for row in rows]
+    write_csv(folder / "check.csv", table)
+    flagged_ids = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
+    measured = {row.subject for row in rows} & flagged_ids
+    flagged = [subject for subject in study.subjects if subject.id in measured]
+    cases = []
+    for subject in flagged[:MOST_PICTURES]:
+        channels, grid = study.read_channels(subject)
+        cases.append(checked_case(subject.id, channels[0], study.read_masks(subject, grid).raters))
+    page = folder / "check.html"
+    write_check_page(page, study.description.name, rows, faults, doubts, cases)
+    return page
+
+
+def _about(row: MaskMeasures, found: Sequence[NervesegError | Doubt]) -> str:
+    """Return the texts of the faults or doubts about one mask, or about all masks of its subject."""
+    texts = []
+    for one in found:
+        if isinstance(one, Doubt):
+            meant, text = one.subject == row.subject and one.rater in ("", row.rater), one.text
+        else:
+            meant, text = str(one.path) == row.path, f"{one.rule}; found: {one.found}"
+        texts += [text] if meant else []
+    return "; ".join(texts)

@@ -1,0 +1,151 @@
+"""Faults planted in a study of simulated tubes are found, and the sound study has none."""
+
+import numpy as np
+import pytest
+
+from nerveseg.data.mask_faults import judge_masks
+from nerveseg.data.mask_measures import (
+    MaskMeasures,
+    agreement_measures,
+    image_measures,
+    shape_measures,
+    voxel_sha256,
+)
+
+SHAPE, SPACING_MM = (72, 64, 12), (1.0, 1.0, 4.0)
+SUBJECTS = [f"S{number}" for number in range(8)]
+RATERS = ("OS", "BW", "LG")
+
+
+def tube(centre, tilt, radius, wobble):
+    """A tilted tube that tapers towards the head; `wobble` moves its outline."""
+    x, y, z = np.indices(SHAPE)
+    thickness = radius * (1.2 - 0.4 * z / SHAPE[2]) + wobble
+    return (x - centre[0] - tilt[0] * z) ** 2 + (y - centre[1] - tilt[1] * z) ** 2 <= thickness**2
+
+
+def subject(seed):
+    """An image of a body with a bright tube right of its middle, at the back, and the masks of three raters."""
+    random = np.random.default_rng(seed)
+    centre, tilt = (26 + random.normal(0, 1), 20 + random.normal(0, 1)), (0.5, 0.7)
+    nerve = tube(centre, tilt, 4.0, 0.0)
+    x, y, _ = np.indices(SHAPE)
+    body = ((x - 36) / 32) ** 2 + ((y - 32) / 28) ** 2 <= 1
+    image = (body * 100.0 + nerve * 120.0 + random.normal(0, 8, SHAPE)).astype(np.float32)
+    masks = {}
+    for rater in RATERS:
+        drawn = tube(np.add(centre, random.normal(0, 0.2, 2)), tilt, 4.0, random.normal(0, 0.2))
+        masks[rater] = drawn & (random.random(SHAPE) > 0.01)
+    return image, masks
+
+
+def rows(subject_id, image, masks, labels=None):
+    agreement = agreement_measures(masks)
+    return [
+        MaskMeasures(
+            subject=subject_id, cohort="c", side=None, location=None, rater=rater, path=f"{subject_id}-{rater}",
+            labels=(labels or {}).get(rater, "1"), sha256=voxel_sha256(mask), **shape_measures(mask, SPACING_MM),
+            **agreement.get(rater, {}), **image_measures(mask, image, SPACING_MM),
+        )
+        for rater, mask in masks.items()
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study():
+    return {subject_id: subject(seed) for seed, subject_id in enumerate(SUBJECTS)}
+
+
+@pytest.fixture(scope="module")
+def sound(study):
+    return {subject_id: rows(subject_id, image, masks) for subject_id, (image, masks) in study.items()}
+
+
+def judged(sound, changed):
+    """Faults and doubts with the rows of one subject replaced."""
+    return judge_masks([row for subject_id, own in sound.items() for row in changed.get(subject_id, own)])
+
+
+def one(change):
+    return lambda image, masks: (image, masks | {"OS": change(masks["OS"])})
+
+
+def every(change):
+    return lambda image, masks: (image, {rater: change(mask) for rater, mask in masks.items()})
+
+
+def stray(mask):
+    mask = mask.copy()
+    mask[60, 50, 6] = True
+    return mask
+
+
+FAULTS = {
+    "one rater mirrored left-right": one(lambda mask: mask[::-1]),
+    "one rater upside down": one(lambda mask: mask[:, :, ::-1]),
+    "one rater empty": one(np.zeros_like),
+    "one rater off the nerve": one(lambda mask: np.roll(mask, 30, axis=0)),
+    "one rater copied": lambda image, masks: (image, masks | {"OS": masks["BW"]}),
+}
+DOUBTS = {
+    "all raters mirrored left-right": every(lambda mask: mask[::-1]),
+    "all raters off the nerve": every(lambda mask: np.roll(mask, 30, axis=0)),
+    "one rater a slice too high": one(lambda mask: np.roll(mask, 1, axis=2)),
+    "one rater a slice too low": one(lambda mask: np.roll(mask, -1, axis=2)),
+    "a voxel far away": one(stray),
+    "anatomy mirrored front to back": lambda image, masks: (image[:, ::-1], {r: m[:, ::-1] for r, m in masks.items()}),
+    "no rater drew": every(np.zeros_like),
+    "a large mask": one(lambda mask: mask | (np.indices(SHAPE)[0] < 20)),
+}
+
+
+def test_a_sound_study_has_neither(sound):
+    assert judged(sound, {}) == ([], [])
+
+
+@pytest.mark.parametrize("change", FAULTS.values(), ids=FAULTS.keys())
+def test_what_is_certain_is_a_fault(change, study, sound):
+    faults, _ = judged(sound, {"S3": rows("S3", *change(*study["S3"]))})
+    assert {fault.subject for fault in faults} == {"S3"}
+    assert {fault.path for fault in faults} <= {"S3-OS", "S3-BW"}
+
+
+@pytest.mark.parametrize("change", DOUBTS.values(), ids=DOUBTS.keys())
+def test_what_is_likely_is_a_doubt(change, study, sound):
+    faults, doubts = judged(sound, {"S3": rows("S3", *change(*study["S3"]))})
+    assert faults == []
+    assert {doubt.subject for doubt in doubts} == {"S3"}
+
+
+def test_the_mask_of_another_subject_is_a_fault_whichever_is_listed_first(study, sound):
+    image, masks = study["S3"]
+    faults, _ = judged(sound, {"S3": rows("S3", image, masks | {"OS": study["S5"][1]["OS"]})})
+    assert {fault.subject for fault in faults} == {"S5"}
+
+
+def test_labels_unlike_those_of_the_study_are_a_doubt(study, sound):
+    changed = {
+        "S3": rows("S3", *study["S3"], labels={"BW": "255"}),
+        "S4": rows("S4", *study["S4"], labels={"OS": "1 2"}),
+    }
+    _, doubts = judged(sound, changed)
+    assert [(doubt.subject, doubt.rater) for doubt in doubts] == [("S3", "BW"), ("S4", "OS")]
+
+
+def test_a_study_mirrored_as_a_whole_is_a_fault(study):
+    mirrored = {
+        subject_id: rows(subject_id, *every(lambda mask: mask[::-1])(*both)) for subject_id, both in study.items()
+    }
+    faults, _ = judge_masks([row for own in mirrored.values() for row in own])
+    assert len(faults) == 1
+    assert "8 of 8" in faults[0].found
+
+
+def test_a_shift_is_measured_exactly(study):
+    _, masks = study["S0"]
+    moved = np.zeros_like(masks["OS"])
+    moved[7:, :, 2:] = masks["OS"][:-7, :, :-2]
+    found = agreement_measures({"A": moved, "B": masks["OS"]})["A"]
+    assert found["change"] == "shifted by (-7, 0, -2) voxels"
+    kept = masks["OS"][:-7, :, :-2].sum()
+    assert found["changed_dice"] == pytest.approx(2 * kept / (kept + masks["OS"].sum()))
