@@ -6,8 +6,9 @@ import struct
 HOSTILE_NUMBERS = (0, -1, 1, 2, 7, 9, 255, 1000, 32767, -32768, 2**31 - 1, -(2**31))
 HOSTILE_FLOATS = (0.0, -1.0, 1e-30, 1e30, -1e30, float("nan"), float("inf"), float("-inf"))
 HOSTILE_WORDS = (
-    "", " ", "\t", "\n", "\0", "-1", "0", "1e999", "nan", "inf", "99999999999999999999", "../../x", "/etc/passwd", "[/x]", "$x$",
-    "=1+1", "${oc.env:HOME}", "!!python/object:os.system", "*a", "&a", "{", "}", "[", "]", ":", "\ud800", "é", "\x1b[31m", "x" * 5000,
+    "", " ", "\t", "\n", "\0", "-1", "0", "1e999", "nan", "inf", "99999999999999999999", "../../x", "/etc/passwd",
+    "[/x]", "$x$", "=1+1", "${oc.env:HOME}", "!!python/object:os.system", "*a", "&a", "{", "}", "[", "]", ":", "\ud800",
+    "é", "\x1b[31m", "x" * 5000,
 )  # fmt: skip
 
 NIFTI_FIELDS = {
