@@ -3,7 +3,7 @@
 Every slice has a row `total`; slices below the split have rows `tibial` and `peroneal` as well. The perpendicular area
 is that of a cut across the nerve: each branch's area in the slice times the cosine of the angle between that branch's
 centreline and the slice normal; the total is the sum over branches. Areas include all voxels of the mask; the angle is
-that of the nerve without outlying components, and is empty where a slice holds only these.
+that of the nerve without strays, and is empty where a slice holds only these.
 
 `z_mm` is the distance of the slice's plane from that of the first slice of the RAS array, along the slice normal;
 `distance_from_split_mm` is counted from the first slice that shows two nerves, positive distally. `slice` is the

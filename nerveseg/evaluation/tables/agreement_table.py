@@ -30,12 +30,9 @@ _INTERVALS = (
 def agreement_table(
     quantities: pd.DataFrame, raters: Sequence[str], repeats: Mapping[str, tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Compute the agreement of the quantities that clinicians use.
+    """Compute the agreement of the quantities that clinicians use, from rows of `quantities.csv` of all subjects.
 
-    Args:
-        quantities: Rows of `quantities.csv`, of all subjects.
-        raters: Names of the raters, in the study's order.
-        repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
+    `repeats` are pairs of subject ids that are one leg scanned twice, by the later scan.
 
     Returns:
         Columns `AGREEMENT_COLUMNS`. For "bland_altman" the estimate is the bias, in percent; for "icc" the ICC(2,1);

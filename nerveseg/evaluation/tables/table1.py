@@ -41,11 +41,7 @@ SET_OFF = (RATER_RATER, AUTOMATIC_CONSENSUS)
 
 
 def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Summarise scores as the paper's Table 1 does.
-
-    Args:
-        scores: Rows of `scores.csv`, of all subjects.
-        raters: Names of the raters, in the study's order.
+    """Summarise rows of `scores.csv`, of all subjects, as the paper's Table 1 does; raters are in the study's order.
 
     Returns:
         Columns cohort, comparison, n, n_failed, and `<metric>_mean`, `<metric>_sd` (n - 1; NaN for a single value) for
