@@ -169,7 +169,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble) -> Non
     for row in rows:
         printed.add_row(
             *(str(row[column]) for column in ("scan", "status", "side")),
-            *(_number(row[column]) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
+            *(_number(row.get(column)) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
             str(row["error"]).split(";")[0],
         )  # fmt: skip
     console.print(printed)
@@ -177,21 +177,20 @@ def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble) -> Non
 
 
 def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
-    warning = SYNTHETIC if model.synthetic else ""
+    common: dict[str, object] = {
+        "scan": outcome.name,
+        "status": outcome.status,
+        "error": str(outcome.error or ""),
+        "warning": SYNTHETIC if model.synthetic else "",
+    }
     if outcome.summary is None:
-        return [_row(outcome, "", None, None, None, None, None, str(outcome.error), warning)]
-    flags = outcome.summary.flags
+        return [common | {"side": ""}]
     return [
-        _row(
-            outcome, nerve.side, nerve.volume_mm3, nerve.length_mm, nerve.mean_csa_mm2, nerve.max_csa_mm2,
-            sum(flag.side in (None, nerve.side) for flag in flags), "", warning,
-        )
+        common
+        | nerve.model_dump(include={"side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2"})
+        | {"flags": sum(flag.side in (None, nerve.side) for flag in outcome.summary.flags)}
         for nerve in outcome.summary.nerves
-    ]  # fmt: skip
-
-
-def _row(outcome: Outcome, side: str, *values: object) -> dict[str, object]:
-    return dict(zip(COLUMNS, (outcome.name, outcome.status, side, *values), strict=True))
+    ]
 
 
 def _number(value: object) -> str:

@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
+from nerveseg.biomarkers.flags import Flag, QualityLimits
 from nerveseg.biomarkers.legs import find_legs
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
-from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.quality import TrainingScans, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
-from nerveseg.scans.flagging import flags_of
+from nerveseg.inference.predict import Prediction
+from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import PatientInfo, SegmentOptions
-from nerveseg.types import Image, Mask, Probability
+from nerveseg.types import Image, Mask
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Measured:
     """Measurements of one scan.
 
     Attributes:
-        courses: Nerve of each leg.
-        profile: Table with one row per slice and branch.
-        nerves: Summary of each leg's nerve.
-        lesion: Mask of the abnormal nerve; None without a fat-suppressed channel.
+        courses: Nerve of each leg, its branches and their course.
+        profile: Table with one row per slice and branch (`biomarkers.profile`).
+        nerves: Summary of each nerve; two if the image shows both legs.
+        lesion: Mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel.
         flags: Quality flags, for a person to check.
         notes: Remarks on the origin of the numbers.
     """
@@ -45,52 +47,40 @@ class Measured:
 
 def measure_scan(
     scan: LoadedScan,
-    mask: Mask,
-    probability: Probability,
+    prediction: Prediction,
     description: ModelDescription,
     person: PatientInfo,
     options: SegmentOptions,
 ) -> Measured:
-    """Measure the nerves of a scan.
-
-    Args:
-        scan: Images of the scan.
-        mask: Mask of the nerve, in RAS order.
-        probability: Probability from which the mask was made.
-        description: Description of the model, with the geometry and intensity of its training data.
-        person: Facts about the person scanned.
-        options: Options of segmentation and measurement.
+    """Measure the nerves of a scan; geometry and intensity are compared with the training data of the model.
 
     Raises:
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
     """
-    courses = follow_nerves(
-        mask, scan.grid.ras_affine, find_legs(scan.image.array, scan.grid.ras_spacing_mm, person.side)
-    )
-    channels = {description.channels[0]: scan.image.array} | scan.channels | scan.maps
     images = {description.channels[0]: scan.image.array} | scan.channels
+    legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm, person.side)
+    courses = follow_nerves(prediction.mask, scan.grid.ras_affine, legs)
     lesion = _lesion(scan, images, courses, options.lesion)
     signals = Signals(
-        channels,
+        images | scan.maps,
         fat_suppressed=options.lesion.channel if options.lesion.channel in images else None,
         muscle=scan.muscle,
         lesion=None if lesion is None else lesion.mask,
         lesion_known=None if lesion is None else lesion.known,
     )
-    numbers = scan.grid.slice_numbers
-    profile = nerve_profile(courses, numbers, signals)
+    profile = nerve_profile(courses, scan.grid.slice_numbers, signals)
     exploratory = None if lesion is None else lesion.exploratory
-    nerves = [summarise(profile, course, channels, exploratory) for course in courses]
+    nerves = [summarise(profile, course, signals.channels, exploratory) for course in courses]
     if options.norms:
         norms = read_norms(options.norms)
         traits = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
         nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, traits, norms)}) for nerve in nerves]
-    network = scan.network_channels(description.channels)
-    spacing_mm = scan.grid.ras_spacing_mm
-    flags = flags_of(network, spacing_mm, courses, mask, probability, description, numbers, options.quality)
-    flags = (*flags, *_header_flags(scan), *_registration_flags(scan), *_ratio_flags(scan, images, options))
-    notes = [note for nerve in nerves for note in nerve.notes] + _signal_notes(scan, lesion, options)
-    return Measured(courses, profile, tuple(nerves), signals.lesion, flags, (*notes, *_norm_notes(nerves, options)))
+    flags = (
+        *_model_flags(scan, courses, prediction, description, options.quality),
+        *_input_flags(scan, images, options.lesion.channel),
+    )
+    notes = (*(note for nerve in nerves for note in nerve.notes), *_notes(scan, lesion, nerves, options))
+    return Measured(courses, profile, tuple(nerves), signals.lesion, flags, notes)
 
 
 def _lesion(
@@ -117,40 +107,63 @@ def _muscle(scan: LoadedScan, course: NerveCourse) -> Mask | None:
     return own
 
 
-def _header_flags(scan: LoadedScan) -> list[Flag]:
-    if has_orientation(scan.grid):
-        return []
-    return [Flag("orientation_unknown", "the header has neither qform nor sform: left, right and axial are a guess")]
+def _model_flags(
+    scan: LoadedScan,
+    courses: Sequence[NerveCourse],
+    prediction: Prediction,
+    description: ModelDescription,
+    limits: QualityLimits,
+) -> tuple[Flag, ...]:
+    """Return the flags of the mask, compared with the training data that the model's bundle records."""
+    spacing_mm = scan.grid.ras_spacing_mm
+    training = TrainingScans(
+        description.spacing_mm,
+        description.preprocessing.size,
+        {name: intensity.by_percentile for name, intensity in description.intensity.items()},
+    )
+    network = scan.network_channels(description.channels)
+    measured = scan_intensity(network, spacing_mm, description.preprocessing, description.spacing_mm)
+    return find_flags(
+        prediction.mask,
+        prediction.probability,
+        spacing_mm,
+        scan.grid.slice_numbers,
+        sides={course.side: course.leg.columns for course in courses},
+        training=training,
+        percentiles={
+            name: dict(zip(PERCENTILES, values, strict=True))
+            for name, values in zip(description.channels, measured, strict=True)
+        },
+        limits=limits,
+    )
 
 
-def _registration_flags(scan: LoadedScan) -> list[Flag]:
-    """Return a flag for each registration that failed, so that its channel lies at the position in its header."""
-    return [
-        Flag("registration_refused", f"the channel {name} was not registered: {registration.note}")
-        for name, registration in scan.registrations.items()
-        if not registration.trusted
-    ]
+def _input_flags(scan: LoadedScan, images: Mapping[str, Image], fat_suppressed: str) -> list[Flag]:
+    """Return the flags of the header, of registrations that failed, and of a missing mask of a muscle."""
+    flags = []
+    if not has_orientation(scan.grid):
+        message = "the header has neither qform nor sform: left, right and axial are a guess"
+        flags.append(Flag("orientation_unknown", message))
+    for name, registration in scan.registrations.items():
+        if not registration.trusted:
+            message = f"the channel {name} was not registered: {registration.note}"
+            flags.append(Flag("registration_refused", message))
+    if fat_suppressed in images and scan.muscle is None:
+        message = f"{fat_suppressed}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)"
+        flags.append(Flag("no_muscle_ratio", message))
+    return flags
 
 
-def _ratio_flags(scan: LoadedScan, images: Mapping[str, Image], options: SegmentOptions) -> list[Flag]:
-    """Return a flag if the ratio to muscle is empty although a fat-suppressed channel was given."""
-    channel = options.lesion.channel
-    if channel not in images or scan.muscle is not None:
-        return []
-    message = f"{channel}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)"
-    return [Flag("no_muscle_ratio", message)]
-
-
-def _signal_notes(scan: LoadedScan, lesion: LesionResult | None, options: SegmentOptions) -> list[str]:
-    channel = options.lesion.channel
+def _notes(
+    scan: LoadedScan, lesion: LesionResult | None, nerves: Sequence[NerveSummary], options: SegmentOptions
+) -> list[str]:
     notes = [f"{name}: {registration.note}" for name, registration in scan.registrations.items()]
     if lesion is not None:
-        return [*notes, f"lesion: {lesion.note}"]
-    unused = ["muscle= is not used without that channel"] if scan.muscle is not None else []
-    return [*notes, f"no search for lesions: no fat-suppressed channel (images.{channel}=...)", *unused]
-
-
-def _norm_notes(nerves: Sequence[NerveSummary], options: SegmentOptions) -> list[str]:
+        notes.append(f"lesion: {lesion.note}")
+    else:
+        notes.append(f"no search for lesions: no fat-suppressed channel (images.{options.lesion.channel}=...)")
+        if scan.muscle is not None:
+            notes.append("muscle= is not used without that channel")
     if options.norms and not any(nerve.z_scores for nerve in nerves):
-        return ["no z-scores: no row of the norms fits location, sex and weight of the person"]
-    return []
+        notes.append("no z-scores: no row of the norms fits location, sex and weight of the person")
+    return notes

@@ -35,7 +35,6 @@ class LoadedScan:
         maps: Quantitative maps by name; NaN outside their field of view.
         muscle: Mask of a muscle that the nerve does not supply.
         registrations: Movement of each registered channel.
-        sources: Files of the DICOM series, by position; empty for other formats.
     """
 
     image: Volume
@@ -43,7 +42,6 @@ class LoadedScan:
     maps: dict[str, Image]
     muscle: Mask | None
     registrations: dict[str, Registration]
-    sources: tuple[Path, ...]
 
     @property
     def grid(self) -> Grid:
@@ -81,9 +79,13 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
         else:
             channels[name] = resample_onto(further, image.grid)
         _check_overlap(channels[name], path, f"the channel {name}")
-    maps = {name: _map(path, image.grid, geometry, name) for name, path in files.maps.items()}
+    maps: dict[str, Image] = {}
+    for name, path in files.maps.items():
+        quantitative = read_image(path, geometry=geometry, allow_nan=True)
+        maps[name] = resample_onto(quantitative, image.grid, missing=0.0)
+        _check_overlap(maps[name], path, f"the map {name}")
     muscle = read_mask(files.muscle, image.grid, geometry=geometry) if files.muscle else None
-    return LoadedScan(image, channels, maps, muscle, registrations, image.files)
+    return LoadedScan(image, channels, maps, muscle, registrations)
 
 
 def input_sha256(files: ScanFiles) -> dict[str, str]:
@@ -93,21 +95,6 @@ def input_sha256(files: ScanFiles) -> dict[str, str]:
         VolumeError: A folder holds no series, or several.
     """
     return {role: _sha256(path, files.series if role == "image" else None) for role, path in files.paths.items()}
-
-
-def image_sha256(files: ScanFiles) -> str:
-    """Return the hash of the image as in `input_sha256`, by which a member of a model recognises its training data.
-
-    Raises:
-        VolumeError: A folder holds no series, or several.
-    """
-    return _sha256(files.paths["image"], files.series)
-
-
-def _map(path: Path, grid: Grid, geometry: Geometry, name: str) -> Image:
-    sampled = resample_onto(read_image(path, geometry=geometry, allow_nan=True), grid, missing=0.0)
-    _check_overlap(sampled, path, f"the map {name}")
-    return sampled
 
 
 def _check_overlap(array: Image, path: Path, name: str) -> None:

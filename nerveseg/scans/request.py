@@ -14,6 +14,9 @@ from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
 from nerveseg.inference.runtimes import Runtime
 
+CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing")
+"""Settings of the prediction that the options of `segment` may replace, besides the clean-up."""
+
 
 class PatientInfo(BaseModel):
     """Facts about the person scanned that no image header contains.
@@ -54,11 +57,6 @@ class ScanFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)
     muscle: Path | None = None
     person: PatientInfo = field(default_factory=PatientInfo)
-
-    @property
-    def is_dicom(self) -> bool:
-        """Flag: true if the image is a folder of a DICOM series."""
-        return self.image.is_dir()
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -116,17 +114,14 @@ class SegmentOptions(BaseModel):
 
     def settings(self, model: PredictionSettings) -> PredictionSettings:
         """Return a model's settings, replaced by the options that are given."""
-        chosen = {"field_of_view", "accuracy", "in_plane_spacing"}
-        changes: dict[str, Any] = self.model_dump(include=chosen, exclude_none=True)
+        changes: dict[str, Any] = self.model_dump(include=set(CHOSEN), exclude_none=True)
         cleanup = model.postprocessing.model_copy(update=self.postprocessing.model_dump(exclude_none=True))
         return model.model_copy(update=changes | {"postprocessing": cleanup})
 
 
 def settings_notes(used: PredictionSettings, model: PredictionSettings) -> tuple[str, ...]:
     """Return a note for every setting that differs from the one a model was tested with."""
-    pairs = [
-        (name, getattr(used, name), getattr(model, name)) for name in ("field_of_view", "accuracy", "in_plane_spacing")
-    ]
+    pairs = [(name, getattr(used, name), getattr(model, name)) for name in CHOSEN]
     pairs += [
         (f"postprocessing.{name}", value, getattr(model.postprocessing, name))
         for name, value in used.postprocessing.model_dump().items()

@@ -12,8 +12,6 @@ A folder with the results of another scan, or with a file of such a name from el
 result is being written the folder holds `.unfinished`, which marks files that may be replaced.
 """
 
-from __future__ import annotations
-
 import hashlib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.flags import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
 from nerveseg.files import write_text
@@ -86,29 +84,6 @@ class ModelRecord(BaseModel):
     synthetic: bool
 
 
-class FlagRecord(BaseModel):
-    """Record of a quality flag.
-
-    Attributes:
-        code: Name of the rule.
-        message: Text for the user.
-        side: Side of the nerve, if the image shows two.
-        slices: Numbers of the slices in the input file.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: str
-    message: str
-    side: str | None
-    slices: list[int]
-
-    @classmethod
-    def of(cls, flag: Flag) -> FlagRecord:
-        """Return the record of a flag."""
-        return cls(code=flag.code, message=flag.message, side=flag.side, slices=list(flag.slices))
-
-
 class ScanSummary(BaseModel):
     """Content of `summary.json`.
 
@@ -141,7 +116,7 @@ class ScanSummary(BaseModel):
     mask: str
     model: ModelRecord
     nerves: list[NerveSummary]
-    flags: list[FlagRecord]
+    flags: list[Flag]
     notes: list[str] = Field(default_factory=list)
     prediction: PredictionSettings | None = None
     computation: Computation | None = None
@@ -169,22 +144,17 @@ def options_sha256(*options: BaseModel) -> str:
     return hashlib.sha256("".join(option.model_dump_json() for option in options).encode()).hexdigest()
 
 
-def earlier_summary(folder: Path) -> ScanSummary | None:
-    """Read the summary of a complete result; return None if the folder has none, or one of another format."""
-    try:
-        return ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
-        return None
-
-
 def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
     """Return the summary if the folder holds this result complete, or None if it has to be made.
+
+    A summary that cannot be read, or is of another format, counts as none.
 
     Raises:
         RunError: The folder holds the result of another scan, or files of these names from elsewhere.
     """
-    earlier = earlier_summary(folder)
-    if earlier is None:
+    try:
+        earlier = ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
         _check_nothing_foreign(folder)
         return None
     if earlier.identity.inputs.get("image") != identity.inputs["image"]:

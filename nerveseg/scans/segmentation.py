@@ -1,30 +1,29 @@
 """Segment one scan: read it, predict its mask with the model's members, measure and flag it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from nerveseg.biomarkers.course import NerveCourse
-from nerveseg.biomarkers.quality import Flag
-from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.data.inputs import check_is_scan
+from nerveseg.data.volumes.volume import Volume
 from nerveseg.errors import ConfigurationError
-from nerveseg.inference.ensemble import Ensemble, check_channels, open_model
-from nerveseg.inference.predict import Prediction
-from nerveseg.scans.measuring import measure_scan
-from nerveseg.scans.prediction import predict_files
-from nerveseg.scans.reading import LoadedScan, image_sha256
+from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.ensemble import Ensemble, open_model
+from nerveseg.inference.predict import Prediction, predict_volume
+from nerveseg.notices import SYNTHETIC
+from nerveseg.scans.measuring import Measured, measure_scan
+from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
+from nerveseg.training.devices import choose_device
 from nerveseg.types import Mask, Probability
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """Segmented scan.
+@dataclass(frozen=True, kw_only=True)
+class Segmentation(Measured):
+    """Segmented scan, with its measurements.
 
     Attributes:
         files: Files of the scan.
@@ -32,12 +31,6 @@ class Segmentation:
         model: Applied model.
         folds: Numbers of the model's folds that were averaged.
         prediction: Mask and probability in RAS order, and the settings that they depend on.
-        courses: Nerve of each leg, its branches and their course.
-        profile: Table with one row per slice and branch (`biomarkers.profile`).
-        nerves: Summary of each nerve; two if the image shows both legs.
-        lesion: Mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel.
-        flags: Quality flags, for a person to check.
-        notes: Remarks on the origin of the numbers.
     """
 
     files: ScanFiles
@@ -45,12 +38,6 @@ class Segmentation:
     model: Ensemble
     folds: tuple[int, ...]
     prediction: Prediction
-    courses: tuple[NerveCourse, ...]
-    profile: pd.DataFrame
-    nerves: tuple[NerveSummary, ...]
-    lesion: Mask | None
-    flags: tuple[Flag, ...]
-    notes: tuple[str, ...]
 
     @property
     def ras_mask(self) -> Mask:
@@ -81,6 +68,11 @@ class Segmentation:
     def synthetic(self) -> bool:
         """Flag: true if the model was trained on simulated data."""
         return self.model.synthetic
+
+    @property
+    def warning(self) -> str:
+        """Warning "SYNTHETIC TRAINING DATA", or empty."""
+        return SYNTHETIC if self.synthetic else ""
 
 
 def segment_scan(
@@ -140,45 +132,71 @@ def segment_files(
         model: Model to apply.
         options: Options of segmentation and measurement.
         progress: Function that is called with the number of slices done and the number of all slices.
-        sha256: Hash of the image (`image_sha256`); by default it is computed.
+        sha256: Hash of the image, by which a member of a model recognises its training data; by default it is computed.
 
     Raises:
         NervesegError: A file cannot be read, or the model not be applied to it.
     """
     check_names(files, model)
-    check_channels(model, [model.description.channels[0], *files.channels])
-    members, held_out = model.members_for(sha256 or image_sha256(files))
-    settings = options.settings(model.description.prediction)
-    scan, prediction = predict_files(
-        files,
-        members,
-        settings,
-        check=check_is_scan,
-        geometry=options.geometry,
-        registration=options.registration,
-        accelerator=options.accelerator,
-        runtime=options.runtime,
-        slices_per_batch=options.slices_per_batch,
-        progress=progress,
+    model.description.check_channels([model.description.channels[0], *files.channels])
+    members, held_out = model.members_for(sha256 or input_sha256(files)["image"])
+    scan, prediction = predict_files(files, members, options, check_is_scan, progress)
+    measured = measure_scan(scan, prediction, model.description, files.person, options)
+    notes = (
+        *((held_out,) if held_out else ()),
+        *settings_notes(prediction.settings, model.description.prediction),
+        *measured.notes,
     )
-    measured = measure_scan(scan, prediction.mask, prediction.probability, model.description, files.person, options)
     return Segmentation(
+        **vars(replace(measured, notes=notes)),
         files=files,
         scan=scan,
         model=model,
         folds=tuple(member.description.training.fold for member in members),
         prediction=prediction,
-        courses=measured.courses,
-        profile=measured.profile,
-        nerves=measured.nerves,
-        lesion=measured.lesion,
-        flags=measured.flags,
-        notes=(
-            *((held_out,) if held_out else ()),
-            *settings_notes(settings, model.description.prediction),
-            *measured.notes,
-        ),
     )
+
+
+def predict_files(
+    files: ScanFiles,
+    members: Sequence[Bundle],
+    options: SegmentOptions,
+    check: Callable[[Volume, Path], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[LoadedScan, Prediction]:
+    """Read a scan, bring its channels onto one grid, and predict its mask, for the test of a fold and for `segment`.
+
+    Args:
+        files: Files of the scan.
+        members: Models that are averaged; they agree in channels, preprocessing and spacing.
+        options: Options, of which those of measurement are not used.
+        check: Function that raises an error if the image cannot be a scan.
+        progress: Function that is called with the number of slices done and the number of all slices.
+
+    Raises:
+        VolumeError: A file is not a readable image.
+        GeometryError: A channel or map does not overlap with the image.
+        BundleError: A channel of the model is missing, or a probability is not finite.
+    """
+    description = members[0].description
+    settings = options.settings(description.prediction)
+    description.check_channels([description.channels[0], *files.channels], files.name)
+    device = choose_device(options.accelerator, settings.precision)
+    scan = read_scan(files, options.geometry, options.registration)
+    if check:
+        check(scan.image, files.image)
+    prediction = predict_volume(
+        members,
+        scan.network_channels(description.channels),
+        scan.grid.ras_spacing_mm,
+        settings,
+        runtime=options.runtime,
+        slices_per_batch=options.slices_per_batch,
+        progress=progress,
+        device="cuda" if device.accelerator == "gpu" else "cpu",
+        scan=files.name,
+    )
+    return scan, prediction
 
 
 def check_names(files: ScanFiles, model: Ensemble) -> None:

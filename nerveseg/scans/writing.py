@@ -6,15 +6,16 @@ from pathlib import Path
 
 from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
+from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import write_csv
-from nerveseg.notices import SYNTHETIC, header_notice
+from nerveseg.notices import header_notice
 from nerveseg.reporting.check_sheet import check_sheet, registration_sheet
 from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.subject_page import write_subject_page
+from nerveseg.reporting.subject_view import LESION, SubjectView, facts_of
 from nerveseg.runs import package_versions
-from nerveseg.scans.page import scan_view
 from nerveseg.scans.request import ScanFiles
-from nerveseg.scans.results import FlagRecord, Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
+from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
 
 OWN_FORMATS = (".mha", ".nrrd")
@@ -44,8 +45,7 @@ def write_segmentation(
     if options.write_probability:
         write_probability(folder / "probability.nii.gz", segmentation.ras_probability, scan.grid, description)
     _write_dicom_seg(folder, segmentation, options)
-    table = segmentation.profile.assign(warning=SYNTHETIC if segmentation.synthetic else "")
-    write_csv(folder / "profile.csv", table, float_format="%.6g")
+    write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
     summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
     finish(folder, summary)
@@ -54,7 +54,7 @@ def write_segmentation(
 
 def check_writable(files: ScanFiles, options: ResultOptions) -> None:
     """Raise `ConfigurationError` if DICOM-SEG is asked for and the input is not a DICOM series."""
-    if options.dicom_seg is True and not files.is_dicom:
+    if options.dicom_seg is True and not files.image.is_dir():
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
             found=files.image.name,
@@ -64,7 +64,7 @@ def check_writable(files: ScanFiles, options: ResultOptions) -> None:
 
 
 def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
-    sources = segmentation.scan.sources
+    sources = segmentation.scan.image.files
     wanted = options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
     if not sources or not wanted:
         return
@@ -82,40 +82,50 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
 
 def _draw(folder: Path, segmentation: Segmentation) -> None:
     scan = segmentation.scan
-    page = check_sheet(
+    sides: dict[str, slice] = {course.side: course.leg.columns for course in segmentation.courses}
+    sheet = check_sheet(
         scan.image.array,
         segmentation.ras_mask,
         segmentation.profile,
         title=segmentation.files.name,
-        warning=SYNTHETIC if segmentation.synthetic else None,
+        warning=segmentation.warning or None,
         slice_numbers=scan.grid.slice_numbers,
         flags=[flag.message for flag in segmentation.flags],
         spacing_mm=scan.grid.ras_spacing_mm,
-        sides={course.side: course.leg.columns for course in segmentation.courses},
+        sides=sides,
     )
-    save_png(folder / "check.png", page)
+    save_png(folder / "check.png", sheet)
     pictures: dict[str, bytes] = {}
     for name, registration in scan.registrations.items():
         path = folder / f"registration-{name}.png"
         registration_sheet(path, scan.image.array, registration)
         pictures[name] = path.read_bytes()
-    warning = SYNTHETIC if segmentation.synthetic else ""
-    write_subject_page(folder / "report.html", scan_view(segmentation, warning, pictures))
+    masks = {AUTOMATIC: segmentation.ras_mask}
+    if segmentation.lesion is not None and segmentation.lesion.any():
+        masks[LESION] = segmentation.lesion
+    page = SubjectView(
+        name=segmentation.files.name,
+        title=f"Nerve segmentation of {segmentation.files.name}",
+        warning=segmentation.warning,
+        image=scan.image.array,
+        spacing_mm=scan.grid.ras_spacing_mm,
+        slice_numbers=scan.grid.slice_numbers,
+        masks=masks,
+        profiles={AUTOMATIC: segmentation.profile},
+        facts=facts_of(segmentation.nerves),
+        flags=segmentation.flags,
+        notes=segmentation.notes,
+        sides=sides,
+        registrations=pictures,
+    )
+    write_subject_page(folder / "report.html", page)
 
 
 def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
     model, scan = segmentation.model, segmentation.scan
-    registrations = {
-        name: {
-            "translation_mm": list(registration.translation_mm),
-            "rotation_deg": list(registration.rotation_deg),
-            "trusted": registration.trusted,
-            "note": registration.note,
-        }
-        for name, registration in scan.registrations.items()
-    }
+    movement = ("translation_mm", "rotation_deg", "trusted", "note")
     return ScanSummary(
-        warning=SYNTHETIC if segmentation.synthetic else "",
+        warning=segmentation.warning,
         name=segmentation.files.name,
         shape=scan.grid.shape,
         spacing_mm=scan.grid.ras_spacing_mm,
@@ -128,11 +138,14 @@ def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds:
             synthetic=model.synthetic,
         ),
         nerves=list(segmentation.nerves),
-        flags=[FlagRecord.of(flag) for flag in segmentation.flags],
+        flags=list(segmentation.flags),
         notes=list(segmentation.notes),
         prediction=segmentation.prediction.settings,
         computation=segmentation.prediction.computation,
-        registrations=registrations,
+        registrations={
+            name: {field: getattr(registration, field) for field in movement}
+            for name, registration in scan.registrations.items()
+        },
         seconds=round(seconds, 3),
         versions=package_versions(),
         identity=identity,

@@ -22,8 +22,8 @@ from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.prediction_settings import Computation
 from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
-from nerveseg.scans.prediction import predict_files
-from nerveseg.scans.request import ScanFiles
+from nerveseg.scans.request import ScanFiles, SegmentOptions
+from nerveseg.scans.segmentation import predict_files
 from nerveseg.training.devices import Device
 from nerveseg.workflows.prepare_study import FoldInput
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
@@ -62,15 +62,18 @@ def _predict_subjects(
     notice = header_notice(bundle.description.training.synthetic)
     seconds: dict[str, float] = {}
     computation = None
+    options = SegmentOptions(
+        geometry=study.description.geometry,
+        accelerator=device.accelerator,
+        slices_per_batch=job.config.trainer.slices_per_batch,
+    )
     for subject in track_progress(subjects, f"{job.title}, test subjects"):
         started = time.perf_counter()
         image, *further = subject.images.items()
         scan, prediction = predict_files(
             ScanFiles(subject.id, image[1], channels=dict(further)),
             [bundle],
-            geometry=study.description.geometry,
-            accelerator=device.accelerator,
-            slices_per_batch=job.config.trainer.slices_per_batch,
+            options,
         )
         write_mask(mask_of(subject.id), prediction.mask, scan.grid, notice)
         seconds[subject.id] = time.perf_counter() - started
