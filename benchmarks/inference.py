@@ -27,11 +27,12 @@ from rows import RESULTS, Row, compared, write_rows
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.metrics.pair_scores import dice
-from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord, load_bundle
+from nerveseg.inference.bundle import Bundle, ModelDescription, TrainingRecord, load_bundle
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.predict import predict_volume
 from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.inference.runtimes import THRESHOLD, settled_runtime
+from nerveseg.networks.registry import NetworkSpec
 
 SPACING_MM = (0.520833, 0.520833, 4.4)
 NNUNET: dict[str, Any] = {
@@ -91,7 +92,7 @@ def the_case(options: argparse.Namespace) -> Case:
         return Case(load_bundle(options.model), image, known)
     network = fixture_network(options.json.parent, options.size, options.minutes, options.slices)
     description = ModelDescription(
-        architecture=Architecture(name="FCDenseNet", arguments={"in_channels": 1, **SIZES[options.size].network}),
+        architecture=NetworkSpec("FCDenseNet", {"in_channels": 1, **SIZES[options.size].network}),
         channels=["T2"],
         spacing_mm=SPACING_MM,
         preprocessing=Preprocessing(size=size),

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "FCDenseNet",
-    "Segmentation",
-    "Segmenter",
-    "SliceDataModule",
-    "StudyLayout",
-    "open_study",
-    "segment_scan",
-]
+__all__ = ["FCDenseNet", "Segmentation", "Segmenter", "SliceDataModule", "StudyLayout", "open_study", "segment_scan"]
 
 _MODULES = {
     "FCDenseNet": "nerveseg.networks.fc_densenet",

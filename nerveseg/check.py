@@ -1,7 +1,7 @@
 """`python -m nerveseg.check`: find every fault of a study at once, with subject, path and remedy."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nerveseg.launch.main import run_command
@@ -14,10 +14,8 @@ def check(job: Any) -> None:
     check_configured_study(job.config)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return run_command("check", check, argv)
-
+main = partial(run_command, "check", check)
+"""Function that runs the command on the words typed after it, and returns its exit code."""
 
 if __name__ == "__main__":
     sys.exit(main())

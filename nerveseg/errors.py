@@ -34,31 +34,9 @@ class NervesegError(Exception):
 
     def __str__(self) -> str:
         """Return one line: the rule that was expected to hold, the value found, subject, path, remedy."""
-        parts = [f"expected: {self.rule}"]
-        if self.found is not None:
-            parts.append(f"found: {self.found}")
-        if self.subject is not None:
-            parts.append(f"subject: {self.subject}")
-        if self.path is not None:
-            parts.append(f"path: {self.path}")
-        if self.remedy is not None:
-            parts.append(f"remedy: {self.remedy}")
-        return "; ".join(part.replace("\n", " ").rstrip(".;") for part in parts)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep the keyword arguments when the error is pickled, as between processes."""
-        return (_rebuild, (type(self), self.rule, self.found, self.subject, self.path, self.remedy))
-
-
-def _rebuild(
-    cls: type[NervesegError],
-    rule: str,
-    found: object,
-    subject: str | None,
-    path: Path | str | None,
-    remedy: str | None,
-) -> NervesegError:
-    return cls(rule, found=found, subject=subject, path=path, remedy=remedy)
+        parts = {"expected": self.rule} | {name: getattr(self, name) for name in ("found", "subject", "path", "remedy")}
+        texts = (f"{name}: {value}" for name, value in parts.items() if value is not None)
+        return "; ".join(text.replace("\n", " ").rstrip(".;") for text in texts)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """`python -m nerveseg.evaluate`: evaluate a sweep (`run=`), any masks (`prediction=`), or raters (`study=`)."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nerveseg.launch.main import run_command
@@ -14,10 +14,8 @@ def evaluate(job: Any) -> None:
     evaluate_masks.evaluate(job)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return run_command("evaluate", evaluate, argv)
-
+main = partial(run_command, "evaluate", evaluate)
+"""Function that runs the command on the words typed after it, and returns its exit code."""
 
 if __name__ == "__main__":
     sys.exit(main())

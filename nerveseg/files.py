@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -114,23 +114,16 @@ except ImportError:  # Windows, where one process trains and compares
     fcntl = None  # type: ignore[assignment]
 
 
-@contextmanager
-def wait_for_lock(file: Path) -> Iterator[None]:
+def wait_for_lock(file: Path) -> AbstractContextManager[None]:
     """Hold a lock on a file, after waiting for the process that holds it.
 
     The lock file exists only while the lock is held. The lock ends with its process; the file that a killed process
     leaves is reused by the next.
     """
-
-    def acquire(stream: TextIO) -> None:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-
-    with _locked(file, acquire):
-        yield
+    return _locked(file, lambda stream: fcntl.flock(stream, fcntl.LOCK_EX))
 
 
-@contextmanager
-def exclusive_lock(file: Path, rule: str) -> Iterator[None]:
+def exclusive_lock(file: Path, rule: str) -> AbstractContextManager[None]:
     """Hold a lock on a file, or raise if another process holds it.
 
     Child processes do not inherit the lock, so data loaders that outlive a killed process do not hold it.
@@ -154,8 +147,7 @@ def exclusive_lock(file: Path, rule: str) -> Iterator[None]:
                 remedy="wait for that process or end it; the same command then continues its work",
             ) from error
 
-    with _locked(file, acquire):
-        yield
+    return _locked(file, acquire)
 
 
 @contextmanager
@@ -245,23 +237,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table as CSV in one piece, without its index and with Unix line ends.
-
-    Args:
-        path: File to write.
-        table: Table to write.
-        float_format: Format of the numbers, such as "%.6g"; by default full precision.
-    """
+    """Write a table as CSV in one piece, without its index, with Unix line ends; by default in full precision."""
     write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format))
 
 
 def check_writable_folder(folder: Path, option: str) -> None:
-    """Raise `ConfigurationError` where a folder cannot be made or written to, before any work is done.
-
-    Args:
-        folder: Folder, which need not exist.
-        option: Option that names it.
-    """
+    """Raise `ConfigurationError` where the folder that an option names cannot be made or written to."""
     existing = next(path for path in (folder, *folder.resolve().parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryDirectory(dir=existing, prefix=".nerveseg-"):  # root may write, but not below /proc

@@ -1,7 +1,7 @@
 """`python -m nerveseg.simulate`: write a synthetic study."""
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nerveseg.launch.main import run_command
@@ -14,10 +14,8 @@ def simulate_study(job: Any) -> None:
     simulate(job.config.cohort, job.config.output, job.config.workers)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return run_command("simulate", simulate_study, argv)
-
+main = partial(run_command, "simulate", simulate_study)
+"""Function that runs the command on the words typed after it, and returns its exit code."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -122,9 +122,7 @@ def _import(name: str, key: str) -> tuple[Any, Any]:
         try:
             module = import_module(module_name)
         except ModuleNotFoundError as error:
-            if not f"{module_name}.".startswith(f"{error.name}."):
-                raise _import_error(name, key, error) from error
-            if length == 1:
+            if length == 1 or not f"{module_name}.".startswith(f"{error.name}."):
                 raise _import_error(name, key, error) from error
             continue
         except Exception as error:  # a plugin's module may raise anything
@@ -157,14 +155,13 @@ def _check_keywords(factory: Callable[..., Any], options: Mapping[str, Any], key
         return
     accepted = [parameter.name for parameter in parameters]
     unknown = next((name for name in options if name not in accepted), None)
-    if unknown is None:
-        return
-    similar = difflib.get_close_matches(unknown, accepted, 1)
-    raise ConfigurationError(
-        f"{key} has options that {getattr(factory, '__name__', factory)} takes",
-        found=f"{key}.{unknown}",
-        remedy=f"did you mean {key}.{similar[0]}" if similar else f"options: {', '.join(accepted)}",
-    )
+    if unknown is not None:
+        similar = difflib.get_close_matches(unknown, accepted, 1)
+        raise ConfigurationError(
+            f"{key} has options that {getattr(factory, '__name__', factory)} takes",
+            found=f"{key}.{unknown}",
+            remedy=f"did you mean {key}.{similar[0]}" if similar else f"options: {', '.join(accepted)}",
+        )
 
 
 def _check_number(parameter: inspect.Parameter, value: Any, option: str) -> None:

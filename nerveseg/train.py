@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from nerveseg.launch.launchers import is_cluster_job
@@ -32,10 +33,8 @@ def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool
         train_and_compare(jobs, run_jobs, is_sweep)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return run_command("train", train, argv, _wrap_jobs)
-
+main = partial(run_command, "train", train, wrap_jobs=_wrap_jobs)
+"""Function that runs the command on the words typed after it, and returns its exit code."""
 
 if __name__ == "__main__":
     sys.exit(main())

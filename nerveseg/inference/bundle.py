@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -30,20 +30,6 @@ from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.inference.weights import read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
-
-
-class Architecture(BaseModel):
-    """Name of a network and the arguments that it is built with.
-
-    Attributes:
-        name: Name in the registry of our own networks, or dotted path of a class.
-        arguments: Arguments of the constructor in plain JSON.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    arguments: dict[str, JsonValue]
 
 
 class TrainingRecord(BaseModel):
@@ -110,7 +96,7 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: Literal[1] = 1
-    architecture: Architecture
+    architecture: NetworkSpec
     channels: list[str]
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing
@@ -177,10 +163,7 @@ class Bundle:
 def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:
     """Write a bundle to a temporary folder and rename it, replacing an existing bundle.
 
-    Args:
-        folder: Folder of the bundle.
-        network: Trained network.
-        description: Description without the hash of the weights, which is added here.
+    The hash of the weights is added to the description here.
 
     Raises:
         BundleError: A weight is not finite.
@@ -204,13 +187,7 @@ def add_scores(folder: Path, scores: list[TestScore], computation: Computation |
 
 
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
-    """Copy a bundle with pseudonymised subject ids and without file hashes.
-
-    Args:
-        folder: Folder of the bundle.
-        target: New folder.
-        name: Function from a subject's id to its pseudonym.
-    """
+    """Copy a bundle with pseudonymised subject ids (`name` of an id) and without file hashes."""
     description = read_description(folder)
     subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
     training = description.training.model_copy(update={"subjects": subjects})
@@ -242,7 +219,7 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
     return Bundle(network.eval(), description)
 
 
-def _load_network(architecture: Architecture, folder: Path, plugins: Sequence[str]) -> nn.Module:
+def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str]) -> nn.Module:
     other_version = "install the version of nerveseg that made this model"
     try:
         find_network(architecture.name, plugins)
@@ -250,7 +227,7 @@ def _load_network(architecture: Architecture, folder: Path, plugins: Sequence[st
         remedy = error.remedy if "." in architecture.name else other_version
         raise BundleError(error.rule, found=architecture.name, path=folder, remedy=remedy) from error
     try:
-        return load_network(NetworkSpec(architecture.name, dict(architecture.arguments)), plugins)
+        return load_network(architecture, plugins)
     except ConfigurationError as error:
         raise BundleError(
             "the network's arguments are known to this version",

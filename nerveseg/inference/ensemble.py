@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nerveseg.data.in_plane_resampling import SAME_SPACING
 from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
@@ -86,22 +88,19 @@ def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
             path=path,
             remedy=f"see outputs/ for trained models; {DEMO}",
         )
-    if _is_bundle(path):
-        return _checked(Ensemble(_name(path), (load_bundle(path, plugins),)))
-    fold = FoldFolder(path)
-    if _is_bundle(fold.model):
-        return _checked(Ensemble(_name(fold.model), (load_bundle(fold.model, plugins),)))
+    for folder in (path, FoldFolder(path).model):
+        if _is_bundle(folder):
+            return _checked(Ensemble(_name(folder), (load_bundle(folder, plugins),)))
     return _checked(_open_sweep(path, plugins))
-
-
-def check_channels(model: Ensemble, given: Sequence[str]) -> None:
-    """Raise `BundleError` unless every channel that the model takes is given; further ones are allowed."""
-    model.description.check_channels(given)
 
 
 def known_models(output_root: Path) -> list[Path]:
     """Return the folders below `output_root` that `open_model` takes: sweeps with a trained fold, and other bundles."""
-    bundles = [path.parent for path in sorted(output_root.rglob(DESCRIPTION)) if not _hidden(path, output_root)]
+    bundles = [
+        path.parent
+        for path in output_root.rglob(DESCRIPTION)
+        if not any(part.startswith(".") for part in path.relative_to(output_root).parts)  # temporary, or not ours
+    ]
     return sorted({folder.parents[1] if _is_in_fold(folder) else folder for folder in bundles})
 
 
@@ -174,7 +173,7 @@ def _checked(model: Ensemble) -> Ensemble:
             ("preprocessing", description.preprocessing == first.preprocessing),
             ("prediction", description.prediction == first.prediction),
             ("architecture", description.architecture == first.architecture),
-            ("spacing_mm", _same_in_plane(description.spacing_mm, first.spacing_mm)),
+            ("spacing_mm", np.allclose(description.spacing_mm[:2], first.spacing_mm[:2], rtol=SAME_SPACING, atol=0)),
         ):
             if not agree:
                 raise BundleError(
@@ -185,12 +184,6 @@ def _checked(model: Ensemble) -> Ensemble:
                     remedy=f"give one fold: model=.../{FOLD_PREFIX}{first.training.fold}",
                 )
     return model
-
-
-def _same_in_plane(spacing_mm: Sequence[float], other_mm: Sequence[float]) -> bool:
-    return all(
-        abs(one - other) <= SAME_SPACING * other for one, other in zip(spacing_mm[:2], other_mm[:2], strict=True)
-    )
 
 
 def _was_trained_on(bundle: Bundle, sha256: str | None) -> bool:
@@ -211,11 +204,6 @@ def _is_in_fold(bundle: Path) -> bool:
 def _name(bundle: Path) -> str:
     folder = bundle.resolve()
     return f"{folder.parents[1].name}/{folder.parent.name}" if _is_in_fold(folder) else folder.name
-
-
-def _hidden(path: Path, below: Path) -> bool:
-    """Return true for a temporary file, or a file of another program in a hidden folder."""
-    return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 
 def _listed(names: list[str]) -> str:

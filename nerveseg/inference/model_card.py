@@ -34,7 +34,9 @@ def model_card(description: dict[str, Any]) -> str:
         f"and unit variance. It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
         "",
         "## Prediction",
-        *_prediction_lines(PredictionSettings.model_validate(description["prediction"])),
+        "The masks of the test and those of `segment` are made alike:",
+        "",
+        *(f"- {step}" for step in PredictionSettings.model_validate(description["prediction"]).in_words()),
         "",
         "## Training data",
         f"{len(training['subjects'])} subjects of the study {training['study']}, consensus of its raters;",
@@ -57,28 +59,14 @@ def _resampled(spacing_mm: Sequence[float] | None) -> str:
     return f" of {spacing_mm[0]:g} x {spacing_mm[1]:g} mm, to which volumes of another spacing were resampled"
 
 
-def _prediction_lines(settings: PredictionSettings) -> list[str]:
-    return [
-        "The masks of the test and those of `segment` are made alike:",
-        "",
-        *(f"- {step}" for step in settings.in_words()),
-    ]
-
-
 def _score_lines(scores: list[dict[str, Any]], computation: dict[str, Any] | None) -> list[str]:
     if not scores:
         return ["Not measured yet."]
-    measured = (
-        [
-            "",
-            "Masks as under Prediction, made on {device} in {runtime}, accuracy={accuracy}.".format(**computation),
-        ]
-        if computation
-        else []
-    )
-    rows = [f"| {score['cohort']} | {score['n']} | {_number(score['dice'])} |" for score in scores]
-    return ["| cohort | n | mean Dice |", "|---|---|---|", *rows, *measured]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    lines = ["| cohort | n | mean Dice |", "|---|---|---|"]
+    for score in scores:
+        dice = "-" if score["dice"] is None else f"{score['dice']:.3f}"
+        lines.append(f"| {score['cohort']} | {score['n']} | {dice} |")
+    if computation:
+        made = "Masks as under Prediction, made on {device} in {runtime}, accuracy={accuracy}.".format(**computation)
+        lines += ["", made]
+    return lines

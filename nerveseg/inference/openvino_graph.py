@@ -5,22 +5,24 @@ where plain torch writes and reads every intermediate result (docs/speed.md). Th
 weights directly, which takes milliseconds. Other networks run in torch: OpenVINO's own conversion takes seconds for
 each member of an ensemble, and it traces one input, so that a branch on the image is lost without an error.
 
-OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`).
+OpenVINO is an optional dependency (`pip install 'nerveseg[openvino]'`); `runtimes` imports this module where it is
+installed.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import openvino
 import torch
-from torch import Tensor, nn
+from openvino import opset13 as ops
+from torch import Tensor
 
-from nerveseg.networks.fc_densenet import DenseBlock, FCDenseNet, Layer, TransitionDown, TransitionUp
+from nerveseg.networks.fc_densenet import FCDenseNet
 
 Node = Any
-"""Node of a graph; OpenVINO's own type cannot be imported without OpenVINO."""
+"""Node of a graph."""
 
-SPATIAL_AXES = (2, 3)
+SPATIAL_AXES = np.array([2, 3])
 
 
 def nerve_probability_graph(network: FCDenseNet) -> Any:
@@ -29,90 +31,58 @@ def nerve_probability_graph(network: FCDenseNet) -> Any:
     Args:
         network: Network in evaluation mode: without dropout, normalising by the running statistics.
     """
-    import openvino
-    from openvino import opset13 as ops
-
     slices = ops.parameter([-1, network.first.in_channels, -1, -1], np.float32, name="slices")
     x = _convolution(slices, network.first)
     skips: list[Node] = []
     for block, down in zip(network.down_blocks, network.transitions_down, strict=True):
-        assert isinstance(block, DenseBlock)
-        assert isinstance(down, TransitionDown)
         x = ops.concat([x, *_new_features(x, block)], 1)
         skips.append(x)
         x = _transition_down(x, down)
-    new = _new_features(x, network.bottleneck)
-    joined = [*new]
+    joined = new = _new_features(x, network.bottleneck)
     for block, up in zip(network.up_blocks, network.transitions_up, strict=True):
-        assert isinstance(block, DenseBlock)
-        assert isinstance(up, TransitionUp)
-        x = _transition_up(_joined(new), skips.pop(), up)
+        x = _transition_up(ops.concat(new, 1), skips.pop(), up.convolution)
         new = _new_features(x, block)
         joined = [x, *new]
-    logits = _convolution(_joined(joined), network.classifier)
+    logits = _convolution(ops.concat(joined, 1), network.classifier)
     nerve = ops.gather(ops.softmax(logits, 1), np.int64(1), np.int64(1))
     return openvino.Model([nerve], [slices], type(network).__name__)
 
 
-def _new_features(x: Node, block: DenseBlock) -> list[Node]:
+def _new_features(x: Node, block: Any) -> list[Node]:
     features = [x]
-    for layer in block.layers:
-        assert isinstance(layer, Layer)
-        norm, _, convolution, _ = layer
-        features.append(_convolution(_norm_relu(_joined(features), norm), convolution))
+    for norm, _, convolution, _ in block.layers:
+        features.append(_convolution(_norm_relu(ops.concat(features, 1), norm), convolution))
     return features[1:]
 
 
-def _transition_down(x: Node, transition: TransitionDown) -> Node:
-    from openvino import opset13 as ops
-
+def _transition_down(x: Node, transition: Any) -> Node:
     norm, _, convolution, _, _ = transition
     x = _convolution(_norm_relu(x, norm), convolution)
-    pooled = ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], rounding_type="ceil")
-    return pooled.output(0)
+    return ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], rounding_type="ceil").output(0)
 
 
-def _transition_up(x: Node, skip: Node, transition: TransitionUp) -> Node:
+def _transition_up(x: Node, skip: Node, convolution: Any) -> Node:
     """Double the size; cut off the last row or column if the skip connection's size is odd."""
-    from openvino import opset13 as ops
-
-    convolution = transition.convolution
-    assert convolution.bias is not None
     up = ops.convolution_backprop_data(
         x, _constant(convolution.weight), [2, 2], pads_begin=[1, 1], pads_end=[1, 1], output_padding=[1, 1]
     )
     up = ops.add(up, _per_channel(convolution.bias))
-    size = ops.gather(ops.shape_of(skip), np.array(SPATIAL_AXES), np.int64(0))
-    up = ops.slice(up, np.array([0, 0]), size, np.array([1, 1]), np.array(SPATIAL_AXES))
+    size = ops.gather(ops.shape_of(skip), SPATIAL_AXES, np.int64(0))
+    up = ops.slice(up, np.array([0, 0]), size, np.array([1, 1]), SPATIAL_AXES)
     return ops.concat([up, skip], 1)
 
 
-def _convolution(x: Node, convolution: nn.Module) -> Node:
-    from openvino import opset13 as ops
-
-    assert isinstance(convolution, nn.Conv2d)
-    assert convolution.bias is not None
+def _convolution(x: Node, convolution: Any) -> Node:
     padding = [size // 2 for size in convolution.kernel_size]
     result = ops.convolution(x, _constant(convolution.weight), [1, 1], padding, padding, [1, 1])
     return ops.add(result, _per_channel(convolution.bias))
 
 
-def _norm_relu(x: Node, norm: nn.Module) -> Node:
-    from openvino import opset13 as ops
-
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+def _norm_relu(x: Node, norm: Any) -> Node:
     with torch.no_grad():
         scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
         shift = norm.bias.double() - norm.running_mean.double() * scale
     return ops.relu(ops.add(ops.multiply(x, _per_channel(scale)), _per_channel(shift)))
-
-
-def _joined(features: Sequence[Node]) -> Node:
-    from openvino import opset13 as ops
-
-    return features[0] if len(features) == 1 else ops.concat(list(features), 1)
 
 
 def _per_channel(values: Tensor) -> Node:
@@ -120,6 +90,4 @@ def _per_channel(values: Tensor) -> Node:
 
 
 def _constant(values: Tensor) -> Node:
-    from openvino import opset13 as ops
-
     return ops.constant(np.ascontiguousarray(values.detach().cpu().float().numpy()))

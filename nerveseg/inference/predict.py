@@ -87,10 +87,13 @@ def predict_volume(
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
     accuracy = settle_accuracy(settings.accuracy, device)
     if accuracy == "fast":
-        probability = _followed(slices, engine, members[0].reduction, pixels, progress)
+        found = _followed(slices, engine, members[0].reduction, pixels, progress)
     else:
         at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
-        probability = _slice_by_slice(slices, engine, at_a_time, progress)
+        found = _slice_by_slice(slices, engine, at_a_time, progress)
+    probability = np.zeros(channels.shape[1:], dtype=np.float32)
+    for part, on_grid in found:
+        probability[..., part] = grid.undo(on_grid.transpose(1, 2, 0))
     mask = clean(nerve_mask(probability), spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
     return Prediction(mask, probability, settings, computation)
@@ -161,38 +164,33 @@ class _ScanSlices:
         )
         return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
 
-    def on_scan(self, probability: Float32[np.ndarray, "slice net_x net_y"]) -> Probability:
-        """Return the probability of some slices on the scan's pixels, (x, y, slice)."""
-        return self.grid.undo(probability.transpose(1, 2, 0))
+
+_Found = Iterator[tuple[slice, Float32[np.ndarray, "slice net_x net_y"]]]
+"""Probability of some slices at a time, on the network's grid."""
 
 
 def _slice_by_slice(
     scan: _ScanSlices, engine: Runner, at_a_time: int, progress: Callable[[int, int], None] | None
-) -> Probability:
-    result = np.zeros(scan.channels.shape[1:], dtype=np.float32)
-    if progress:
-        progress(0, len(scan))
-    for part in _parts(len(scan), at_a_time):
-        result[..., part] = scan.on_scan(engine(scan.slices(part)).numpy())
+) -> _Found:
+    for start in range(0, len(scan), at_a_time):
         if progress:
-            progress(part.stop, len(scan))
-    return result
+            progress(start, len(scan))
+        part = slice(start, min(start + at_a_time, len(scan)))
+        yield part, engine(scan.slices(part)).numpy()
+    if progress:
+        progress(len(scan), len(scan))
 
 
 def _followed(
     scan: _ScanSlices, engine: Runner, reduction: int, pixels: int, progress: Callable[[int, int], None] | None
-) -> Probability:
-    found = tracked_probability(
-        SliceStack(
-            slice_at=lambda number: scan.slices(slice(number, number + 1))[0],
-            slices=len(scan), size=scan.grid.crop.size, multiple=reduction, engine=engine, pixels_at_a_time=pixels,
-        ), progress,
-    )  # fmt: skip
-    result = np.zeros(scan.channels.shape[1:], dtype=np.float32)
-    for part in _parts(len(scan), 1):
-        result[..., part] = scan.on_scan(found[part])
-    return result
-
-
-def _parts(total: int, at_a_time: int) -> Iterator[slice]:
-    return (slice(start, min(start + at_a_time, total)) for start in range(0, total, at_a_time))
+) -> _Found:
+    stack = SliceStack(
+        slice_at=lambda number: scan.slices(slice(number, number + 1))[0],
+        slices=len(scan),
+        size=scan.grid.crop.size,
+        multiple=reduction,
+        engine=engine,
+        pixels_at_a_time=pixels,
+    )
+    probability = tracked_probability(stack, progress)
+    yield from ((slice(number, number + 1), probability[number : number + 1]) for number in range(len(scan)))

@@ -7,7 +7,7 @@ whose graph `openvino_graph` builds; every other network runs in torch.
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, reduce
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -116,10 +116,7 @@ def _core() -> Any:
 
 
 def _mean(probabilities: Sequence[Tensor]) -> Tensor:
-    total = probabilities[0].clone()
-    for probability in probabilities[1:]:
-        total += probability
-    return total / len(probabilities)
+    return reduce(torch.add, probabilities) / len(probabilities)
 
 
 THRESHOLD = 0.5

@@ -18,12 +18,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
-    """Write a network's weights and return the hash of the file.
-
-    Args:
-        folder: Folder to write to.
-        network: Network whose weights are written.
-        bundle: Folder of the bundle, for errors.
+    """Write a network's weights and return the hash of the file; errors name `bundle`, the final folder.
 
     Raises:
         BundleError: A weight is not finite.
@@ -38,11 +33,6 @@ def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
 
 def read_weights(folder: Path, sha256: str, network: nn.Module) -> None:
     """Load the weights of a bundle into its network.
-
-    Args:
-        folder: Folder of the bundle.
-        sha256: Hash that the file has to have.
-        network: Network that gets the weights.
 
     Raises:
         BundleError: The file is missing or altered, or a weight is not finite.

@@ -7,8 +7,8 @@ takes a fraction of a second and needs no memory for feature maps.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +18,8 @@ from nerveseg.errors import ConfigurationError
 PROBE_SIDE = 256
 """Side of the image with which the reduction is found, in pixels."""
 
-
-@dataclass(frozen=True)
-class ForwardPass:
-    """Outputs of a network and of its modules in one forward pass.
-
-    Attributes:
-        result: Output of the network.
-        outputs: Names of modules and the tensors they returned, in the order of the computation.
-    """
-
-    result: Any
-    outputs: list[tuple[str, Tensor]]
+ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
+"""Output of a network, and the names and outputs of its modules in the order of the computation."""
 
 
 def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:
@@ -43,7 +33,7 @@ def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequ
     """
     expected = (2, classes, *size)
     for training in (True, False):
-        result = _run(network, (2, in_channels, *size), training).result
+        result, _ = _run(network, (2, in_channels, *size), training)
         found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         if found != expected:
             raise ConfigurationError(
@@ -66,13 +56,13 @@ def find_reduction(network: nn.Module, in_channels: int) -> int:
     own = getattr(network, "reduction", None)
     if isinstance(own, int):
         return own
-    outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE)).outputs
+    _, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
     sides = [min(output.shape[2:]) for _, output in outputs if output.ndim == 4 and min(output.shape[2:]) > 1]
     reduction = PROBE_SIDE // min([*sides, PROBE_SIDE])
     while reduction < PROBE_SIDE:
         size = (3 * reduction, 5 * reduction)
         try:
-            result = _run(network, (1, in_channels, *size)).result
+            result, _ = _run(network, (1, in_channels, *size))
         except ConfigurationError:
             result = None
         if isinstance(result, Tensor) and tuple(result.shape[2:]) == size:
@@ -91,10 +81,10 @@ def find_classifier(network: nn.Module, in_channels: int, classes: int) -> nn.Co
     Raises:
         ConfigurationError: Something else than a convolution with a bias makes the logits.
     """
-    forward_pass = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
-    for name, output in reversed(forward_pass.outputs):
+    logits, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
+    for name, output in reversed(outputs):
         module = network.get_submodule(name)
-        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or output is not forward_pass.result:
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or output is not logits:
             continue
         if module.out_channels == classes and module.bias is not None:
             return module
@@ -123,15 +113,11 @@ def _run_on(device: str, network: nn.Module, shape: tuple[int, ...], training: b
     copied = copy.deepcopy(network).to(device).train(training)
     outputs: list[tuple[str, Tensor]] = []
 
-    def record(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                outputs.append((name, output))
-
-        return hook
+    def record(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            outputs.append((name, output))
 
     for name, module in copied.named_modules():
-        module.register_forward_hook(record(name))
+        module.register_forward_hook(partial(record, name))
     with torch.no_grad():
-        result = copied(torch.zeros(shape, device=device))
-    return ForwardPass(result, outputs)
+        return copied(torch.zeros(shape, device=device)), outputs

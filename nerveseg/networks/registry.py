@@ -89,7 +89,7 @@ def build_network(
     name = str(section.get(TARGET) or "")
     cls = find_network(name, plugins)
     arguments = {key: value for key, value in section.items() if key != TARGET}
-    _check_no_paths(arguments)
+    _check_arguments(arguments, "network")
     arguments |= _channel_arguments(cls, in_channels, classes)
     spec = NetworkSpec(next((short for short, own in NETWORKS.items() if own is cls), name), arguments)
     return BuiltNetwork(_instantiate(cls, name, arguments, plugins), spec)
@@ -106,7 +106,7 @@ def load_network(spec: NetworkSpec, plugins: Sequence[str] = ()) -> nn.Module:
         ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
     """
     cls = find_network(spec.name, plugins)
-    _check_no_paths(spec.arguments)
+    _check_arguments(spec.arguments, "network")
     return _instantiate(cls, spec.name, spec.arguments | _pretrained_off(cls), plugins)
 
 
@@ -129,7 +129,6 @@ def find_network(name: str, plugins: Sequence[str] = ()) -> type[nn.Module]:
 
 
 def _instantiate(cls: type[nn.Module], name: str, arguments: Mapping[str, Any], plugins: Sequence[str]) -> nn.Module:
-    _check_plain(arguments, "network")
     target = f"{cls.__module__}.{cls.__qualname__}" if name in NETWORKS else name
     network: nn.Module = instantiate_target({TARGET: target, **arguments}, "network", plugins)
     return network
@@ -157,29 +156,28 @@ def _pretrained_off(cls: type[nn.Module]) -> dict[str, Any]:
     }
 
 
-def _check_plain(value: Any, key: str) -> None:
-    """Raise `ConfigurationError` unless a value is plain JSON without a target of its own."""
+def _check_arguments(value: Any, key: str) -> None:
+    """Raise `ConfigurationError` unless a value is plain JSON without a target, a path or an address in it.
+
+    A bundle stores the arguments, and its origin may be unknown.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str) or name in (TARGET, PARTIAL):
                 raise _not_plain(f"{key}.{name}")
-            _check_plain(inner, f"{key}.{name}")
+            _check_arguments(name, key)
+            _check_arguments(inner, f"{key}.{name}")
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            _check_plain(inner, f"{key}.{index}")
-    elif not (value is None or isinstance(value, str | int | float)):
-        raise _not_plain(f"{key}: {type(value).__name__}")
-
-
-def _check_no_paths(arguments: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` where an argument could be a path or an address: a bundle may not hold one."""
-    texts = [text for text in _texts(arguments) if "/" in text or "\\" in text]
-    if texts:
+            _check_arguments(inner, f"{key}.{index}")
+    elif isinstance(value, str) and ("/" in value or "\\" in value):
         raise ConfigurationError(
             "the arguments of a network, which its bundle stores, are no paths and no addresses",
-            found=texts[0],
+            found=value,
             remedy="read weights in a callback of your own; do not use a bundle that holds a path",
         )
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise _not_plain(f"{key}: {type(value).__name__}")
 
 
 def _not_plain(found: str) -> ConfigurationError:
@@ -188,12 +186,3 @@ def _not_plain(found: str) -> ConfigurationError:
         found=found,
         remedy="build the objects in the constructor of a network of your own",
     )
-
-
-def _texts(value: Any) -> list[str]:
-    """Return every string among the keys and values of plain JSON."""
-    if isinstance(value, Mapping):
-        return [text for item in value.items() for text in _texts(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in _texts(item)]
-    return [value] if isinstance(value, str) else []

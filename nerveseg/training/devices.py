@@ -1,7 +1,7 @@
 """Choice of device and precision: a GPU if there is one, bfloat16 if the GPU has it and the experiment allows it."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -27,22 +27,16 @@ class Device:
     description: str
 
 
-def choose_device(accelerator: str = "auto", precision: str = "auto") -> Device:
+def choose_device(accelerator: Accelerator = "auto", precision: Precision = "auto") -> Device:
     """Return the device and precision that `auto` stands for on this machine.
 
     Args:
-        accelerator: Name of an `Accelerator`; "auto" takes a GPU if there is one.
-        precision: Name of a `Precision`; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
+        accelerator: Device to compute on; "auto" takes a GPU if there is one.
+        precision: Precision of the network; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
 
     Raises:
-        ConfigurationError: A GPU is asked for and there is none, or a name is unknown.
+        ConfigurationError: A GPU is asked for and there is none.
     """
-    if accelerator not in get_args(Accelerator):
-        raise ConfigurationError("trainer.accelerator is auto, gpu or cpu", found=accelerator, remedy="trainer=auto")
-    if precision not in get_args(Precision):
-        raise ConfigurationError(
-            "trainer.precision is auto, 32-true or bf16-mixed", found=precision, remedy="trainer.precision=auto"
-        )
     has_gpu = torch.cuda.is_available()
     if accelerator == "gpu" and not has_gpu:
         raise ConfigurationError(
@@ -50,11 +44,12 @@ def choose_device(accelerator: str = "auto", precision: str = "auto") -> Device:
             found="none",
             remedy="trainer=cpu, or install a CUDA build of PyTorch",
         )
-    wants_bfloat16 = precision == "bf16-mixed"
-    if accelerator == "cpu" or not has_gpu:
-        settled: SettledPrecision = "bf16-mixed" if wants_bfloat16 else "32-true"
+    takes_gpu = has_gpu and accelerator != "cpu"
+    takes_bfloat16 = precision == "bf16-mixed" or (
+        takes_gpu and precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    settled: SettledPrecision = "bf16-mixed" if takes_bfloat16 else "32-true"
+    if not takes_gpu:
         return Device("cpu", settled, f"CPU ({torch.get_num_threads()} threads), {settled}")
-    wants_bfloat16 = wants_bfloat16 or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
-    settled = "bf16-mixed" if wants_bfloat16 else "32-true"
-    torch.backends.cudnn.allow_tf32 = wants_bfloat16  # single precision means all of its bits
+    torch.backends.cudnn.allow_tf32 = takes_bfloat16  # single precision means all of its bits
     return Device("gpu", settled, f"{torch.cuda.get_device_name()}, {settled}")

@@ -41,10 +41,7 @@ class Processes:
         return f", {self.count} processes" if self.count > 1 else ""
 
     def check_batch(self, slices: int) -> None:
-        """Check that a batch can be divided evenly.
-
-        Args:
-            slices: Number of slices of a batch.
+        """Check that the slices of a batch can be divided evenly.
 
         Raises:
             ConfigurationError: The number of processes does not divide the batch.
@@ -57,11 +54,7 @@ class Processes:
             )
 
     def trainer_options(self, accelerator: str) -> dict[str, Any]:
-        """Return the keywords of `pl.Trainer` for these processes.
-
-        Args:
-            accelerator: Name of the accelerator, gpu or cpu.
-        """
+        """Return the keywords of `pl.Trainer` for these processes on an accelerator, gpu or cpu."""
         if self.count == 1:
             return {"devices": 1}
         from pytorch_lightning.strategies import DDPStrategy

@@ -106,13 +106,7 @@ class EpochCheckpoint(Checkpoint):
 
 
 def check_resumable(checkpoint: dict[str, Any], module: pl.LightningModule, epochs: int, path: Path) -> None:
-    """Refuse to go on under a configuration that a checkpoint does not fit.
-
-    Args:
-        checkpoint: Content of a checkpoint.
-        module: Module that is to be trained further.
-        epochs: Number of epochs of the whole training.
-        path: Path of the checkpoint, for errors.
+    """Refuse to go on, to `epochs` epochs in all, under a configuration that the content of a checkpoint does not fit.
 
     Raises:
         RunError: The network has other weights, or more epochs are done than are asked for.

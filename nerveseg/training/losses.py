@@ -51,13 +51,7 @@ class DiceCrossEntropy(nn.Module):
 
 
 def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Tensor:
-    """Return the loss of a batch; a loss of MONAI's gets its labels with a channel axis.
-
-    Args:
-        loss: Loss, see the module's description.
-        logits: Logits of any floating type; the loss gets them in single precision.
-        label: Class of each pixel.
-    """
+    """Return the loss of a batch in single precision; a loss of MONAI's gets its labels with a channel axis."""
     is_monai = any(cls.__module__.startswith("monai.") for cls in type(loss).__mro__)
     return loss(logits.float(), label.unsqueeze(1) if is_monai else label)
 

@@ -83,15 +83,7 @@ class FoldProgress(ProgressBar):
 
 
 def pace(slices: int, seconds: float, steps: int, steps_left: int, steps_left_of_all: int) -> str:
-    """Return speed and time left as text; empty before the first step.
-
-    Args:
-        slices: Number of slices that were trained on.
-        seconds: Time that they took, in seconds.
-        steps: Number of steps that they took.
-        steps_left: Number of steps left of this fold.
-        steps_left_of_all: Number of steps left of all folds.
-    """
+    """Return speed and time left, of this fold and of all folds, as text; empty before the first step."""
     if not steps or not seconds:
         return ""
     step_s = seconds / steps

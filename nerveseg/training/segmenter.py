@@ -1,8 +1,11 @@
 """Training and validation of a segmentation network with Lightning: loss, optimizer and schedule (paper, 2.4.3)."""
 
 import math
+import signal
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,15 +16,17 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
-from nerveseg.errors import ConfigurationError, TrainingError
+from nerveseg.errors import ConfigurationError, StoppedBySignal, TrainingError
 from nerveseg.networks.inspection import find_classifier
 from nerveseg.training.compilation import compile_or_explain
 from nerveseg.training.losses import NERVE_CLASS, Loss, loss_value
-from nerveseg.training.schedules import Interval, MakeSchedule, build_schedule
 from nerveseg.training.validation_metrics import SubjectDice
+
+MakeSchedule: TypeAlias = Callable[[Optimizer], LRScheduler]
+Interval: TypeAlias = Literal["epoch", "step"]
 
 CLASSIFIER_WEIGHT_SCALE = 0.01
 """Scales the classifier's initial weights so that initial predictions equal the class prior in its bias."""
@@ -41,8 +46,8 @@ class Segmenter(pl.LightningModule):
     Args:
         network: Network that maps images to logits (batch, class, x, y).
         optimizer: Callable that makes the optimizer from parameters.
-        schedule: Callable that makes the learning-rate schedule from the optimizer, see `training.schedules`; None for
-            a constant rate.
+        schedule: Callable that makes the learning-rate schedule from the optimizer, see `build_schedule`; None for a
+            constant rate.
         loss: Loss, see `training.losses`; by default cross entropy.
         interval: Interval between two steps of the schedule, "epoch" or "step".
         monitor: Name of the logged value that `ReduceLROnPlateau` follows, at the end of each epoch.
@@ -197,3 +202,52 @@ def init_classifier_bias(network: nn.Module, foreground_share: float, in_channel
         classifier.weight.mul_(CLASSIFIER_WEIGHT_SCALE)
         bias.zero_()
         bias[NERVE_CLASS] = math.log(foreground_share / (1 - foreground_share))
+
+
+def build_schedule(make: MakeSchedule | None, optimizer: Optimizer, training_steps: Callable[[], int]) -> LRScheduler:
+    """Return the schedule of an optimizer, built from a callable that takes the optimizer.
+
+    Any schedule of `torch.optim.lr_scheduler` works. Three kinds need something that no configuration can hold, and get
+    it here: `OneCycleLR` its number of steps (`total_steps: null`), `SequentialLR` (a warm-up) schedules that share one
+    optimizer, and a training without a schedule a constant one, so that the rate is logged and saved all the same.
+
+    Args:
+        make: Callable that takes the optimizer; None for a constant rate.
+        optimizer: Optimizer whose rate is scheduled.
+        training_steps: Returns the number of optimizer steps of the whole training; called where `make` is a
+            `functools.partial` with `total_steps=None`.
+    """
+    if make is None:
+        return ConstantLR(optimizer, factor=1.0, total_iters=0)
+    if not isinstance(make, partial):
+        return make(optimizer)
+    options = dict(make.keywords)
+    if "total_steps" in options and options["total_steps"] is None:
+        options["total_steps"] = training_steps()
+    if "schedulers" in options:
+        options["schedulers"] = [build_schedule(each, optimizer, training_steps) for each in options["schedulers"]]
+    schedule: LRScheduler = make.func(optimizer, *make.args, **options)
+    return schedule
+
+
+def fit_interruptible(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None
+) -> None:
+    """Run `trainer.fit`; re-raise the SystemExit that Lightning makes of a signal as an exception of the signal.
+
+    Training begins anew, or goes on from the checkpoint `resumed`.
+
+    Raises:
+        StoppedBySignal: SIGTERM, or another signal that asks the process to end, came.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    try:
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    except SystemExit as end:
+        if trainer.received_sigterm and not isinstance(end.__context__, KeyboardInterrupt):
+            raise StoppedBySignal(signal.SIGTERM) from end
+        if not trainer.interrupted:
+            raise
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise (end.__context__ if isinstance(end.__context__, StoppedBySignal) else KeyboardInterrupt) from end

@@ -27,9 +27,8 @@ class SubjectDice(Metric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.add_state("subject", default=[], dist_reduce_fx="cat")
-        self.add_state("overlap", default=[], dist_reduce_fx="cat")
-        self.add_state("size", default=[], dist_reduce_fx="cat")
+        for name in ("subject", "overlap", "size"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
         self.subject: list[Tensor]
         self.overlap: list[Tensor]
         self.size: list[Tensor]
@@ -40,13 +39,7 @@ class SubjectDice(Metric):
         reference: Bool[Tensor, "batch x y"],
         subject: Int64[Tensor, " batch"],
     ) -> None:
-        """Add slices.
-
-        Args:
-            prediction: Predicted masks.
-            reference: Reference masks.
-            subject: Number of the subject that each slice belongs to.
-        """
+        """Add slices, each with the number of the subject that it belongs to."""
         self.subject.append(subject)
         self.overlap.append((prediction & reference).sum(dim=(1, 2)))
         self.size.append(prediction.sum(dim=(1, 2)) + reference.sum(dim=(1, 2)))
@@ -97,12 +90,7 @@ class SurfaceDistance(Metric):
         reference: Bool[Tensor, "batch x y z"],
         spacing_mm: SpacingMm,
     ) -> None:
-        """Add whole volumes, one per subject.
-
-        Args:
-            prediction: Predicted masks.
-            reference: Reference masks.
-            spacing_mm: Distance between voxel centres along x, y, z.
+        """Add whole volumes, one per subject, all of the same spacing in mm.
 
         Raises:
             GeometryError: A spacing is not above zero.

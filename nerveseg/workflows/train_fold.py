@@ -20,7 +20,7 @@ from nerveseg.dashboards.checkpointed_loggers import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
-from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.networks import registry
 from nerveseg.runs import package_versions
@@ -30,10 +30,9 @@ from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
 from nerveseg.training.distributed import Processes, training_processes
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
-from nerveseg.training.fitting import fit_interruptible
 from nerveseg.training.losses import check_loss
 from nerveseg.training.progress import FoldProgress
-from nerveseg.training.segmenter import Segmenter, init_classifier_bias
+from nerveseg.training.segmenter import Segmenter, fit_interruptible, init_classifier_bias
 from nerveseg.training.throughput import Throughput
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
@@ -187,7 +186,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
     if isinstance(preprocessing.spacing_mm, tuple):
         x, y = preprocessing.spacing_mm
     return ModelDescription(
-        architecture=Architecture(name=network.name, arguments=network.arguments),
+        architecture=network,
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=preprocessing,

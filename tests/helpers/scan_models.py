@@ -3,8 +3,9 @@
 import torch
 
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.inference.bundle import Architecture, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.registry import NetworkSpec
 
 
 def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True):
@@ -20,7 +21,7 @@ def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True
         study="tiny", synthetic=synthetic, subjects=subjects, fold=fold, epochs=1, seed=1, folds_seed=1
     )
     description = ModelDescription(
-        architecture=Architecture(name="FCDenseNet", arguments=options),
+        architecture=NetworkSpec("FCDenseNet", options),
         channels=list(channels),
         spacing_mm=(1.7, 1.7, 17.6),
         preprocessing=Preprocessing(size=(48, 48)),

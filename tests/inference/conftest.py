@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.inference.bundle import Architecture, Bundle, ModelDescription, TrainingRecord
+from nerveseg.inference.bundle import Bundle, ModelDescription, TrainingRecord
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.registry import NetworkSpec
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def random_bundle():
         with torch.no_grad():
             network.classifier.weight *= 5
         description = ModelDescription(
-            architecture=Architecture(name="FCDenseNet", arguments=options),
+            architecture=NetworkSpec("FCDenseNet", options),
             channels=list(channels),
             spacing_mm=spacing_mm,
             preprocessing=Preprocessing(size=size),

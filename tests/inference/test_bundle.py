@@ -14,7 +14,6 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError
 from nerveseg.inference import weights as weights_file
 from nerveseg.inference.bundle import (
-    Architecture,
     Bundle,
     ModelDescription,
     TestScore,
@@ -26,6 +25,7 @@ from nerveseg.inference.bundle import (
 )
 from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.registry import NetworkSpec
 
 
 def network(seed=0, **options):
@@ -39,7 +39,7 @@ def network(seed=0, **options):
 
 def description(made, **values):
     usual = {
-        "architecture": Architecture(name="FCDenseNet", arguments=made.arguments),
+        "architecture": NetworkSpec("FCDenseNet", made.arguments),
         "channels": ["T2"],
         "spacing_mm": (0.52, 0.52, 4.4),
         "preprocessing": Preprocessing(size=(16, 12)),

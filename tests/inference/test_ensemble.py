@@ -8,7 +8,7 @@ import pytest
 
 from nerveseg.errors import BundleError
 from nerveseg.inference.bundle import load_bundle, save_bundle
-from nerveseg.inference.ensemble import check_channels, known_models, no_model_error, open_model
+from nerveseg.inference.ensemble import known_models, no_model_error, open_model
 from nerveseg.inference.predict import predict_volume
 from nerveseg.inference.prediction_settings import PredictionSettings
 
@@ -220,11 +220,11 @@ def test_a_missing_channel_is_named(given, missing, random_bundle, tmp_path):
     save_bundle(tmp_path / "m", bundle.network, bundle.description)
     model = open_model(tmp_path / "m")
     with pytest.raises(BundleError) as caught:
-        check_channels(model, given)
+        model.description.check_channels(given)
     assert "T2, FS" in caught.value.rule
     for name in ("T2", "FS"):
         assert (f"images.{name}=<file>" in caught.value.remedy) == (name in missing)
-    check_channels(model, ["FS", "T1", "T2"])
+    model.description.check_channels(["FS", "T1", "T2"])
 
 
 def test_known_models_are_what_open_model_takes(sweep, tmp_path):

@@ -1,16 +1,17 @@
 import pytest
 
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.inference.bundle import Architecture, ModelDescription, TestScore, TrainingRecord, save_bundle
+from nerveseg.inference.bundle import ModelDescription, TestScore, TrainingRecord, save_bundle
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.registry import NetworkSpec
 
 
 def description(synthetic=False, scores=(), **values):
     return ModelDescription(
-        architecture=Architecture(name="FCDenseNet", arguments={"first_filters": 4}),
+        architecture=NetworkSpec("FCDenseNet", {"first_filters": 4}),
         channels=["T2", "T1"],
         spacing_mm=(0.520833, 0.520833, 4.4),
         **({"preprocessing": Preprocessing(size=(320, 300))} | values),

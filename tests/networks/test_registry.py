@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nerveseg.errors import BundleError, ConfigurationError
-from nerveseg.inference.bundle import Architecture, Bundle, load_bundle, save_bundle
+from nerveseg.inference.bundle import Bundle, load_bundle, save_bundle
 from nerveseg.inference.runtimes import make_runner
 from nerveseg.networks.inspection import check_network, find_classifier, find_reduction
 from nerveseg.networks.registry import NetworkSpec, build_network, find_network, load_network
@@ -37,8 +37,7 @@ def bundle(tmp_path, random_description):
 
     def make(section):
         network = built(section)
-        architecture = Architecture(name=network.spec.name, arguments=network.spec.arguments)
-        save_bundle(tmp_path / "model", network.module, random_description(architecture, ["T2", "FS"]))
+        save_bundle(tmp_path / "model", network.module, random_description(network.spec, ["T2", "FS"]))
         return tmp_path / "model", network.module.eval()
 
     return make

@@ -58,19 +58,3 @@ def test_a_gpu_that_is_not_there_is_an_error_with_its_remedy(no_gpu):
         choose_device("gpu")
     assert "trainer=gpu" in caught.value.rule
     assert "trainer=cpu" in caught.value.remedy
-
-
-@pytest.mark.parametrize("accelerator", ["tpu", "cuda", "", "GPU"])
-def test_an_unknown_accelerator_is_refused(accelerator):
-    with pytest.raises(ConfigurationError) as caught:
-        choose_device(accelerator)
-    assert "trainer.accelerator" in caught.value.rule
-    assert caught.value.found == accelerator
-
-
-@pytest.mark.parametrize("precision", ["16-mixed", "half", "", "64-true"])
-def test_an_unknown_precision_is_refused(precision):
-    with pytest.raises(ConfigurationError) as caught:
-        choose_device("cpu", precision)
-    assert "trainer.precision" in caught.value.rule
-    assert caught.value.found == precision
