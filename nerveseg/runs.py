@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.errors import RunError
 
@@ -142,7 +142,7 @@ def find_cross_validations(run: Path) -> list[Path]:
     )
 
 
-class ConfigChange(BaseModel):
+class ConfigChange(BaseModel, extra="forbid"):
     """Change of a run's configuration by `resume=force`.
 
     Attributes:
@@ -152,15 +152,13 @@ class ConfigChange(BaseModel):
         command: Command line that changed it.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     changed: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     differences: list[str]
     former: str
     command: list[str]
 
 
-class Provenance(BaseModel):
+class Provenance(BaseModel, extra="forbid"):
     """Record of the origin of a fold's results.
 
     Attributes:
@@ -174,8 +172,6 @@ class Provenance(BaseModel):
         training_seconds: Wall-clock time, in s, of the processes that trained to the end.
         config_changes: Changes by `resume=force`, oldest first.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     command: list[str]
     versions: dict[str, str] = Field(default_factory=lambda: package_versions())

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -32,7 +32,7 @@ from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
 
 
-class TrainingRecord(BaseModel):
+class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     """Record of a network's training.
 
     Attributes:
@@ -45,8 +45,6 @@ class TrainingRecord(BaseModel):
         folds_seed: Seed of the split.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     study: str
     synthetic: bool
     subjects: dict[str, dict[str, str]]
@@ -56,7 +54,7 @@ class TrainingRecord(BaseModel):
     folds_seed: int
 
 
-class TestScore(BaseModel):
+class TestScore(BaseModel, frozen=True, extra="forbid"):
     """Mean over the held-out subjects of one cohort, against the consensus.
 
     Attributes:
@@ -66,14 +64,12 @@ class TestScore(BaseModel):
     """
 
     __test__ = False
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     cohort: str
     n: int
     dice: float | None
 
 
-class ModelDescription(BaseModel):
+class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """`model.json`.
 
     Attributes:
@@ -92,8 +88,6 @@ class ModelDescription(BaseModel):
         versions: Versions of nerveseg and the libraries that a result depends on.
         weights_sha256: Hash of `weights.safetensors`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: Literal[1] = 1
     architecture: NetworkSpec

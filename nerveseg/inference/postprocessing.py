@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, shift
 from scipy.spatial import cKDTree
 
@@ -27,7 +27,7 @@ CONNECTED_IN_SPACE = np.ones((3, 3, 3), dtype=bool)
 CONNECTED_IN_PLANE = np.ones((3, 3), dtype=bool)
 
 
-class Postprocessing(BaseModel):
+class Postprocessing(BaseModel, frozen=True, extra="forbid"):
     """Options of the clean-up.
 
     Attributes:
@@ -40,8 +40,6 @@ class Postprocessing(BaseModel):
         bridge_single_slices: Flag: true to interpolate a nerve that was missed in one slice between two that show it.
             Off by default, since a quality flag names such a slice.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     remove_specks: bool = True
     speck_volume_mm3: float = Field(default=100.0, ge=0, allow_inf_nan=False)

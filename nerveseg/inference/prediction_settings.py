@@ -7,7 +7,7 @@ probabilities agree to 1e-4.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.inference.postprocessing import Postprocessing
 
@@ -19,7 +19,7 @@ Accuracy = Literal["auto", "fast", "exact"]
 InPlaneSpacing = Literal["model", "scan"]
 
 
-class PredictionSettings(BaseModel):
+class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of the prediction; `conf/inference/` holds the same keys.
 
     Attributes:
@@ -29,8 +29,6 @@ class PredictionSettings(BaseModel):
         precision: Arithmetic of the network; autocast is never used.
         postprocessing: Clean-up of the mask.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     field_of_view: FieldOfView = "whole"
     accuracy: Accuracy = "auto"
@@ -59,7 +57,7 @@ class PredictionSettings(BaseModel):
         ]
 
 
-class Computation(BaseModel):
+class Computation(BaseModel, frozen=True, extra="forbid"):
     """Record of the device and the programs that computed a mask.
 
     Attributes:
@@ -67,8 +65,6 @@ class Computation(BaseModel):
         runtime: Program that ran the network.
         accuracy: Search of the nerve that `auto` stands for on this device.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str
     runtime: Literal["openvino", "torch"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.types import Channels, SpacingMm
@@ -20,7 +20,7 @@ PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)
 """Percentiles of the intensity, from 0 to 100."""
 
 
-class IntensityRange(BaseModel):
+class IntensityRange(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Smallest and largest value of each percentile over the training subjects, in one normalised channel.
 
     Attributes:
@@ -28,8 +28,6 @@ class IntensityRange(BaseModel):
         low: Smallest value of each percentile among the subjects, normalised.
         high: Largest value of each percentile among the subjects, normalised.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     percentiles: tuple[float, ...] = PERCENTILES
     low: tuple[float, ...]

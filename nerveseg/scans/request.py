@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.biomarkers.flags import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
@@ -18,7 +18,7 @@ CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing")
 """Settings of the prediction that the options of `segment` may replace, besides the clean-up."""
 
 
-class PatientInfo(BaseModel):
+class PatientInfo(BaseModel, frozen=True, extra="forbid"):
     """Facts about the person scanned that no image header contains.
 
     Attributes:
@@ -27,8 +27,6 @@ class PatientInfo(BaseModel):
         sex: Sex, as in the table of norms.
         weight_kg: Body weight in kg.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     side: Literal["left", "right"] | None = None
     location: Literal["proximal", "medial", "distal"] | None = None
@@ -66,10 +64,8 @@ class ScanFiles:
         return {"image": self.image} | named | ({"muscle": self.muscle} if self.muscle else {})
 
 
-class PostprocessingChange(BaseModel):
+class PostprocessingChange(BaseModel, frozen=True, extra="forbid"):
     """Values of `Postprocessing` that replace the model's own; None leaves the model's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     remove_specks: bool | None = None
     speck_volume_mm3: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -77,7 +73,7 @@ class PostprocessingChange(BaseModel):
     bridge_single_slices: bool | None = None
 
 
-class SegmentOptions(BaseModel):
+class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of segmentation and measurement; `conf/segment.yaml` holds the same keys.
 
     Options that change a mask are None by default, which takes the setting in the model's bundle.
@@ -96,8 +92,6 @@ class SegmentOptions(BaseModel):
         slices_per_batch: Slices that go through the network at a time.
         accelerator: Device to compute on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     geometry: Geometry = None
     registration: Literal["rigid", "none"] = "rigid"

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from nerveseg.biomarkers.flags import Flag
 from nerveseg.biomarkers.summary import NerveSummary
@@ -32,7 +32,7 @@ OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report
 """Patterns of the names of result files."""
 
 
-class ResultOptions(BaseModel):
+class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of the files that are written besides the usual ones.
 
     Attributes:
@@ -40,13 +40,11 @@ class ResultOptions(BaseModel):
         dicom_seg: Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     write_probability: bool = False
     dicom_seg: bool | Literal["auto"] = "auto"
 
 
-class Identity(BaseModel):
+class Identity(BaseModel, frozen=True, extra="forbid"):
     """Hashes of the inputs, model and options of a result; equal identities give equal results.
 
     Attributes:
@@ -56,15 +54,13 @@ class Identity(BaseModel):
         version: Version of nerveseg.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     inputs: dict[str, str]
     model: str
     options: str
     version: str
 
 
-class ModelRecord(BaseModel):
+class ModelRecord(BaseModel, frozen=True, extra="forbid"):
     """Record of the applied model.
 
     Attributes:
@@ -75,8 +71,6 @@ class ModelRecord(BaseModel):
         synthetic: Flag: true if it was trained on simulated data.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     sha256: str
     study: str
@@ -84,7 +78,7 @@ class ModelRecord(BaseModel):
     synthetic: bool
 
 
-class ScanSummary(BaseModel):
+class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     """Content of `summary.json`.
 
     Attributes:
@@ -105,8 +99,6 @@ class ScanSummary(BaseModel):
         versions: Versions of nerveseg and the libraries that a result depends on.
         identity: Hashes of the inputs, model and options.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     warning: str
     notice: str = NOTICE
