@@ -1,7 +1,6 @@
 """Page of a study's check: faults, doubts with a picture of each subject, and the measures of every mask."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +22,8 @@ MOST_PICTURES = 40
 """Largest number of subjects with a picture; a study with more is wrong as a whole."""
 
 
-@dataclass(frozen=True)
-class CheckedCase:
-    """Slice of a subject with a fault or a doubt, for its picture.
-
-    Attributes:
-        subject: Participant id, without `sub-`.
-        slice_number: Number of the slice, from the feet from 1.
-        picture: Picture as a data URI.
-        colours: Colour of each rater's outline.
-    """
-
-    subject: str
-    slice_number: int
-    picture: str
-    colours: dict[str, tuple[int, int, int]]
-
-
-def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> CheckedCase:
-    """Draw the slice in which the masks of a subject together are largest.
+def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> dict[str, Any]:
+    """Draw the slice in which the masks of a subject together are largest; return the template's values of a case.
 
     Args:
         subject: Participant id, without `sub-`.
@@ -49,9 +31,11 @@ def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> Check
         masks: Mask of each rater on the same grid.
     """
     index = int(np.sum(list(masks.values()), axis=0).sum(axis=(0, 1)).argmax())
-    outlines = {rater: mask[:, :, index] for rater, mask in masks.items()}
-    picture = overlay(image[:, :, index].astype(np.float64), outlines)
-    return CheckedCase(subject, index + 1, data_uri(picture, "webp"), colours(list(masks)))
+    picture = overlay(
+        image[:, :, index].astype(np.float64), {rater: mask[:, :, index] for rater, mask in masks.items()}
+    )
+    shown = {"picture": data_uri(picture, "webp"), "colours": list(colours(list(masks)).items())}
+    return {"subject": f"sub-{subject}", "slice": index + 1} | shown
 
 
 def write_check_page(
@@ -60,7 +44,7 @@ def write_check_page(
     rows: Sequence[MaskMeasures],
     faults: Sequence[NervesegError],
     doubts: Sequence[Doubt],
-    cases: Sequence[CheckedCase],
+    cases: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write the page as one HTML file.
 
@@ -70,7 +54,7 @@ def write_check_page(
         rows: Measures of every mask.
         faults: Faults of the study.
         doubts: Doubts about its masks.
-        cases: Pictures of the subjects that have one.
+        cases: Pictures, as from `checked_case`.
     """
     flagged = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
     content = {
@@ -78,17 +62,13 @@ def write_check_page(
         "subjects": len({row.subject for row in rows}),
         "faults": [str(fault) for fault in faults],
         "doubts": [str(doubt) for doubt in doubts],
-        "cases": [
-            {"subject": f"sub-{case.subject}", "slice": case.slice_number, "picture": case.picture,
-             "colours": list(case.colours.items())}
-            for case in cases
-        ],
+        "cases": cases,
         "headings": HEADINGS,
         "rows": [
             {"flagged": row.subject in flagged, "cells": _cells(row)}
             for row in sorted(rows, key=lambda row: row.subject not in flagged)
         ],
-    }  # fmt: skip
+    }
     write_text(path, render("check.html.j2", **content))
 
 

@@ -77,11 +77,10 @@ def _write(
     for name, found in (("faults", faults), ("doubts", doubts)):
         table[name] = [_about(row, found) for row in rows]
     write_csv(folder / "check.csv", table)
-    flagged_ids = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
-    measured = {row.subject for row in rows} & flagged_ids
-    flagged = [subject for subject in study.subjects if subject.id in measured]
+    flagged = {fault.subject for fault in faults} | {doubt.subject for doubt in doubts}
+    pictured = [study.subject(name) for name in dict.fromkeys(row.subject for row in rows) if name in flagged]
     cases = []
-    for subject in flagged[:MOST_PICTURES]:
+    for subject in pictured[:MOST_PICTURES]:
         channels, grid = study.read_channels(subject)
         cases.append(checked_case(subject.id, channels[0], study.read_masks(subject, grid).raters))
     page = folder / "check.html"
