@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.biomarkers.course import FAR_MM
 
@@ -31,7 +31,7 @@ class Flag:
     slices: tuple[int, ...] = ()
 
 
-class QualityLimits(BaseModel):
+class QualityLimits(BaseModel, frozen=True, extra="forbid"):
     """Limits beyond which a flag is raised.
 
     Attributes:
@@ -52,8 +52,6 @@ class QualityLimits(BaseModel):
         intensity_margin: Distance of a percentile from the training range, in widths of that range. Assumed.
         side_ratio: Ratio of the mean areas of the two sides. Assumed; neuropathy enlarges 1.3 to 3 times.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     area_change_per_mm: Positive = 0.1
     area_change_at_split: Positive = 0.15

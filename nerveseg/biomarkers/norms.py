@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import ConfigurationError
@@ -27,10 +27,8 @@ COVERED = 0.99
 """Least judged share of the nerve from which a lesion's volume is compared with whole nerves."""
 
 
-class Norm(BaseModel):
+class Norm(BaseModel, frozen=True, extra="forbid"):
     """Row of the table; None means any."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     quantity: str
     location: str | None = None

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
@@ -141,7 +141,7 @@ def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
     return np.where((voxels >= LEAST_MUSCLE_VOXELS) & (sums > 0), sums / np.maximum(voxels, 1), np.nan)
 
 
-class LesionRule(BaseModel):
+class LesionRule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Rule by which nerve is abnormal.
 
     Attributes:
@@ -153,8 +153,6 @@ class LesionRule(BaseModel):
             is relative too.
         automatic: Flag: true to take a threshold from the nerve itself if there is no reference.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     channel: str
     k: float = Field(default=3.0, gt=0)

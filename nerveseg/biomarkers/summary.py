@@ -11,14 +11,14 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.biomarkers.course import NerveCourse, slice_step_mm
 from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.biomarkers.profile import TOTAL
 
 
-class NerveSummary(BaseModel):
+class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     """Summary of one leg's nerve.
 
     Attributes:
@@ -43,8 +43,6 @@ class NerveSummary(BaseModel):
         z_scores: Z-scores of the quantities in a normative table.
         notes: Notes for the readers of the measurements.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     side: Side
     volume_mm3: float

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nerveseg.files import check_exists, write_text
 
@@ -24,10 +24,8 @@ QUIET_NS = 2_000_000_000
 SHA256_DIGITS = 64
 
 
-class _Cache(BaseModel):
+class _Cache(BaseModel, extra="forbid"):
     """Content of the cache file: stamp and SHA-256 by the hash of each file's path, which may name a patient."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format_version: Literal[1] = 1
     files: dict[str, str] = {}

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
@@ -23,7 +23,7 @@ LIMITS_PERCENT = (0.5, 99.5)
 """Percentiles to which `normalisation=percentile` limits the values of a volume."""
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(BaseModel, frozen=True, extra="forbid"):
     """Preprocessing of a volume for the network; stored with every trained model.
 
     Attributes:
@@ -35,8 +35,6 @@ class Preprocessing(BaseModel):
             own pixels. "study" stands for the median over the study's subjects until the slice store is built; a store
             and a bundle hold numbers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     normalisation: Normalisation = "volume"
     size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))

@@ -55,7 +55,7 @@ class StoredSubject:
     pixels: int
 
 
-class StoreIndex(BaseModel):
+class StoreIndex(BaseModel, frozen=True, extra="forbid"):
     """Content of a store's `index.json`.
 
     Attributes:
@@ -66,8 +66,6 @@ class StoreIndex(BaseModel):
         geometry: Transform of a header to use if qform and sform differ.
         subjects: Subjects in the study's order.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = FORMAT_VERSION
     study: str

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
 from nerveseg.data.volumes.volume import Geometry
 
 
-class StudyLayout(BaseModel):
+class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     """Layout of a study on disk; the content of a file of `conf/study/`.
 
     Attributes:
@@ -26,8 +26,6 @@ class StudyLayout(BaseModel):
         missing_raters: Rule for subjects without masks of some raters: "refuse" or "allow"; one mask is always needed.
         synthetic: Flag of a simulated study, stated in every result of its models.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     root: Path

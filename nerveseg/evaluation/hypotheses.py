@@ -19,7 +19,7 @@ from math import nan
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
@@ -52,7 +52,7 @@ LEGEND = {
 """Meaning of the estimate of each kind of test, for the readers of the table."""
 
 
-class Margins(BaseModel):
+class Margins(BaseModel, frozen=True, extra="forbid"):
     """Margins of non-inferiority, chosen before the test.
 
     Attributes:
@@ -61,8 +61,6 @@ class Margins(BaseModel):
         far_share: Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
         far_mm: Limit of the surface HD95, in mm.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dice: float = Field(default=0.05, gt=0)
     vs: float = Field(default=0.05, gt=0)

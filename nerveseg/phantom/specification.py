@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 Location = Literal["distal", "medial", "proximal"]
 LOCATIONS: tuple[Location, ...] = ("distal", "medial", "proximal")
@@ -19,7 +19,7 @@ MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
 """Minutes per subject, mean and standard deviation: the paper's for OS and BW; LG assumed between."""
 
 
-class CohortSpec(BaseModel):
+class CohortSpec(BaseModel, frozen=True, extra="forbid"):
     """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys, `paper.yaml` these defaults.
 
     Attributes:
@@ -50,8 +50,6 @@ class CohortSpec(BaseModel):
         rater_noise_scale: Scale of the raters' outline errors; 1 is calibrated on the paper's grid.
         raters_only: Flag: true for masks without images, for calibration; the same masks in a fraction of the time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     volunteers: Count

@@ -7,7 +7,7 @@ instantiated by `nerveseg.targets` where they are used.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, Strict
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, Strict
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
@@ -38,10 +38,8 @@ FolderPath = Annotated[Path, Strict(False)]
 """Path that a configuration gives as text."""
 
 
-class Section(BaseModel):
+class Section(BaseModel, frozen=True, extra="forbid", strict=True):
     """Base of the records: frozen, without unknown keys, without conversions between types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class StudyConfig(StudyLayout):
@@ -59,7 +57,7 @@ class StudyConfig(StudyLayout):
         return StudyLayout.model_validate({name: getattr(self, name) for name in StudyLayout.model_fields})
 
 
-class TrainerConfig(BaseModel):
+class TrainerConfig(BaseModel, frozen=True, extra="allow", strict=True):
     """Section `trainer`: keys of nerveseg, and keywords of `pl.Trainer`, which are passed on.
 
     Attributes:
@@ -70,8 +68,6 @@ class TrainerConfig(BaseModel):
         checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
         slices_per_batch: Slices that go through the network at a time in prediction.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     accelerator: Literal["auto", "gpu", "cpu"]
     precision: Literal["auto", "32-true", "bf16-mixed"]
@@ -124,14 +120,13 @@ class FoldsConfig(Section):
     validation_fraction: float = Field(ge=0, lt=1, default=0)
 
 
-class LoggerConfig(BaseModel):
+class LoggerConfig(BaseModel, frozen=True, extra="allow", strict=True):
     """Section `logger`: dashboards by name beside `metrics.csv`.
 
     Attributes:
         subject_ids: Form of subjects' ids on dashboards: "plain", or "hashed" with a key made of the study's files.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, Target]
 
     subject_ids: Literal["plain", "hashed"] = "plain"
@@ -156,7 +151,7 @@ class ReportConfig(Section):
     report: bool = True
 
 
-class RunConfig(ReportConfig):
+class RunConfig(ReportConfig, frozen=True, extra="ignore", strict=True):
     """Part of a trained fold's `config.yaml` that its evaluation needs.
 
     Attributes:
@@ -168,8 +163,6 @@ class RunConfig(ReportConfig):
         folds: Split into folds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
     name: str = Field(min_length=1)
     output_root: FolderPath
     seed: NonNegativeInt
@@ -178,7 +171,7 @@ class RunConfig(ReportConfig):
     folds: FoldsConfig
 
 
-class TrainConfig(RunConfig):
+class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     """Configuration of `train`.
 
     Attributes:
@@ -194,8 +187,6 @@ class TrainConfig(RunConfig):
         callbacks: Lightning callbacks by name.
         logger: Dashboards.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     fold: int
     resume: Literal["auto", "force"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import Field, Strict
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
@@ -23,7 +23,7 @@ SHARDS = "shards"
 """Name of the folder of the shards' tables and errors, among the results."""
 
 
-class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo):
+class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, extra="forbid"):
     """Configuration of `segment`.
 
     Attributes:
@@ -40,8 +40,6 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo):
         muscle: Path template of the mask of a muscle that the nerve does not supply.
         series: Number or UID of a DICOM series.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: str | None
     study: StudyConfig | None = None
