@@ -18,9 +18,9 @@ from PIL import Image
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from nerveseg.dashboards.checkpointed_loggers import CheckpointedLogger
 from nerveseg.dashboards.loggers import close_logger, last_logged_step
 from nerveseg.dashboards.privacy import SubjectNames
+from nerveseg.training.checkpointed_loggers import CheckpointedLogger
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 A checkpoint is written at the end of every few epochs; training resumes at the start of the epoch that follows. Besides
 weights, optimizer and schedule it carries everything logged so far, so that all loggers can be brought to its state
-(`RunHistory`, `ResumableLogger`).
+(`checkpointed_loggers`).
 """
 
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
@@ -16,27 +16,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nerveseg.errors import RunError
 from nerveseg.training.checkpoint_files import LAST
-from nerveseg.training.throughput import THROUGHPUT, ResumableLogger
+from nerveseg.training.checkpointed_loggers import CheckpointedLogger, CommittedLogger, MetricsCsv
+from nerveseg.training.throughput import THROUGHPUT
 
 METRICS = "nerveseg_metrics"
 OPTIMIZATION = "nerveseg_optimization"
 STOPPED = "nerveseg_stopped"
-
-
-@runtime_checkable
-class RunHistory(Protocol):
-    """Logger whose rows a checkpoint carries as text (`MetricsCsv`)."""
-
-    rows: list[dict[str, float | int]]
-
-    def text(self) -> str:
-        """Return all rows as text."""
-
-    def restore(self, text: str | None, step: int) -> None:
-        """Replace all rows by those of a checkpoint, whose next step is `step`."""
-
-    def commit(self) -> None:
-        """Write what was logged so far."""
 
 
 class EpochCheckpoint(Checkpoint):
@@ -66,7 +51,7 @@ class EpochCheckpoint(Checkpoint):
             return
         trainer.save_checkpoint(self.folder / LAST, False)  # the whole state, not the weights alone
         for logger in trainer.loggers:
-            if isinstance(logger, RunHistory | ResumableLogger):
+            if isinstance(logger, CommittedLogger):
                 logger.commit()
 
     def on_save_checkpoint(
@@ -76,7 +61,7 @@ class EpochCheckpoint(Checkpoint):
         checkpoint[OPTIMIZATION] = self.optimization
         checkpoint[STOPPED] = trainer.should_stop
         for logger in trainer.loggers:
-            if isinstance(logger, RunHistory):
+            if isinstance(logger, MetricsCsv):
                 checkpoint[METRICS] = logger.text()
 
     def on_load_checkpoint(
@@ -86,11 +71,11 @@ class EpochCheckpoint(Checkpoint):
         trainer.should_stop = checkpoint.get(STOPPED, False)
         if checkpoint.get(OPTIMIZATION, self.optimization) != self.optimization:
             _apply_rates(pl_module, checkpoint, checkpoint[OPTIMIZATION], self.optimization)
-        histories = [logger for logger in trainer.loggers if isinstance(logger, RunHistory)]
+        histories = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
         for history in histories:
             history.restore(checkpoint.get(METRICS), checkpoint["global_step"])
             for logger in trainer.loggers:
-                if isinstance(logger, ResumableLogger):
+                if isinstance(logger, CheckpointedLogger):
                     logger.resume([*history.rows, *checkpoint.get(THROUGHPUT, [])])
 
     def _log_epoch_values(self, trainer: pl.Trainer) -> None:

@@ -5,29 +5,16 @@ Lightning's `ThroughputMonitor` and `DeviceStatsMonitor` log to every logger and
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 
+from nerveseg.training.checkpointed_loggers import CheckpointedLogger
+
 THROUGHPUT = "nerveseg_throughput"
 """Key of the rows in a checkpoint."""
-
-
-@runtime_checkable
-class ResumableLogger(Protocol):
-    """Logger whose values are committed with checkpoints (`CheckpointedLogger`)."""
-
-    def log_metrics(self, metrics: Mapping[str, float | int], step: int | None = None) -> None:
-        """Hold values back."""
-
-    def resume(self, rows: Iterable[Mapping[str, float | int]]) -> None:
-        """Log a checkpoint's history, rows with their `step`."""
-
-    def commit(self) -> None:
-        """Log what was held back."""
 
 
 class Throughput(Callback):
@@ -66,7 +53,7 @@ class Throughput(Callback):
         step = max(trainer.global_step - 1, 0)
         self.rows.append({"step": step, **values})
         for logger in trainer.loggers:
-            if isinstance(logger, ResumableLogger):
+            if isinstance(logger, CheckpointedLogger):
                 logger.log_metrics(values, step)
 
     def on_save_checkpoint(

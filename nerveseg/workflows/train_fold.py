@@ -16,7 +16,6 @@ from pytorch_lightning.loggers import Logger
 from torch.utils import deterministic
 
 from nerveseg.console import say
-from nerveseg.dashboards.checkpointed_loggers import MetricsCsv
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
@@ -26,6 +25,7 @@ from nerveseg.networks import registry
 from nerveseg.runs import package_versions
 from nerveseg.targets import TARGET, find_target, instantiate_target
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
+from nerveseg.training.checkpointed_loggers import MetricsCsv
 from nerveseg.training.compilation import wants_compiling
 from nerveseg.training.devices import Device, choose_device
 from nerveseg.training.distributed import Processes, training_processes

@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from nerveseg.dashboards.checkpointed_loggers import read_metrics
 from nerveseg.launch.compose import config_folder
 from nerveseg.train import main as train
+from nerveseg.training.checkpointed_loggers import read_metrics
 from nerveseg.workflows.failures import FAILURE
 from tests.helpers.main_job import in_process, weights
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerveseg.dashboards.checkpointed_loggers import read_metrics
+from nerveseg.training.checkpointed_loggers import read_metrics
 from tests.helpers.main_job import processes_naming, train, weights
 
 pytestmark = pytest.mark.integration

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nerveseg.dashboards.checkpointed_loggers import read_metrics
 from nerveseg.train import main as train
+from nerveseg.training.checkpointed_loggers import read_metrics
 from tests.helpers.main_job import in_process
 
 pytestmark = pytest.mark.integration

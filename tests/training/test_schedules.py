@@ -23,9 +23,9 @@ from torch.optim.lr_scheduler import (
 )
 from torch.utils.data import DataLoader
 
-from nerveseg.dashboards.checkpointed_loggers import MetricsCsv, read_metrics
 from nerveseg.errors import ConfigurationError
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.training.checkpointed_loggers import MetricsCsv, read_metrics
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.segmenter import Segmenter
 

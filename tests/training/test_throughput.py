@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning.loggers.logger import Logger
 from torch.utils.data import DataLoader, Dataset
 
-from nerveseg.dashboards.checkpointed_loggers import CheckpointedLogger, MetricsCsv
+from nerveseg.training.checkpointed_loggers import CheckpointedLogger, MetricsCsv
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.throughput import Throughput
 

@@ -1,6 +1,6 @@
 from pytorch_lightning.loggers.logger import Logger
 
-from nerveseg.dashboards.checkpointed_loggers import CheckpointedLogger
+from nerveseg.training.checkpointed_loggers import CheckpointedLogger
 
 
 class Backend(Logger):

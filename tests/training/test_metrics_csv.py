@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.dashboards.checkpointed_loggers import MetricsCsv, parse_metrics, read_metrics
+from nerveseg.training.checkpointed_loggers import MetricsCsv, parse_metrics, read_metrics
 
 
 @pytest.fixture
