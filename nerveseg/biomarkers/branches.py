@@ -20,28 +20,19 @@ from nerveseg.types import Mask, SpacingMm
 TIBIAL, PERONEAL, UNDIVIDED = 1, 2, 3
 BRANCH_NAMES = {UNDIVIDED: "nerve", TIBIAL: "tibial", PERONEAL: "peroneal"}
 
-SIDE_BY_SIDE_MM = 2.0
-"""Least mean lateral distance between the two nerves at which position decides."""
+SIDE_BY_SIDE_MM = 2.0  # least mean lateral distance between the two nerves at which position decides
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Branches of one nerve.
+    """Branches of one nerve."""
 
-    Attributes:
-        labels: Label per voxel of the nerve, `TIBIAL`, `PERONEAL` or `UNDIVIDED`; 0 elsewhere.
-        components: Number of sections per slice, side branches and specks included: row 0 of the whole mask, then of
-            each label.
-        split_slice: Index (RAS order) of the most proximal slice that shows two nerves; None without a split.
-        distal: Direction of the slice index towards the distal end; None if unknown.
-        notes: Notes for the readers of the measurements.
-    """
-
-    labels: UInt8[np.ndarray[Any, Any], "x y z"]
+    labels: UInt8[np.ndarray[Any, Any], "x y z"]  # `TIBIAL`, `PERONEAL` or `UNDIVIDED` in the nerve, 0 elsewhere
+    # Number of sections per slice, side branches and specks included: row 0 of the whole mask, then of each label.
     components: Int[np.ndarray[Any, Any], "4 z"]
-    split_slice: int | None
-    distal: Direction | None
-    notes: tuple[str, ...]
+    split_slice: int | None  # index (RAS order) of the most proximal slice that shows two nerves; None without a split
+    distal: Direction | None  # None if unknown
+    notes: tuple[str, ...]  # for the readers of the measurements
 
 
 def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") -> Branches:

@@ -26,31 +26,19 @@ from nerveseg.biomarkers.legs import Leg, Side
 from nerveseg.types import Affine, Mask, SpacingMm
 
 HALF_WINDOW_MM = 13.5
-LEAST_WINDOW = 5
-"""Least number of slices in the window."""
-
-FAR_MM = 15.0
-"""Distance from which on a component is outlying (assumed: more than twice a nerve's diameter)."""
-
-STEEPEST = 1.0
-"""Steepest course, in millimetres in the plane per millimetre along the slices."""
+LEAST_WINDOW = 5  # least number of slices in the window
+FAR_MM = 15.0  # distance from which on a component is outlying (assumed: more than twice a nerve's diameter)
+STEEPEST = 1.0  # steepest course, in millimetres in the plane per millimetre along the slices
 
 
 @dataclass(frozen=True)
 class Centreline:
-    """Course of one branch through its slices.
+    """Course of one branch through its slices."""
 
-    Attributes:
-        branch: Name of the branch: `nerve` (undivided), `tibial` or `peroneal`.
-        slices: Indices of its slices (without strays) in RAS order, ascending.
-        points_mm: Smoothed centres in world coordinates, in mm.
-        angle_deg: Angle in degrees between the centreline and the normal of the slices; NaN for a single slice.
-    """
-
-    branch: str
-    slices: Int[np.ndarray[Any, Any], " _n"]
-    points_mm: Float64[np.ndarray[Any, Any], "_n 3"]
-    angle_deg: Float64[np.ndarray[Any, Any], " _n"]
+    branch: str  # `nerve` (undivided), `tibial` or `peroneal`
+    slices: Int[np.ndarray[Any, Any], " _n"]  # indices of its slices (without strays) in RAS order, ascending
+    points_mm: Float64[np.ndarray[Any, Any], "_n 3"]  # smoothed centres in world coordinates
+    angle_deg: Float64[np.ndarray[Any, Any], " _n"]  # to the normal of the slices; NaN for a single slice
 
 
 def slice_normal(affine: Affine) -> Float64[np.ndarray[Any, Any], "3"]:
@@ -157,23 +145,14 @@ def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class NerveCourse:
-    """Nerve of one leg.
-
-    Attributes:
-        side: Side of the leg.
-        leg: Columns of the leg in the image.
-        mask: Nerve of this leg on the whole grid, in RAS order.
-        branches: Branches of the nerve.
-        centrelines: Centrelines of the branches.
-        affine: Affine of the RAS array.
-    """
+    """Nerve of one leg."""
 
     side: Side
     leg: Leg
-    mask: Mask
+    mask: Mask  # nerve of this leg on the whole grid, in RAS order
     branches: Branches
     centrelines: tuple[Centreline, ...]
-    affine: Affine
+    affine: Affine  # of the RAS array
 
     @property
     def length_mm(self) -> float:

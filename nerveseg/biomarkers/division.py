@@ -21,51 +21,27 @@ from nerveseg.types import Mask, SpacingMm
 
 IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 IN_PLANE[:, :, 1] = True
-Direction: TypeAlias = Literal[-1, 1]
-"""Direction of the slice index towards the distal end."""
+Direction: TypeAlias = Literal[-1, 1]  # of the slice index towards the distal end
 
-MAIN_SHARE = 0.1
-"""Least share of the slice's nerve in a main branch (the peroneal nerve has a quarter or more)."""
-
-LEAST_RUN = 3
-"""Least number of slices of a run within the nerve; at its end one less."""
-
-LONGEST_TOUCH = 3
-"""Largest number of slices between two runs in which the two nerves touch."""
-
-AWAY_AGAIN_MM = 2.0
-"""Largest increase of the distance between the two on the way to the split, by errors of the outlines."""
-
-WIDEST_GAP_MM = 10.0
-"""Largest gap between the outlines in the first slice that shows both, if a nerve is detected a few slices late."""
-
-PARTING_MM = 3.0
-"""Least change of the distance over the run that distinguishes two nerves from a nerve and a vein."""
-
-TOUCHING_MM = 4.0
-"""Largest gap at the split at which a run that is too short for `PARTING_MM` is accepted."""
-
-CLEARLY_APART = 1.25
-"""Least ratio of the distances at both ends of a stack without the split from which the distal end is known."""
+MAIN_SHARE = 0.1  # least share of the slice's nerve in a main branch (the peroneal nerve has a quarter or more)
+LEAST_RUN = 3  # least number of slices of a run within the nerve; at its end one less
+LONGEST_TOUCH = 3  # largest number of slices between two runs in which the two nerves touch
+AWAY_AGAIN_MM = 2.0  # largest increase of their distance on the way to the split, by errors of the outlines
+WIDEST_GAP_MM = 10.0  # largest gap in the first slice that shows both, if a nerve is detected a few slices late
+PARTING_MM = 3.0  # least change of the distance over the run that distinguishes two nerves from a nerve and a vein
+TOUCHING_MM = 4.0  # largest gap at the split at which a run that is too short for `PARTING_MM` is accepted
+CLEARLY_APART = 1.25  # least ratio of the distances at both ends of a stack without the split that tells the distal end
 
 
 @dataclass(frozen=True)
 class Sections:
-    """Sections of one mask.
+    """Sections of one mask."""
 
-    Attributes:
-        labels: Number of each voxel's section, from 1; 0 outside.
-        slices: Index of the slice of each section.
-        sizes: Number of voxels of each section.
-        areas_mm2: Area in mm2 of each section in its plane.
-        centres_mm: In-plane centre in mm of each section, voxel index times spacing.
-    """
-
-    labels: Int[np.ndarray[Any, Any], "x y z"]
-    slices: Int[np.ndarray[Any, Any], " _n"]
-    sizes: Int[np.ndarray[Any, Any], " _n"]
-    areas_mm2: Float64[np.ndarray[Any, Any], " _n"]
-    centres_mm: Float64[np.ndarray[Any, Any], "_n 2"]
+    labels: Int[np.ndarray[Any, Any], "x y z"]  # number of each voxel's section, from 1; 0 outside
+    slices: Int[np.ndarray[Any, Any], " _n"]  # index of the slice of each section
+    sizes: Int[np.ndarray[Any, Any], " _n"]  # number of voxels of each section
+    areas_mm2: Float64[np.ndarray[Any, Any], " _n"]  # area of each section in its plane
+    centres_mm: Float64[np.ndarray[Any, Any], "_n 2"]  # in-plane centre of each section, voxel index times spacing
 
     @classmethod
     def of(cls, mask: Mask, spacing_mm: SpacingMm) -> Sections:
@@ -99,21 +75,13 @@ class Sections:
 
 @dataclass(frozen=True)
 class Division:
-    """Division of a nerve into two parts.
+    """Division of a nerve into two parts."""
 
-    Attributes:
-        first: Index of the first slice that shows both.
-        last: Index of the last slice that shows both.
-        tracks_mm: In-plane centres in mm of the two parts in the slices of the run: (slice, part, 2).
-        distal: Direction of the slice index towards the distal end; None if unknown.
-        split_shown: Flag: true if the stack shows the split, false if the parts are apart throughout.
-    """
-
-    first: int
-    last: int
-    tracks_mm: Float64[np.ndarray[Any, Any], "slice 2 2"]
-    distal: Direction | None
-    split_shown: bool
+    first: int  # index of the first slice that shows both
+    last: int  # index of the last slice that shows both
+    tracks_mm: Float64[np.ndarray[Any, Any], "slice 2 2"]  # in-plane centres of the two parts in the run's slices
+    distal: Direction | None  # None if unknown
+    split_shown: bool  # true if the stack shows the split, false if the parts are apart throughout
 
     def centres_mm(self, number: int) -> Float64[np.ndarray[Any, Any], "2 2"]:
         """Return the centres of the two parts in a slice; beyond the run, those of its nearest slice."""

@@ -16,55 +16,32 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class Flag:
-    """Quality flag of a scan.
+    """Quality flag of a scan."""
 
-    Attributes:
-        code: Code for programs, such as "area_jump".
-        message: Message for readers, a sentence without a full stop.
-        side: Side, "left" or "right", where an image shows both legs; otherwise None.
-        slices: Numbers of the slices in the input file; empty where the flag concerns the whole scan.
-    """
-
-    code: str
-    message: str
-    side: str | None = None
-    slices: tuple[int, ...] = ()
+    code: str  # code for programs, such as "area_jump"
+    message: str  # message for readers, a sentence without a full stop
+    side: str | None = None  # side, "left" or "right", where an image shows both legs; otherwise None
+    slices: tuple[int, ...] = ()  # numbers in the input file; empty where the flag concerns the whole scan
 
 
 class QualityLimits(BaseModel, frozen=True, extra="forbid"):
-    """Limits beyond which a flag is raised.
+    """Limits beyond which a flag is raised; all are assumed."""
 
-    Attributes:
-        area_change_per_mm: Change of the area's logarithm per mm along the nerve. Assumed; the real mask changes by
-            0.069 at most, the phantom's true nerves by 0.079 at the shoulder of a focal swelling.
-        area_change_at_split: Change of the area's logarithm per mm where the number of sections changes. Assumed, half
-            as much again: oblique sections of a split are drawn together or apart.
-        area_change_mm2: Least change of the area in mm2, since a few pixels at the outline are no jump. Assumed.
-        far_mm: Distance in mm of a part from the rest of the nerve. Assumed: more than twice a nerve's diameter.
-        mean_probability: Least mean of the network's probability inside the mask. Assumed.
-        expected_overlap: Least Dice coefficient to expect if the probabilities are right. Assumed; the authors reach
-            0.72 in patients, where raters agree in 0.79.
-        spacing_ratio: Ratio of the in-plane spacing to that of the training scans, either way. Assumed.
-        step_ratio: Ratio of the slice step to that of the training scans, either way. Assumed.
-        anisotropy: Ratio of the in-plane spacings along x and y, either way: axial slices have square pixels. Assumed.
-        field_ratio: Ratio of the field of view to the network's training field, either way. Assumed; both thighs are
-            2.4 times.
-        intensity_margin: Distance of a percentile from the training range, in widths of that range. Assumed.
-        side_ratio: Ratio of the mean areas of the two sides. Assumed; neuropathy enlarges 1.3 to 3 times.
-    """
-
-    area_change_per_mm: Positive = 0.1
-    area_change_at_split: Positive = 0.15
-    area_change_mm2: Positive = 8.0
-    far_mm: Positive = FAR_MM
-    mean_probability: Share = 0.7
-    expected_overlap: Share = 0.7
-    spacing_ratio: Ratio = 1.5
-    step_ratio: Ratio = 2.5
-    anisotropy: Ratio = 1.5
-    field_ratio: Ratio = 3.0
-    intensity_margin: Annotated[float, Field(ge=0)] = 0.5
-    side_ratio: Ratio = 2.0
+    # The area's change is that of its logarithm per mm. The real mask changes by 0.069 at most, the phantom's true
+    # nerves by 0.079 at the shoulder of a focal swelling; oblique sections of a split are drawn together or apart.
+    area_change_per_mm: Positive = 0.1  # along the nerve
+    area_change_at_split: Positive = 0.15  # where the number of sections changes
+    area_change_mm2: Positive = 8.0  # least change, since a few pixels at the outline are no jump
+    far_mm: Positive = FAR_MM  # distance of a part from the rest of the nerve: more than twice a nerve's diameter
+    mean_probability: Share = 0.7  # least mean of the network's probability inside the mask
+    expected_overlap: Share = 0.7  # least Dice that the probabilities predict; in patients the authors reach 0.72
+    # Ratios are either way: the larger to the smaller.
+    spacing_ratio: Ratio = 1.5  # in-plane spacing to that of the training scans
+    step_ratio: Ratio = 2.5  # slice step to that of the training scans
+    anisotropy: Ratio = 1.5  # in-plane spacing along x to that along y: axial slices have square pixels
+    field_ratio: Ratio = 3.0  # field of view to the network's training field; both thighs are 2.4 times
+    intensity_margin: Annotated[float, Field(ge=0)] = 0.5  # from the training range, in widths of that range
+    side_ratio: Ratio = 2.0  # mean areas of the two sides; neuropathy enlarges 1.3 to 3 times
 
 
 def in_words(slices: Iterable[int]) -> str:

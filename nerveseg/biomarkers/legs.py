@@ -18,39 +18,21 @@ from nerveseg.types import Image, SpacingMm
 
 Side: TypeAlias = Literal["left", "right", "unknown"]
 
-COARSE_MM = 3.0
-"""In-plane pixel of the silhouette: coarse enough that noise in air averages out."""
-
-AIR = 0.35
-"""Largest ratio of the mean signals of air and tissue; above, the slice shows tissue only."""
-
-VALLEY = 0.5
-"""Largest amount of tissue in the valley relative to the lower of the two humps."""
-
-LEG_AREA_MM2 = 2500.0
-"""Least section of a leg: a thin calf."""
-
-LEAST_RATIO = 0.5
-"""Least section of the smaller leg relative to the larger; below, the other leg is cut by the field of view."""
-
-LEGS_APART_MM = 70.0
-"""Least distance between the middles of two legs."""
-
-SHARE_OF_SLICES = 1 / 3
-"""Least share of the slices with tissue that must show two legs."""
+COARSE_MM = 3.0  # in-plane pixel of the silhouette: coarse enough that noise in air averages out
+AIR = 0.35  # largest ratio of the mean signals of air and tissue; above, the slice shows tissue only
+VALLEY = 0.5  # largest amount of tissue in the valley relative to the lower of the two humps
+LEG_AREA_MM2 = 2500.0  # least section of a leg: a thin calf
+LEAST_RATIO = 0.5  # least section of the smaller leg to the larger; below, the other is cut by the field of view
+LEGS_APART_MM = 70.0  # least distance between the middles of two legs
+SHARE_OF_SLICES = 1 / 3  # least share of the slices with tissue that must show two legs
 
 
 @dataclass(frozen=True)
 class Leg:
-    """Leg in an image.
+    """Leg in an image."""
 
-    Attributes:
-        side: Side of the patient; unknown where the image shows one leg.
-        columns: Voxels of the leg along x (RAS order: x grows towards the patient's right).
-    """
-
-    side: Side
-    columns: slice
+    side: Side  # unknown where the image shows one leg
+    columns: slice  # voxels of the leg along x (RAS order: x grows towards the patient's right)
 
 
 def of_side(side: Side, note: str) -> str:

@@ -23,8 +23,7 @@ QUANTITIES = (
 """Quantities of the summary; the mean signal of a channel is `mean_signal.<channel>`."""
 
 SIGNAL = "mean_signal."
-COVERED = 0.99
-"""Least judged share of the nerve from which a lesion's volume is compared with whole nerves."""
+COVERED = 0.99  # least judged share of the nerve from which a lesion's volume is compared with whole nerves
 
 
 class Norm(BaseModel, frozen=True, extra="forbid"):

@@ -20,8 +20,7 @@ from nerveseg.biomarkers.flags import Flag, QualityLimits, in_words
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
 __all__ = ["Flag", "QualityLimits", "TrainingScans", "find_flags"]
-Percentiles: TypeAlias = Mapping[float, float]
-"""Values of the normalised volume by percentile."""
+Percentiles: TypeAlias = Mapping[float, float]  # values of the normalised volume by percentile
 
 PercentileRanges: TypeAlias = Mapping[float, tuple[float, float]]
 """Least and greatest value over the training scans, by percentile."""
@@ -156,17 +155,11 @@ def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits)
 
 @dataclass(frozen=True)
 class TrainingScans:
-    """Known data of a model's training scans.
+    """Known data of a model's training scans."""
 
-    Attributes:
-        spacing_mm: Voxel spacing in mm in RAS order; the last is the slice step.
-        size: Number of in-plane pixels (x, y) that the network saw.
-        intensity: Ranges of the percentiles per channel; absent channels are not compared.
-    """
-
-    spacing_mm: SpacingMm
-    size: Size2d
-    intensity: Mapping[str, PercentileRanges] = field(default_factory=dict)
+    spacing_mm: SpacingMm  # in RAS order; the last is the slice step
+    size: Size2d  # in-plane pixels (x, y) that the network saw
+    intensity: Mapping[str, PercentileRanges] = field(default_factory=dict)  # absent channels are not compared
 
 
 def _not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:

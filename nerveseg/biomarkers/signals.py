@@ -35,29 +35,20 @@ CROSS[1, :, 1] = CROSS[:, 1, 1] = True
 PERCENTILES = (10, 50, 90)
 STATISTICS = ("mean", "sd", *(f"p{percentile}" for percentile in PERCENTILES))
 
-LEAST_MUSCLE_VOXELS = 20
-"""Least number of muscle voxels in a slice for a reference mean."""
+LEAST_MUSCLE_VOXELS = 20  # least number of muscle voxels in a slice for a reference mean
 
 EXPLORATORY = "EXPLORATORY: a threshold from this nerve itself; it marks about half of a healthy nerve as well"
 
 
 @dataclass(frozen=True)
 class Signals:
-    """Channels and masks to measure inside the nerve, on one grid in RAS order.
+    """Channels and masks to measure inside the nerve, on one grid in RAS order."""
 
-    Attributes:
-        channels: Images or quantitative maps by name, NaN where they are unknown.
-        fat_suppressed: Name of the channel for which a ratio to muscle is meaningful.
-        muscle: Non-sciatic muscle (vastus); without it the ratio is empty.
-        lesion: Abnormal nerve; without it the fraction is empty.
-        lesion_known: Nerve that could be judged (`LesionResult.known`); None for all of it.
-    """
-
-    channels: Mapping[str, NDArray[Any]]
-    fat_suppressed: str | None = None
-    muscle: Mask | None = None
-    lesion: Mask | None = None
-    lesion_known: Mask | None = None
+    channels: Mapping[str, NDArray[Any]]  # images or quantitative maps by name, NaN where they are unknown
+    fat_suppressed: str | None = None  # name of the channel for which a ratio to muscle is meaningful
+    muscle: Mask | None = None  # non-sciatic muscle (vastus); without it the ratio is empty
+    lesion: Mask | None = None  # abnormal nerve; without it the fraction is empty
+    lesion_known: Mask | None = None  # nerve that could be judged (`LesionResult.known`); None for all of it
 
     @property
     def columns(self) -> list[str]:
@@ -142,24 +133,14 @@ def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
 
 
 class LesionRule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """Rule by which nerve is abnormal.
+    """Rule by which nerve is abnormal."""
 
-    Attributes:
-        channel: Name of the fat-suppressed channel.
-        k: Number of standard deviations above the reference.
-        reference_mean: Mean of reference nerves.
-        reference_sd: Standard deviation of a voxel of reference nerves.
-        relative_to_muscle: Flag: true to divide the channel by its mean in the muscle of the same slice; the reference
-            is relative too.
-        automatic: Flag: true to take a threshold from the nerve itself if there is no reference.
-    """
-
-    channel: str
-    k: float = Field(default=3.0, gt=0)
-    reference_mean: float | None = None
-    reference_sd: float | None = Field(default=None, gt=0)
-    relative_to_muscle: bool = False
-    automatic: bool = False
+    channel: str  # name of the fat-suppressed channel
+    k: float = Field(default=3.0, gt=0)  # number of standard deviations above the reference
+    reference_mean: float | None = None  # of reference nerves
+    reference_sd: float | None = Field(default=None, gt=0)  # of a voxel of reference nerves
+    relative_to_muscle: bool = False  # divides channel and reference by the mean in the muscle of the same slice
+    automatic: bool = False  # takes a threshold from the nerve itself if there is no reference
 
     @model_validator(mode="after")
     def _mean_with_sd(self) -> LesionRule:
@@ -170,21 +151,13 @@ class LesionRule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 @dataclass(frozen=True)
 class LesionResult:
-    """Lesion of a nerve.
+    """Lesion of a nerve."""
 
-    Attributes:
-        mask: Abnormal nerve; None where it could not be judged.
-        threshold: Threshold in the channel's units, or relative to muscle.
-        exploratory: Flag: true if the threshold comes from the nerve itself.
-        note: Method, or reason why the nerve was not judged.
-        known: Nerve that could be judged, which includes the abnormal nerve; None where `mask` is.
-    """
-
-    mask: Mask | None
-    threshold: float | None
-    exploratory: bool
-    note: str
-    known: Mask | None = None
+    mask: Mask | None  # abnormal nerve; None where it could not be judged
+    threshold: float | None  # in the channel's units, or relative to muscle
+    exploratory: bool  # true if the threshold comes from the nerve itself
+    note: str  # method, or reason why the nerve was not judged
+    known: Mask | None = None  # nerve that could be judged, abnormal or not; None where `mask` is
 
 
 def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mask | None = None) -> LesionResult:

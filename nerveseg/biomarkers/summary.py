@@ -19,51 +19,28 @@ from nerveseg.biomarkers.profile import TOTAL
 
 
 class NerveSummary(BaseModel, frozen=True, extra="forbid"):
-    """Summary of one leg's nerve.
-
-    Attributes:
-        side: Side of the leg.
-        volume_mm3: Volume in mm3, the sum of the slices' areas times the slice step.
-        length_mm: Length in mm along the centreline (undivided, then tibial) from the first to the last slice.
-        mean_csa_mm2: Mean area in mm2 over slices with nerve.
-        mean_csa_perpendicular_mm2: Mean area in mm2 across the nerve, over slices with nerve.
-        max_csa_mm2: Largest area in mm2 in the plane of a slice.
-        max_csa_slice: Number in the input file of the slice with the largest area (the first of equals).
-        max_csa_z_mm: Position in mm of that slice, as in the profile.
-        slices_with_nerve: Number of slices with nerve.
-        slices_total: Number of slices of the stack.
-        coverage: Share of slices with nerve between the first and the last of them.
-        coverage_of_stack: Share of slices with nerve in all slices.
-        split_slice: Number in the input file of the first slice that shows two nerves; None without a split.
-        lesion_volume_mm3: Volume in mm3 of the lesion in the judged nerve; None if no nerve could be judged.
-        lesion_burden: Share of the lesion in the volume of the judged nerve.
-        lesion_coverage: Share of the nerve's volume that could be judged; None if no lesion was searched.
-        lesion_exploratory: Flag: true if the lesion's threshold comes from this nerve itself.
-        mean_signal: Mean signal per channel over the slices with nerve, weighted by their areas.
-        z_scores: Z-scores of the quantities in a normative table.
-        notes: Notes for the readers of the measurements.
-    """
+    """Summary of one leg's nerve."""
 
     side: Side
-    volume_mm3: float
-    length_mm: float
-    mean_csa_mm2: float | None
-    mean_csa_perpendicular_mm2: float | None
-    max_csa_mm2: float | None
-    max_csa_slice: int | None
-    max_csa_z_mm: float | None
+    volume_mm3: float  # sum of the slices' areas times the slice step
+    length_mm: float  # along the centreline (undivided, then tibial) from the first to the last slice
+    mean_csa_mm2: float | None  # over slices with nerve
+    mean_csa_perpendicular_mm2: float | None  # across the nerve, over slices with nerve
+    max_csa_mm2: float | None  # in the plane of a slice
+    max_csa_slice: int | None  # number in the input file of the slice with the largest area (the first of equals)
+    max_csa_z_mm: float | None  # position of that slice, as in the profile
     slices_with_nerve: int
     slices_total: int
-    coverage: float
-    coverage_of_stack: float
-    split_slice: int | None
-    lesion_volume_mm3: float | None = None
-    lesion_burden: float | None = None
-    lesion_coverage: float | None = None
-    lesion_exploratory: bool | None = None
-    mean_signal: dict[str, float] = Field(default_factory=dict)
-    z_scores: dict[str, float] = Field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    coverage: float  # share of slices with nerve between the first and the last of them
+    coverage_of_stack: float  # share of slices with nerve in all slices
+    split_slice: int | None  # number in the input file of the first slice that shows two nerves; None without a split
+    lesion_volume_mm3: float | None = None  # in the judged nerve; None if no nerve could be judged
+    lesion_burden: float | None = None  # share of the lesion in the volume of the judged nerve
+    lesion_coverage: float | None = None  # share of the volume that could be judged; None if no lesion was searched
+    lesion_exploratory: bool | None = None  # true if the lesion's threshold comes from this nerve itself
+    mean_signal: dict[str, float] = Field(default_factory=dict)  # per channel, weighted by the slices' areas
+    z_scores: dict[str, float] = Field(default_factory=dict)  # of the quantities in a normative table
+    notes: tuple[str, ...] = ()  # for the readers of the measurements
 
 
 def summarise(

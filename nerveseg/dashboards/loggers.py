@@ -22,15 +22,11 @@ from nerveseg.files import write_text
 from nerveseg.targets import TARGET, find_target, instantiate_target
 
 JobType = Literal["train", "evaluate"]
-RUN_ID = "dashboard-id"
-"""File in a run's folder that holds the run's id."""
+RUN_ID = "dashboard-id"  # file in a run's folder that holds the run's id
 
 MLFLOW_TAG = "nerveseg.run"
-WANDB_STEP = "trainer/global_step"
-"""Name under which `WandbLogger` logs the step."""
-
-LONGEST_TAG = 64
-"""Longest tag that W&B takes, in characters."""
+WANDB_STEP = "trainer/global_step"  # name under which `WandbLogger` logs the step
+LONGEST_TAG = 64  # longest tag that W&B takes, in characters
 
 WANDB_SETTINGS = {
     "console": "off", "silent": True, "disable_git": True, "save_code": False, "disable_job_creation": True, "host": "",
@@ -42,21 +38,13 @@ WANDB_SETTINGS = {
 
 @dataclass(frozen=True)
 class RunLabel:
-    """Names by which a run is found among others; a dashboard shows all of them.
+    """Names by which a run is found among others; a dashboard shows all of them."""
 
-    Attributes:
-        group: Name of the cross-validation, as `paper`.
-        name: Name of the run, as `paper/fold-0`.
-        job_type: Kind of the run.
-        tags: Words to filter by.
-        config: Configuration in plain types, without paths.
-    """
-
-    group: str
-    name: str
+    group: str  # the cross-validation's, as `paper`
+    name: str  # the run's, as `paper/fold-0`
     job_type: JobType
-    tags: tuple[str, ...]
-    config: dict[str, Any]
+    tags: tuple[str, ...]  # words to filter by
+    config: dict[str, Any]  # configuration in plain types, without paths
 
 
 def run_id(folder: Path) -> str:

@@ -26,13 +26,9 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class SubjectNames:
-    """Names of subjects on dashboards.
+    """Names of subjects on dashboards."""
 
-    Attributes:
-        key: Key of the hash; None shows ids as they are.
-    """
-
-    key: bytes | None = None
+    key: bytes | None = None  # key of the hash; None shows ids as they are
 
     @property
     def are_hidden(self) -> bool:

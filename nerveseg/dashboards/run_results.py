@@ -25,12 +25,7 @@ from nerveseg.training.checkpointed_loggers import CheckpointedLogger
 
 @dataclass(frozen=True)
 class Dashboards:
-    """Loggers of a run; may be empty. As a context manager it ends the run, as failed on an exception.
-
-    Attributes:
-        each: Open loggers.
-        names: Names of subjects on dashboards.
-    """
+    """Loggers of a run; may be empty. As a context manager it ends the run, as failed on an exception."""
 
     each: Sequence[Logger] = ()
     names: SubjectNames = field(default_factory=SubjectNames)

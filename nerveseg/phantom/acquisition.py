@@ -22,51 +22,29 @@ from nerveseg.types import Affine, Image
 
 Picture: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]
 
-MUSCLE_UNITS = 100.0
-"""Image units of healthy muscle where the coil's sensitivity is 1."""
+MUSCLE_UNITS = 100.0  # image units of healthy muscle where the coil's sensitivity is 1
+GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}  # median strength of the ghosts relative to the picture (assumed)
+MOVED_SHARE = (0.2, 0.5)  # range of the share of a slice's echoes after the movement (assumed)
 
-GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}
-"""Median strength of the ghosts relative to the picture (assumed)."""
-
-MOVED_SHARE = (0.2, 0.5)
-"""Range of the share of a slice's echoes after the movement (assumed)."""
-
-SHIFT_SD_MM = 0.6
-TURN_SD_DEG = 0.25
-"""Standard deviations of the movement of an immobilised leg between two series (assumed)."""
+SHIFT_SD_MM, TURN_SD_DEG = 0.6, 0.25  # of the movement of an immobilised leg between two series (assumed)
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Coil, noise and motion of one scan.
+    """Coil, noise and motion of one scan."""
 
-    Attributes:
-        knee_coil: Flag: true for a knee coil, false for a surface coil.
-        coil: Strength of the coil's profile; 0 is a uniform coil.
-        middle_mm: Level of the coil's middle in mm.
-        half_length_mm: Distance in mm at which the knee coil's sensitivity has fallen to 1/e.
-        shading: Field of the deviations from the profile.
-        shading_sd: Standard deviation of the logarithm of the deviations.
-        noise: Standard deviation of the noise in each of the two receiver components.
-        ghost: Strength of the motion ghosts relative to the picture.
-        ghost_mm: Distance of the ghosts in mm.
-        ghost_phase: Phase of the movement in radians.
-        moved_mm: Movement of the leg in mm along the phase-encoding direction during each slice; empty for none.
-        moved_share: Share of each slice's echoes after the movement.
-    """
-
-    knee_coil: bool
-    coil: float
-    middle_mm: float
-    half_length_mm: float
-    shading: WaveField
-    shading_sd: float
-    noise: float
-    ghost: float
-    ghost_mm: float
-    ghost_phase: float
-    moved_mm: tuple[float, ...] = ()
-    moved_share: tuple[float, ...] = ()
+    knee_coil: bool  # else a surface coil
+    coil: float  # strength of the coil's profile; 0 is a uniform coil
+    middle_mm: float  # level of the coil's middle
+    half_length_mm: float  # distance at which the knee coil's sensitivity has fallen to 1/e
+    shading: WaveField  # deviations from the profile
+    shading_sd: float  # standard deviation of the logarithm of the deviations
+    noise: float  # standard deviation of the noise in each of the two receiver components
+    ghost: float  # strength of the motion ghosts relative to the picture
+    ghost_mm: float  # distance of the ghosts
+    ghost_phase: float  # phase of the movement in radians
+    moved_mm: tuple[float, ...] = ()  # movement along the phase-encoding direction during each slice; empty for none
+    moved_share: tuple[float, ...] = ()  # share of each slice's echoes after the movement
 
     def sensitivity(self, grid: ScanGrid, number: int) -> Plane:
         """Return the sensitivity over one slice, 1 near the nerve in the middle of the coil."""
@@ -145,21 +123,13 @@ def _with_ghosts(seen: Plane, scan: Acquisition, step_mm: float, number: int) ->
 
 @dataclass(frozen=True)
 class FatSuppressed:
-    """Fat-suppressed series.
+    """Fat-suppressed series."""
 
-    Attributes:
-        image: Image on its own grid.
-        affine: Affine of that grid.
-        on_t2: Image resampled to the T2 grid.
-        shift_mm: Movement of the leg along x and y in mm.
-        turn_deg: Rotation of the leg from x to y in degrees.
-    """
-
-    image: Image
-    affine: Affine
-    on_t2: Float32[np.ndarray[Any, Any], "x_t2 y_t2 z"]
-    shift_mm: tuple[float, float]
-    turn_deg: float
+    image: Image  # on its own grid
+    affine: Affine  # of that grid
+    on_t2: Float32[np.ndarray[Any, Any], "x_t2 y_t2 z"]  # resampled to the T2 grid
+    shift_mm: tuple[float, float]  # movement of the leg along x and y
+    turn_deg: float  # rotation of the leg from x to y
 
 
 def fat_suppressed(

@@ -17,11 +17,8 @@ from nerveseg.phantom.grid import Axis, Box, Plane
 from nerveseg.phantom.nerve import NerveSection, nerve_section, peroneal_offset_mm
 from nerveseg.phantom.thigh import Thigh
 
-Disc: TypeAlias = tuple[tuple[float, float], float]
-"""Centre (lateral, anterior) and radius in mm."""
-
-SEPTUM_MM = 0.9
-"""Assumed median width of the fat and fascia between two muscles."""
+Disc: TypeAlias = tuple[tuple[float, float], float]  # centre (lateral, anterior) and radius in mm
+SEPTUM_MM = 0.9  # assumed median width of the fat and fascia between two muscles
 
 NEVER_MM = np.float32(1e3)
 
@@ -31,35 +28,20 @@ NERVE_MARGIN_MM = 20.0
 
 @dataclass(frozen=True)
 class Section:
-    """One axial plane: signed distances in millimetres (negative inside) and the muscle of each point.
+    """One axial plane: signed distances in millimetres (negative inside) and the muscle of each point."""
 
-    Attributes:
-        skin: Distance to the outer surface.
-        fascia: Distance to the deep fascia.
-        muscle: Distance to the border of the nearest muscle.
-        muscle_index: Index of that muscle in `atlas.MUSCLES`.
-        bone: Distance to the outer surface of the nearest bone.
-        marrow: Distance to the inner surface of the cortical bone.
-        arteries: Distance to the nearest artery.
-        veins: Distance to the nearest vein that is not beside the nerve.
-        near_veins: Distance to the nearest vein beside the nerve.
-        nodes: Distance to the nearest lymph node.
-        nerve: Distance to the nerve, within its box; large outside.
-        nerve_box: Box of the nerve with its surroundings.
-    """
-
-    skin: Plane
-    fascia: Plane
-    muscle: Plane
-    muscle_index: Int8[np.ndarray[Any, Any], "x y"]
-    bone: Plane
-    marrow: Plane
-    arteries: Plane
-    veins: Plane
-    near_veins: Plane
-    nodes: Plane
-    nerve: Plane
-    nerve_box: Box
+    skin: Plane  # distance to the outer surface
+    fascia: Plane  # distance to the deep fascia
+    muscle: Plane  # distance to the border of the nearest muscle
+    muscle_index: Int8[np.ndarray[Any, Any], "x y"]  # index of that muscle in `atlas.MUSCLES`
+    bone: Plane  # distance to the outer surface of the nearest bone
+    marrow: Plane  # distance to the inner surface of the cortical bone
+    arteries: Plane  # distance to the nearest artery
+    veins: Plane  # distance to the nearest vein that is not beside the nerve
+    near_veins: Plane  # distance to the nearest vein beside the nerve
+    nodes: Plane  # distance to the nearest lymph node
+    nerve: Plane  # distance to the nerve, within its box; large outside
+    nerve_box: Box  # box of the nerve with its surroundings
 
 
 def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Section:

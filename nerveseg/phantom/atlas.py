@@ -14,8 +14,7 @@ import numpy as np
 LEVELS_MM = (0.0, 100.0, 200.0, 300.0, 400.0)
 """Levels above the popliteal crease of the columns below; 400 mm is the ischial tuberosity."""
 
-Table: TypeAlias = tuple[tuple[float | int, ...], ...]
-"""Table with one row per level."""
+Table: TypeAlias = tuple[tuple[float | int, ...], ...]  # one row per level
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,11 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Muscle:
-    """Muscle as one ellipse per level; where its axes are small the muscle has ended.
-
-    Attributes:
-        name: Anatomical name.
-        sciatic: Flag: true if the sciatic nerve supplies the muscle, which is then denervated with it.
-        sections: Rows (lateral, anterior, lateral axis, anterior axis, tilt) per level.
-    """
+    """Muscle as one ellipse per level; where its axes are small the muscle has ended."""
 
     name: str
-    sciatic: bool
-    sections: Table
+    sciatic: bool  # true if the sciatic nerve supplies the muscle, which is then denervated with it
+    sections: Table  # rows (lateral, anterior, lateral axis, anterior axis, tilt) per level
 
     def at(self, level_mm: float) -> Ellipse:
         """Return the section at a level."""

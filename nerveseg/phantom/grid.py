@@ -23,15 +23,10 @@ Axis: TypeAlias = Float[np.ndarray[Any, Any], " _"]
 
 @dataclass(frozen=True)
 class WaveField:
-    """Stationary random field of mean 0 and variance 1 over (lateral, anterior, level).
+    """Stationary random field of mean 0 and variance 1 over (lateral, anterior, level)."""
 
-    Attributes:
-        wave_numbers: Angular wave numbers in radians per millimetre, (wave, 3).
-        phases: Phases of the waves, in radians.
-    """
-
-    wave_numbers: Float[np.ndarray[Any, Any], "wave 3"]
-    phases: Float[np.ndarray[Any, Any], " wave"]
+    wave_numbers: Float[np.ndarray[Any, Any], "wave 3"]  # in radians per millimetre
+    phases: Float[np.ndarray[Any, Any], " wave"]  # in radians
 
     @classmethod
     def draw(cls, rng: np.random.Generator, lengths_mm: tuple[float, float, float], waves: int = 24) -> WaveField:
@@ -68,23 +63,14 @@ class Box:
 
 @dataclass(frozen=True)
 class ScanGrid:
-    """Grid of one scan in the thigh's coordinates.
+    """Grid of one scan in the thigh's coordinates."""
 
-    Attributes:
-        lateral_mm: Lateral coordinate in mm of every column of every slice.
-        anterior_mm: Anterior coordinate in mm of every row of every slice.
-        levels_mm: Level in mm of every slice above the popliteal crease; rises with the slice index (RAS).
-        spacing_mm: Voxel spacing in mm.
-        thickness_mm: Thickness in mm over which a slice averages.
-        sub_slices: Number of planes of that average.
-    """
-
-    lateral_mm: Float64[np.ndarray[Any, Any], "z x"]
-    anterior_mm: Float64[np.ndarray[Any, Any], "z y"]
-    levels_mm: Float64[np.ndarray[Any, Any], " z"]
+    lateral_mm: Float64[np.ndarray[Any, Any], "z x"]  # coordinate of every column of every slice
+    anterior_mm: Float64[np.ndarray[Any, Any], "z y"]  # coordinate of every row of every slice
+    levels_mm: Float64[np.ndarray[Any, Any], " z"]  # above the popliteal crease; rise with the slice index (RAS)
     spacing_mm: SpacingMm
-    thickness_mm: float
-    sub_slices: int
+    thickness_mm: float  # thickness over which a slice averages
+    sub_slices: int  # planes of that average
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,8 +12,7 @@ from jaxtyping import Complex
 
 from nerveseg.phantom.grid import Plane
 
-TIBIAL_SHARE = 0.72
-"""Tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up."""
+TIBIAL_SHARE = 0.72  # tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up
 
 CALIBRATED_SEPARATION_MM = 16.0
 """Distance between the two nerves up to which their union has exactly the given area; beyond, they do not overlap."""
@@ -21,47 +20,29 @@ CALIBRATED_SEPARATION_MM = 16.0
 FARTHEST_MM = 42.0
 """Greatest distance between the nerves: the peroneal one is at the fibular head (a real mask ends 51 mm apart)."""
 
-FINE_MM = 0.35
-"""Spacing of the grid on which the area is measured."""
+FINE_MM = 0.35  # spacing of the grid on which the area is measured
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """Swollen, brighter stretch of the nerve.
+    """Swollen, brighter stretch of the nerve."""
 
-    Attributes:
-        centre_mm: Level of the middle in mm.
-        half_length_mm: Distance in mm from the middle at which the effect has fallen to about a third.
-        swelling: Area relative to health at the middle.
-        signal_gain: Signal relative to health at the middle.
-    """
-
-    centre_mm: float
-    half_length_mm: float
-    swelling: float
-    signal_gain: float
+    centre_mm: float  # level of the middle
+    half_length_mm: float  # distance from the middle at which the effect has fallen to about a third
+    swelling: float  # area relative to health at the middle
+    signal_gain: float  # signal relative to health at the middle
 
 
 @dataclass(frozen=True)
 class Nerve:
-    """Nerve of one subject.
+    """Nerve of one subject."""
 
-    Attributes:
-        area_mm2: Healthy area of the undivided nerve in mm2.
-        split_mm: Level in mm above the popliteal crease at which the two nerves part.
-        divergence: Distance gained between them per millimetre below the split (0.35 is a tilt of 19 degrees).
-        flatness: Ratio of the axes of each part.
-        tilt_deg: Direction in degrees in which the parts lie side by side.
-        wave_phases: Phases of the outline's irregularity, (harmonics 2 to 4) x (tibial, peroneal).
-        lesion: Swollen stretch, or None.
-    """
-
-    area_mm2: float
-    split_mm: float
-    divergence: float
-    flatness: float
-    tilt_deg: float
-    wave_phases: tuple[float, ...]
+    area_mm2: float  # healthy area of the undivided nerve
+    split_mm: float  # level above the popliteal crease at which the two nerves part
+    divergence: float  # distance gained between them per millimetre below the split (0.35 is a tilt of 19 degrees)
+    flatness: float  # ratio of the axes of each part
+    tilt_deg: float  # direction in which the parts lie side by side
+    wave_phases: tuple[float, ...]  # of the outline's irregularity, (harmonics 2 to 4) x (tibial, peroneal)
     lesion: Lesion | None
 
     def area_at(self, level_mm: float) -> float:
@@ -98,15 +79,10 @@ class Nerve:
 
 @dataclass(frozen=True)
 class NerveSection:
-    """Nerve in one plane.
+    """Nerve in one plane."""
 
-    Attributes:
-        distance_mm: Signed distance in mm to the outline, negative inside.
-        peroneal: Plane that is 1 where the peroneal part is nearer, else 0.
-    """
-
-    distance_mm: Plane
-    peroneal: Plane
+    distance_mm: Plane  # signed distance to the outline, negative inside
+    peroneal: Plane  # 1 where the peroneal part is nearer, else 0
 
 
 def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> NerveSection:

@@ -24,8 +24,7 @@ from nerveseg.phantom.thigh import Thigh
 from nerveseg.phantom.tissues import T2
 from nerveseg.types import Image, Mask
 
-SURROUNDINGS_MM = 15.0
-"""Margin around the nerve's centres in which outlines are drawn."""
+SURROUNDINGS_MM = 15.0  # margin around the nerve's centres in which outlines are drawn
 
 SHARP_PER_MM = 1.3
 """Contrast, in signal of healthy muscle per millimetre, at which the uncertainty is 1 (typical of the volunteers)."""
@@ -33,48 +32,30 @@ SHARP_PER_MM = 1.3
 CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
 
 InBox = Float32[np.ndarray[Any, Any], "bx by z"]
-TIBIAL, PERONEAL = 1, 2
-"""Labels of the two parts, also in their common sheath."""
+TIBIAL, PERONEAL = 1, 2  # labels of the two parts, also in their common sheath
 
 
 @dataclass(frozen=True)
 class VeinTrack:
-    """Vein through the stack.
+    """Vein through the stack."""
 
-    Attributes:
-        centre_mm: Lateral and anterior coordinate in mm per slice.
-        radius_mm: Radius in mm per slice; 0 where there is no vein.
-        gap_mm: Distance in mm from the nerve's centre per slice.
-        beside: Flag: true for a vein that accompanies the nerve.
-    """
-
-    centre_mm: Float64[np.ndarray[Any, Any], "z 2"]
-    radius_mm: Float64[np.ndarray[Any, Any], " z"]
-    gap_mm: Float64[np.ndarray[Any, Any], " z"]
-    beside: bool
+    centre_mm: Float64[np.ndarray[Any, Any], "z 2"]  # lateral and anterior
+    radius_mm: Float64[np.ndarray[Any, Any], " z"]  # 0 where there is no vein
+    gap_mm: Float64[np.ndarray[Any, Any], " z"]  # distance from the nerve's centre
+    beside: bool  # true for a vein that accompanies the nerve
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Outline of the nerve in one scan; arrays cover the box around the nerve.
+    """Outline of the nerve in one scan; arrays cover the box around the nerve."""
 
-    Attributes:
-        grid: Grid of the whole scan.
-        box: Box of the arrays in the grid.
-        distance_mm: Signed distance in mm to the true outline, averaged through the slice.
-        uncertainty: Error of an outline relative to a border of usual contrast.
-        peroneal: Flag per voxel: true where the peroneal part is nearer.
-        split_first: Number of slices from the distal end that show two nerves.
-        veins: Veins that can be mistaken for nerve.
-    """
-
-    grid: ScanGrid
-    box: Box
-    distance_mm: InBox
-    uncertainty: InBox
-    peroneal: Bool[np.ndarray[Any, Any], "bx by z"]
-    split_first: int
-    veins: tuple[VeinTrack, ...]
+    grid: ScanGrid  # of the whole scan
+    box: Box  # of the arrays in the grid
+    distance_mm: InBox  # signed distance to the true outline, averaged through the slice
+    uncertainty: InBox  # error of an outline relative to a border of usual contrast
+    peroneal: Bool[np.ndarray[Any, Any], "bx by z"]  # true where the peroneal part is nearer
+    split_first: int  # number of slices from the distal end that show two nerves
+    veins: tuple[VeinTrack, ...]  # those that can be mistaken for nerve
 
     def whole(self, part: NDArray[Any]) -> Any:
         """Embed an array of the box in the whole scan, with zeros around it."""
@@ -158,30 +139,16 @@ def vein_mask(track: VeinTrack, grid: ScanGrid, first: int = 0, behind: int | No
 
 @dataclass(frozen=True)
 class SliceTruth:
-    """Truth of one slice.
+    """Truth of one slice."""
 
-    Attributes:
-        slice: Index of the slice, from 0 at the distal end.
-        level_mm: Level in mm above the popliteal crease.
-        split: Flag: true if the two nerves have parted.
-        area_mm2: Area in mm2 of the nerve in the image, with partial voxels.
-        anatomical_area_mm2: Area in mm2 of the nerve in the undistorted thigh.
-        swelling: Area relative to the same nerve in health.
-        signal_gain: Signal relative to health.
-        tibial_x: Voxel index along x of the centre of the tibial part.
-        tibial_y: Voxel index along y of the centre of the tibial part.
-        peroneal_x: Voxel index along x of the centre of the peroneal part.
-        peroneal_y: Voxel index along y of the centre of the peroneal part.
-    """
-
-    slice: int
-    level_mm: float
-    split: bool
-    area_mm2: float
-    anatomical_area_mm2: float
-    swelling: float
-    signal_gain: float
-    tibial_x: float
+    slice: int  # from 0 at the distal end
+    level_mm: float  # above the popliteal crease
+    split: bool  # true if the two nerves have parted
+    area_mm2: float  # in the image, with partial voxels
+    anatomical_area_mm2: float  # in the undistorted thigh
+    swelling: float  # area relative to the same nerve in health
+    signal_gain: float  # signal relative to health
+    tibial_x: float  # centres of the two parts as voxel indices
     tibial_y: float
     peroneal_x: float
     peroneal_y: float
@@ -189,20 +156,12 @@ class SliceTruth:
 
 @dataclass(frozen=True)
 class Truth:
-    """Truth of one scan on its grid.
+    """Truth of one scan on its grid."""
 
-    Attributes:
-        nerve: Voxels that are at least half nerve.
-        coverage: Share of every voxel that is nerve.
-        branches: Labels `TIBIAL` and `PERONEAL` within the nerve.
-        lesion: Nerve in which the lesion has at least half its strength.
-        slices: Area and centreline of each slice.
-    """
-
-    nerve: Mask
-    coverage: Image
-    branches: UInt8[np.ndarray[Any, Any], "x y z"]
-    lesion: Mask
+    nerve: Mask  # voxels that are at least half nerve
+    coverage: Image  # share of every voxel that is nerve
+    branches: UInt8[np.ndarray[Any, Any], "x y z"]  # `TIBIAL` and `PERONEAL` within the nerve
+    lesion: Mask  # nerve in which the lesion has at least half its strength
     slices: tuple[SliceTruth, ...]
 
 

@@ -15,33 +15,21 @@ from scipy import ndimage
 from nerveseg.phantom.outline import Outline, VeinTrack, vein_mask
 from nerveseg.types import Mask, SpacingMm
 
-NOISE_LENGTH_MM = 2.0
-"""Correlation length of the outline's error in the plane."""
-NOISE_LENGTH_SLICES = 0.7
-"""Correlation length of the outline's error along the stack."""
-TREMOR_SHARE = 0.5
-"""Share of the error's variance that is independent between voxels, because raters paint voxels."""
-VEIN_REACH_MM = 15.0
-"""Distance from the nerve at which a vein is a third as likely to be drawn as beside it (assumed)."""
+NOISE_LENGTH_MM = 2.0  # correlation length of the outline's error in the plane
+NOISE_LENGTH_SLICES = 0.7  # correlation length of the outline's error along the stack
+TREMOR_SHARE = 0.5  # share of the error's variance that is independent between voxels, because raters paint voxels
+VEIN_REACH_MM = 15.0  # distance from the nerve at which a vein is a third as likely to be drawn as beside it (assumed)
 
 
 @dataclass(frozen=True)
 class Rater:
-    """Parameters of one rater; pairs are for volunteers and patients.
+    """Parameters of one rater; pairs are for volunteers and patients."""
 
-    Attributes:
-        name: Initials.
-        bias_mm: Mean outward shift of the outline in mm.
-        noise: Outline noise relative to the subject's.
-        event_rate: Probability of a gross event per subject of usual difficulty.
-        event_size: Length of gross events relative to the usual.
-    """
-
-    name: str
-    bias_mm: tuple[float, float]
-    noise: tuple[float, float]
-    event_rate: tuple[float, float]
-    event_size: tuple[float, float]
+    name: str  # initials
+    bias_mm: tuple[float, float]  # mean outward shift of the outline
+    noise: tuple[float, float]  # outline noise relative to the subject's
+    event_rate: tuple[float, float]  # probability of a gross event per subject of usual difficulty
+    event_size: tuple[float, float]  # length of gross events relative to the usual
 
 
 RATERS = (
@@ -50,29 +38,19 @@ RATERS = (
     Rater("LG", (-0.05, 0.0), (1.0, 1.21), (0.10, 0.26), (1.7, 1.35)),
 )
 
-NOISE_MM = (0.34, 0.405)
-"""Median standard deviation of the outline's error at a border of usual contrast."""
-NOISE_LOG_SD = (0.08, 0.35)
-"""Standard deviation of its logarithm over subjects."""
-BIAS_SD_MM = (0.08, 0.25)
-"""Standard deviation of a rater's bias over subjects."""
+NOISE_MM = (0.34, 0.405)  # median standard deviation of the outline's error at a border of usual contrast
+NOISE_LOG_SD = (0.08, 0.35)  # standard deviation of its logarithm over subjects
+BIAS_SD_MM = (0.08, 0.25)  # standard deviation of a rater's bias over subjects
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Uncertainty of the outline of one subject.
+    """Uncertainty of the outline of one subject."""
 
-    Attributes:
-        patient: Flag: true for the rates of patients.
-        noise_mm: Standard deviation of the outline's error in mm.
-        bias_sd_mm: Standard deviation of a rater's bias over subjects in mm.
-        relative: Noise relative to the usual subject of the cohort.
-    """
-
-    patient: bool
-    noise_mm: float
-    bias_sd_mm: float
-    relative: float = 1.0
+    patient: bool  # true for the rates of patients
+    noise_mm: float  # standard deviation of the outline's error
+    bias_sd_mm: float  # standard deviation of a rater's bias over subjects
+    relative: float = 1.0  # noise relative to the usual subject of the cohort
 
 
 def draw_difficulty(rng: np.random.Generator, patient: bool, noise_scale: float) -> Difficulty:

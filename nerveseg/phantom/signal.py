@@ -24,38 +24,26 @@ HIP_MM = 400.0
 PERSON_SD, STRETCH_SD = 1.2, 1.5
 """Standard deviations of the log odds of the loss: over patients, and along one nerve (assumed)."""
 
-STRETCH_MM = 22.0
-"""Correlation length of the loss along the nerve (assumed): a stretch is some 5 to 10 cm long."""
+STRETCH_MM = 22.0  # correlation length of the loss along the nerve (assumed): a stretch is some 5 to 10 cm long
 
 REACH_MM = (3.0, 3.5)
 """Mean and standard deviation of the reach of scar and oedema around the nerve; negative values are none."""
 
-VESSEL_FAT_MM = 0.5
-"""Thickness of the fat around vessels (assumed)."""
-
-PERIOSTEUM_MM = 1.0
-"""Distance from bone at which scar around the nerve ends (assumed)."""
+VESSEL_FAT_MM = 0.5  # thickness of the fat around vessels (assumed)
+PERIOSTEUM_MM = 1.0  # distance from bone at which scar around the nerve ends (assumed)
 
 Pictures: TypeAlias = Float32[np.ndarray[Any, Any], "sequence x y"]
 
 
 @dataclass(frozen=True)
 class Perineural:
-    """Scar and oedema around the nerve of one patient.
+    """Scar and oedema around the nerve of one patient."""
 
-    Attributes:
-        conspicuity: Contrast left in the median patient at the popliteal crease and at `HIP_MM`.
-        person: Deviation of this patient, in log odds.
-        stretches: Field of the variation along the nerve.
-        reach: Field of the reach from the nerve.
-        oedema: Field of the brightness.
-    """
-
-    conspicuity: tuple[float, float]
-    person: float
-    stretches: WaveField
-    reach: WaveField
-    oedema: WaveField
+    conspicuity: tuple[float, float]  # contrast left in the median patient at the popliteal crease and at `HIP_MM`
+    person: float  # deviation of this patient, in log odds
+    stretches: WaveField  # variation along the nerve
+    reach: WaveField  # reach from the nerve
+    oedema: WaveField  # brightness
 
     def loss(self, level_mm: float) -> float:
         """Return the share of the contrast that is lost at a level, 0 to 1."""

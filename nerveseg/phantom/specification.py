@@ -20,86 +20,50 @@ MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
 
 
 class CohortSpec(BaseModel, frozen=True, extra="forbid"):
-    """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys, `paper.yaml` these defaults.
+    """Specification of a synthetic cohort; `conf/cohort/*.yaml` holds these keys, `paper.yaml` these defaults."""
 
-    Attributes:
-        name: Name of the study, in its dataset_description.json.
-        volunteers: Number of healthy subjects, imaged at mid-thigh.
-        patients: Number of patients per location of the stack.
-        matrix: Number of in-plane voxels (lateral-medial, anterior-posterior).
-        slices: Number of slices per stack.
-        spacing_mm: Voxel spacing in mm; the last is the slice step (thickness plus gap).
-        slice_thickness_mm: Thickness in mm over which the signal is averaged.
-        sub_slices: Number of planes per slice for that average.
-        seed: Seed of the cohort; a subject's seed is derived from it and the subject's name.
-        stack_centre_mm: Level in mm of the stack's middle above the popliteal crease, per location.
-        field_centre_mm: Middle of the field of view from the femur's axis (lateral, anterior), in mm.
-        field_jitter_mm: Standard deviation of the middle of the field of view over subjects, in mm.
-        noise: Noise of each receiver component relative to healthy muscle.
-        shading_sd: Standard deviation of the logarithm of the coil's sensitivity, beside the coil's own profile.
-        coil: Strength of the profile of the knee coil (distal stacks) and of the surface coil (others); 0 is none.
-        motion: Scale of the motion ghosts; 1 is 5 % of the signal in patients, 1.5 % in volunteers.
-        distortion_mm: Displacement in mm at the edge of the field of view in patients, a third of it in volunteers.
-        patient_movement_mm: Median standard deviation in mm, over slices, of a leg's movement during a slice.
-        nerve_muscle_contrast: Scale of the difference between nerve fascicles and muscle.
-        patient_conspicuity: Share of the nerve's contrast with its surroundings that scar and oedema leave in the
-            median patient, at the popliteal crease and 400 mm above it; 1 is none lost, as in volunteers.
-        nerve_vein_contrast: Excess of the veins beside the nerve over its fascicles, relative to these.
-        fat_suppressed_mm: In-plane spacing in mm of the fat-suppressed channel; None for no such channel.
-        repeats: Number of subjects who are scanned twice: half of them volunteers, half patients.
-        rater_noise_scale: Scale of the raters' outline errors; 1 is calibrated on the paper's grid.
-        raters_only: Flag: true for masks without images, for calibration; the same masks in a fraction of the time.
-    """
-
-    name: str
-    volunteers: Count
-    patients: dict[Location, Count]
-    matrix: tuple[Pixels, Pixels]
-    slices: int = Field(ge=1)
-    spacing_mm: tuple[Positive, Positive, Positive]
-    slice_thickness_mm: float = Field(default=4.0, gt=0)
-    sub_slices: int = Field(default=2, ge=1)
-    seed: int = Field(ge=0)
+    name: str  # name of the study, in its dataset_description.json
+    volunteers: Count  # healthy subjects, imaged at mid-thigh
+    patients: dict[Location, Count]  # patients per location of the stack
+    matrix: tuple[Pixels, Pixels]  # in-plane voxels (lateral-medial, anterior-posterior)
+    slices: int = Field(ge=1)  # slices per stack
+    spacing_mm: tuple[Positive, Positive, Positive]  # the last is the slice step: thickness plus gap
+    slice_thickness_mm: float = Field(default=4.0, gt=0)  # thickness over which the signal is averaged
+    sub_slices: int = Field(default=2, ge=1)  # planes per slice for that average
+    seed: int = Field(ge=0)  # a subject's seed is derived from it and the subject's name
+    # Middle of the stack above the popliteal crease.
     stack_centre_mm: dict[Location, float] = {"distal": 110.0, "medial": 200.0, "proximal": 280.0}
-    field_centre_mm: tuple[float, float] = (-8.0, -14.0)
-    field_jitter_mm: float = Field(default=4.0, ge=0)
-    noise: float = Field(default=0.2, ge=0)
-    shading_sd: float = Field(default=0.15, ge=0)
-    coil: float = Field(default=0.45, ge=0)
-    motion: float = Field(default=1.0, ge=0)
-    distortion_mm: float = Field(default=1.2, ge=0, le=5)
-    patient_movement_mm: float = Field(default=2.0, ge=0)
-    nerve_muscle_contrast: float = Field(default=1.0, gt=0)
+    field_centre_mm: tuple[float, float] = (-8.0, -14.0)  # middle of the field of view from the femur's axis
+    field_jitter_mm: float = Field(default=4.0, ge=0)  # standard deviation of that middle over subjects
+    noise: float = Field(default=0.2, ge=0)  # of each receiver component, relative to healthy muscle
+    shading_sd: float = Field(default=0.15, ge=0)  # of the logarithm of the coil's sensitivity, beside its profile
+    coil: float = Field(default=0.45, ge=0)  # strength of the profile of knee (distal) and surface coil; 0 is none
+    motion: float = Field(default=1.0, ge=0)  # scale of the ghosts; 1 is 5 % of the signal, 1.5 % in volunteers
+    distortion_mm: float = Field(default=1.2, ge=0, le=5)  # at the edge of the field; a third of it in volunteers
+    patient_movement_mm: float = Field(default=2.0, ge=0)  # median SD over slices of the leg's movement during a slice
+    nerve_muscle_contrast: float = Field(default=1.0, gt=0)  # scale of the difference between fascicles and muscle
+    # Share of the nerve's contrast with its surroundings that scar and oedema leave in the median patient, at the
+    # popliteal crease and 400 mm above it; 1 is none lost, as in volunteers.
     patient_conspicuity: tuple[Share, Share] = (0.05, 0.5)
-    nerve_vein_contrast: float = Field(default=0.25, ge=0)
-    fat_suppressed_mm: Positive | None = 0.78125
-    repeats: Count = 0
-    rater_noise_scale: float = Field(default=1.0, ge=0)
-    raters_only: bool = False
+    nerve_vein_contrast: float = Field(default=0.25, ge=0)  # excess of the near veins over the nerve, relative to it
+    fat_suppressed_mm: Positive | None = 0.78125  # in-plane spacing of the fat-suppressed channel; None for none
+    repeats: Count = 0  # subjects who are scanned twice: half of them volunteers, half patients
+    rater_noise_scale: float = Field(default=1.0, ge=0)  # of the raters' errors; 1 is calibrated on the paper's grid
+    raters_only: bool = False  # masks without images, for calibration: the same masks in a fraction of the time
 
 
 @dataclass(frozen=True)
 class Participant:
-    """One row of participants.tsv: one scan of one thigh.
+    """One row of participants.tsv: one scan of one thigh."""
 
-    Attributes:
-        id: Participant id, without `sub-`.
-        cohort: Name of the cohort, `volunteer` or `patient`.
-        group: Id of the person's first scan; scans of one group stay in one fold.
-        side: Side of the thigh.
-        location: Part of the thigh that the stack shows.
-        lesion: Stretch of the nerve that is swollen (focal, extended), or only brighter without change of shape
-            (signal; the paper's Figure 5).
-        minutes: Simulated drawing time per rater, in minutes.
-    """
-
-    id: str
+    id: str  # without `sub-`
     cohort: Literal["volunteer", "patient"]
-    group: str
+    group: str  # id of the person's first scan; scans of one group stay in one fold
     side: Literal["left", "right"]
-    location: Location
+    location: Location  # part of the thigh that the stack shows
+    # Stretch of the nerve that is swollen (focal, extended) or only brighter (signal; the paper's Figure 5).
     lesion: Literal["none", "focal", "extended", "signal"]
-    minutes: dict[str, float]
+    minutes: dict[str, float]  # simulated drawing time per rater
 
     @property
     def repeat_of(self) -> str | None:
@@ -132,23 +96,17 @@ def _participant(spec: CohortSpec, identifier: str, person: str, location: Locat
     rng = subject_generator(spec, person, "participant")
     patient = identifier.startswith("P")
     side: Literal["left", "right"] = "left" if rng.random() < 0.5 else "right"
-    kind = rng.random()
+    kind = rng.random()  # two in five focal, two in five extended, one in five signal only (assumed)
+    lesion: Literal["focal", "extended", "signal"] = "focal" if kind < 0.4 else "extended" if kind < 0.8 else "signal"
     return Participant(
         id=identifier,
         cohort="patient" if patient else "volunteer",
         group=person,
         side=side,
         location=location,
-        lesion=_lesion(kind) if patient else "none",
+        lesion=lesion if patient else "none",
         minutes=_minutes(subject_generator(spec, identifier, "minutes")),
     )
-
-
-def _lesion(kind: float) -> Literal["focal", "extended", "signal"]:
-    """Return the kind of lesion: two in five focal, two in five extended, one in five signal only (assumed)."""
-    if kind < 0.8:
-        return "focal" if kind < 0.4 else "extended"
-    return "signal"
 
 
 def _minutes(rng: np.random.Generator) -> dict[str, float]:

@@ -21,40 +21,24 @@ VASTUS = [number for number, muscle in enumerate(MUSCLES) if muscle.name.startsw
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one scan.
+    """Images of one scan."""
 
-    Attributes:
-        t2: T2-weighted image; integers, healthy muscle near 100.
-        fat_suppressed: Second channel, where the cohort has one.
-        vastus: Mask of the vastus muscles, which the sciatic nerve does not supply.
-    """
-
-    t2: Image
-    fat_suppressed: FatSuppressed | None
-    vastus: Mask
+    t2: Image  # integers, healthy muscle near 100
+    fat_suppressed: FatSuppressed | None  # second channel, where the cohort has one
+    vastus: Mask  # vastus muscles, which the sciatic nerve does not supply
 
 
 @dataclass(frozen=True)
 class SimulatedSubject:
-    """One simulated scan, in RAS order on one grid.
-
-    Attributes:
-        participant: Row of participants.tsv.
-        images: Images; None if only masks were simulated.
-        known: Truth of the scan.
-        raters: Masks by rater.
-        near_veins: Veins beside the nerve, which resemble it.
-        affine: Affine from voxel indices to millimetres.
-        split_mm: Level in mm of the split relative to the middle of the lowest slice; below 0 the stack shows none.
-    """
+    """One simulated scan, in RAS order on one grid."""
 
     participant: Participant
-    images: Images | None
+    images: Images | None  # None if only masks were simulated
     known: Truth
     raters: dict[str, Mask]
-    near_veins: Mask
-    affine: Affine
-    split_mm: float
+    near_veins: Mask  # veins beside the nerve, which resemble it
+    affine: Affine  # from voxel indices to millimetres
+    split_mm: float  # level of the split relative to the middle of the lowest slice; below 0 the stack shows none
 
     @property
     def image(self) -> Image:

@@ -11,19 +11,12 @@ from nerveseg.phantom.nerve import Nerve
 
 @dataclass(frozen=True)
 class NearVein:
-    """Vein that accompanies the nerve and winds slightly around it.
+    """Vein that accompanies the nerve and winds slightly around it."""
 
-    Attributes:
-        direction_rad: Direction from the nerve in radians, 0 is lateral.
-        gap_mm: Width in mm of the fat between the two outlines.
-        radius_mm: Radius of the vein in mm.
-        phase: Phase in radians of its winding along the thigh.
-    """
-
-    direction_rad: float
-    gap_mm: float
+    direction_rad: float  # from the nerve, 0 is lateral
+    gap_mm: float  # width of the fat between the two outlines
     radius_mm: float
-    phase: float
+    phase: float  # of its winding along the thigh, in radians
 
     def offset_mm(self, nerve: Nerve, level_mm: float) -> tuple[float, float]:
         """Return the centre of the vein relative to the nerve's in mm."""
@@ -34,35 +27,20 @@ class NearVein:
 
 @dataclass(frozen=True)
 class Thigh:
-    """Thigh of one subject.
+    """Thigh of one subject."""
 
-    Attributes:
-        size: Scale of the atlas.
-        muscularity: Scale of the muscles' axes.
-        fat_mm: Thickness of the subcutaneous fat in mm.
-        fat_bed_mm: Thickness of the fat around the nerve in mm.
-        bend: Fields that shift the atlas laterally and anteriorly.
-        bend_mm: Standard deviation of the shift in mm.
-        wrinkle: Fields that make outlines irregular at a finer scale.
-        wrinkle_mm: Standard deviation of the irregularity in mm.
-        septa: Field of the width of the septa between the muscles.
-        nerve: Sciatic nerve.
-        nerve_shift_mm: Position of the nerve relative to the atlas in mm.
-        near_veins: Veins beside the nerve.
-    """
-
-    size: float
-    muscularity: float
-    fat_mm: float
-    fat_bed_mm: float
-    bend: tuple[WaveField, WaveField]
-    bend_mm: float
-    wrinkle: tuple[WaveField, WaveField]
-    wrinkle_mm: float
-    septa: WaveField
+    size: float  # scale of the atlas
+    muscularity: float  # scale of the muscles' axes
+    fat_mm: float  # thickness of the subcutaneous fat
+    fat_bed_mm: float  # thickness of the fat around the nerve
+    bend: tuple[WaveField, WaveField]  # shifts the atlas laterally and anteriorly
+    bend_mm: float  # standard deviation of the shift
+    wrinkle: tuple[WaveField, WaveField]  # makes outlines irregular at a finer scale
+    wrinkle_mm: float  # standard deviation of the irregularity
+    septa: WaveField  # width of the septa between the muscles
     nerve: Nerve
-    nerve_shift_mm: tuple[float, float]
-    near_veins: tuple[NearVein, ...]
+    nerve_shift_mm: tuple[float, float]  # position of the nerve relative to the atlas
+    near_veins: tuple[NearVein, ...]  # veins beside the nerve
 
     def to_atlas(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Plane]:
         """Return the atlas coordinates of a rectangular slice of the subject."""

@@ -18,33 +18,19 @@ from nerveseg.phantom.specification import CohortSpec
 
 @dataclass(frozen=True)
 class MrSequence:
-    """Signal of every tissue in one sequence, relative to healthy muscle.
+    """Signal of every tissue in one sequence, relative to healthy muscle."""
 
-    Attributes:
-        name: Name in file names.
-        fat: Subcutaneous fat, and fat between and in muscles.
-        marrow: Fatty bone marrow.
-        bone: Cortical bone.
-        artery: Flow void.
-        fascia: Connective tissue sheets (assumed: short T2, thinner than a voxel).
-        skin: Skin (assumed).
-        nerve_fat: Epineurial fat with its septa (assumed somewhat below fat).
-        nerve: Fascicles, relative to their T2 signal.
-        vein: Slowly flowing blood, relative to its T2 signal.
-        oedema: Gain of denervated muscle, relative to its T2 gain.
-    """
-
-    name: str
-    fat: float
-    marrow: float
-    bone: float
-    artery: float
-    fascia: float
-    skin: float
-    nerve_fat: float
-    nerve: float = 1.0
-    vein: float = 1.0
-    oedema: float = 1.0
+    name: str  # in file names
+    fat: float  # subcutaneous fat, and fat between and in muscles
+    marrow: float  # fatty bone marrow
+    bone: float  # cortical bone
+    artery: float  # flow void
+    fascia: float  # connective tissue sheets (assumed: short T2, thinner than a voxel)
+    skin: float  # assumed
+    nerve_fat: float  # epineurial fat with its septa (assumed somewhat below fat)
+    nerve: float = 1.0  # fascicles, relative to their T2 signal
+    vein: float = 1.0  # slowly flowing blood, relative to its T2 signal
+    oedema: float = 1.0  # gain of denervated muscle, relative to its T2 gain
 
 
 T2 = MrSequence("T2w", fat=6.0, marrow=5.6, bone=0.1, artery=0.15, fascia=0.8, skin=2.0, nerve_fat=4.2)
@@ -57,31 +43,18 @@ TIRM = MrSequence(
 
 @dataclass(frozen=True)
 class Appearance:
-    """Appearance of one person's tissues.
+    """Appearance of one person's tissues."""
 
-    Attributes:
-        muscle: Signal of every muscle, in the order of `atlas.MUSCLES`.
-        oedema: Additional signal of denervated muscle where it is full, per muscle.
-        infiltration: Share of fat in denervated muscle, per muscle.
-        fascicle: Signal of healthy nerve fascicles, 1.5 to 2.6 (T2 45 to 64 ms).
-        vein: Signal of slowly flowing blood, 2 to 3.7 (T2 50 to 80 ms).
-        near_vein: Signal of the veins beside the nerve.
-        streaks: Field of fine fat lines in the muscles.
-        patches: Field of the strength of the oedema.
-        fascicles: Field of the nerve's fascicles.
-        lobules: Field of the fat's lobules.
-    """
-
-    muscle: tuple[float, ...]
-    oedema: tuple[float, ...]
-    infiltration: tuple[float, ...]
-    fascicle: float
-    vein: float
-    near_vein: float
-    streaks: WaveField
-    patches: WaveField
-    fascicles: WaveField
-    lobules: WaveField
+    muscle: tuple[float, ...]  # signal of every muscle, in the order of `atlas.MUSCLES`
+    oedema: tuple[float, ...]  # additional signal of denervated muscle where it is full, per muscle
+    infiltration: tuple[float, ...]  # share of fat in denervated muscle, per muscle
+    fascicle: float  # signal of healthy nerve fascicles, 1.5 to 2.6 (T2 45 to 64 ms)
+    vein: float  # signal of slowly flowing blood, 2 to 3.7 (T2 50 to 80 ms)
+    near_vein: float  # signal of the veins beside the nerve
+    streaks: WaveField  # fine fat lines in the muscles
+    patches: WaveField  # strength of the oedema
+    fascicles: WaveField  # pattern of the nerve's fascicles
+    lobules: WaveField  # pattern of the fat's lobules
 
 
 def draw_appearance(rng: np.random.Generator, spec: CohortSpec, patient: bool) -> Appearance:

@@ -18,8 +18,7 @@ HEADINGS = (
     "subject", "rater", "voxels", "volume, mm³", "slices", "pieces", "Dice", "best change", "Dice after it",
     "place, x", "place, y", "contrast",
 )  # fmt: skip
-MOST_PICTURES = 40
-"""Largest number of subjects with a picture; a study with more is wrong as a whole."""
+MOST_PICTURES = 40  # largest number of subjects with a picture; a study with more is wrong as a whole
 
 
 def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> dict[str, Any]:

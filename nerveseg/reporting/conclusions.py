@@ -23,33 +23,20 @@ NO_WORSE, NOT_SHOWN, WORSE, UNDECIDED = "no worse", "not shown", "worse", "undec
 
 @dataclass(frozen=True)
 class Finding:
-    """Answer for one cohort.
-
-    Attributes:
-        cohort: Name of the cohort.
-        topic: Heading of the metric that was compared.
-        text: Answer in one or a few sentences.
-        verdict: Verdict, "no worse", "not shown", "worse", "undecided" (too few subjects); "" without a margin.
-    """
+    """Answer for one cohort."""
 
     cohort: str
-    topic: str
-    text: str
-    verdict: str = ""
+    topic: str  # heading of the metric that was compared
+    text: str  # answer in one or a few sentences
+    verdict: str = ""  # "no worse", "not shown", "worse", "undecided" (too few subjects); "" without a margin
 
 
 @dataclass(frozen=True)
 class Question:
-    """Question to the study, with its reason and its answers.
-
-    Attributes:
-        title: Question.
-        explanation: Reason for the question.
-        findings: Answers.
-    """
+    """Question to the study, with its reason and its answers."""
 
     title: str
-    explanation: str
+    explanation: str  # reason for the question
     findings: tuple[Finding, ...]
 
 

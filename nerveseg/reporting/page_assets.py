@@ -27,8 +27,7 @@ from nerveseg.files import atomic_write
 Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]
 """Picture in grey, or with a third axis of three colours."""
 
-PLOTLY = "assets/plotly.min.js"
-"""Path below the folder that pages share."""
+PLOTLY = "assets/plotly.min.js"  # path below the folder that pages share
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; "

@@ -35,8 +35,7 @@ VERDICTS = {
     UNDECIDED: "cannot be decided",
 }
 
-ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")
-"""Scores in a subject's row."""
+ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")  # scores in a subject's row
 
 AUTOMATIC_RATER = f"{AUTOMATIC}-R"
 

@@ -73,19 +73,12 @@ def most_informative_slice(masks: Sequence[Mask]) -> int:
 
 @dataclass(frozen=True)
 class SubjectCard:
-    """Picture, page and flags of a subject.
-
-    Attributes:
-        thumbnail: Small picture, if there is one.
-        page: Path of the subject's page, relative to the study's page.
-        flags: Quality flags.
-        digest: Hash of the outlines on the page (`SubjectView.digest`); a review of other outlines is void.
-    """
+    """Picture, page and flags of a subject."""
 
     thumbnail: Thumbnail | None = None
-    page: str | None = None
+    page: str | None = None  # path of the subject's page, relative to the study's page
     flags: Sequence[Flag] = ()
-    digest: str = ""
+    digest: str = ""  # hash of the outlines on the page (`SubjectView.digest`); a review of other outlines is void
 
     def __post_init__(self) -> None:
         _check_relative(self.page)
@@ -93,28 +86,16 @@ class SubjectCard:
 
 @dataclass(frozen=True)
 class SubjectRow:
-    """Row of one subject.
+    """Row of one subject."""
 
-    Attributes:
-        id: Participant id, without `sub-`.
-        cohort: Name of the cohort, for instance "patient".
-        location: Part of the thigh, if known.
-        side: Side of the leg, if known.
-        fold: Number of the fold that tested the subject; None where nothing was trained.
-        scores: Scores by metric of scores.csv; NaN where undefined.
-        raters_dice: Mean Dice of the rater pairs in this subject; NaN without any.
-        failed: Flag: true if a mask of the comparison is empty.
-        card: Picture, page and flags.
-    """
-
-    id: str
+    id: str  # without `sub-`
     cohort: str
-    location: str | None
-    side: str | None
-    fold: int | None
-    scores: Mapping[str, float]
-    raters_dice: float
-    failed: bool
+    location: str | None  # part of the thigh, if known
+    side: str | None  # side of the leg, if known
+    fold: int | None  # fold that tested the subject; None where nothing was trained
+    scores: Mapping[str, float]  # by metric of scores.csv; NaN where undefined
+    raters_dice: float  # mean Dice of the rater pairs in this subject; NaN without any
+    failed: bool  # true if a mask of the comparison is empty
     card: SubjectCard
 
     def score(self, metric: str) -> float:
@@ -137,27 +118,16 @@ class FigureEntry:
 
 @dataclass(frozen=True)
 class StudyView:
-    """Data of a study's page.
-
-    Attributes:
-        analysis: Tables of the study.
-        name: Name of the study, under which reviews are kept.
-        title: Title of the page.
-        warning: Warning, "SYNTHETIC STUDY", "SYNTHETIC TRAINING DATA", or empty.
-        reference: Published Table 1 to show beside the study's.
-        cards: Picture, page and flags by subject id; subjects may be missing.
-        figures: Figures beside the page, in order.
-        provenance: Names and values of versions, model and date; no paths.
-    """
+    """Data of a study's page."""
 
     analysis: Analysis
-    name: str
+    name: str  # of the study, under which reviews are kept
     title: str
-    warning: str = ""
-    reference: pd.DataFrame | None = None
-    cards: Mapping[str, SubjectCard] = field(default_factory=dict)
-    figures: Sequence[FigureEntry] = ()
-    provenance: Sequence[tuple[str, str]] = ()
+    warning: str = ""  # "SYNTHETIC STUDY", "SYNTHETIC TRAINING DATA", or empty
+    reference: pd.DataFrame | None = None  # published Table 1 to show beside the study's
+    cards: Mapping[str, SubjectCard] = field(default_factory=dict)  # by subject id; subjects may be missing
+    figures: Sequence[FigureEntry] = ()  # in order
+    provenance: Sequence[tuple[str, str]] = ()  # names and values of versions, model and date; no paths
 
     @property
     def raters(self) -> Sequence[str]:

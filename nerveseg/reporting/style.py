@@ -34,13 +34,11 @@ LINE: dict[Kind, str] = {"manual": "#1656b0", "automatic": "#2f7d0a"}
 MARKER: dict[Kind, str] = {"manual": "o", "automatic": "^"}
 LESION = "#b3001b"
 INK, PALE, NERVE = "#222222", "#8a8a8a", "#d9d2c3"
-MARKERS = ("o", "s", "D", "v", "P", "X")
-"""Markers of series without their own colour: rater pairs, cohorts, folds."""
+MARKERS = ("o", "s", "D", "v", "P", "X")  # markers of series without their own colour: rater pairs, cohorts, folds
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
-WIDTH_INCHES = 7.2
-"""Width of a page's two columns."""
+WIDTH_INCHES = 7.2  # width of a page's two columns
 
 DOTS_PER_INCH = 200
 SMALL_POINTS = 6.5
@@ -65,8 +63,7 @@ RC: Any = {
     "figure.constrained_layout.w_pad": 0.06,
 }
 
-styled = rc_context(RC)
-"""Decorator of every function that draws."""
+styled = rc_context(RC)  # decorator of every function that draws
 
 RED = "#b00020"
 _INCHES, _DOTS_PER_INCH = (14.0, 8.2), 125

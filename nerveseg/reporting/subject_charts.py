@@ -27,8 +27,7 @@ from nerveseg.types import Mask, SpacingMm
 
 Curve = dict[str, Any]
 _BAND = ("mean", "p10", "p90")
-_RAISED_MM = 0.4
-"""Outward shift of the lesion's surface, which the nerve's surface would hide where both coincide."""
+_RAISED_MM = 0.4  # outward shift of the lesion's surface, which the nerve's surface would hide where both coincide
 
 MOST_PICTURE_BYTES = 3_000_000
 """Largest size of all slices as text; with the chart library a page is then smaller than 6 MB."""

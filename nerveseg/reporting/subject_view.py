@@ -17,47 +17,28 @@ from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.reporting.overlay import check_one_grid
 from nerveseg.types import Image, Mask, SpacingMm
 
-LESION = "lesion"
-"""Name of the mask of the abnormal part of the nerve."""
+LESION = "lesion"  # name of the mask of the abnormal part of the nerve
 
 
 @dataclass(frozen=True)
 class SubjectView:
-    """Everything on the page of a subject.
+    """Content of the page of a subject."""
 
-    Attributes:
-        name: Subject id or name of the scan; never a path.
-        title: Title of the page.
-        warning: Warning, "SYNTHETIC TRAINING DATA", "SYNTHETIC STUDY", or empty.
-        image: First channel, in RAS order.
-        spacing_mm: Voxel spacing in mm; the last is the slice step.
-        slice_numbers: Number of each slice in the input file.
-        masks: Masks by name in drawing order, the mask under review first: "Auto", then "GT", raters, "lesion".
-        profiles: Rows of `biomarkers.profile` by the name of their mask; may be empty.
-        facts: Names and values of the measurements, as text.
-        flags: Quality flags.
-        scores: Scores against the reference, by metric of scores.csv; None without a reference.
-        notes: Notes on the measurements, as text.
-        sides: Columns (along x) of each leg by side, where the image shows both, for close-ups.
-        registrations: Pictures (PNG) of channels that were registered to the first, by channel.
-        study: Name of the study, under which reviews are kept; empty for a single scan.
-    """
-
-    name: str
+    name: str  # subject id or name of the scan; never a path
     title: str
-    warning: str
-    image: Image
-    spacing_mm: SpacingMm
-    slice_numbers: Sequence[int]
-    masks: Mapping[str, AnyMask]
-    profiles: Mapping[str, pd.DataFrame]
-    facts: Sequence[tuple[str, str]] = ()
+    warning: str  # "SYNTHETIC TRAINING DATA", "SYNTHETIC STUDY", or empty
+    image: Image  # first channel, in RAS order
+    spacing_mm: SpacingMm  # the last is the slice step
+    slice_numbers: Sequence[int]  # number of each slice in the input file
+    masks: Mapping[str, AnyMask]  # in drawing order, the one under review first: "Auto", then "GT", raters, "lesion"
+    profiles: Mapping[str, pd.DataFrame]  # rows of `biomarkers.profile` by the name of their mask; may be empty
+    facts: Sequence[tuple[str, str]] = ()  # names and values of the measurements, as text
     flags: Sequence[Flag] = ()
-    scores: Mapping[str, float] | None = None
-    notes: Sequence[str] = ()
-    sides: Mapping[str, slice] = field(default_factory=dict)
-    registrations: Mapping[str, bytes] = field(default_factory=dict)
-    study: str = ""
+    scores: Mapping[str, float] | None = None  # by metric of scores.csv; None without a reference
+    notes: Sequence[str] = ()  # on the measurements
+    sides: Mapping[str, slice] = field(default_factory=dict)  # columns (along x) of each leg, where both are shown
+    registrations: Mapping[str, bytes] = field(default_factory=dict)  # PNG of channels registered to the first
+    study: str = ""  # name of the study, under which reviews are kept; empty for a single scan
 
     def __post_init__(self) -> None:
         check_one_grid(self.image, self.masks, self.slice_numbers, self.name)

@@ -29,23 +29,17 @@ REACH_MM = 3.0
 SMOOTHING_PIXELS = 0.8
 _NEAR_TRIANGLES = 24
 _LEAST_PART = 0.25
-_THIN_OUT = 3
-"""Ratio of triangles to the limit above which only the planes half-way between slices are kept."""
+_THIN_OUT = 3  # ratio of triangles to the limit above which only the planes half-way between slices are kept
 
 _CORRECTIONS, _MOST_SHIFT_MM = 3, 0.5
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Closed mesh.
+    """Closed mesh."""
 
-    Attributes:
-        vertices_mm: Vertices (n, 3) in mm from the centre of the mask's first voxel, in RAS order.
-        triangles: Triangles (m, 3) as rows of `vertices_mm`, oriented so that normals point outward.
-    """
-
-    vertices_mm: PointsMm
-    triangles: Triangles
+    vertices_mm: PointsMm  # from the centre of the mask's first voxel, in RAS order
+    triangles: Triangles  # rows of `vertices_mm`, oriented so that normals point outward
 
     @property
     def corners_mm(self) -> Float[np.ndarray[Any, Any], "triangle 3 3"]:

@@ -29,15 +29,10 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Resumption:
-    """Checkpoint to resume a run from.
+    """Checkpoint to resume a run from."""
 
-    Attributes:
-        checkpoint: Path of an undamaged checkpoint.
-        warning: Message about a damaged file; empty if there is none.
-    """
-
-    checkpoint: Path
-    warning: str = ""
+    checkpoint: Path  # undamaged
+    warning: str = ""  # about a damaged file
 
 
 class VerifiedCheckpoints(TorchCheckpointIO):

@@ -14,17 +14,11 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 @dataclass(frozen=True)
 class Device:
-    """A device and a precision, as Lightning's Trainer takes them.
-
-    Attributes:
-        accelerator: Name of the accelerator, gpu or cpu.
-        precision: Name of the precision, 32-true or bf16-mixed.
-        description: Text for the log, one line.
-    """
+    """A device and a precision, as Lightning's Trainer takes them."""
 
     accelerator: Literal["gpu", "cpu"]
     precision: SettledPrecision
-    description: str
+    description: str  # one line for the log
 
 
 def choose_device(accelerator: Accelerator = "auto", precision: Precision = "auto") -> Device:

@@ -18,17 +18,11 @@ from nerveseg.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Processes:
-    """Process group that trains one fold, as seen from one of its processes.
+    """Process group that trains one fold, as seen from one of its processes."""
 
-    Attributes:
-        rank: Rank of this process, from 0.
-        count: Number of processes.
-        local_count: Number of processes on this machine.
-    """
-
-    rank: int = 0
-    count: int = 1
-    local_count: int = 1
+    rank: int = 0  # of this process
+    count: int = 1  # processes in all
+    local_count: int = 1  # processes on this machine
 
     @property
     def is_first(self) -> bool:

@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from nerveseg.errors import ConfigurationError
 
-Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Logits (batch, class, x, y) and labels (batch, x, y) to a scalar."""
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (batch, class, x, y) and labels (batch, x, y) to a scalar
 
 NERVE_CLASS = 1
 

@@ -31,8 +31,7 @@ Interval: TypeAlias = Literal["epoch", "step"]
 CLASSIFIER_WEIGHT_SCALE = 0.01
 """Scales the classifier's initial weights so that initial predictions equal the class prior in its bias."""
 
-STEPS_UNKNOWN = 1000
-"""Number of steps that a schedule is tried with where there is no trainer to ask."""
+STEPS_UNKNOWN = 1000  # number of steps that a schedule is tried with where there is no trainer to ask
 
 
 class Segmenter(pl.LightningModule):

@@ -13,8 +13,7 @@ from pytorch_lightning import Callback
 
 from nerveseg.training.checkpointed_loggers import CheckpointedLogger
 
-THROUGHPUT = "nerveseg_throughput"
-"""Key of the rows in a checkpoint."""
+THROUGHPUT = "nerveseg_throughput"  # key of the rows in a checkpoint
 
 
 class Throughput(Callback):

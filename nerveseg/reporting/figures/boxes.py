@@ -28,8 +28,7 @@ Scale: TypeAlias = Literal["share", "mm"]
 
 NAMES: dict[Kind, str] = {"manual": RATER_RATER, "automatic": AUTOMATIC_CONSENSUS}
 BOX_WIDTH, APART = 0.34, 0.42
-NO_MASK_HEIGHT = 0.95
-"""Height of the strip's middle, as a share of the panel's height."""
+NO_MASK_HEIGHT = 0.95  # height of the strip's middle, as a share of the panel's height
 
 _ROOM = 0.88
 _GOLDEN = (sqrt(5) - 1) / 2

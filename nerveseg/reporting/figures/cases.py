@@ -39,8 +39,7 @@ from nerveseg.reporting.surfaces import Surface, surface_of
 
 RANKS = ("best", "median", "worst")
 METRICS = ("dice", "hd95_mm")
-_WRONG_MM = 3.0
-"""Distance to the other mask from which on a surface is coloured in the view from the front."""
+_WRONG_MM = 3.0  # distance to the other mask from which on a surface is coloured in the view from the front
 
 NOTE = (
     "Chosen by rule over all subjects: best, lower median and worst value of the metric; a missing mask is the worst."
@@ -48,11 +47,8 @@ NOTE = (
     " the nerve from the front, with that slice as a line: blue was missed, red is false (by more than 3 mm)."
 )
 _FEW_TRIANGLES = 5_000
-_DIGITS = 6
-"""Decimals in which equal values agree, because spacings in files are rounded."""
-
-FAR_MM = 4.0
-"""End of the colour scale, and distance from which on nerve counts as missed."""
+_DIGITS = 6  # decimals in which equal values agree, because spacings in files are rounded
+FAR_MM = 4.0  # end of the colour scale, and distance from which on nerve counts as missed
 
 CUTS = 3
 LINES = {CONSENSUS: FILL["manual"], AUTOMATIC: FILL["automatic"]}

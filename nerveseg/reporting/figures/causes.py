@@ -26,8 +26,7 @@ from nerveseg.types import Mask
 
 NOTHING, FALSE_PIECE = "nothing found", "false piece"
 MISSED_SLICES, MISSED_BRANCH, TOO_WIDE, TOO_NARROW = "missed slices", "missed branch", "too wide", "too narrow"
-NAMED_SHARE = 0.25
-"""Least share of the disagreement from which a cause is named; the largest cause always is."""
+NAMED_SHARE = 0.25  # least share of the disagreement from which a cause is named; the largest cause always is
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,10 @@ class Cause:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Location and causes of the difference between two masks.
+    """Location and causes of the difference between two masks."""
 
-    Attributes:
-        slice_index: Index (RAS order) of the slice with the largest disagreement; for equal masks, with most nerve.
-        causes: Causes, the largest first; empty for equal masks.
-    """
-
-    slice_index: int
-    causes: tuple[Cause, ...]
+    slice_index: int  # index (RAS order) of the slice with the largest disagreement; for equal masks, with most nerve
+    causes: tuple[Cause, ...]  # causes, the largest first; empty for equal masks
 
     @property
     def words(self) -> str:

@@ -29,8 +29,7 @@ ALONE = "manual (time of the single rater)"
 _ROW_INCHES = 2.75
 
 SHARE = "share above"
-_SIGN = {CONTRAST: -1.0, SHARE: 1.0}
-"""Sign of the margin: a loss of Dice, an excess of misses."""
+_SIGN = {CONTRAST: -1.0, SHARE: 1.0}  # sign of the margin: a loss of Dice, an excess of misses
 
 Row = Mapping[Hashable, Any]
 

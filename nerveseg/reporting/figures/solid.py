@@ -23,21 +23,15 @@ FRONT_DEG, SIDE_DEG = 0.0, 90.0
 
 _LIGHT = np.array([-0.45, 0.75, 0.5]) / np.linalg.norm([-0.45, 0.75, 0.5])
 _DARKEST = 0.55
-_LEAST_WIDTH, _PADDING = 0.3, 0.04
-"""Least width and padding of a view, relative to its height."""
+_LEAST_WIDTH, _PADDING = 0.3, 0.04  # least width and padding of a view, relative to its height
 
 
 @dataclass(frozen=True)
 class Painted:
-    """Surface with its colours.
-
-    Attributes:
-        surface: Surface in mm.
-        colours: One colour, or one (red, green, blue, alpha) per triangle.
-    """
+    """Surface with its colours."""
 
     surface: Surface
-    colours: str | NDArray[Any]
+    colours: str | NDArray[Any]  # one colour, or one (red, green, blue, alpha) per triangle
 
 
 def draw_solids(axes: Axes, solids: Sequence[Painted], azimuth_deg: float = FRONT_DEG) -> None:
