@@ -30,7 +30,7 @@ AWAY_AGAIN_MM = 2.0  # largest increase of their distance on the way to the spli
 WIDEST_GAP_MM = 10.0  # largest gap in the first slice that shows both, if a nerve is detected a few slices late
 PARTING_MM = 3.0  # least change of the distance over the run that distinguishes two nerves from a nerve and a vein
 TOUCHING_MM = 4.0  # largest gap at the split at which a run that is too short for `PARTING_MM` is accepted
-CLEARLY_APART = 1.25  # least ratio of the distances at both ends of a stack without the split that tells the distal end
+CLEARLY_APART = 1.25  # least ratio of the distances at both ends of a stack without the split, to know the distal end
 
 
 @dataclass(frozen=True)
