@@ -186,8 +186,8 @@ def test_the_console_command_is_the_module(sweep, command):
     script = Path(sys.executable).with_name("nerveseg")
     installed = [sys.executable, "-c", "import sys; from nerveseg.launch.main import main; sys.exit(main())"]
     program = [str(script)] if script.is_file() else installed
-    by_name = command("evaluate", "evaluate", f"run={sweep.folder}", program=program)
-    by_module = command("evaluate", f"run={sweep.folder}")
+    by_name = command("evaluate", "evaluate", f"run={sweep.folder}", "report=false", program=program)
+    by_module = command("evaluate", f"run={sweep.folder}", "report=false")
     assert by_name.stdout == by_module.stdout
     assert "Auto-GT" in by_name.stdout
 

@@ -106,10 +106,10 @@ def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, s
     pydicom = pytest.importorskip("pydicom")
     folder = tmp_path / "series"
     folder.mkdir()
-    for file in sorted(shared_data("dicom_t2_axial").glob("*.dcm"))[:]:
-        dataset = pydicom.dcmread(file)
+    datasets = [pydicom.dcmread(file) for file in shared_data("dicom_t2_axial").glob("*.dcm")]
+    for dataset in sorted(datasets, key=lambda dataset: dataset.InstanceNumber)[:8]:
         dataset.PatientName, dataset.PatientID, dataset.StudyDate = "SECRET^NAME", "ID-SECRET-77", "20011225"
-        dataset.save_as(folder / file.name)
+        dataset.save_as(folder / f"{dataset.InstanceNumber}.dcm")
     printed = run("series", f"model={sweep / 'fold-0'}", "output=out")
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"mask.nii.gz", "mask.dcm", "profile.csv", "summary.json", "check.png"} <= files
