@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nerveseg"
 
-BASE = ["types", "errors", "notices", "files", "runs", "targets", "console"]
+BASE = ["types", "errors", "notices", "files", "runs", "targets", "console", "yaml_files"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": [
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "files": ["errors"],
     "targets": ["errors"],
     "console": ["errors"],
+    "yaml_files": ["errors"],
     "types": [],
     "errors": [],
     "notices": [],

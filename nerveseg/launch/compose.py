@@ -13,11 +13,12 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.launch.arguments import quote_path
+from nerveseg.launch.foreign_files import allow_environment, check_hydra_node
 from nerveseg.launch.hydra_flags import config_dir, is_multirun, overrides_only
 from nerveseg.launch.launchers import BASIC, plugin_of
 from nerveseg.launch.schema import parse_config
@@ -32,16 +33,24 @@ def config_folder() -> Path:
 
 
 def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration of a command as Hydra does for a job.
+    """Compose the configuration of a command as Hydra does for a job, without the `hydra` node, which is checked.
 
     Raises:
-        ConfigurationError: An override names an option or a choice that does not exist.
+        ConfigurationError: An override names an option or a choice that does not exist, a file is no YAML, or a file
+            changes the `hydra` node.
     """
+    allow_environment(overrides)
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose(verb, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's own for group=null is a ValueError
+            composed = compose(verb, overrides=list(overrides), return_hydra_config=True)
+            check_hydra_node(composed, overrides, config_folder())
+    except NervesegError:
+        raise
+    except Exception as error:  # Hydra raises errors of every class for a file that is not as it expects
         raise configuration_error(error, verb) from error
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed
 
 
 def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
@@ -55,12 +64,35 @@ def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
     is_search = is_multirun(arguments) and plugin_of("sweeper", arguments) != BASIC
     if is_search and verb != "train":
         raise ConfigurationError("train, the command with an objective", found=verb, remedy="leave hydra/sweeper= out")
-    folder = config_dir(arguments)
-    searched = [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
     of_jobs = _overrides_of_jobs(arguments)
+    searched = _search_path(arguments)
     composed = [compose_config(verb, [*overrides, *searched]) for overrides in of_jobs]  # parsing imports what is large
+    if is_search:
+        _check_choices(verb, of_jobs[0], arguments)
     jobs = [make_job(verb, config, overrides) for config, overrides in zip(composed, of_jobs, strict=True)]
     return [replace(job, jobs_after=len(jobs) - 1 - index, is_search=is_search) for index, job in enumerate(jobs)]
+
+
+def check_composition(verb: str, arguments: Sequence[str]) -> None:
+    """Raise `ConfigurationError` where the files that rewritten arguments name may not be composed by Hydra."""
+    for overrides in _overrides_of_jobs(arguments):
+        compose_config(verb, [*overrides, *_search_path(arguments)])
+
+
+def _search_path(arguments: Sequence[str]) -> list[str]:
+    """Return the override that stands for `--config-dir`."""
+    folder = config_dir(arguments)
+    return [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
+
+
+def _check_choices(verb: str, fixed: Sequence[str], arguments: Sequence[str]) -> None:
+    """Compose each file of a group that a search may choose, because Hydra composes its trials without us."""
+    loader = ConfigLoaderImpl(_all_files(arguments))
+    parsed = OverridesParser.create(loader).parse_overrides(overrides_only(arguments))
+    for override in parsed:
+        if override.is_sweep_override() and loader.get_group_options(override.key_or_group):
+            for choice in override.sweep_string_iterator():
+                compose_config(verb, [*fixed, f"{override.get_key_element()}={choice}", *_search_path(arguments)])
 
 
 def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[Any]:
@@ -69,6 +101,7 @@ def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[A
     Raises:
         ConfigurationError: An option is missing, unknown, or of the wrong type.
     """
+    allow_environment(overrides)  # of a job in another process
     values = to_plain_dict(composed)
     return Job(parse_config(verb, values), values, tuple(overrides))
 
@@ -82,10 +115,7 @@ def _overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
     if plugin_of("sweeper", arguments) != BASIC:
         _check_search(overrides, swept)
         return [fixed]
-    search_path = create_config_search_path(str(config_folder()))
-    if folder := config_dir(arguments):
-        search_path.append("command-line", folder)
-    parser = OverridesParser.create(ConfigLoaderImpl(search_path))  # which glob() asks for the choices of a group
+    parser = OverridesParser.create(ConfigLoaderImpl(_all_files(arguments)))  # glob() asks for the choices of a group
     try:
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
     except HydraException as error:
@@ -101,6 +131,14 @@ def _overrides_of_jobs(arguments: Sequence[str]) -> list[list[str]]:
             remedy="glob() takes patterns for the choices of a group: network=glob(tira*)",
         )
     return [list(job) for job in jobs]
+
+
+def _all_files(arguments: Sequence[str]) -> Any:
+    """Return Hydra's search path: conf/ and the folder of `--config-dir`."""
+    search_path = create_config_search_path(str(config_folder()))
+    if folder := config_dir(arguments):
+        search_path.append("command-line", folder)
+    return search_path
 
 
 def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -149,7 +187,9 @@ def _check_search(overrides: Sequence[str], swept: Sequence[str]) -> None:
 
 def configuration_error(error: Exception, verb: str = "") -> NervesegError:
     """Return an error of Hydra or OmegaConf on one line, with the nearest option that the command has."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error.__cause__, NervesegError):  # of our resolver, within OmegaConf's
+        return error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     lines = [line for line in lines if not line.startswith(("object_type=", "To append to your config", "Hint"))]
     full = [line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")]
     found = " ".join(line for line in lines if not line.startswith("full_key: "))

@@ -11,9 +11,9 @@ _SHORT_VALUE_FLAGS = ("-c", "-p", "-cp", "-cn", "-cd")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OTHER_MODES = ("--cfg", "--info", "--run", "--help", "--hydra-help", "--version", "--shell-completion")
 _SHORT_OTHER_MODES = ("-c", "-i", "-r", "-h", "-sc")
-_FLAGS = (*_VALUE_FLAGS[:-1], *_OTHER_MODES, "--multirun", "--resolve")
-"""Long flags of Hydra but for --experimental-rerun, because --experiment would abbreviate it."""
-_SHORT_FLAGS = (*_SHORT_VALUE_FLAGS, *_SHORT_OTHER_MODES, "-m")
+_FLAGS = ("--package", "--config-dir", *_OTHER_MODES, "--multirun", "--resolve")
+"""Long flags of Hydra without those that replace the commands' own configuration or run a pickled one."""
+_SHORT_FLAGS = ("-p", "-cd", *_SHORT_OTHER_MODES, "-m")
 
 
 def is_multirun(argv: Sequence[str]) -> bool:
@@ -25,6 +25,12 @@ def is_info_request(argv: Sequence[str]) -> bool:
     """Return true if a flag asks Hydra to show something, such as the configuration, instead of running."""
     names = [flag.partition("=")[0] for flag in separate_flags(argv)[0]]
     return any(name in _SHORT_OTHER_MODES or any(_abbreviates(name, mode) for mode in _OTHER_MODES) for name in names)
+
+
+def is_completion(argv: Sequence[str]) -> bool:
+    """Return true if a shell asks Hydra to complete words."""
+    names = [flag.partition("=")[0] for flag in separate_flags(argv)[0]]
+    return any(name == "-sc" or (len(name) > 3 and _abbreviates(name, "--shell-completion")) for name in names)
 
 
 def overrides_only(argv: Sequence[str]) -> list[str]:

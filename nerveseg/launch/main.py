@@ -23,7 +23,7 @@ from typing import Any
 from nerveseg.console import print_error, say
 from nerveseg.errors import NervesegError, StoppedBySignal
 from nerveseg.launch.arguments import to_hydra_overrides
-from nerveseg.launch.hydra_flags import is_info_request, is_multirun
+from nerveseg.launch.hydra_flags import is_completion, is_info_request, is_multirun
 from nerveseg.launch.launchers import (
     is_cluster_job,
     limit_threads,
@@ -127,11 +127,13 @@ def _exit_code(stop: KeyboardInterrupt) -> int:
 
 def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | None) -> int:
     arguments = with_plugin_settings(to_hydra_overrides(verb, typed))
+    from nerveseg.launch.compose import check_composition, compose_jobs
+
     if is_info_request(arguments):
+        if not is_completion(arguments):
+            check_composition(verb, arguments)
         _run_hydra(verb, lambda config: None, arguments)
         return 0
-    from nerveseg.launch.compose import compose_jobs
-
     jobs = compose_jobs(verb, arguments)
     runner = JobRunner(verb, run_job, [f"nerveseg {verb}", *arguments], jobs)
     is_sweep = is_multirun(arguments)

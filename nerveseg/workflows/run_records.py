@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from nerveseg.errors import RunError
 from nerveseg.runs import FoldFolder, Provenance
 from nerveseg.workflows.config import RunConfig
+from nerveseg.yaml_files import read_yaml, yaml_error
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
@@ -17,14 +17,9 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
     Raises:
         RunError: The configuration is missing or damaged.
     """
-    try:
-        config = yaml.safe_load(fold.config.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("no mapping")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(
-            "a fold has its config.yaml", found=error, path=fold.config, remedy="train the fold again"
-        ) from error
+    config = read_yaml(fold.config, RunError)
+    if not isinstance(config, dict):
+        raise yaml_error(fold.config, f"a {type(config).__name__} instead of options", RunError)
     if isinstance(config.get("folds"), dict):
         config["folds"].setdefault("validation_fraction", 0)  # folds of earlier versions lack this option
     return config

@@ -190,7 +190,7 @@ def test_what_only_looks_alike_is_left_alone(override):
 
 FLAGS = """
     -m | --help | --cfg job | -c job --resolve | --cfg=job | --config-dir elsewhere | --config-dir=a=b |
-    -cd dir -cn name -cp path | --package trainer | --info all | -i defaults-tree
+    -cd dir | --package trainer | --info all | -i defaults-tree
 """
 
 
