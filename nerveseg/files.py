@@ -1,9 +1,8 @@
-"""Files: atomic writes, checks before reading, SHA-256, locks."""
+"""Files: atomic writes, SHA-256, locks."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import shutil
 import stat
@@ -13,100 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nerveseg.errors import ConfigurationError, RunError, VolumeError
+from nerveseg.errors import ConfigurationError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DEFLATE_LIMIT = 1032
-"""Largest factor by which a deflate stream (gzip, zlib) grows when it is decompressed (zlib's technical notes)."""
-
-
-def check_exists(path: Path) -> None:
-    """Raise `VolumeError` unless `path` is a file that may be read."""
-    try:
-        with path.open("rb"):
-            return
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise VolumeError(
-            "a volume is an existing file",
-            found="no such file",
-            path=path,
-            remedy="add the file, or correct the study's path template",
-        ) from error
-    except OSError as error:
-        raise VolumeError(
-            "a volume may be read",
-            found=_reason(error),
-            path=path,
-            remedy="change the permissions of the file and its folders, or ask their owner",
-        ) from error
-
-
-def check_file_size(
-    path: Path, shape: tuple[int, ...], bits_per_voxel: int, held_bytes: int, header_bytes: int = 0
-) -> None:
-    """Raise `VolumeError` if a header claims more voxels than its file can hold.
-
-    Args:
-        path: Path of the file.
-        shape: Shape in the header.
-        bits_per_voxel: Size of a voxel in bits.
-        held_bytes: Size of the file, or the largest size that it can decompress to.
-        header_bytes: Size of the header, if it is a part of `held_bytes`.
-    """
-    needed_bytes = header_bytes + math.prod(map(int, shape)) * bits_per_voxel // 8
-    if needed_bytes > held_bytes:
-        found = f"shape {shape} in the header: {needed_bytes:,} bytes; the file holds at most {held_bytes:,}"
-        raise _incomplete(path, found)
-
-
-def unreadable_file_error(path: Path, error: Exception | str) -> VolumeError:
-    """Return the error of a file that its reader failed on, with the reader's message."""
-    return _incomplete(path, error if isinstance(error, str) else _class_and_message(error))
-
-
-@contextmanager
-def atomic_volume_write(path: Path) -> Iterator[Path]:
-    """Write a volume as `atomic_write` does, with every failure as a `VolumeError`.
-
-    Raises:
-        VolumeError: The disk is full, the folder is not writable, or the writer failed; no file remains.
-    """
-    try:
-        with atomic_write(path) as temporary:
-            yield temporary
-    except (OSError, RuntimeError) as error:
-        raise VolumeError(
-            "the output can be written",
-            found=_class_and_message(error),
-            path=path,
-            remedy="free space on the disk, or write to another folder",
-        ) from error
-
-
-def _incomplete(path: Path, found: str) -> VolumeError:
-    return VolumeError(
-        "the file is complete and readable",
-        found=found,
-        path=path,
-        remedy="copy or export the file again",
-    )
-
-
-def _class_and_message(error: Exception) -> str:
-    return _reason(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    """Return the system's message, or the last line of ITK's without its position in ITK's source."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, RuntimeError) and lines:
-        return lines[-1].rpartition("): ")[2].removeprefix("Reason: ")
-    return str(error)
-
 
 try:
     import fcntl

@@ -16,7 +16,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from nerveseg.files import check_exists, write_text
+from nerveseg.data.volumes.guard import check_regular_file
+from nerveseg.files import write_text
 
 QUIET_NS = 2_000_000_000
 """Age of a file's stamps from which another change would change them (FAT counts in steps of 2 s)."""
@@ -66,7 +67,7 @@ def _cached_hash(entry: str | None, path: Path) -> str | None:
 
 def _hash(path: Path) -> tuple[str, str | None]:
     """Return a file's hash and its stamp; no stamp for a file that changed just before or during the hashing."""
-    check_exists(path)
+    check_regular_file(path)
     with open(path, "rb") as file:
         before, now_ns = os.fstat(file.fileno()), time.time_ns()
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

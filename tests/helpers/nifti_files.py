@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from nerveseg.files import unreadable_file_error
+from nerveseg.data.volumes.guard import unreadable_file_error
 
 DAMAGED = unreadable_file_error(Path(), "").rule
 SPACING_MM = (0.52, 0.75, 4.4)

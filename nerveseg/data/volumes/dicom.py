@@ -10,7 +10,8 @@ import numpy as np
 
 from nerveseg.data.volumes.dicom_files import DicomSlice, read_pixels, read_slice
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
-from nerveseg.data.volumes.grids import Grid, Volume
+from nerveseg.data.volumes.grids import Grid, Volume, check_affine
+from nerveseg.data.volumes.guard import check_memory
 from nerveseg.errors import VolumeError, errors_about
 
 
@@ -46,6 +47,8 @@ def read_series(folder: Path, series: str | None = None, subject: str | None = N
         slices = _choose(_find_series(folder), series)
         frame = stack_frame(slices)
         grid = Grid.without_header((*slices[0].size, len(slices)), frame.affine, frame)
+        check_affine(frame.affine, grid.shape)
+        check_memory(folder, grid.shape)
         array = np.empty(grid.shape[::-1], dtype=np.float32)
         for plane, one in zip(array, slices, strict=True):
             plane[:] = read_pixels(one.path)

@@ -3,6 +3,7 @@
 Names, ids and dates of the patient are not read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,25 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from nerveseg.files import DEFLATE_LIMIT, check_exists, check_file_size, unreadable_file_error
+from nerveseg.data.volumes.dicom_nesting import MAGIC, PREAMBLE_BYTES, check_nesting
+from nerveseg.data.volumes.guard import (
+    DEFLATE_LIMIT,
+    check_regular_file,
+    check_size,
+    library_errors,
+    unreadable_file_error,
+)
+from nerveseg.errors import VolumeError, errors_about
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
 FIRST_GROUP_BYTES = 1024
 """Bytes from the start of a file that hold the preamble and the first group of elements."""
 
 STORAGE_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
 TRANSFER_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
 """Elements of the first group, which is always explicit little endian."""
+
+UNIT_TOLERANCE = 0.02
+"""Largest difference of products of two directions from those of unit vectors at right angles, by rounding."""
 
 UNCOMPRESSED = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
@@ -50,7 +60,7 @@ class DicomSlice:
         frames: Number of frames; 1 except in multi-frame files.
         is_enhanced: Flag of an Enhanced class, with one frame or more.
         samples: Numbers per pixel: 1, or 3 in colour.
-        placed: Flag of a header with position, orientation and pixel spacing.
+        placed: Flag of a header with a position, two directions and a pixel spacing above zero.
         position_mm: Centre of the first pixel in mm, left-posterior-superior.
         direction: Unit vectors along a row, along a column and normal to the slice, as the columns of a matrix.
         spacing_mm: Distance between columns and between rows, in mm.
@@ -98,18 +108,22 @@ def read_slice(path: Path) -> DicomSlice | None:
     storage_class = _first_group_uid(start, STORAGE_CLASS_ELEMENT)
     if not _is_dicom(start) or _belongs(storage_class, NO_SCANS):
         return None
+    with errors_about(path):
+        check_nesting(path)
     reader = _reader(path)
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
+        with library_errors(path):
+            reader.ReadImageInformation()
+    except VolumeError as error:
         if _belongs(storage_class, IMAGE_CLASSES):
             raise unreadable_file_error(path, "a DICOM image that ends early or is damaged") from error
         return None
-    one = _slice(reader, path)
-    is_compressed = _first_group_uid(start, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
-    held_bytes = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
-    check_file_size(path, reader.GetSize(), (_integer(reader, "0028|0100") or 8) * one.samples, held_bytes)
-    return one
+    with library_errors(path):
+        one = _slice(reader, path)
+        is_compressed = _first_group_uid(start, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
+        held_bytes = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
+        check_size(path, reader.GetSize(), (_integer(reader, "0028|0100") or 8) * one.samples, held_bytes)
+        return one
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
@@ -118,11 +132,9 @@ def read_pixels(path: Path) -> NDArray[Any]:
     Raises:
         VolumeError: The file is damaged.
     """
-    try:
+    with library_errors(path):
         pixels: NDArray[Any] = SimpleITK.GetArrayFromImage(_reader(path).Execute())[0]
-    except RuntimeError as error:
-        raise unreadable_file_error(path, error) from error
-    return pixels
+        return pixels
 
 
 def _reader(path: Path) -> Any:
@@ -145,7 +157,7 @@ def _slice(reader: Any, path: Path) -> DicomSlice:
         frames=_integer(reader, "0028|0008") or 1,
         is_enhanced=_belongs(_text(reader, "0008|0016"), ENHANCED_CLASSES),
         samples=_integer(reader, "0028|0002") or 1,
-        placed=all(_text(reader, key) for key in ("0020|0032", "0020|0037", "0028|0030")),
+        placed=is_placed(*(_text(reader, key).split("\\") for key in ("0020|0032", "0020|0037", "0028|0030"))),
         position_mm=np.array(reader.GetOrigin()[:3]),
         direction=np.reshape(reader.GetDirection(), (-1, len(reader.GetSize())))[:3, :3],
         spacing_mm=np.array(reader.GetSpacing()[:2]),
@@ -159,6 +171,21 @@ def _slice(reader: Any, path: Path) -> DicomSlice:
             "acquisition": _text(reader, "0020|0012"),
         },
     )
+
+
+def is_placed(position: Sequence[Any], orientation: Sequence[Any], spacing: Sequence[Any]) -> bool:
+    """Return true for the numbers of a position, of two unit vectors at right angles and of a pixel spacing above zero.
+
+    ITK replaces a spacing of zero or a direction that is none, and takes a negative spacing for a mirrored picture.
+    """
+    try:
+        numbers = np.array([float(value) for value in (*position, *orientation, *spacing)])
+    except (TypeError, ValueError):
+        return False
+    if len(numbers) != 11 or not np.isfinite(numbers).all():
+        return False
+    axes = numbers[3:9].reshape(2, 3)
+    return bool(np.allclose(axes @ axes.T, np.eye(2), rtol=0, atol=UNIT_TOLERANCE) and (numbers[9:] > 0).all())
 
 
 def _text(reader: Any, key: str) -> str:
@@ -184,13 +211,15 @@ def _belongs(storage_class: str, classes: tuple[str, ...]) -> bool:
 
 
 def _first_bytes(path: Path) -> bytes:
-    check_exists(path)
+    check_regular_file(path)
     with path.open("rb") as file:
         return file.read(FIRST_GROUP_BYTES)
 
 
 def _is_dicom(start: bytes) -> bool:
-    return start[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MAGIC)] == MAGIC or start.startswith(b"\x08\x00")
+    """Return true for the bytes of a file with preamble, or without one: group 0002 with its explicit VR, or 0008."""
+    has_meta = start.startswith(b"\x02\x00") and start[4:6].isalpha() and start[4:6].isupper()
+    return start[PREAMBLE_BYTES:].startswith(MAGIC) or has_meta or start.startswith(b"\x08\x00")
 
 
 def _first_group_uid(start: bytes, element: bytes) -> str:

@@ -88,7 +88,8 @@ def _check_alike(slices: Sequence[DicomSlice]) -> None:
     for one in slices:
         if not one.placed:
             raise GeometryError(
-                "each slice has a position (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)",
+                "each slice has a position, two directions and a pixel spacing above 0 (ImagePositionPatient, "
+                "ImageOrientationPatient, PixelSpacing)",
                 found=f"none in {one.path.name}",
                 remedy="give the scanner's own series; screenshots and reports have no position",
             )

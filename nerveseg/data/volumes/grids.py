@@ -7,6 +7,7 @@ anterior: converting changes two signs and is exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from nerveseg.errors import GeometryError
 from nerveseg.types import Affine, Image, SpacingMm
 
 CORNER_TOLERANCE_MM = 0.1
+SHEAR_TOLERANCE = 1e-3
+"""Cosine of two axes at right angles, up to the rounding of headers."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,37 @@ def has_orientation(grid: Grid) -> bool:
     return grid.header is None or any(int(grid.header[code]) > 0 for code in ("qform_code", "sform_code"))
 
 
-def check_affine(affine: Affine) -> None:
-    """Raise `GeometryError` for an affine that is singular or not finite."""
+def check_affine(affine: Affine, shape: tuple[int, ...]) -> None:
+    """Raise `GeometryError` for an affine that is singular, not finite, or sheared.
+
+    An affine is sheared if its axes are not at right angles (cosine above `SHEAR_TOLERANCE`) and the far end of the
+    volume is shifted by more than `CORNER_TOLERANCE_MM` by it, the tolerance of a DICOM series.
+    """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise GeometryError(
             "the affine maps voxels to millimetres",
             found="a singular matrix",
+            remedy="export the file again with its geometry",
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / spacing
+    cosines = np.abs(axes.T @ axes - np.eye(3))
+    shift = float((cosines * spacing * (np.array(shape) - 1)).max())
+    if cosines.max() > SHEAR_TOLERANCE and shift > CORNER_TOLERANCE_MM:
+        raise GeometryError(
+            "the axes of a volume are at right angles",
+            found=f"axes with a cosine of {cosines.max():.3g}, which shift the far end by {shift:.2f} mm",
+            remedy="a tilted gantry or an affine registration: resample the volume, for example with dcm2niix",
+        )
+
+
+def check_spacing(spacing_mm: Iterable[float]) -> None:
+    """Raise `GeometryError` unless a header states a positive, finite distance of voxels along each axis."""
+    values = list(spacing_mm)
+    if len(values) < 3 or not all(0 < value < np.inf for value in values):
+        raise GeometryError(
+            "the header states the distance of voxels in mm along each axis, above 0",
+            found=" x ".join(f"{value:g}" for value in values) or "none",
             remedy="export the file again with its geometry",
         )
 

@@ -4,6 +4,8 @@ ITK's axes point to the left and to posterior, NIfTI's to the right and to anter
 values, so that a mask is written with the same digits.
 """
 
+import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,20 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from nerveseg.data.volumes.grids import Grid, ItkFrame, check_affine
+from nerveseg.data.volumes.guard import (
+    DEFLATE_LIMIT,
+    atomic_volume_write,
+    check_regular_file,
+    check_size,
+    unpacked_bytes,
+    unreadable_file_error,
+)
+from nerveseg.data.volumes.itk_header import DATA_FILE, header_fields, is_metaimage
 from nerveseg.errors import VolumeError
-from nerveseg.files import DEFLATE_LIMIT, atomic_volume_write, check_exists, check_file_size, unreadable_file_error
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
 """Formats of one file, which can be written atomically."""
-
-HEADER_BYTES = 1 << 16
-DATA_FILE = ("elementdatafile", "data file", "datafile")
 
 
 def read_itk(path: Path) -> tuple[NDArray[Any], Grid]:
@@ -30,12 +37,8 @@ def read_itk(path: Path) -> tuple[NDArray[Any], Grid]:
         VolumeError: The file is no MetaImage or NRRD, truncated, in colour, or not 3-D.
         GeometryError: The directions are singular.
     """
-    reader = _open(path)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise unreadable_file_error(path, error) from error
-    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _grid(reader)
+    reader = _open(path, to_the_end=True)
+    return SimpleITK.GetArrayFromImage(reader.Execute()).transpose(2, 1, 0), _grid(reader)
 
 
 def read_itk_grid(path: Path) -> Grid:
@@ -66,22 +69,16 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
         SimpleITK.WriteImage(image, str(temporary), useCompression=True)
 
 
-def _open(path: Path) -> Any:
-    """Return a reader that has read the header, after checking it."""
-    check_exists(path)
-    fields, header_bytes = _header_fields(path)
-    is_metaimage = _is_metaimage(path)
-    if ("ndims" if is_metaimage else "dimension") not in fields:  # ITK's readers would print a warning first
-        raise unreadable_file_error(path, "no header of a MetaImage" if is_metaimage else "no header of an NRRD")
+def _open(path: Path, *, to_the_end: bool = False) -> Any:
+    """Return a reader that has read the header, after checking it, and with `to_the_end` the size of the voxels."""
+    check_regular_file(path)
+    fields, header_bytes = header_fields(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO("MetaImageIO" if is_metaimage else "NrrdImageIO")
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise unreadable_file_error(path, error) from error
+    reader.SetImageIO("MetaImageIO" if is_metaimage(path) else "NrrdImageIO")
+    reader.ReadImageInformation()
     _check_kind(reader)
-    _check_size(reader, path, fields, header_bytes)
+    _check_size(reader, path, fields, header_bytes, to_the_end)
     return reader
 
 
@@ -104,40 +101,42 @@ def _check_kind(reader: Any) -> None:
 def _grid(reader: Any) -> Grid:
     x, y, z = reader.GetSize()
     frame = ItkFrame(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
-    check_affine(frame.affine)
+    check_affine(frame.affine, (x, y, z))
     return Grid.without_header((x, y, z), frame.affine, frame)
 
 
-def _check_size(reader: Any, path: Path, fields: dict[str, str], header_bytes: int) -> None:
-    """Compare the header's shape with the size of the data; as text, a number takes at least one byte."""
+def _check_size(reader: Any, path: Path, fields: dict[str, str], header_bytes: int, to_the_end: bool) -> None:
+    """Compare the header's shape with the size of the data; MetaImage reads zeros where they are too short."""
     data = _data_file(fields, path)
-    packed_bytes = data.stat().st_size - (header_bytes if data == path else 0)
-    promised = fields.get("compresseddatasize", "")
+    start = (header_bytes if data == path else 0) + max(0, _number(fields, "headersize"), _number(fields, "byte skip"))
+    packed_bytes = data.stat().st_size - start
+    promised = _number(fields, "compresseddatasize") or packed_bytes
     encoding = fields.get("encoding", "raw").lower()
-    is_compressed = fields.get("compresseddata", "").lower() == "true" or encoding.startswith(("gz", "bz"))
-    is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii", "hex")
-    if is_compressed and promised.isdecimal() and packed_bytes < int(promised):
-        raise unreadable_file_error(path, f"{packed_bytes:,} of {int(promised):,} bytes of compressed data")
-    bytes_per_voxel = 1 if is_text else int(SimpleITK.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent())
-    held_bytes = packed_bytes * (DEFLATE_LIMIT if is_compressed else 1)
-    check_file_size(path, reader.GetSize(), 8 * bytes_per_voxel, held_bytes)
+    is_deflated = fields.get("compresseddata", "").lower() == "true" or encoding.startswith("gz")
+    is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii")
+    if is_deflated and not 0 < promised <= packed_bytes:
+        raise unreadable_file_error(path, f"{packed_bytes:,} of {promised:,} bytes of compressed data")
+    bits = 8 * int(SimpleITK.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent())
+    shape, held_bytes = reader.GetSize(), packed_bytes
+    if is_text or encoding == "hex":
+        held_bytes = packed_bytes * bits // 8  # a number takes at least one character
+    elif is_deflated or encoding.startswith("bz"):
+        held_bytes = packed_bytes * DEFLATE_LIMIT
+    check_size(path, shape, bits, held_bytes)
+    if not to_the_end:
+        return
+    with data.open("rb") as file:
+        file.seek(start)
+        if is_text:
+            check_size(path, shape, bits, len(file.read().split()) * bits // 8)
+        elif is_deflated:
+            part = io.BytesIO(file.read(promised))
+            check_size(path, shape, bits, unpacked_bytes(part, math.prod(shape) * bits // 8))
 
 
-def _header_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Read names and values of a header (text, up to the voxels), and its size in bytes."""
-    separator = "=" if _is_metaimage(path) else ":"
-    fields: dict[str, str] = {}
-    with path.open("rb") as file:
-        while file.tell() < HEADER_BYTES and (line := file.readline(HEADER_BYTES)):
-            name, _, value = line.decode("latin-1").partition(separator)
-            fields[name.strip().lower()] = value.strip()
-            if not line.strip() or name.strip().lower() == "elementdatafile":
-                break
-        return fields, file.tell()
-
-
-def _is_metaimage(path: Path) -> bool:
-    return path.suffix.lower() in (".mha", ".mhd")
+def _number(fields: dict[str, str], name: str) -> int:
+    """Return a whole number of the header, 0 if it is missing."""
+    return int(fields.get(name) or 0)
 
 
 def _data_file(fields: dict[str, str], path: Path) -> Path:
@@ -150,6 +149,6 @@ def _data_file(fields: dict[str, str], path: Path) -> Path:
             "the voxels of a header lie in one file", found=name, remedy="save the volume as .nrrd or .mha"
         )
     data = path.parent / name
-    if not data.is_file():
+    if not data.is_file() or data.samefile(path):
         raise unreadable_file_error(path, f"no file {name}, in which its voxels should lie")
     return data

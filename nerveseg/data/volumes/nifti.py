@@ -5,24 +5,39 @@ three dimensions.
 """
 
 import gzip
-import zlib
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import DTypeLike, NDArray
 
-from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, Grid, check_affine, corner_distance_mm
+from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, Grid, check_affine, check_spacing, corner_distance_mm
+from nerveseg.data.volumes.guard import (
+    DEFLATE_LIMIT,
+    atomic_volume_write,
+    check_regular_file,
+    check_size,
+    unpacked_bytes,
+    unreadable_file_error,
+)
 from nerveseg.errors import GeometryError, VolumeError
-from nerveseg.files import DEFLATE_LIMIT, atomic_volume_write, check_exists, check_file_size, unreadable_file_error
 from nerveseg.types import Affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 Geometry: TypeAlias = Literal["sform", "qform"] | None
-DAMAGE = (ImageFileError, EOFError, OSError, zlib.error, ValueError, OverflowError)
-"""Errors that nibabel and gzip raise on files that are damaged or no NIfTI."""
+UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
+"""Units of length by code (nifti1.h)."""
+
+GEOMETRY_FIELDS = (
+    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+
+ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+MARGIN_BYTES = 1 << 20
+"""Number of bytes after the voxels that are decompressed to reach the check sum."""
 
 FAST = 1
 """Level of compression, as nibabel's; name and time are left out, so that equal masks are equal files."""
@@ -36,19 +51,18 @@ def read_nifti(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
         GeometryError: As `read_nifti_grid`.
     """
     image = _load(path)
-    try:
-        if _is_compressed(path):
-            _check_size(image, path, _unpacked_bytes(path))
-        array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-    except DAMAGE as error:
-        raise unreadable_file_error(path, error) from error
+    if _is_compressed(path):
+        most = image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize + MARGIN_BYTES
+        with path.open("rb") as file:  # to the check sum at the end, which nibabel does not read
+            _check_size(image, path, unpacked_bytes(file, most))
+    array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     if array.dtype.kind not in "buif":
         raise VolumeError(
             "voxels are plain numbers",
             found=f"data type {array.dtype}",
             remedy="export magnitude images, not colour or complex ones",
         )
-    return array, _grid(image, path, geometry)
+    return array, _grid(image, geometry)
 
 
 def read_nifti_grid(path: Path, geometry: Geometry) -> Grid:
@@ -58,7 +72,7 @@ def read_nifti_grid(path: Path, geometry: Geometry) -> Grid:
         VolumeError: The file is no NIfTI, not 3-D, or too small for its shape.
         GeometryError: qform and sform differ, the unit is not millimetres, or the affine is singular.
     """
-    return _grid(_load(path), path, geometry)
+    return _grid(_load(path), geometry)
 
 
 def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
@@ -79,27 +93,30 @@ def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) 
 
 
 def _geometry_only(header: Any, dtype: DTypeLike, description: str) -> Any:
-    """Return a copy of a header without names, comments, scaling and extensions."""
-    header = header.copy()
-    header.extensions.clear()
-    for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):
-        header[field] = b""
-    for field in ("intent_code", "intent_p1", "intent_p2", "intent_p3"):
-        header[field] = 0
-    header.set_data_dtype(dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    header["descrip"] = description.encode()[:79]
-    return header
+    """Return a new header with the shape, the transforms and the unit of length of a header."""
+    written = type(header)()
+    written.set_data_shape(header.get_data_shape())
+    written.set_data_dtype(dtype)
+    for field in GEOMETRY_FIELDS:
+        written[field] = header[field]
+    written["pixdim"][:4] = header["pixdim"][:4]
+    written["xyzt_units"] = int(header["xyzt_units"]) & 7
+    written.set_slope_inter(1, 0)
+    written["descrip"] = description.encode()[:79]
+    return written
 
 
 def _load(path: Path) -> Any:
     """Open a NIfTI file and check its header; voxels are read on access."""
-    check_exists(path)
-    try:
-        image: Any = nib.load(path)
-    except DAMAGE as error:
-        raise unreadable_file_error(path, error) from error
+    check_regular_file(path)
+    with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
+        block = file.read(nib.Nifti2Header.sizeof_hdr)
+    sizes = [int.from_bytes(block[:4], order) for order in ORDERS]
+    kind = next((kind for kind in (nib.Nifti1Image, nib.Nifti2Image) if kind.header_class.sizeof_hdr in sizes), None)
+    if kind is None:
+        raise unreadable_file_error(path, "no header of a NIfTI")
+    _check_raw(kind.header_class(block[: kind.header_class.sizeof_hdr], check=False))
+    image: Any = kind.from_filename(path)
     if len(image.shape) < 3 or min(image.shape) < 1 or max(image.shape[3:], default=1) > 1:
         raise VolumeError(
             "a volume has three dimensions, none of them empty",
@@ -110,26 +127,30 @@ def _load(path: Path) -> Any:
     return image
 
 
+def _check_raw(header: Any) -> None:
+    """Check dimensions and spacing of a header as it stands in the file: nibabel replaces a spacing of 0 by 1 mm."""
+    dimensions = int(header["dim"][0])
+    if not 1 <= dimensions <= 7:
+        raise VolumeError(
+            "a volume has three dimensions, none of them empty",
+            found=f"{dimensions} dimensions",
+            remedy="export the file again",
+        )
+    check_spacing(map(float, header["pixdim"][1:4]))
+
+
 def _check_size(image: Any, path: Path, held_bytes: int) -> None:
     voxels = image.dataobj
-    check_file_size(path, image.shape, 8 * voxels.dtype.itemsize, held_bytes, header_bytes=voxels.offset)
+    check_size(path, image.shape, 8 * voxels.dtype.itemsize, held_bytes, header_bytes=voxels.offset)
 
 
 def _is_compressed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _unpacked_bytes(path: Path) -> int:
-    """Return the decompressed size of a file, read to the check sum at its end, where nibabel does not read."""
-    size = 0
-    with gzip.open(path) as stream:
-        while part := stream.read(1 << 20):
-            size += len(part)
-    return size
-
-
-def _grid(image: Any, path: Path, geometry: Geometry) -> Grid:
-    unit = image.header.get_xyzt_units()[0]
+def _grid(image: Any, geometry: Geometry) -> Grid:
+    code = int(image.header["xyzt_units"]) & 7
+    unit = UNITS.get(code, f"a unit of code {code}")
     if unit not in ("mm", "unknown"):
         raise GeometryError(
             "lengths in the header are millimetres", found=unit, remedy="export the file again with millimetres"
@@ -137,15 +158,12 @@ def _grid(image: Any, path: Path, geometry: Geometry) -> Grid:
     x, y, z = image.shape[:3]
     header = image.header.copy()
     header.set_data_shape((x, y, z))
-    return Grid((x, y, z), _trusted_affine(image, path, geometry), header)
+    return Grid((x, y, z), _trusted_affine(image, geometry), header)
 
 
-def _trusted_affine(image: Any, path: Path, geometry: Geometry) -> Affine:
+def _trusted_affine(image: Any, geometry: Geometry) -> Affine:
     """Return the affine; if qform and sform are both set and differ, only an explicit choice selects one."""
-    try:
-        qform, qcode = image.get_qform(coded=True)
-    except ValueError as error:
-        raise unreadable_file_error(path, error) from error
+    qform, qcode = image.get_qform(coded=True)
     sform, scode = image.get_sform(coded=True)
     affine = np.asarray(image.affine, dtype=np.float64)
     if qcode > 0 and scode > 0:
@@ -157,7 +175,7 @@ def _trusted_affine(image: Any, path: Path, geometry: Geometry) -> Affine:
                 remedy="choose one with geometry=sform or geometry=qform (of a study: study.geometry=)",
             )
         affine = np.asarray(qform if geometry == "qform" else sform, dtype=np.float64)
-    check_affine(affine)
+    check_affine(affine, image.shape[:3])
     return affine
 
 

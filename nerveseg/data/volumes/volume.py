@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid, has_orientation
+from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
 from nerveseg.data.volumes.labels import select_labels, whole_labels
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
@@ -54,13 +55,12 @@ def read_image(
         GeometryError: qform and sform differ by more than 0.1 mm at a corner, the affine is singular, or the slices of
             a series are not evenly spaced.
     """
-    with errors_about(path, subject):
+    with errors_about(path, subject), library_errors(path):
         if os.path.isdir(path):
             volume = read_series(path, series)
         else:
             array, grid = _read(path, geometry)
-            with np.errstate(over="ignore"):
-                volume = Volume(array.astype(np.float32, copy=False), grid)
+            volume = Volume(array.astype(np.float32, copy=False), grid)
         _check_values(volume.array, allow_nan)
     return volume
 
@@ -112,7 +112,7 @@ def read_labels(
     path: Path, like: Grid | None = None, subject: str | None = None, geometry: Geometry = None
 ) -> NDArray[np.int64]:
     """Read a label map in RAS order; arguments and errors are those of `read_mask`."""
-    with errors_about(path, subject):
+    with errors_about(path, subject), library_errors(path):
         array, grid = _read(path, geometry)
         if like is not None:
             check_same_grid(grid, like)
@@ -121,7 +121,7 @@ def read_labels(
 
 def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
     """Read the grid of a file from its header alone; raise what `read_image` raises about file and geometry."""
-    with errors_about(path, subject):
+    with errors_about(path, subject), library_errors(path):
         _check_suffix(path)
         return read_itk_grid(path) if _is_itk(path) else read_nifti_grid(path, geometry)
 

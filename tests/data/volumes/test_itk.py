@@ -171,7 +171,7 @@ def test_a_header_that_lies_about_its_shape_is_refused_before_memory_is_taken(su
 @pytest.mark.parametrize("text", [
     "ObjectType = Image\nNDims = 3\nBinaryData = False\nDimSize = 2 2 2\nElementSpacing = 1 1 1\n"
     "ElementType = MET_USHORT\nElementDataFile = LOCAL\n",
-    "NRRD0004\ntype: unsigned short\ndimension: 3\nsizes: 2 2 2\nencoding: ascii\n\n",
+    "NRRD0004\ntype: unsigned short\ndimension: 3\nsizes: 2 2 2\nspacings: 1 1 1\nencoding: ascii\n\n",
 ])  # fmt: skip
 def test_numbers_written_as_text_are_read(text, tmp_path):
     path = tmp_path / ("x.nrrd" if text.startswith("NRRD") else "x.mha")

@@ -9,7 +9,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import prepare_slices
 from nerveseg.data.study import open_study
 from nerveseg.data.study_check import check_subject, copied_images
-from nerveseg.data.volumes.volume import read_image, write_mask
+from nerveseg.data.volumes.volume import read_image, write_mask, write_probability
 from nerveseg.errors import GeometryError, StudyError, VolumeError
 from tests.helpers.nifti_files import DAMAGED
 
@@ -79,3 +79,25 @@ def test_copies_are_found_by_content(study_on_disk):
     assert copied_images(study.subjects, {"A": "1", "B": "2", "C": "3"}) == []
     (fault,) = copied_images(study.subjects, {"A": "1", "B": "2", "C": "2"})
     assert (fault.subject, fault.found.endswith(" B")) == ("C", True)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("write", [write_mask, write_probability])
+def test_of_a_header_only_geometry_reaches_an_output(kind, write, tmp_path):
+    sound = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1, 1, 4.4, 1]))
+    sound.header.set_xyzt_units("mm")
+    told = kind(sound.dataobj, sound.affine, sound.header)
+    geometry = {"sizeof_hdr", "magic", "eol_check", "dim", "datatype", "bitpix", "vox_offset", "pixdim", "xyzt_units"}
+    geometry |= {"qform_code", "sform_code", "scl_slope", "scl_inter"}
+    for field in set(told.header.keys()) - geometry:
+        if not field.startswith(("quatern", "qoffset", "srow")):
+            told.header[field] = b"DOE" if told.header[field].dtype.kind == "S" else 2
+    told.header["pixdim"][4:] = 7
+    array = np.ones((3, 4, 5), dtype=bool if write is write_mask else np.float32)
+    told.header.set_xyzt_units("mm", "sec")
+    for name, image in (("sound", sound), ("told", told)):
+        nib.save(image, tmp_path / f"{name}.nii")
+        volume = read_image(tmp_path / f"{name}.nii")
+        write(tmp_path / f"{name}-out.nii", array, volume.grid, "mask")
+    assert b"DOE" in (tmp_path / "told.nii").read_bytes()
+    assert (tmp_path / "told-out.nii").read_bytes() == (tmp_path / "sound-out.nii").read_bytes()
