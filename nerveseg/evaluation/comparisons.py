@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
-from nerveseg.evaluation.metrics.mask_pair import AnyMask
+from nerveseg.evaluation.metrics.mask_pair import AnyMask, nominal_spacing
 from nerveseg.evaluation.metrics.pair_scores import score_pair
 from nerveseg.files import write_csv
 from nerveseg.types import Mask, SpacingMm
@@ -226,7 +226,7 @@ def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
 
 
 def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
-    """Measure volume and mean area of every mask of a subject.
+    """Measure volume and mean area of every mask of a subject, to 1e-6.
 
     Returns:
         Table with columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
@@ -235,7 +235,7 @@ def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
     sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
     measures = {VOLUME: nerve_volume_mm3, MEAN_AREA: mean_cross_sectional_area_mm2}
     rows = [
-        (*subject, name, quantity, measure(mask, masks.spacing_mm))
+        (*subject, name, quantity, round(measure(mask, nominal_spacing(masks.spacing_mm)), 6))
         for name, mask in sources.items()
         for quantity, measure in measures.items()
     ]

@@ -10,12 +10,15 @@
   means are dominated by a few misses.
 
 Margins of non-inferiority are options, set before the test. P-values are adjusted after Holm within each
-kind of test, over all cohorts and metrics.
+kind of test, over all cohorts and metrics. Every test with a margin has one verdict, from its interval: better than a
+rater (above 0), no worse (above minus the margin), worse (below 0), inconclusive; or not decidable, where even a
+perfect result of so few subjects would not exclude the margin.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from math import nan
+from math import isnan, nan
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,29 +27,38 @@ from pydantic import BaseModel, Field
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
-from nerveseg.evaluation.statistics.contrasts import contrast, holm, share_above, williams_index
+from nerveseg.evaluation.statistics.contrasts import (
+    INTERVAL_FROM,
+    contrast,
+    holm,
+    share_above,
+    subjects_for_share,
+    williams_index,
+)
 from nerveseg.evaluation.statistics.rank_tests import mann_whitney
-from nerveseg.evaluation.statistics.samples import Estimate, Sample, join_notes
+from nerveseg.evaluation.statistics.samples import DECIMALS, Estimate, Sample, join_notes
 
 TEST_COLUMNS = (
     "cohort", "metric", "test", "estimate", "ci_low", "ci_high", "p_value", "p_holm", "effect_size", "n", "n_pairs",
-    "margin", "non_inferior", "method", "note",
+    "margin", "verdict", "n_needed", "p_non_inferiority", "p_non_inferiority_holm", "non_inferior", "method", "note",
 )  # fmt: skip
+Verdict: TypeAlias = Literal["better", "no worse", "inconclusive", "worse", "not decidable"]
 OVERLAP_METRICS = ("dice", "vs")
 FAR_METRIC = "hd95_mm"
 CONTRAST = "contrast"
 LEAVE_ONE_OUT = "contrast, leave-one-out"
+SHARE_ABOVE = "share above"
 
 LEGEND = {
     "paper": "Auto-GT against R-R as in the paper. The estimate is the rank-biserial correlation: +1 if every Auto-GT"
     " value is larger than every R-R value, 0 if neither tends to be. It takes dependent pairs for independent and"
     " favours the method.",
-    CONTRAST: "the method's mean agreement with the raters minus their mean agreement with each other, in the typical"
-    " subject; above 0 the method is closer to the raters than they are to each other.",
+    CONTRAST: "the method's mean agreement with the raters minus their mean agreement with each other: pseudomedian"
+    " over subjects; above 0 the method is closer to the raters than they are to each other.",
     LEAVE_ONE_OUT: "the same against the consensus of all raters but one, for the method and the rater left out alike.",
     "williams": "Williams index, the method's mean agreement with the raters divided by theirs with each other; 1 is as"
     " close as a rater.",
-    "share above": "share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
+    SHARE_ABOVE: "share of subjects whose mean surface HD95 to the raters is above the limit, minus the same share"
     " among the raters.",
 }
 """Meaning of the estimate of each kind of test, for the readers of the table."""
@@ -56,8 +68,8 @@ class Margins(BaseModel, frozen=True, extra="forbid"):
     """Margins of non-inferiority, chosen before the test.
 
     Attributes:
-        dice: Largest loss of mean Dice.
-        vs: Largest loss of mean volumetric similarity.
+        dice: Largest loss of Dice.
+        vs: Largest loss of volumetric similarity.
         far_share: Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
         far_mm: Limit of the surface HD95, in mm.
     """
@@ -83,11 +95,21 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
             rows += _fair_tests(agreement, cohort, margins)
             rows += _left_out_tests(left_out, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
-    table = table.astype({"n": "Int64", "n_pairs": "Int64"})
+    table = table.astype({"n": "Int64", "n_pairs": "Int64", "n_needed": "Int64"})
     for test in table["test"].unique():
         of_kind = table["test"] == test
-        table.loc[of_kind, "p_holm"] = holm(table.loc[of_kind, "p_value"].to_numpy(dtype=np.float64))
+        for raw, adjusted in (("p_value", "p_holm"), ("p_non_inferiority", "p_non_inferiority_holm")):
+            table.loc[of_kind, adjusted] = holm(table.loc[of_kind, raw].to_numpy(dtype=np.float64))
     return table
+
+
+def verdict_in_words(row: Mapping[Hashable, Any]) -> str:
+    """Return the verdict of a row of `tests.csv` as every output says it; empty for a test without a margin."""
+    if pd.isna(row["margin"]):
+        return ""
+    if row["verdict"] == "not decidable":
+        return f"not decidable at this n (needs {row['n_needed']})"
+    return str(row["verdict"]) + ("" if row["verdict"] == "inconclusive" else " than a rater")
 
 
 def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
@@ -112,7 +134,7 @@ def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Itera
     automatic, raters, note = _subjects(agreement, cohort, FAR_METRIC, RATER_RATER)
     method = f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test"
     share = replace(share_above(automatic, raters, margins.far_share, margins.far_mm), method=method)
-    yield _row(cohort, FAR_METRIC, "share above", share, note, margins.far_share)
+    yield _row(cohort, FAR_METRIC, SHARE_ABOVE, share, note, margins.far_share)
 
 
 def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
@@ -125,8 +147,22 @@ def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> I
 
 
 def _row(cohort: str, metric: str, test: str, result: Estimate, note: str, margin: float = nan) -> dict[str, object]:
-    row = {"cohort": cohort, "metric": metric, "test": test, "margin": margin}
+    row = {"cohort": cohort, "metric": metric, "test": test, "margin": margin, "verdict": None, "n_needed": None}
+    if not isnan(margin):
+        needed = subjects_for_share(margin) if test == SHARE_ABOVE else INTERVAL_FROM
+        advantage = (-result.ci_high, -result.ci_low) if test == SHARE_ABOVE else (result.ci_low, result.ci_high)
+        row |= {"verdict": _verdict(result, *advantage, needed), "n_needed": needed}
     return row | asdict(result) | {"note": join_notes(result.note, note)}
+
+
+def _verdict(result: Estimate, low: float, high: float, needed: int) -> Verdict:
+    """Return the verdict on an advantage of the method whose interval is given."""
+    low, high = round(low, DECIMALS), round(high, DECIMALS)
+    if result.non_inferior:
+        return "better" if low > 0 else "no worse"
+    if high < 0:
+        return "worse"
+    return "not decidable" if result.n < needed else "inconclusive"
 
 
 def _subjects(agreement: pd.DataFrame, cohort: str, metric: str, raters: str) -> tuple[Sample, Sample, str]:

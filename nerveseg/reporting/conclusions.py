@@ -1,8 +1,7 @@
 """Rows of `tests.csv` as sentences for readers who do not know the tests; no number is computed here.
 
-Three questions are answered, the fair one first. Each answer states the difference, its interval and, where a margin
-was set beforehand, if a loss of the margin can be excluded. "Not shown" means that the data do not decide: a large
-p-value is never reported as equality.
+Three questions are answered, the fair one first. Each answer states the difference, its interval and, where there is a
+margin, the verdict of `tests.csv`. A large p-value is never reported as equality.
 """
 
 import re
@@ -12,13 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from nerveseg.evaluation.hypotheses import CONTRAST, LEAVE_ONE_OUT
+from nerveseg.evaluation.hypotheses import CONTRAST, LEAVE_ONE_OUT, SHARE_ABOVE, verdict_in_words
 from nerveseg.evaluation.metric_catalog import label_of
 from nerveseg.reporting.style import format_p
 
 Row = Mapping[Hashable, Any]
-
-NO_WORSE, NOT_SHOWN, WORSE, UNDECIDED = "no worse", "not shown", "worse", "undecided"
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,8 @@ class Finding:
     cohort: str
     topic: str  # heading of the metric that was compared
     text: str  # answer in one or a few sentences
-    verdict: str = ""  # "no worse", "not shown", "worse", "undecided" (too few subjects); "" without a margin
+    verdict: str = ""  # verdict as in tests.csv; "" without a margin
+    words: str = ""  # verdict in the words of all outputs
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def questions(tests: pd.DataFrame) -> list[Question]:
             "Is it far off more often than raters are?",
             "Mean distances are ruled by a few gross misses, so these are counted: subjects in whom the surface"
             " distance (HD95) to the raters exceeds a limit.",
-            {"share above": _share_above},
+            {SHARE_ABOVE: _share_above},
         ),
         (
             "What does the paper's own test say?",
@@ -77,7 +75,8 @@ def _findings(tests: pd.DataFrame, words: Mapping[str, Callable[[Row], str]]) ->
         text = words[row["test"]](row) if pd.notna(row["estimate"]) else _not_computable(row)
         before = found.get((cohort, topic), Finding(cohort, topic, ""))
         answer = f"{before.text} {text}".strip()
-        found[cohort, topic] = Finding(cohort, topic, answer, before.verdict or _verdict(row))
+        verdict = before.verdict or ("" if pd.isna(row["margin"]) else str(row["verdict"]))
+        found[cohort, topic] = Finding(cohort, topic, answer, verdict, before.words or verdict_in_words(row))
     return tuple(found.values())
 
 
@@ -133,31 +132,14 @@ def _margin(row: Row, loss: str, scale: float = 1.0, unit: str = "") -> str:
         return ""
     size = f"{loss} {scale * row['margin']:g}{unit}"
     capital = size[0].upper() + size[1:]
+    worse = "larger" if row["test"] == SHARE_ABOVE else "lower"
     return {
-        NO_WORSE: f"{capital} or more, the margin set beforehand, is ruled out.",
-        WORSE: f"The whole interval lies beyond {size}, the margin set beforehand.",
-        NOT_SHOWN: f"{_disadvantage(row)}{capital}, the margin set beforehand, is not ruled out.",
-        UNDECIDED: f"Whether {size}, the margin set beforehand, can be ruled out is not decided.",
-    }[_verdict(row)]
-
-
-def _verdict(row: Row) -> str:
-    """Return the verdict at the margin; higher shares are worse, lower Dice and VS are worse."""
-    if pd.isna(row["margin"]):
-        return ""
-    if row["non_inferior"] is None or pd.isna(row["non_inferior"]):
-        return UNDECIDED
-    if row["non_inferior"]:
-        return NO_WORSE
-    beyond = row["ci_low"] > row["margin"] if row["test"] == "share above" else row["ci_high"] < -row["margin"]
-    return WORSE if beyond else NOT_SHOWN
-
-
-def _disadvantage(row: Row) -> str:
-    """Return a sentence if the interval excludes equality to the method's disadvantage, but not the margin."""
-    if row["test"] == "share above":
-        return "That it is larger is shown. " if row["ci_low"] > 0 else ""
-    return "That it is lower is shown. " if row["ci_high"] < 0 else ""
+        "better": f"{capital} or more, the margin set beforehand, is ruled out.",
+        "no worse": f"{capital} or more, the margin set beforehand, is ruled out.",
+        "worse": f"That it is {worse} is shown. {capital}, the margin set beforehand, is not ruled out.",
+        "inconclusive": f"{capital}, the margin set beforehand, is not ruled out.",
+        "not decidable": f"To rule out {size}, the margin set beforehand, takes at least {row['n_needed']} subjects.",
+    }[row["verdict"]]
 
 
 def _certainty(row: Row, scale: float = 1.0, digits: int = 3) -> str:

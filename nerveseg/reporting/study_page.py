@@ -24,16 +24,9 @@ from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, num
 from nerveseg.evaluation.tables.summaries import summaries
 from nerveseg.evaluation.tables.table1 import mean_sd, notes, published_rows, table_metrics
 from nerveseg.files import write_text
-from nerveseg.reporting.conclusions import NO_WORSE, NOT_SHOWN, UNDECIDED, WORSE, questions
+from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
 from nerveseg.reporting.study_view import StudyView
-
-VERDICTS = {
-    NO_WORSE: "no worse than a rater",
-    NOT_SHOWN: "not shown to be as good",
-    WORSE: "worse than a rater",
-    UNDECIDED: "cannot be decided",
-}
 
 ROW_METRICS = ("dice", "hd95_mm", "hd95_paper_mm", "vs", "cldice")  # scores in a subject's row
 
@@ -78,7 +71,6 @@ def study_html(view: StudyView) -> str:
         "flagged": sum(bool(row.card.flags) for row in view.subjects),
         "definitions": _shown_metrics(scores),
         "data": json_for_script({"study": view.name, **boxplots(scores, view.raters, pages)}),
-        "verdicts": VERDICTS,
         "library": PLOTLY,
     }
     return render("study.html.j2", **content)

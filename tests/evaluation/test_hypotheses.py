@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from nerveseg.evaluation.comparisons import score_subject
-from nerveseg.evaluation.hypotheses import LEGEND, TEST_COLUMNS, Margins, hypothesis_tests
+from nerveseg.evaluation.hypotheses import LEGEND, TEST_COLUMNS, Margins, hypothesis_tests, verdict_in_words
 from tests.helpers.score_tables import METRICS, cohort, subject, tidy, tube
 
 RATERS = ["A", "B", "C"]
@@ -91,6 +91,10 @@ def test_holm_is_within_a_kind_of_test_over_cohorts_and_metrics(tests):
         expected = np.empty(len(p))
         expected[order] = np.maximum.accumulate(steps)
         np.testing.assert_allclose(rows["p_holm"].to_numpy(dtype=float), expected)
+        if rows["margin"].notna().all():
+            smallest = rows["p_non_inferiority"].idxmin()
+            raw, adjusted = rows.loc[smallest, ["p_non_inferiority", "p_non_inferiority_holm"]]
+            assert adjusted == pytest.approx(min(1, len(rows) * raw))
     assert tests[tests["test"] == "williams"]["p_holm"].isna().all()
 
 
@@ -107,6 +111,56 @@ def test_the_share_above_the_limit_is_counted():
     wide = hypothesis_tests(scores, ["A", "B"], Margins(far_mm=40))
     assert row(wide, "patient", "hd95_mm", "share above")["estimate"] == 0
     assert "above 40 mm" in row(wide, "patient", "hd95_mm", "share above")["method"]
+
+
+def shifted(loss, subjects=12, spread=0.01):
+    """Differences whose pseudomedian is minus a loss, with an interval of about the spread."""
+    raters = np.linspace(0.80, 0.85, subjects)
+    automatic = raters - loss + spread * np.linspace(-1, 1, subjects)
+    values = {"A-B": raters} | dict.fromkeys(("Auto-A", "Auto-B", "Auto-GT"), automatic)
+    scores = pd.concat([tidy(values, metric) for metric in METRICS])
+    return row(hypothesis_tests(scores, ["A", "B"], Margins()), "patient", "dice", "contrast")
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "verdict"),
+    [
+        (-0.03, {}, "better"),
+        (0.0, {}, "no worse"),
+        (0.03, {}, "no worse"),
+        (0.05, {}, "worse"),
+        (0.08, {}, "worse"),
+        (0.05, {"spread": 0.2}, "inconclusive"),
+        (0.0, {"subjects": 5}, "not decidable"),
+        (0.0, {"spread": 0.0}, "no worse"),
+        (0.0, {"subjects": 1}, "not decidable"),
+    ],
+)
+def test_the_verdict_follows_from_interval_and_margin(loss, options, verdict):
+    found = shifted(loss, **options)
+    assert found["verdict"] == verdict
+    assert (found["n_needed"], found["non_inferior"] is True) == (6, verdict in ("better", "no worse"))
+
+
+def test_no_miss_of_ten_is_not_decidable_and_35_are_needed():
+    verdicts = []
+    for n in (10, 34, 35):
+        values = dict.fromkeys(("A-B", "Auto-A", "Auto-B", "Auto-GT"), [1.0] * n)
+        scores = pd.concat([tidy(values, metric) for metric in METRICS])
+        found = row(hypothesis_tests(scores, ["A", "B"], Margins()), "patient", "hd95_mm", "share above")
+        assert found["n_needed"] == 35
+        verdicts.append(found["verdict"])
+    assert verdicts == ["not decidable", "not decidable", "no worse"]
+    assert "35" in verdict_in_words(found.to_dict() | {"verdict": "not decidable"})
+
+
+def test_a_share_that_the_raters_have_is_better_and_the_other_way_round_worse():
+    near, far = [1.0] * 10, [20.0] * 10
+    for automatic, raters, verdict in [(near, far, "better"), (far, near, "worse")]:
+        values = {"A-B": raters} | dict.fromkeys(("Auto-A", "Auto-B", "Auto-GT"), automatic)
+        scores = pd.concat([tidy(values, metric) for metric in METRICS])
+        found = row(hypothesis_tests(scores, ["A", "B"], Margins()), "patient", "hd95_mm", "share above")
+        assert found["verdict"] == verdict
 
 
 def test_margins_decide():

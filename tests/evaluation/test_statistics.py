@@ -13,10 +13,11 @@ from nerveseg.evaluation.statistics.contrasts import (
     contrast,
     holm,
     share_above,
+    subjects_for_share,
     tango_interval,
     williams_index,
 )
-from nerveseg.evaluation.statistics.rank_tests import hodges_lehmann, signed_rank
+from nerveseg.evaluation.statistics.rank_tests import mann_whitney, signed_rank
 from tests.helpers.r_values import R, named, numbers, random_sample
 
 
@@ -25,13 +26,13 @@ def test_bca_is_that_of_r_but_for_the_draw(case):
     columns = np.array(case["data"]).T
     width = case["widened"][1] - case["widened"][0]
     if case["name"] == "mean":
-        result = contrast(columns[0], margin=0.05)
-        assert result.estimate == pytest.approx(case["estimate"])
+        low, high = bca_interval(np.mean, columns[0])
     else:
         result = williams_index(*columns)
         assert result.estimate == pytest.approx(case["estimate"])
-    assert [result.ci_low, result.ci_high] == pytest.approx(case["widened"], abs=0.03 * width)
-    assert result.ci_high - result.ci_low > 1.01 * (case["interval"][1] - case["interval"][0])
+        low, high = result.ci_low, result.ci_high
+    assert [low, high] == pytest.approx(case["widened"], abs=0.03 * width)
+    assert high - low > 1.01 * (case["interval"][1] - case["interval"][0])
 
 
 def test_of_many_normal_values_bca_is_students_interval():
@@ -47,13 +48,37 @@ def test_the_same_values_have_the_same_interval():
     )
 
 
-@pytest.mark.parametrize(("n", "method"), [(19, "Hodges-Lehmann, signed rank"), (20, "mean, BCa")])
-def test_the_number_of_subjects_picks_the_method(n, method):
+@pytest.mark.parametrize("n", [6, 19, 20, 42, 120])
+def test_a_contrast_is_the_pseudomedian_at_every_number_of_subjects(n):
     values = random_sample(n)
     result = contrast(values, margin=0.05)
-    assert result.method == method
-    assert result.estimate == (values.mean() if n == 20 else hodges_lehmann(values).estimate)
+    assert result.estimate == np.median([(a + b) / 2 for i, a in enumerate(values) for b in values[i:]])
+    assert result.method == "Hodges-Lehmann pseudomedian, signed-rank interval"
     assert result.p_value == signed_rank(values).p_value
+
+
+@pytest.mark.parametrize("n", [6, 12, 42])
+def test_the_p_value_of_no_loss_is_one_sided_and_exact_as_in_scipy(n):
+    values = random_sample(n)
+    expected = stats.wilcoxon(values + 0.05, alternative="greater", method="exact").pvalue
+    result = contrast(values, margin=0.05)
+    assert result.p_non_inferiority == pytest.approx(expected, rel=1e-9)
+    assert (result.p_non_inferiority <= 0.025) == result.non_inferior
+    assert contrast([-0.05] * 7, margin=0.05).p_non_inferiority == 1
+    assert contrast([0.0] * 7, margin=0.05).p_non_inferiority == pytest.approx(0.5**7)
+
+
+@pytest.mark.parametrize("noise", [1e-8, -1e-8])
+def test_noise_of_the_spacing_changes_no_rank_no_limit_and_no_interval(noise):
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(1, 5, 12) * 5.0, rng.integers(1, 5, 12) * 5.0
+    noisy = first * (1 + noise * rng.uniform(0, 1, 12))
+    assert (noisy != first).all()
+    for test in (mann_whitney, lambda a, b: signed_rank(a - b), lambda a, b: share_above(a, b, 0.1, 10)):
+        clean, found = test(first, second), test(noisy, second)
+        assert (found.p_value, found.statistic) == pytest.approx((clean.p_value, clean.statistic), abs=0, nan_ok=True)
+    clean, found = contrast(first - second, 5), contrast(noisy - second, 5)
+    assert (found.non_inferior, found.p_non_inferiority) == (clean.non_inferior, clean.p_non_inferiority)
 
 
 @pytest.mark.parametrize("n", [12, 30])
@@ -68,9 +93,7 @@ def test_non_inferiority_is_the_bound_on_the_bad_side_of_the_margin(n):
 def test_an_infinite_difference_leaves_the_ranks():
     values = np.append(random_sample(30), np.inf)
     result = contrast(values, margin=0.05)
-    assert "compare shares" in result.note
-    assert result.non_inferior is None
-    assert math.isnan(result.estimate)
+    assert np.isfinite([result.estimate, result.ci_low]).all()
     assert result.p_value == signed_rank(np.append(random_sample(30), 1e3)).p_value
 
 
@@ -79,8 +102,6 @@ def test_an_infinite_difference_leaves_the_ranks():
     [
         ([], "not computable, n=0"),
         ([0.1], "not computable, n=1"),
-        ([0.0] * 30, "not computable, all differences are equal"),
-        ([0.1 + 0.2, 0.3] * 4, "not computable, all differences are equal"),
         ([0.1, np.nan, 0.2], "not computable, 1 of 3 values are NaN"),
     ],
 )
@@ -154,7 +175,8 @@ def subjects(only_first, only_second, n, both=0):
 def test_shares_are_tested_as_mcnemar(case):
     counts = case["only_first"], case["only_second"], case["n"]
     result = share_above(*subjects(*counts), margin=0.1)
-    assert result.p_value == pytest.approx(case["p_value"], rel=1e-9)
+    exact = stats.binomtest(counts[0], counts[0] + counts[1]).pvalue if 0 < counts[0] + counts[1] < 25 else None
+    assert result.p_value == pytest.approx(case["p_value"] if exact is None else exact, rel=1e-9)
     assert result.estimate == pytest.approx((counts[0] - counts[1]) / counts[2])
 
 
@@ -186,15 +208,38 @@ def test_at_its_bounds_the_share_interval_is_just_not_rejected(only_first, only_
     assert score(high, only_first, only_second, n) == pytest.approx(-1.959964, abs=1e-3)
 
 
+def test_six_misses_against_none_are_tested_exactly():
+    assert share_above(*subjects(6, 0, 20), margin=0.1).p_value == pytest.approx(2 * 0.5**6)
+
+
 @given(st.integers(2, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.data())
 def test_the_share_interval_excludes_zero_where_mcnemar_rejects(total, data):
     discordant, n = total
     only_first = data.draw(st.integers(0, discordant))
     result = share_above(*subjects(only_first, discordant - only_first, n), margin=0.1)
     assert -1 <= result.ci_low <= result.estimate <= result.ci_high <= 1
-    if abs(result.p_value - 0.05) > 1e-6:
+    if discordant >= 25 and abs(result.p_value - 0.05) > 1e-6:
         assert (result.p_value < 0.05) == (not result.ci_low <= 0 <= result.ci_high)
+    if result.p_value < 0.05:
+        assert not result.ci_low <= 0 <= result.ci_high, "the exact test is the stricter one"
     assert result.non_inferior == (result.ci_high < 0.1)
+    if abs(result.p_non_inferiority - 0.025) > 1e-6:
+        assert (result.p_non_inferiority < 0.025) == result.non_inferior
+
+
+@pytest.mark.parametrize(("only_first", "only_second", "n"), [(0, 0, 40), (1, 7, 21), (9, 2, 42), (3, 3, 10)])
+def test_the_p_value_of_no_excess_is_that_of_the_score_test(only_first, only_second, n):
+    result = share_above(*subjects(only_first, only_second, n), margin=0.1)
+    expected = stats.norm.cdf(score(0.1, only_first, only_second, n))
+    assert result.p_non_inferiority == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.05, 0.1, 0.2, 0.5])
+def test_the_number_of_subjects_needed_is_the_first_that_excludes_the_margin(margin):
+    needed = subjects_for_share(margin)
+    before, enough = (share_above(np.ones(n), np.ones(n), margin).non_inferior for n in (needed - 1, needed))
+    assert (before, enough) == (False, True)
+    assert subjects_for_share(0.1) == 35
 
 
 @pytest.mark.parametrize(

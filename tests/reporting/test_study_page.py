@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from nerveseg.errors import GeometryError, RunError
+from nerveseg.evaluation.hypotheses import verdict_in_words
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.study_page import boxplots, introduction, study_html, write_study_page
@@ -105,7 +106,7 @@ def test_a_study_without_a_method_or_a_second_rater(raters, automatic, groups, c
     assert data_of(html)["groups"] == groups
     assert view.compared == compared
     assert len(introduction(view)) == 3
-    assert ("no worse" in html or "not shown" in html or "cannot be decided" in html) == (len(groups) == 3)
+    assert ('class="verdict ' in html.split("<table")[0] + html.split("Is the automatic")[-1]) == (len(groups) == 3)
 
 
 def test_one_cohort_needs_no_filter_by_cohort():
@@ -188,31 +189,23 @@ def test_each_answer_holds_the_numbers_of_its_test():
     assert f"{abs(row['estimate']):.3f} {direction}" in finding.text
     assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}; 42 subjects".replace("-", "−") in finding.text
     assert "Williams index" in finding.text
-    assert (finding.verdict == "no worse") == bool(row["non_inferior"])
+    assert finding.verdict == row["verdict"]
+    assert finding.words == verdict_in_words(row.to_dict())
     paper = tests.query("cohort == 'volunteer' and metric == 'vs' and test == 'paper'").iloc[0]
     finding = next(f for f in asked[2].findings if (f.cohort, f.topic) == ("volunteer", "VS"))
     assert f"p = {paper['p_value']:.3f}" in finding.text
     assert "10 values against 30" in finding.text
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "non_inferior", "verdict", "words"),
-    [
-        (-0.02, 0.04, True, "no worse", "A loss of 0.05 or more, the margin set beforehand, is ruled out."),
-        (-0.09, 0.04, False, "not shown", "A loss of 0.05, the margin set beforehand, is not ruled out."),
-        (-0.09, -0.01, False, "not shown", "That it is lower is shown. A loss of 0.05"),
-        (-0.09, -0.06, False, "worse", "The whole interval lies beyond a loss of 0.05"),
-        (np.nan, np.nan, None, "undecided", "is not decided."),
-    ],
-)
-def test_the_verdict_follows_from_interval_and_margin(low, high, non_inferior, verdict, words):
-    tests = analysis_of(10, 42).tests.query("cohort == 'patient' and metric == 'dice' and test == 'contrast'").copy()
-    tests = tests.astype({"non_inferior": object})
-    tests[["ci_low", "ci_high"]] = low, high
-    tests.loc[:, "non_inferior"] = [non_inferior]
-    (finding,) = questions(tests)[0].findings
+@pytest.mark.parametrize("verdict", ["better", "no worse", "inconclusive", "worse", "not decidable"])
+def test_a_verdict_is_that_of_the_table_in_the_same_words_on_page_and_summary(verdict):
+    analysis = analysis_of(10, 42)
+    chosen = (analysis.tests["cohort"] == "patient") & (analysis.tests["metric"] == "dice")
+    analysis.tests.loc[chosen & (analysis.tests["test"] == "contrast"), "verdict"] = verdict
+    finding = next(f for f in questions(analysis.tests)[0].findings if (f.cohort, f.topic) == ("patient", "Dice"))
     assert finding.verdict == verdict
-    assert words in finding.text
+    html = " ".join(study_html(view_of(analysis)).split())
+    assert html.count(finding.words) >= 2, "as a label, and in the printed table"
 
 
 def test_too_few_subjects_are_said_to_be_too_few():

@@ -6,6 +6,7 @@ Reference and prediction are roles: of two raters, the second in the name (the c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -43,6 +44,7 @@ class MaskPair:
             GeometryError: The shapes differ, or a spacing is not above zero.
         """
         check_shapes(reference, prediction)
+        spacing_mm = nominal_spacing(spacing_mm)
         if not all(np.isfinite(step) and step > 0 for step in spacing_mm):
             raise GeometryError("a voxel spacing above zero along every axis", found=f"{spacing_mm} mm")
         box = _bounding_box(reference | prediction)
@@ -58,6 +60,21 @@ class MaskPair:
     def any_empty(self) -> bool:
         """True if a mask is empty; distances are then undefined, and overlaps 0 if the other mask is not."""
         return not (self.reference.any() and self.prediction.any())
+
+
+def nominal_spacing(spacing_mm: SpacingMm) -> SpacingMm:
+    """Return the spacing in mm without the noise that an oblique affine in single precision leaves (up to 1e-6).
+
+    A step is the fraction with a denominator of at most 1000 that agrees to 1e-6 (0.5208333 is 25/48), so that one
+    protocol has one spacing and equal distances tie; a step without such a fraction is rounded to 1e-6.
+    """
+
+    def nominal(step: float) -> float:
+        fraction = float(Fraction(step).limit_denominator(1000)) if np.isfinite(step) else step
+        return fraction if abs(fraction - step) <= 1e-6 * abs(step) else round(step, 6)
+
+    x, y, z = (nominal(float(step)) for step in spacing_mm)
+    return x, y, z
 
 
 def check_shapes(reference: AnyMask, prediction: AnyMask) -> None:

@@ -2,7 +2,8 @@
 
 The paper compares Auto-GT with R-R by the unpaired Mann-Whitney U test in R 3.5 (section 2.5). That test treats
 dependent pairs as independent and a consensus as a rater, which favours the method; the paired signed-rank test on one
-difference per subject does neither. Only ranks count, so a failed segmentation may rank worst as +inf.
+difference per subject does neither. Only ranks count, so a failed segmentation may rank worst as +inf. Values that
+agree in six decimals tie: noise of the spacing must not change a rank.
 """
 
 from dataclasses import replace
@@ -13,15 +14,13 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu, norm, rankdata
 
-from nerveseg.evaluation.statistics.samples import Estimate, Sample, sample, why_undefined
+from nerveseg.evaluation.statistics.samples import DECIMALS, Estimate, Sample, sample, why_undefined
 
 ALPHA = 0.05
 """Level of tests and intervals, as in the paper."""
 
 METHODS = ("normal approximation", "exact")
 _EXACT_BELOW = 50
-# Means of the same scores in another order differ in the last bits, which must not change the ranks.
-_DECIMALS = 12
 
 
 def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
@@ -42,7 +41,7 @@ def mann_whitney(x: ArrayLike, y: ArrayLike) -> Estimate:
     Raises:
         NervesegError: A sample is not one-dimensional.
     """
-    first, second = sample(x), sample(y)
+    first, second = np.round(sample(x), DECIMALS), np.round(sample(y), DECIMALS)
     n_x, n_y = first.size, second.size
     if note := why_undefined(first, second):
         return Estimate(n_x, n_pairs=n_y, note=note)
@@ -67,8 +66,7 @@ def signed_rank(differences: ArrayLike) -> Estimate:
     With fewer than 50 differences other than zero the p-value is exact, given the ranks that occur: ties take mid-ranks
     and the distribution is that of all sign changes (Streitberg and Roehmel 1986). R is exact without ties and zeros
     only. Otherwise the normal approximation with corrections for ties and continuity, as in R. The effect size is the
-    ranks' sum of positive minus negative differences over the sum of all (Kerby 2014). Differences that agree in 12
-    decimals count as equal.
+    ranks' sum of positive minus negative differences over the sum of all (Kerby 2014).
 
     Args:
         differences: Values, one per subject (n,); infinite ones rank last.
@@ -80,16 +78,31 @@ def signed_rank(differences: ArrayLike) -> Estimate:
         NervesegError: The differences are not one-dimensional.
     """
     values = sample(differences)
-    nonzero = np.round(values[np.round(values, _DECIMALS) != 0], _DECIMALS)
-    if note := why_undefined(values) or ("" if nonzero.size else "not computable, all differences are zero"):
+    ranks, positive = _signed_ranks(values)
+    if note := why_undefined(values) or ("" if ranks.size else "not computable, all differences are zero"):
         return Estimate(values.size, note=note)
-    ranks: Sample = np.asarray(rankdata(np.abs(nonzero)), dtype=np.float64)
-    positive, total = float(ranks[nonzero > 0].sum()), float(ranks.sum())
-    exact = nonzero.size < _EXACT_BELOW
-    p_value = _exact_p_value(ranks, positive) if exact else _normal_p_value(ranks, positive)
+    total = float(ranks.sum())
     return Estimate(
-        values.size, p_value=p_value, effect_size=2 * positive / total - 1, statistic=positive, method=METHODS[exact]
+        values.size,
+        p_value=min(1.0, 2 * _upper_tail(ranks, max(positive, total - positive))),
+        effect_size=2 * positive / total - 1,
+        statistic=positive,
+        method=METHODS[ranks.size < _EXACT_BELOW],
     )
+
+
+def above_zero_p_value(values: Sample) -> float:
+    """Compute the one-sided p-value of the signed-rank test, of values that are not above zero."""
+    ranks, positive = _signed_ranks(values)
+    return _upper_tail(ranks, positive) if ranks.size else 1.0
+
+
+def _signed_ranks(values: Sample) -> tuple[Sample, float]:
+    """Return the ranks of the absolute values other than zero, and the sum of those of positive values."""
+    rounded = np.round(values, DECIMALS)
+    nonzero = rounded[rounded != 0]
+    ranks: Sample = np.asarray(rankdata(np.abs(nonzero)), dtype=np.float64)
+    return ranks, float(ranks[nonzero > 0].sum())
 
 
 def hodges_lehmann(differences: ArrayLike) -> Estimate:
@@ -123,11 +136,15 @@ def hodges_lehmann(differences: ArrayLike) -> Estimate:
     return replace(found, ci_low=float(means[rank - 1]), ci_high=float(means[-rank]))
 
 
-def _exact_p_value(ranks: Sample, positive: float) -> float:
-    """Return the share of all sign changes whose sum of positive ranks is as far from the middle, on both sides."""
-    doubled = np.rint(2 * ranks).astype(np.int64)
-    extreme = round(2 * max(positive, float(ranks.sum()) - positive))
-    return min(1.0, 2 * float(_sign_change_distribution(doubled)[extreme:].sum()))
+def _upper_tail(ranks: Sample, positive: float) -> float:
+    """Return the share of all sign changes whose sum of positive ranks is as large, or its normal approximation."""
+    if ranks.size < _EXACT_BELOW:
+        doubled = np.rint(2 * ranks).astype(np.int64)
+        return min(1.0, float(_sign_change_distribution(doubled)[round(2 * positive) :].sum()))
+    n = ranks.size
+    ties = np.unique(ranks, return_counts=True)[1].astype(np.float64)
+    variance = n * (n + 1) * (2 * n + 1) / 24 - (ties**3 - ties).sum() / 48
+    return float(norm.sf((positive - n * (n + 1) / 4 - 0.5) / np.sqrt(variance)))
 
 
 def _sign_change_distribution(ranks: Any) -> Float64[np.ndarray[Any, Any], " _sums"]:
@@ -138,14 +155,6 @@ def _sign_change_distribution(ranks: Any) -> Float64[np.ndarray[Any, Any], " _su
         shifted = np.concatenate([np.zeros(rank), distribution[: distribution.size - rank]])
         distribution = (distribution + shifted) / 2
     return distribution
-
-
-def _normal_p_value(ranks: Sample, positive: float) -> float:
-    n = ranks.size
-    ties = np.unique(ranks, return_counts=True)[1].astype(np.float64)
-    variance = n * (n + 1) * (2 * n + 1) / 24 - (ties**3 - ties).sum() / 48
-    distance = max(0.0, abs(positive - n * (n + 1) / 4) - 0.5)
-    return float(2 * norm.sf(distance / np.sqrt(variance)))
 
 
 def _interval_rank(n: int) -> int:

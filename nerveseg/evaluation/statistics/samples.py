@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 
 from nerveseg.errors import NervesegError
 
+DECIMALS = 6
+"""Number of decimals to which values are compared: the spacing of an oblique scan is exact to about 1e-8 mm only."""
+
 Sample: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
 """One value per subject, or per comparison of two masks."""
 
@@ -31,6 +34,7 @@ class Estimate:
         p_value: Two-sided p-value.
         effect_size: Rank-biserial correlation in [-1, 1].
         statistic: Test statistic.
+        p_non_inferiority: One-sided p-value of a loss of the margin or more.
         non_inferior: Verdict at the margin; None if not computable or not asked.
         n_pairs: Number of values of the second sample, where two samples are unpaired.
         method: Name of the method that was used.
@@ -44,6 +48,7 @@ class Estimate:
     p_value: float = nan
     effect_size: float = nan
     statistic: float = nan
+    p_non_inferiority: float = nan
     non_inferior: bool | None = None
     n_pairs: int | None = None
     method: str = ""
@@ -97,8 +102,8 @@ def why_not_finite(*samples: Sample) -> str:
 
 
 def is_constant(values: Sample) -> bool:
-    """Tell if finite values are all equal but for rounding (1e-12, of the largest value or of 1)."""
-    return bool(np.isfinite(values).all()) and bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
+    """Tell if finite values are all equal to `DECIMALS`."""
+    return bool(np.isfinite(values).all()) and bool(np.ptp(values) <= 10.0**-DECIMALS)
 
 
 def join_notes(*notes: str) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nerveseg.evaluation.analysis import RATERS, Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, VOLUME
-from nerveseg.evaluation.hypotheses import LEGEND
+from nerveseg.evaluation.hypotheses import LEGEND, verdict_in_words
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
 from nerveseg.evaluation.tables.table1 import (
     SET_OFF,
@@ -33,8 +33,9 @@ _HEADINGS = [BY_KEY[metric].heading for metric in TABLE_METRICS]
 _PAPER_HEADINGS = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 _BELOW_TESTS = (
     "n: subjects. effect: rank-biserial correlation, in [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
-    " the number of tests of its kind. no worse?: yes if the 95 % interval excludes a loss as large as the margin, set"
-    " before the test (margins=)."
+    " the number of tests of its kind. p no worse: one-sided, of a loss as large as the margin (margins=), adjusted"
+    " likewise. verdict, from the 95 % interval: better if it lies above no difference, no worse if it excludes a loss"
+    " of the margin, worse if it lies below no difference, else inconclusive."
 )
 _BELOW_AGREEMENT = (
     "Bland-Altman: bias [95 % interval] and limits of agreement, in percent of the pair's mean. ICC(2,1): agreement of"
@@ -136,11 +137,11 @@ def _locations(rows: pd.DataFrame) -> Table:
 
 
 def _tests(rows: pd.DataFrame) -> Table:
-    legend = []
+    legend = [*_verdicts(rows)]
     for test, group in rows.groupby("test", sort=False):
         methods = "; ".join(filter(None, dict.fromkeys(group["method"])))
         legend.append(f"{test}: {LEGEND[str(test)]}{f' ({methods})' if methods else ''}")
-    columns = ["n", "estimate [95 % interval]", "effect", "p", "p\nHolm", "margin", "no\nworse?"]
+    columns = ["n", "estimate [95 % interval]", "effect", "p", "p\nHolm", "p no\nworse"]
     caption = "\n".join([*legend, _BELOW_TESTS, *_notes(rows, "test")])
     return _table("Tests", ["test", "metric"], columns, caption, rows, _test_cells)
 
@@ -154,9 +155,16 @@ def _test_cells(row: Row) -> list[str]:
         "" if pd.isna(row["effect_size"]) else f"{row['effect_size']:.2f}",
         _p_value(row["p_value"]),
         _p_value(row["p_holm"]),
-        "" if pd.isna(row["margin"]) else f"{row['margin']:g}",
-        _verdict(row),
+        _p_value(row["p_non_inferiority_holm"]),
     ]
+
+
+def _verdicts(rows: pd.DataFrame) -> Iterator[str]:
+    """Return the verdicts of the cohorts, a line per test and metric with a margin."""
+    decided = rows[rows["margin"].notna()]
+    for (test, metric, margin), cohorts in decided.groupby(["test", "metric", "margin"], sort=False):
+        words = "; ".join(f"{row['cohort']} {verdict_in_words(row)}" for row in cohorts.to_dict("records"))
+        yield f"{label_of(str(metric))}, {test}, margin {margin:g}: {words}"
 
 
 def _agreement(rows: pd.DataFrame) -> Table:
@@ -208,13 +216,6 @@ def _estimate(row: Row, digits: int = 3, unit: str = "") -> str:
     if pd.isna(row["estimate"]):
         return str(row["note"]).split(";")[0]
     return f"{row['estimate']:.{digits}f}{_interval(row['ci_low'], row['ci_high'], digits)}{unit}"
-
-
-def _verdict(row: Row) -> str:
-    """Format the verdict of non-inferiority; empty where it was not tested."""
-    if pd.isna(row["margin"]):
-        return ""
-    return "-" if pd.isna(row["non_inferior"]) else "yes" if row["non_inferior"] else "not shown"
 
 
 def _interval(low: float, high: float, digits: int = 3) -> str:
