@@ -29,11 +29,11 @@ AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 RATER_RATER = "R-R"
 """All pairs of raters, pooled or averaged."""
 
-SCORE_COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
+SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
-QUANTITY_COLUMNS = ("subject", "cohort", "location", "side", "source", "quantity", "value")
+QUANTITY_COLUMNS = ("subject", "group", "cohort", "location", "side", "source", "quantity", "value")
 VOLUME, MEAN_AREA = "volume_mm3", "mean_cross_sectional_area_mm2"
-_NEVER_EMPTY = ["subject", "cohort", "comparison", "metric"]
+_NEVER_EMPTY = ["subject", "group", "cohort", "comparison", "metric"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class SubjectMasks:
         location: Part of the thigh (proximal, medial, distal), if the study states it.
         side: Side of the leg, if the study states it.
         fold: Number of the fold that tested the subject; None where nothing was trained.
-        spacing_mm: Distance between voxel centres in mm; the last is the slice step.
+        spacing_mm: Distance between voxel centres in mm, brought to its nominal value; the last is the slice step.
         raters: Manual masks by rater, in the study's order.
         consensus: Consensus of the raters.
         automatic: Automatic mask, if there is one.
         consensus_without: Consensus of all other raters, by rater; empty where fewer than four raters drew.
+        group: Independent unit of the statistics (a person, with all legs and scans); by default the subject alone.
 
     Raises:
         StudyError: There is no rater, or a rater has a reserved name.
@@ -67,8 +68,12 @@ class SubjectMasks:
     consensus: AnyMask
     automatic: AnyMask | None
     consensus_without: dict[str, AnyMask] = field(default_factory=dict)
+    group: str = ""
 
     def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.subject)
+        object.__setattr__(self, "spacing_mm", nominal_spacing(self.spacing_mm))
         _check_raters(list(self.raters))
         for name, mask in self.named().items():
             if mask.shape != self.consensus.shape:
@@ -78,6 +83,10 @@ class SubjectMasks:
                     subject=self.subject,
                     remedy="draw or export all masks on the image's own grid",
                 )
+
+    def facts(self) -> tuple[str, str, str, str | None, str | None]:
+        """Return the first columns of every table of subjects: subject, group, cohort, location, side."""
+        return self.subject, self.group, self.cohort, self.location, self.side
 
     def named(self) -> dict[str, AnyMask]:
         """Return the masks by their names in comparisons, without `consensus_without`."""
@@ -127,15 +136,20 @@ def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None
             drew it, Auto is compared with this rater too, and the rater, being the consensus, with nobody.
 
     Returns:
-        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `PairScores`.
+        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `PairScores`; distances and volumes are
+        rounded to 1e-6.
     """
     named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     rows = [
-        (masks.subject, masks.cohort, masks.location, masks.side, masks.fold, f"{first}-{second}", metric, value)
+        (*masks.facts(), masks.fold, f"{first}-{second}", metric, _to_precision(metric, value))
         for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1)
         for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
     ]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_COLUMN_TYPES)
+
+
+def _to_precision(metric: str, value: float) -> float:
+    return round(value, 6) if metric.endswith(("_mm", "_mm3")) else value
 
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:
@@ -165,6 +179,11 @@ def read_scores(path: Path) -> pd.DataFrame:
     if frame[_NEVER_EMPTY].isin([pd.NA, ""]).to_numpy().any():
         raise _damaged(path, "rows without " + ", ".join(_NEVER_EMPTY))
     return frame
+
+
+def scans_note(scans: int, units: int, how: str) -> str:
+    """Return a note where some units have several scans, or an empty text."""
+    return f"{scans} scans of {units} independent units, {how}" if scans > units else ""
 
 
 def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
@@ -231,11 +250,10 @@ def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
     Returns:
         Table with columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
     """
-    subject = (masks.subject, masks.cohort, masks.location, masks.side)
     sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
     measures = {VOLUME: nerve_volume_mm3, MEAN_AREA: mean_cross_sectional_area_mm2}
     rows = [
-        (*subject, name, quantity, round(measure(mask, nominal_spacing(masks.spacing_mm)), 6))
+        (*masks.facts(), name, quantity, round(measure(mask, masks.spacing_mm), 6))
         for name, mask in sources.items()
         for quantity, measure in measures.items()
     ]

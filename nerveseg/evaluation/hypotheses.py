@@ -9,6 +9,9 @@
 - "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, whose
   means are dominated by a few misses.
 
+The independent unit is the group (a person): a test has one value per group, the mean over its scans, so a scan that is
+repeated, or the other leg, adds no evidence.
+
 Margins of non-inferiority are options, set before the test. P-values are adjusted after Holm within each
 kind of test, over all cohorts and metrics. Every test with a margin has one verdict, from its interval: better than a
 rater (above 0), no worse (above minus the margin), worse (below 0), inconclusive; or not decidable, where even a
@@ -24,7 +27,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    AUTOMATIC_CONSENSUS,
+    RATER_RATER,
+    cohorts_in_order,
+    rater_pairs,
+    scans_note,
+)
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics.contrasts import (
@@ -48,6 +58,7 @@ FAR_METRIC = "hd95_mm"
 CONTRAST = "contrast"
 LEAVE_ONE_OUT = "contrast, leave-one-out"
 SHARE_ABOVE = "share above"
+AVERAGED = "averaged"
 
 LEGEND = {
     "paper": "Auto-GT against R-R as in the paper. The estimate is the rank-biserial correlation: +1 if every Auto-GT"
@@ -84,16 +95,17 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
     """Compute all tests that rows of `scores.csv` allow: none without an automatic mask or with one rater.
 
     Returns:
-        Columns `TEST_COLUMNS`; n counts subjects, n_pairs the rater pairs of the paper's test.
+        Columns `TEST_COLUMNS`; n counts groups, n_pairs the rater pairs of the paper's test.
     """
+    groups = scores.groupby("subject")["group"].first()
     agreement = like_for_like(scores, raters)
     rows: list[dict[str, object]] = []
     if AUTOMATIC in agreement and len(raters) > 1:
         complete, left_out = with_failures(scores), left_out_agreement(scores, raters)
         for cohort in cohorts_in_order(scores):
             rows += _paper_tests(complete[complete["cohort"] == cohort], cohort, raters)
-            rows += _fair_tests(agreement, cohort, margins)
-            rows += _left_out_tests(left_out, cohort, margins)
+            rows += _fair_tests(agreement, groups, cohort, margins)
+            rows += _left_out_tests(left_out, groups, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
     table = table.astype({"n": "Int64", "n_pairs": "Int64", "n_needed": "Int64"})
     for test in table["test"].unique():
@@ -115,32 +127,41 @@ def verdict_in_words(row: Mapping[Hashable, Any]) -> str:
 def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> Iterator[dict[str, object]]:
     for metric in TABLE_METRICS:
         values = scores[scores["metric"] == metric]
-        automatic = values[values["comparison"] == AUTOMATIC_CONSENSUS]["value"]
-        pairs = values[values["comparison"].isin(rater_pairs(raters))]["value"]
-        undefined = int(automatic.isna().sum() + pairs.isna().sum())
-        result = mann_whitney(automatic.dropna().to_numpy(np.float64), pairs.dropna().to_numpy(np.float64))
-        note = f"{undefined} pairs of two empty masks left out" if undefined else ""
+        compared = values[values["comparison"].isin([AUTOMATIC_CONSENSUS, *rater_pairs(raters)])]
+        defined = compared.dropna(subset="value")
+        units = defined.groupby(["comparison", "group"])["value"].mean()
+        ours = units.index.get_level_values("comparison") == AUTOMATIC_CONSENSUS
+        result = mann_whitney(units[ours].to_numpy(np.float64), units[~ours].to_numpy(np.float64))
+        undefined = len(compared) - len(defined)
+        note = join_notes(
+            f"{undefined} pairs of two empty masks left out" if undefined else "",
+            scans_note(int((defined["comparison"] == AUTOMATIC_CONSENSUS).sum()), result.n, AVERAGED),
+        )
         yield _row(cohort, metric, "paper", replace(result, estimate=result.effect_size), note)
 
 
-def _fair_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
-    """Test the subjects of one cohort; `agreement` as from `like_for_like`."""
+def _fair_tests(
+    agreement: pd.DataFrame, groups: pd.Series, cohort: str, margins: Margins
+) -> Iterator[dict[str, object]]:
+    """Test the groups of one cohort; `agreement` as from `like_for_like`, `groups` by subject."""
     for metric in OVERLAP_METRICS:
-        automatic, raters, note = _subjects(agreement, cohort, metric, RATER_RATER)
+        automatic, raters, note = _units(agreement, groups, cohort, metric, RATER_RATER)
         margin: float = getattr(margins, metric)
         yield _row(cohort, metric, CONTRAST, contrast(automatic - raters, margin), note, margin)
         index = replace(williams_index(automatic, raters), method="ratio of means, BCa")
         yield _row(cohort, metric, "williams", index, note)
-    automatic, raters, note = _subjects(agreement, cohort, FAR_METRIC, RATER_RATER)
+    automatic, raters, note = _units(agreement, groups, cohort, FAR_METRIC, RATER_RATER)
     method = f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test"
     share = replace(share_above(automatic, raters, margins.far_share, margins.far_mm), method=method)
     yield _row(cohort, FAR_METRIC, SHARE_ABOVE, share, note, margins.far_share)
 
 
-def _left_out_tests(agreement: pd.DataFrame, cohort: str, margins: Margins) -> Iterator[dict[str, object]]:
+def _left_out_tests(
+    agreement: pd.DataFrame, groups: pd.Series, cohort: str, margins: Margins
+) -> Iterator[dict[str, object]]:
     """Compute the contrast against the consensus of the other raters, if any subject of the cohort has one."""
     for metric in OVERLAP_METRICS:
-        automatic, raters, note = _subjects(agreement, cohort, metric, RATER_CONSENSUS)
+        automatic, raters, note = _units(agreement, groups, cohort, metric, RATER_CONSENSUS)
         margin: float = getattr(margins, metric)
         if automatic.size:
             yield _row(cohort, metric, LEAVE_ONE_OUT, contrast(automatic - raters, margin), note, margin)
@@ -165,11 +186,16 @@ def _verdict(result: Estimate, low: float, high: float, needed: int) -> Verdict:
     return "not decidable" if result.n < needed else "inconclusive"
 
 
-def _subjects(agreement: pd.DataFrame, cohort: str, metric: str, raters: str) -> tuple[Sample, Sample, str]:
-    """Return the agreement of the method and of the raters in every subject that has both; a note on the others."""
+def _units(
+    agreement: pd.DataFrame, groups: pd.Series, cohort: str, metric: str, raters: str
+) -> tuple[Sample, Sample, str]:
+    """Return the agreement of the method and of the raters in every group that has both; a note on the others."""
     levels = agreement.index
     rows = agreement[(levels.get_level_values("cohort") == cohort) & (levels.get_level_values("metric") == metric)]
     complete = rows.dropna(subset=[AUTOMATIC, raters])
-    automatic, manual = complete[[AUTOMATIC, raters]].to_numpy(dtype=np.float64).T
+    unit = groups.reindex(complete.index.get_level_values("subject")).to_numpy()
+    units = complete[[AUTOMATIC, raters]].astype(float).groupby(unit).mean()
+    automatic, manual = units.to_numpy(dtype=np.float64).T
     missing = len(rows) - len(complete)
-    return automatic, manual, f"{missing} subjects with too few masks left out" if missing else ""
+    left_out = f"{missing} subjects with too few masks left out" if missing else ""
+    return automatic, manual, join_notes(left_out, scans_note(len(complete), len(units), AVERAGED))

@@ -65,6 +65,7 @@ def load_masks(
         consensus=masks.consensus if consensus is None else consensus,
         automatic=automatic,
         consensus_without=leave_one_out(masks.raters, study.description.consensus),
+        group=subject.group,
     )
 
 

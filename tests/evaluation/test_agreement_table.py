@@ -14,7 +14,7 @@ NOTHING = np.zeros((24, 24, 5), dtype=bool)
 def volumes(values, cohort="patient", quantity=VOLUME):
     """Rows of quantities.csv from {source: [value of each subject]}; None leaves a row out."""
     rows = [
-        (f"{cohort[:3]}{n}", cohort, None, None, source, quantity, value)
+        (f"{cohort[:3]}{n}", f"{cohort[:3]}{n}", cohort, None, None, source, quantity, value)
         for source, column in values.items()
         for n, value in enumerate(column)
         if value is not None
@@ -140,3 +140,32 @@ def test_an_empty_mask_is_no_better_repeated():
     for quantity in (VOLUME, MEAN_AREA):
         assert row(table, "A", "repeatability", quantity)["estimate"] > 0
         assert row(table, "B", "repeatability", quantity)["estimate"] == 0
+
+
+def test_a_person_counts_once_with_the_first_scan():
+    one = volumes({"A": [50.0, 60.0, 70.0], "B": [55.0, 61.0, 75.0], "Auto": [50.0, 62.0, 70.0]})
+    again = one.assign(subject=one["subject"] + "r", value=2 * one["value"])
+    repeats = {f"pat{n}r": (f"pat{n}", f"pat{n}r") for n in range(3)}
+    table = agreement_table(pd.concat([again, one]), ["A", "B"], repeats)
+    alone = agreement_table(one, ["A", "B"])
+    between = table[table["analysis"] != "repeatability"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(between.drop(columns="note"), alone.drop(columns="note"))
+    assert between["note"].str.contains("6 scans of 3").all()
+
+
+def test_repeatability_pools_cohorts_where_one_has_few_pairs_and_counts_a_person_once():
+    def twice(cohort, people):
+        first = volumes({"A": [50.0 + n for n in range(people)]}, cohort)
+        return pd.concat([first, first.assign(subject=first["subject"] + "r", value=first["value"] + 2)])
+
+    few, many = twice("patient", 2), twice("volunteer", 4)
+    quantities = pd.concat([few, many])
+    repeats = {s: (s.removesuffix("r"), s) for s in dict.fromkeys(quantities["subject"]) if s.endswith("r")}
+    table = agreement_table(quantities, ["A"], repeats)
+    found = table[table["analysis"] == "repeatability"].set_index("cohort")
+    assert found["n"].to_dict() == {"volunteer": 4, "all": 6}
+    assert found.loc["all", "estimate"] == pytest.approx(np.sqrt(2))
+    assert "patient 2" in found.loc["all", "note"]
+    assert "volunteer 4" in found.loc["all", "note"]
+    legs = quantities.assign(group=quantities["group"].replace("pat1", "pat0"))
+    assert agreement_table(legs, ["A"], repeats).query("cohort == 'all'")["n"].tolist() == [5]

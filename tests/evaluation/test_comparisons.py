@@ -14,11 +14,13 @@ from nerveseg.evaluation.comparisons import (
     cohorts_in_order,
     comparison_names,
     leave_one_out_pairs,
+    measure_masks,
     rater_pairs,
     read_scores,
     score_subject,
     write_scores,
 )
+from nerveseg.evaluation.metrics.mask_pair import nominal_spacing
 
 PAPER_ROWS = ["OS-BW", "OS-LG", "OS-GT", "BW-LG", "BW-GT", "LG-GT", "Auto-OS", "Auto-BW", "Auto-LG", "Auto-GT"]
 
@@ -147,7 +149,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 HEADER = ",".join(SCORE_COLUMNS) + "\n"
-ROW = "001,volunteer,,left,0,Auto-GT,dice,0.5\n"
+ROW = "001,001,volunteer,,left,0,Auto-GT,dice,0.5\n"
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,8 @@ ROW = "001,volunteer,,left,0,Auto-GT,dice,0.5\n"
     [
         b"",
         b"name,age\nA,3\n",
-        (HEADER + ROW + "002,volunteer,,left,0,Auto-GT,dice,0.").encode(),
-        (HEADER + ROW + "002,volunteer,,le\n").encode(),
+        (HEADER + ROW + "002,002,volunteer,,left,0,Auto-GT,dice,0.").encode(),
+        (HEADER + ROW + "002,002,volunteer,,le\n").encode(),
         (HEADER + ROW.replace("0.5", "half")).encode(),
         (HEADER + ROW.replace(",0,", ",zero,")).encode(),
         (HEADER + ROW.replace("dice", "dice,dice")).encode(),
@@ -229,3 +231,21 @@ def test_names_that_make_one_comparison_of_two_are_refused(raters):
 def test_cohorts_stand_as_in_the_paper():
     frame = pd.DataFrame({"cohort": ["zebra", "patient", "all", "volunteer", "patient"]})
     assert cohorts_in_order(frame) == ["volunteer", "patient", "all", "zebra"]
+
+
+@pytest.mark.parametrize("step", [0.5, 25 / 48, 55 / 128, 25 / 64, 0.7, 1.0, 4.4])
+@pytest.mark.parametrize("noise", [1e-8, -1e-8, 2e-7, -2e-7])
+def test_noise_of_an_oblique_spacing_changes_no_score_and_no_quantity(step, noise):
+    masks = np.random.default_rng(5).random((3, 9, 8, 3)) > 0.7
+    drawn = {"raters": {"A": masks[0], "B": masks[1]}, "consensus": masks[2], "automatic": None}
+    clean = replace(subject_masks(), spacing_mm=(step, step, 4.4), **drawn)
+    noisy = replace(clean, spacing_mm=(step * (1 + noise), step * (1 - noise), 4.4 * (1 + noise)))
+    for measure in (score_subject, measure_masks):
+        pd.testing.assert_frame_equal(measure(noisy), measure(clean), check_exact=True)
+    scores = score_subject(clean)
+    distances = scores[scores["metric"].str.contains("_mm")]["value"]
+    assert (distances == distances.round(6)).all()
+
+
+def test_a_spacing_of_no_protocol_stays_as_it_is():
+    assert nominal_spacing((0.5123457, 0.50025, 123.0)) == pytest.approx((0.5123457, 0.50025, 123.0), rel=2e-6)

@@ -262,3 +262,28 @@ def test_four_raters_add_the_contrast_that_leaves_one_out():
         assert found["n"] == 7
     assert "contrast, leave-one-out" not in set(hypothesis_tests(scores_of(cohort(["1"], RATERS)), RATERS,
                                                                  Margins())["test"])  # fmt: skip
+
+
+def test_four_scans_of_everybody_are_no_more_evidence_than_one(study, tests):
+    copies = [study.assign(subject=study["subject"] + copy) for copy in ("", "b", "c", "d")]
+    found = hypothesis_tests(pd.concat(copies), RATERS, Margins())
+    pd.testing.assert_frame_equal(found.drop(columns="note"), tests.drop(columns="note"))
+    assert found["note"].str.contains("32 scans of 8").sum() == found["note"].str.contains("36 scans of 9").sum() == 9
+
+
+def test_the_value_of_a_person_is_the_mean_over_their_scans():
+    """Two scans of one person at -0.2 and 0 are one value of -0.1, and a person with a failed scan is far off."""
+    ours, theirs = [0.6, 0.8, 0.79, 0.78, 0.77, 0.76, 0.75], [0.8] * 7
+    values = {"A-B": theirs, **dict.fromkeys(("Auto-A", "Auto-B", "Auto-GT"), ours)}
+    misses = [18.0, 4.0, 1, 1, 1, 1, 1]
+    far = {"A-B": [1.0] * 7, **dict.fromkeys(("Auto-A", "Auto-B", "Auto-GT"), misses)}
+    scores = pd.concat([tidy(far if metric == "hd95_mm" else values, metric) for metric in METRICS])
+    scores = scores.assign(group=scores["group"].replace("pat1", "pat0"))
+    table = hypothesis_tests(scores, ["A", "B"], Margins())
+    found = row(table, "patient", "dice", "contrast")
+    differences = np.array([-0.1, -0.01, -0.02, -0.03, -0.04, -0.05])
+    assert found["n"] == 6
+    assert found["estimate"] == pytest.approx(np.median([(a + b) / 2 for i, a in enumerate(differences)
+                                                         for b in differences[i:]]))  # fmt: skip
+    assert row(table, "patient", "hd95_mm", "share above")["estimate"] == pytest.approx(1 / 6), "the mean of 18 and 4"
+    assert row(table, "patient", "dice", "paper")["n_pairs"] == 6

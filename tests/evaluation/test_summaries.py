@@ -67,7 +67,7 @@ def test_every_kind_of_table_is_there_with_its_legend():
         assert f"\n{title}" in text
     flat = " ".join(text.split())
     for legend in ("paper: Auto-GT against R-R", "contrast: the method's mean", "contrast, leave-one-out: the same",
-                   "Williams index", "share above: share of subjects", "no worse?: yes if", "effect: rank-biserial",
+                   "Williams index", "share above: share of subjects", "p no worse: one-sided", "effect: rank-biserial",
                    "Bland-Altman: bias", "ICC(2,1):", "smallest detectable change", "above 10 mm",
                    "Time per subject"):  # fmt: skip
         assert legend in flat, legend

@@ -31,7 +31,8 @@ def scores_of(people, raters=RATERS, automatic=True, failed=(), seed=1):
             dice = 0.0 if empty else float(random.uniform(0.6, 0.95))
             values = {"dice": dice, "vs": min(1.0, dice + 0.05) if dice else 0.0, "cldice": dice}
             values |= {name: np.nan if empty else float(random.uniform(0.5, 30)) for name in DISTANCES}
-            rows += [(subject, cohort, location, "left", number % 4, comparison, *item) for item in values.items()]
+            facts = (subject, subject, cohort, location, "left", number % 4, comparison)
+            rows += [(*facts, *item) for item in values.items()]
     kinds = {"value": float, "location": "string", "side": "string", "fold": "Int64"}
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(kinds)
 
@@ -41,9 +42,10 @@ def analysis_of(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=
     people = names(volunteers, patients)
     sources = [*raters, *(["Auto"] if automatic else [])]
     quantities = [
-        (subject, cohort, None, None, source, "volume_mm3", 0.0 if source == "Auto" and subject in failed else 9000.0)
+        (subject, subject, cohort, None, None, source, "volume_mm3", volume)
         for subject, cohort in people
         for source in sources
+        for volume in [0.0 if source == "Auto" and subject in failed else 9000.0]
     ]
     measurements = Measurements(
         scores=scores_of(people, raters, automatic, failed),

@@ -28,8 +28,9 @@ COHORTS = ["volunteer", "patient"]
 def analysed(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=()):
     people, random = names(volunteers, patients), np.random.default_rng(2)
     sources = [*raters, *([AUTOMATIC] if automatic else [])]
+    lost = {(AUTOMATIC, subject) for subject in failed}
     quantities = [
-        (subject, cohort, None, None, source, quantity, 0.0 if source == AUTOMATIC and subject in failed else value)
+        (subject, subject, cohort, None, None, source, quantity, 0.0 if (source, subject) in lost else value)
         for subject, cohort in people
         for source in sources
         for quantity, value in ((VOLUME, random.normal(9000, 500)), (MEAN_AREA, random.normal(40, 4)))

@@ -44,7 +44,6 @@ class MaskPair:
             GeometryError: The shapes differ, or a spacing is not above zero.
         """
         check_shapes(reference, prediction)
-        spacing_mm = nominal_spacing(spacing_mm)
         if not all(np.isfinite(step) and step > 0 for step in spacing_mm):
             raise GeometryError("a voxel spacing above zero along every axis", found=f"{spacing_mm} mm")
         box = _bounding_box(reference | prediction)

@@ -18,7 +18,7 @@ NaN, and slices, branches and components are counted as usual. Overlaps, distanc
 Dice are the same with the masks exchanged; detection is not.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import get_args
 
 import numpy as np
@@ -141,7 +141,7 @@ def hausdorff_distance(
 
 
 def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> PairScores:
-    """Compute all metrics of two masks (x, y, z), whose slices are stacked along z; distances and volumes to 1e-6.
+    """Compute all metrics of two masks (x, y, z), whose slices are stacked along z.
 
     Raises:
         GeometryError: The shapes differ, or a spacing is not above zero.
@@ -150,7 +150,7 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
     if pair.both_empty:
         return PairScores(**{field.name: float("nan") for field in fields(PairScores)})
     distances, sections = PairDistances(pair), CrossSections.of(pair.reference)
-    scores = PairScores(
+    return PairScores(
         dice=dice(pair.reference, pair.prediction),
         hd95_paper_mm=distances.hausdorff_mm(0.95, "foreground"),
         hd95_mm=distances.hausdorff_mm(0.95, "surface"),
@@ -163,7 +163,4 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
         **false_components(pair),
         **detect_slices(pair),
         **detect_branches(pair, sections),
-    )
-    return PairScores(
-        **{name: round(value, 6) if name.endswith(("_mm", "_mm3")) else value for name, value in asdict(scores).items()}
     )

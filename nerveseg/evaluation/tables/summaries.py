@@ -32,7 +32,8 @@ ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": 
 _HEADINGS = [BY_KEY[metric].heading for metric in TABLE_METRICS]
 _PAPER_HEADINGS = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
 _BELOW_TESTS = (
-    "n: subjects. effect: rank-biserial correlation, in [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
+    "n: independent units (groups, else subjects); scans of one are averaged. effect: rank-biserial correlation, in"
+    " [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
     " the number of tests of its kind. p no worse: one-sided, of a loss as large as the margin (margins=), adjusted"
     " likewise. verdict, from the 95 % interval: better if it lies above no difference, no worse if it excludes a loss"
     " of the margin, worse if it lies below no difference, else inconclusive."
@@ -40,7 +41,8 @@ _BELOW_TESTS = (
 _BELOW_AGREEMENT = (
     "Bland-Altman: bias [95 % interval] and limits of agreement, in percent of the pair's mean. ICC(2,1): agreement of"
     " single raters [95 % interval]. repeatability: standard error of measurement, and in the last column the smallest"
-    " detectable change. mean area: of the slices that hold nerve; an empty mask has volume and area 0."
+    " detectable change. mean area: of the slices that hold nerve; an empty mask has volume and area 0. n: independent"
+    " units (groups, else subjects), of whom the first scan counts, or the first repeated pair."
 )
 
 

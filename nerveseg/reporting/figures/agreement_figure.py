@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, VOLUME
-from nerveseg.evaluation.tables.agreement_table import RATERS_MEAN
+from nerveseg.evaluation.tables.agreement_table import RATERS_MEAN, first_scans
 from nerveseg.reporting.style import INK, LINE, MARKERS, PALE, new_figure, styled
 
 QUANTITIES = {VOLUME: ("volume", "mm³"), MEAN_AREA: ("mean cross-sectional area", "mm²")}
@@ -54,7 +54,7 @@ def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
 
 def _pairs(analysis: Analysis, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the points of one row of `agreement.csv`: mean of each pair, and difference in percent of the mean."""
-    quantities = analysis.measurements.quantities
+    quantities = first_scans(analysis.measurements.quantities, analysis.measurements.repeats)
     chosen = quantities[(quantities["cohort"] == row["cohort"]) & (quantities["quantity"] == row["quantity"])]
     wide = chosen.pivot(index="subject", columns="source", values="value")
     other, _, reference = str(row["comparison"]).partition(" - ")
