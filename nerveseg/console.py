@@ -3,22 +3,27 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 from nerveseg.errors import NervesegError
+from nerveseg.names import console_line
 
 Item = TypeVar("Item")
 
-console = Console(quiet=os.environ.get("RANK", "0") != "0", width=None if sys.stdout.isatty() else 100)
+PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+"""Options of every console: texts hold names, which are no markup."""
+
+console = Console(quiet=os.environ.get("RANK", "0") != "0", width=None if sys.stdout.isatty() else 100, **PLAIN)
 """Console of the process: as wide as the terminal, or 100 characters in a log file."""
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print one line as it is: no markup, no highlighting, no line breaks."""
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+    """Print one line as it is: no markup, no line breaks but one at its start, no control characters."""
+    start = "\n" if text.startswith("\n") else ""
+    console.print(start + console_line(text.lstrip("\n")), style=style, soft_wrap=True)
 
 
 def track_progress(items: Sequence[Item], description: str) -> Iterable[Item]:

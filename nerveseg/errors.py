@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nerveseg.names import console_line
+
 
 class NervesegError(Exception):
     """Mistake in the input that the user can correct; the command line prints it as one line.
@@ -36,7 +38,7 @@ class NervesegError(Exception):
         """Return one line: the rule that was expected to hold, the value found, subject, path, remedy."""
         parts = {"expected": self.rule} | {name: getattr(self, name) for name in ("found", "subject", "path", "remedy")}
         texts = (f"{name}: {value}" for name, value in parts.items() if value is not None)
-        return "; ".join(text.replace("\n", " ").rstrip(".;") for text in texts)
+        return "; ".join(console_line(text).rstrip(".;") for text in texts)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.names import csv_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,13 +141,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8."""
+    """Write a text file atomically, as UTF-8; bytes of a file's name that are no UTF-8 are written as escapes."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table as CSV in one piece, without its index, with Unix line ends; by default in full precision."""
+    """Write a table as CSV in one piece: no index, Unix line ends, full precision by default, no formula in a cell."""
+    texts = table.select_dtypes(exclude="number").columns
+    table = table.assign(**{name: table[name].map(csv_cell) for name in texts})
     write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nerveseg"
 
-BASE = ["types", "errors", "notices", "files", "runs", "targets", "console", "yaml_files"]
+BASE = ["types", "errors", "notices", "files", "runs", "targets", "console", "yaml_files", "names"]
 MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": [
@@ -32,12 +32,13 @@ MAY_IMPORT = {
     "networks": BASE,
     "data": BASE,
     "runs": ["types", "errors", "files"],
-    "files": ["errors"],
+    "files": ["errors", "names"],
     "targets": ["errors"],
-    "console": ["errors"],
+    "console": ["errors", "names"],
     "yaml_files": ["errors"],
     "types": [],
-    "errors": [],
+    "errors": ["names"],
+    "names": [],
     "notices": [],
 }
 """Each part of nerveseg, and the other parts (or single modules) it may import."""

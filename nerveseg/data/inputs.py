@@ -17,6 +17,7 @@ from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import GeometryError, VolumeError
+from nerveseg.names import file_name
 from nerveseg.types import Image, SpacingMm
 
 MASK_VALUES = 3
@@ -207,7 +208,7 @@ def _names(paths: list[Path]) -> list[str]:
             "_".join([*path.parts[-1 - number : -1], stem])
             for number, stem, path in zip(folders, stems, full, strict=True)
         ]
-    return _numbered(names)
+    return _numbered([file_name(name) for name in names])
 
 
 def _numbered(names: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.errors import NervesegError, StudyError
+from nerveseg.names import fault_of_name, fault_of_text
 
 UNKNOWN = ("", "n/a", "N/A", "nan")
 WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
@@ -22,6 +23,12 @@ WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")
 
 ONE_SPELLING = ("cohort", "location", "side")
 """Columns by whose values subjects are grouped."""
+
+NAMES = {
+    "participant_id": fault_of_name, "repeat_of": fault_of_name,
+    **dict.fromkeys(("cohort", "group", "side", "location"), fault_of_text),
+}  # fmt: skip
+"""Checks of the names that stand in tables, on pages and, of ids, in the names of files."""
 
 _SIMILAR = 0.75
 """Least similarity (difflib) of a misspelt word."""
@@ -62,6 +69,11 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
         raters: Names of the raters, whose drawing times are columns `minutes_<rater>`.
     """
     faults: list[NervesegError] = []
+    for row in rows:
+        for column, fault_of in NAMES.items():
+            if fault := fault_of(row.get(column, "A")):
+                rule, remedy = f"{column} is a name: no separator, no dot or =, +, -, @ at its start", "rename it"
+                faults.append(StudyError(rule, found=fault, path=table, remedy=remedy))
     for column, known in WORDS.items():
         for row in rows:
             value = row.get(column, known[0])

@@ -20,6 +20,7 @@ from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.labels import check_foreground
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError, errors_about
+from nerveseg.names import fault_of_name
 from nerveseg.types import Channels, Mask
 
 NO_COHORT = "all"
@@ -192,7 +193,7 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
     faults += _shared_files(description) if len(rows) > 1 else []
     faults += wrong_values(rows, root / description.participants, tuple(description.raters))
     subjects: list[Subject] = []
-    for row in rows:
+    for row in (row for row in rows if not fault_of_name(row["participant_id"])):
         subject = _subject(description, row)
         missing = _missing_files(subject)
         faults += missing

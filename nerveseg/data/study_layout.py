@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
 from nerveseg.data.volumes.volume import Geometry
+from nerveseg.names import Name
 
 
 class StudyLayout(BaseModel, frozen=True, extra="forbid"):
@@ -27,10 +28,10 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
         synthetic: Flag of a simulated study, stated in every result of its models.
     """
 
-    name: str
+    name: Name
     root: Path
-    images: dict[str, str] = Field(min_length=1)
-    raters: dict[str, str] = Field(min_length=1)
+    images: dict[Name, str] = Field(min_length=1)
+    raters: dict[Name, str] = Field(min_length=1)
     participants: str = "participants.tsv"
     foreground: tuple[int, ...] | None = None
     geometry: Geometry = None

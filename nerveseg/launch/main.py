@@ -5,6 +5,7 @@ of the signal that stopped the process: 130 Ctrl-C, 143 SIGTERM of a cluster or 
 a time limit. Each of them raises a KeyboardInterrupt at once; the same command goes on from the last checkpoint.
 """
 
+import io
 import logging
 import math
 import os
@@ -245,7 +246,11 @@ def configure_libraries() -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(logger).setLevel(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # any byte of a file's name can be printed
     for message in (
+        "Glyph .* missing from .*",  # of a name in a figure
         ".*does not have many workers.*",
         ".*number of training batches.*",
         "Total length of `list` across ranks is zero.*",  # no validation subjects

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
@@ -38,7 +39,7 @@ from nerveseg.reporting.overlay import (
     save_png,
     upright,
 )
-from nerveseg.reporting.style import RED, new_page, render_pixels, show_picture
+from nerveseg.reporting.style import PLAIN_TEXT, RED, new_page, render_pixels, show_picture
 from nerveseg.types import Image, Mask, SpacingMm
 
 TILES = 12
@@ -49,6 +50,7 @@ _BLUR_MM, _STRONGEST = 1.0, (0.86, 0.93)
 """Smoothing in mm, and quantiles of the gradients for the hysteresis threshold of the edges."""
 
 
+@rc_context(PLAIN_TEXT)
 def check_sheet(
     image: Image,
     mask: Mask,
@@ -215,6 +217,7 @@ def _write_flags(figure: SubFigure, flags: Sequence[str], found: bool) -> None:
     figure.text(0.02, 0.83, "\n".join(kept), fontsize=9, va="top", linespacing=1.35)
 
 
+@rc_context(PLAIN_TEXT)
 def registration_sheet(path: Path, fixed: Image, registration: Registration) -> None:
     """Write a PNG file of a registration onto the first channel (`fixed`, in RAS order)."""
     page, body = new_page(registration.note, None, "Edges of the second channel on the first. Not a medical device.")

@@ -18,6 +18,7 @@ import pandas as pd
 from rich.console import Console
 
 from nerveseg.biomarkers.flags import listed
+from nerveseg.console import PLAIN
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, number_in_words
@@ -111,7 +112,7 @@ def introduction(view: StudyView) -> list[str]:
 
 def _as_text(analysis: Analysis) -> str:
     page = io.StringIO()
-    console = Console(file=page, width=100)
+    console = Console(file=page, width=100, **PLAIN)
     for summary in summaries(analysis):
         console.print(summary)
     return "\n".join(line.rstrip() for line in page.getvalue().strip("\n").splitlines())

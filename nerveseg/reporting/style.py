@@ -44,7 +44,10 @@ DOTS_PER_INCH = 200
 SMALL_POINTS = 6.5
 _LETTERS_PER_LINE, _LINE_INCHES = 158, 0.24
 
-RC: Any = {
+PLAIN_TEXT: Any = {"text.parse_math": False}
+"""Setting of every figure and page: texts hold names, in which $ is no sign of mathematics."""
+
+RC: Any = PLAIN_TEXT | {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.0,

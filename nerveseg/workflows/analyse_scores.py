@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from nerveseg.console import console, say
+from nerveseg.console import PLAIN, console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
 from nerveseg.evaluation.tables.summaries import render_table1, summaries
 from nerveseg.evaluation.tables.table1 import reference_table
@@ -60,7 +60,7 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
     title = f"Table 1, {evaluated.title}"
     write_analysis(analysis, output, title)
     page = io.StringIO()
-    for target in (console, Console(file=page, width=PAGE_WIDTH)):
+    for target in (console, Console(file=page, width=PAGE_WIDTH, **PLAIN)):
         for part in _summary(analysis, title, reference):
             target.print(part)
     report = write_report(output, evaluated, analysis, reference) if options.report else None

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from nerveseg.errors import ConfigurationError
+from nerveseg.names import Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions
 from nerveseg.workflows.config import StudyConfig
@@ -49,8 +50,8 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
     output_root: Path
     shard: int | None = Field(strict=True)
     shards: int | None = Field(strict=True)
-    images: dict[str, str]
-    maps: dict[str, str]
+    images: dict[Name, str]
+    maps: dict[Name, str]
     muscle: str | None
     series: int | str | None
 
