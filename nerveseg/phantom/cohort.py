@@ -67,7 +67,7 @@ def write_cohort(
 
 
 def _written(spec: CohortSpec, root: Path, rows: list[Participant], workers: int) -> Iterator[None]:
-    write = partial(_write_subject, spec, root)
+    write = partial(write_subject, spec, root)
     if workers <= 1:
         yield from map(write, rows)
         return
@@ -75,7 +75,8 @@ def _written(spec: CohortSpec, root: Path, rows: list[Participant], workers: int
         yield from pool.map(write, rows)
 
 
-def _write_subject(spec: CohortSpec, root: Path, participant: Participant) -> None:
+def write_subject(spec: CohortSpec, root: Path, participant: Participant) -> None:
+    """Simulate one scan and write its files below the study's folder."""
     subject, name = simulate_subject(spec, participant), f"sub-{participant.id}"
 
     def volume(folder: str, suffix: str, array: NDArray[Any], content: str, affine: Any = subject.affine) -> None:

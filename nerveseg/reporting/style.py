@@ -106,7 +106,17 @@ def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
         with rc_context(RC), atomic_write(path) as temporary:
             metadata = dict.fromkeys(undated)
             figure.savefig(temporary, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
+        _settle_layout(figure)
     return png, pdf
+
+
+def _settle_layout(figure: Figure) -> None:
+    """Keep the layout with rounded positions: the last bits of its solver depend on the process, and a PDF has them."""
+    figure.set_layout_engine("none")
+    for part in figure.findobj(SubFigure):
+        part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 9) + 0.0)  # no minus zero
+    for axes in figure.findobj(Axes):
+        axes.set_position(tuple(np.round(axes.get_position(original=True).bounds, 9)))
 
 
 def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFigure]:

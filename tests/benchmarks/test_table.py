@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -159,3 +160,14 @@ def test_a_whole_fold_is_trained_in_parts(monkeypatch, tmp_path, capsys):
         main(monkeypatch, "one_fold", *arguments)
         assert f"trained {part} of 2 epochs" in capsys.readouterr().out
     torch.use_deterministic_algorithms(False)
+
+
+def test_the_phantoms_benchmark_writes_whole_subjects():
+    import phantom
+
+    from nerveseg.phantom.cohort import CohortSpec
+
+    spec = yaml.safe_load((BENCHMARKS.parent / "conf" / "cohort" / "tiny.yaml").read_text(encoding="utf-8"))
+    seconds, megabytes = phantom.whole_subject(CohortSpec(**spec))
+    assert seconds > 0
+    assert megabytes > 0

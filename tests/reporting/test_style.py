@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +37,23 @@ def test_the_same_figure_gives_the_same_files_without_date_or_version(tmp_path):
     assert first == second
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["line.pdf", "line.png"]
     assert not re.search(rb"CreationDate|Producer|Creator|[Mm]atplotlib v|\d{4}-\d\d-\d\d", b"".join(first))
+
+
+DRAWN = """
+import hashlib, pathlib, sys
+from nerveseg.reporting.style import new_figure, save_figure
+figure, body = new_figure(5.5, "SYNTHETIC panels")
+for cell in body.subfigures(2, 3).ravel():
+    cell.subplots().set_ylabel("length (mm)")
+print([hashlib.sha256(path.read_bytes()).hexdigest() for path in save_figure(pathlib.Path(sys.argv[1]), "f", figure)])
+"""
+
+
+def test_two_processes_draw_the_same_bytes(tmp_path):
+    environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    command = [sys.executable, "-c", DRAWN, str(tmp_path)]
+    first, second = (subprocess.run(command, env=e, capture_output=True, check=True).stdout for e in environments)
+    assert first == second
 
 
 def test_a_figure_is_as_wide_as_a_page_at_200_dots_per_inch(tmp_path):
