@@ -17,18 +17,12 @@ from nerveseg.errors import ConfigurationError, FoldError
 
 @dataclass(frozen=True)
 class Fold:
-    """Split of the subjects into training, validation and test.
+    """Split of the subjects into training, validation and test."""
 
-    Attributes:
-        number: Number of the fold, from 0 up.
-        train: Training subjects, in the study's order.
-        test: Test subjects, in the study's order.
-        validation: Subjects taken from the training subjects to choose settings by, in the study's order.
-    """
-
-    number: int
-    train: tuple[Subject, ...]
-    test: tuple[Subject, ...]
+    number: int  # number of the fold, from 0 up
+    train: tuple[Subject, ...]  # training subjects, in the study's order
+    test: tuple[Subject, ...]  # test subjects, in the study's order
+    # Subjects taken from the training subjects to choose settings by, in the study's order.
     validation: tuple[Subject, ...] = ()
 
 

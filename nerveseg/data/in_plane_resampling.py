@@ -26,17 +26,11 @@ round their spacing, and a volume that needs no resampling is not touched."""
 
 @dataclass(frozen=True)
 class InPlaneResampling:
-    """Resampling from an in-plane grid to one of another spacing, and back.
+    """Resampling from an in-plane grid to one of another spacing, and back."""
 
-    Attributes:
-        shape: In-plane size of the input in pixels.
-        spacing_mm: In-plane spacing of the input in mm.
-        target_mm: In-plane spacing of the result in mm.
-    """
-
-    shape: Size2d
-    spacing_mm: tuple[float, float]
-    target_mm: tuple[float, float]
+    shape: Size2d  # in-plane size of the input in pixels
+    spacing_mm: tuple[float, float]  # in-plane spacing of the input in mm
+    target_mm: tuple[float, float]  # in-plane spacing of the result in mm
 
     @property
     def size(self) -> Size2d:

@@ -16,20 +16,16 @@ import numpy as np
 from nerveseg.data.mask_measures import MaskMeasures
 from nerveseg.errors import NervesegError, StudyError
 
-SAME_VOXELS_FROM = 20
-"""Least number of voxels from which two equal masks are a copy and not a coincidence."""
+SAME_VOXELS_FROM = 20  # least number of voxels from which two equal masks are a copy and not a coincidence
 
-FITS = 0.9
-"""Share of the other raters' own agreement that a changed mask reaches if the change explains the difference."""
+FITS = 0.9  # share of the other raters' own agreement that a changed mask reaches if the change explains the difference
 
 CERTAIN_GAIN, LIKELY_GAIN, SLICE_GAIN = 0.3, 0.1, 0.03
 """Increase of Dice by a mirroring or a displacement (fault, doubt), and by a shift along the slices (doubt)."""
 
-LOW_DICE = 0.25
-"""Mean Dice with the other raters below which a mask that no change explains is doubted."""
+LOW_DICE = 0.25  # mean Dice with the other raters below which a mask that no change explains is doubted
 
-OTHERS = 5
-"""Least number of other subjects with which a subject is compared."""
+OTHERS = 5  # least number of other subjects with which a subject is compared
 
 POSITION_SPREAD, POSITION_LIMIT, POSITION_UNUSUAL = 0.03, 4.5, 2.2
 """Least standard deviation of a position (of the body's width), and the number of them that is doubted: by itself, and
@@ -42,26 +38,18 @@ the other subjects, masks above the third do."""
 STRAY_MM, STRAY_SHARE = 15.0, 0.02
 """Distance of a piece from the largest one, and its share of the voxels, that are doubted together."""
 
-LARGE_SHARE = 0.2
-"""Share of the volume's voxels above which a mask is doubted."""
+LARGE_SHARE = 0.2  # share of the volume's voxels above which a mask is doubted
 
-VOLUME_RATIO = 4.0
-"""Ratio of a mask's volume to the median of the other raters that is doubted, in both directions."""
+VOLUME_RATIO = 4.0  # ratio of a mask's volume to the median of the other raters that is doubted, in both directions
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Probable mistake, which a look at the picture decides.
+    """Probable mistake, which a look at the picture decides."""
 
-    Attributes:
-        subject: Participant id, without `sub-`.
-        rater: Name of the rater, or empty if all masks of the subject are meant.
-        text: Fact and what to look at.
-    """
-
-    subject: str
-    rater: str
-    text: str
+    subject: str  # participant id, without `sub-`
+    rater: str  # name of the rater, or empty if all masks of the subject are meant
+    text: str  # fact and what to look at
 
     def __str__(self) -> str:
         """Return one line: subject, rater, text."""

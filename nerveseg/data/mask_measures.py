@@ -18,78 +18,47 @@ from scipy.signal import correlate
 
 from nerveseg.types import Image, Mask, SpacingMm
 
-MIRRORED = ("left-right", "front-back", "head-feet")
-"""Names of a mirroring along x, y and z."""
+MIRRORED = ("left-right", "front-back", "head-feet")  # names of a mirroring along x, y and z
 
-RING_MM = 3.0
-"""Width of the ring around a mask whose intensity is compared with that inside."""
+RING_MM = 3.0  # width of the ring around a mask whose intensity is compared with that inside
 
 _CONNECTED = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
 class MaskMeasures:
-    """Measures of one mask; a row of `check.csv`.
+    """Measures of one mask; a row of `check.csv`."""
 
-    Attributes:
-        subject: Participant id, without `sub-`.
-        cohort: Name of the cohort.
-        side: Side of the leg, or None.
-        location: Part of the limb, or None.
-        rater: Name of the rater.
-        path: File of the mask.
-        labels: Values in the file above zero, joined by spaces.
-        sha256: SHA-256 of the voxels in RAS order and their shape; equal for masks that are equal voxel by voxel.
-        voxels: Number of voxels.
-        volume_mm3: Volume in mm3.
-        foreground_share: Share of the volume's voxels that are in the mask, in [0, 1].
-        slices: Number of slices that hold the mask.
-        first_slice: First such slice, counted from the feet from 0; -1 for an empty mask.
-        last_slice: Last such slice; -1 for an empty mask.
-        components: Number of connected pieces (26 neighbours).
-        stray_mm: Largest distance of a piece from the largest one in the plane of the slices, in mm; 0 for one piece.
-        stray_voxels: Number of voxels of the piece that is farthest from the largest one.
-        dice: Mean Dice with the other raters' masks; NaN for a single rater.
-        others_dice: Mean Dice among the other raters; NaN for fewer than two of them.
-        changed_dice: Mean Dice with the other raters after `change`.
-        change: Mirroring or shift that increases the Dice most, such as "mirrored left-right"; empty for none.
-        x_share: Position of the centroid between the left and right border of the body, in [0, 1].
-        y_share: The same from back to front.
-        z_share: The same from the lowest to the highest slice.
-        intensity: Rank of the mask's median intensity among the values of the body, in [0, 1].
-        contrast: Difference of the mean intensity inside and in a ring around, in standard deviations of the body.
-        mirrored: Mirroring of the mask whose contrast has the largest magnitude, such as "left-right".
-        mirrored_contrast: Contrast of the mask after that mirroring.
-    """
-
-    subject: str
-    cohort: str
-    side: str | None
-    location: str | None
-    rater: str
-    path: str
-    labels: str
-    sha256: str
-    voxels: int
-    volume_mm3: float
-    foreground_share: float
-    slices: int
-    first_slice: int = -1
-    last_slice: int = -1
-    components: int = 0
+    subject: str  # participant id, without `sub-`
+    cohort: str  # name of the cohort
+    side: str | None  # side of the leg, or None
+    location: str | None  # part of the limb, or None
+    rater: str  # name of the rater
+    path: str  # file of the mask
+    labels: str  # values in the file above zero, joined by spaces
+    sha256: str  # SHA-256 of the voxels in RAS order and their shape; equal for masks that are equal voxel by voxel
+    voxels: int  # number of voxels
+    volume_mm3: float  # volume in mm3
+    foreground_share: float  # share of the volume's voxels that are in the mask, in [0, 1]
+    slices: int  # number of slices that hold the mask
+    first_slice: int = -1  # first such slice, counted from the feet from 0; -1 for an empty mask
+    last_slice: int = -1  # last such slice; -1 for an empty mask
+    components: int = 0  # number of connected pieces (26 neighbours)
+    # Largest distance of a piece from the largest one in the plane of the slices, in mm; 0 for one piece.
     stray_mm: float = 0.0
-    stray_voxels: int = 0
-    dice: float = nan
-    others_dice: float = nan
-    changed_dice: float = nan
-    change: str = ""
-    x_share: float = nan
-    y_share: float = nan
-    z_share: float = nan
-    intensity: float = nan
+    stray_voxels: int = 0  # number of voxels of the piece that is farthest from the largest one
+    dice: float = nan  # mean Dice with the other raters' masks; NaN for a single rater
+    others_dice: float = nan  # mean Dice among the other raters; NaN for fewer than two of them
+    changed_dice: float = nan  # mean Dice with the other raters after `change`
+    change: str = ""  # mirroring or shift that increases the Dice most, such as "mirrored left-right"; empty for none
+    x_share: float = nan  # position of the centroid between the left and right border of the body, in [0, 1]
+    y_share: float = nan  # the same from back to front
+    z_share: float = nan  # the same from the lowest to the highest slice
+    intensity: float = nan  # rank of the mask's median intensity among the values of the body, in [0, 1]
+    # Difference of the mean intensity inside and in a ring around, in standard deviations of the body.
     contrast: float = nan
-    mirrored: str = ""
-    mirrored_contrast: float = nan
+    mirrored: str = ""  # mirroring of the mask whose contrast has the largest magnitude, such as "left-right"
+    mirrored_contrast: float = nan  # contrast of the mask after that mirroring
 
 
 def voxel_sha256(mask: Mask) -> str:

@@ -21,8 +21,7 @@ UNKNOWN = ("", "n/a", "N/A", "nan")
 WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
 """Known values by column; `side` has no others, `location` may have."""
 
-ONE_SPELLING = ("cohort", "location", "side")
-"""Columns by whose values subjects are grouped."""
+ONE_SPELLING = ("cohort", "location", "side")  # columns by whose values subjects are grouped
 
 NAMES = {
     "participant_id": fault_of_name, "repeat_of": fault_of_name,
@@ -30,8 +29,7 @@ NAMES = {
 }  # fmt: skip
 """Checks of the names that stand in tables, on pages and, of ids, in the names of files."""
 
-_SIMILAR = 0.75
-"""Least similarity (difflib) of a misspelt word."""
+_SIMILAR = 0.75  # least similarity (difflib) of a misspelt word
 
 
 def participant_rows(

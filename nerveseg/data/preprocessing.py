@@ -19,25 +19,20 @@ from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
 
 Normalisation: TypeAlias = Literal["volume", "percentile"]
-LIMITS_PERCENT = (0.5, 99.5)
-"""Percentiles to which `normalisation=percentile` limits the values of a volume."""
+LIMITS_PERCENT = (0.5, 99.5)  # percentiles to which `normalisation=percentile` limits the values of a volume
 
 
 class Preprocessing(BaseModel, frozen=True, extra="forbid"):
-    """Preprocessing of a volume for the network; stored with every trained model.
+    """Preprocessing of a volume for the network; stored with every trained model."""
 
-    Attributes:
-        normalisation: Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel
-            (paper, 2.4.1); "percentile" first limits the values to their 0.5th and 99.5th percentile, so that a few
-            voxels of extreme intensity change nothing.
-        size: In-plane size of the crop in pixels (x, y).
-        spacing_mm: In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's
-            own pixels. "study" stands for the median over the study's subjects until the slice store is built; a store
-            and a bundle hold numbers.
-    """
-
+    # Rule of normalisation; "volume" is zero mean and unit variance over all voxels of each channel (paper, 2.4.1);
+    # "percentile" first limits the values to their 0.5th and 99.5th percentile, so that a few voxels of extreme
+    # intensity change nothing.
     normalisation: Normalisation = "volume"
-    size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))
+    size: tuple[PositiveInt, PositiveInt] = Field(default=(320, 320))  # in-plane size of the crop in pixels (x, y)
+    # In-plane spacing (x, y) to which volumes are resampled before the crop; None leaves each volume's own pixels.
+    # "study" stands for the median over the study's subjects until the slice store is built; a store and a bundle hold
+    # numbers.
     spacing_mm: tuple[PositiveFloat, PositiveFloat] | Literal["study"] | None = None
 
     def settle(self, study_spacing_mm: Callable[[], tuple[float, float]]) -> Preprocessing:
@@ -80,15 +75,10 @@ def normalise(image: Image, rule: Normalisation = "volume") -> Image:
 
 @dataclass(frozen=True)
 class Crop:
-    """Centred in-plane crop of an (x, y, ...) array, or pad if the array is smaller.
+    """Centred in-plane crop of an (x, y, ...) array, or pad if the array is smaller."""
 
-    Attributes:
-        shape: In-plane shape before the crop.
-        size: In-plane shape after the crop.
-    """
-
-    shape: Size2d
-    size: Size2d
+    shape: Size2d  # in-plane shape before the crop
+    size: Size2d  # in-plane shape after the crop
 
     def apply(self, array: NDArray[Any], fill: float = 0) -> NDArray[Any]:
         """Crop the centre; pixels outside the array become `fill`."""
@@ -113,15 +103,10 @@ class Crop:
 
 @dataclass(frozen=True)
 class NetworkGrid:
-    """Conversion of a volume's slices to the network's input, and back.
+    """Conversion of a volume's slices to the network's input, and back."""
 
-    Attributes:
-        resampling: In-plane resampling to the model's spacing.
-        crop: Centred crop of the resampled slices to the network's size.
-    """
-
-    resampling: InPlaneResampling
-    crop: Crop
+    resampling: InPlaneResampling  # in-plane resampling to the model's spacing
+    crop: Crop  # centred crop of the resampled slices to the network's size
 
     def apply(self, image: Image, fill: float) -> NDArray[np.float32]:
         """Resample and crop an image (x, y, slice); pixels outside it become `fill`."""

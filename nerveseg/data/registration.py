@@ -31,11 +31,9 @@ LARGEST_TRANSLATION_MM = 20.0
 LARGEST_ROTATION_DEG = 15.0
 """Assumed: beyond these limits the leg was repositioned, or more likely the optimiser failed."""
 
-_PIXELS_MM = (4.0, 2.0, 1.0)
-"""In-plane pixel size of the three levels; the last is near that of the second channel."""
+_PIXELS_MM = (4.0, 2.0, 1.0)  # in-plane pixel size of the three levels; the last is near that of the second channel
 
-_VOXELS = 20_000
-"""Number of sampled voxels per level; twice as many gained 0.1 mm at most on the phantom."""
+_VOXELS = 20_000  # number of sampled voxels per level; twice as many gained 0.1 mm at most on the phantom
 
 _WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
 """Degrees of freedom: rotation about x, y, z and translation along them, in the frame of the slices."""
@@ -43,11 +41,9 @@ _WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
 _LEAST_GAIN_OUT_OF_SLICES = 0.01
 """Least relative gain. On the phantom interpolation gains up to 0.005, undoing a shift by a slice 0.014 or more."""
 
-_SMOOTHING_SLICES = 1.0
-"""Standard deviation of a smoothing that equalises the noise of slices and of interpolated ones."""
+_SMOOTHING_SLICES = 1.0  # standard deviation of a smoothing that equalises the noise of slices and of interpolated ones
 
-_NO_MOTION_MM = 0.5
-"""About a pixel: a smaller motion without gain means that the headers are right."""
+_NO_MOTION_MM = 0.5  # about a pixel: a smaller motion without gain means that the headers are right
 
 _LATTICE_STEPS, _LATTICE_MM = 3, 8.0
 """Range of the starts of the search: farther than a leg moves, so that a repositioned leg is recognised."""
@@ -61,31 +57,21 @@ _SEED, _OTHER_SEED = 2018, 1995
 
 @dataclass(frozen=True)
 class Registration:
-    """Second channel on the grid of the first.
+    """Second channel on the grid of the first."""
 
-    Attributes:
-        array: Values in the fixed volume's RAS order; NaN outside the moving volume's field of view.
-        rotation_deg: Angles in degrees about the patient's x, y and z axes through the middle of the fixed volume.
-        translation_mm: Displacement in mm (RAS) of the tissue in the middle of the fixed volume.
-        similarity_before: Mutual information with the headers' geometry; NaN if the volumes do not overlap.
-        similarity_after: Mutual information with the motion found.
-        trusted: Flag of an array that follows the motion found; otherwise it follows the headers alone.
-        note: Explanation for the report.
-        motion: Motion used (4 x 4, RAS mm), from a position in the fixed volume to the same tissue in the moving one.
-        moving: Volume that was moved.
-        fixed_grid: Grid of the fixed volume.
-    """
-
-    array: Image
+    array: Image  # values in the fixed volume's RAS order; NaN outside the moving volume's field of view
+    # Angles in degrees about the patient's x, y and z axes through the middle of the fixed volume.
     rotation_deg: tuple[float, float, float]
+    # Displacement in mm (RAS) of the tissue in the middle of the fixed volume.
     translation_mm: tuple[float, float, float]
-    similarity_before: float
-    similarity_after: float
-    trusted: bool
-    note: str
+    similarity_before: float  # mutual information with the headers' geometry; NaN if the volumes do not overlap
+    similarity_after: float  # mutual information with the motion found
+    trusted: bool  # flag of an array that follows the motion found; otherwise it follows the headers alone
+    note: str  # explanation for the report
+    # Motion used (4 x 4, RAS mm), from a position in the fixed volume to the same tissue in the moving one.
     motion: Affine
-    moving: Volume = field(repr=False)
-    fixed_grid: Grid = field(repr=False)
+    moving: Volume = field(repr=False)  # volume that was moved
+    fixed_grid: Grid = field(repr=False)  # grid of the fixed volume
 
     def slice_by_headers(self, number: int) -> Slice:
         """Resample one slice by the headers alone, to show the effect of the motion."""

@@ -20,11 +20,9 @@ from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.volume import Volume
 from nerveseg.types import Affine, Image
 
-Sampled: TypeAlias = Float32[np.ndarray[Any, Any], "target_x target_y target_z"]
-"""Image on the target's grid."""
+Sampled: TypeAlias = Float32[np.ndarray[Any, Any], "target_x target_y target_z"]  # image on the target's grid
 
-_SAME_SIZE = 0.1
-"""Relative difference of pixel sizes below which the source counts as equally fine."""
+_SAME_SIZE = 0.1  # relative difference of pixel sizes below which the source counts as equally fine
 
 
 def resample_onto(

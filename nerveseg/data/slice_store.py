@@ -41,15 +41,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SliceStore:
-    """Finished store.
+    """Finished store."""
 
-    Attributes:
-        folder: Folder of the store, named by the hash of its inputs.
-        index: Content of the store.
-    """
-
-    folder: Path
-    index: StoreIndex
+    folder: Path  # folder of the store, named by the hash of its inputs
+    index: StoreIndex  # content of the store
 
     @property
     def key(self) -> str:

@@ -34,45 +34,26 @@ POOL_START_S = 4.0
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class StoredSubject:
-    """Record of one subject in the store.
+    """Record of one subject in the store."""
 
-    Attributes:
-        id: Id of the participant, without `sub-`.
-        sha256: Hash of every input file, by channel and by `rater-<name>`.
-        slices: Number of slices.
-        spacing_mm: Voxel spacing of the stored slices in mm, in RAS order.
-        nerve_voxels: Number of voxels of the consensus at this spacing, in the whole volume.
-        nerve_voxels_cropped_away: Number of these voxels outside the crop, which the network does not see.
-        pixels: Number of pixels of all cropped slices, for the share of nerve among them.
-    """
-
-    id: str
-    sha256: dict[str, str]
-    slices: int
-    spacing_mm: tuple[float, float, float]
-    nerve_voxels: int
-    nerve_voxels_cropped_away: int
-    pixels: int
+    id: str  # id of the participant, without `sub-`
+    sha256: dict[str, str]  # hash of every input file, by channel and by `rater-<name>`
+    slices: int  # number of slices
+    spacing_mm: tuple[float, float, float]  # voxel spacing of the stored slices in mm, in RAS order
+    nerve_voxels: int  # number of voxels of the consensus at this spacing, in the whole volume
+    nerve_voxels_cropped_away: int  # number of these voxels outside the crop, which the network does not see
+    pixels: int  # number of pixels of all cropped slices, for the share of nerve among them
 
 
 class StoreIndex(BaseModel, frozen=True, extra="forbid"):
-    """Content of a store's `index.json`.
+    """Content of a store's `index.json`."""
 
-    Attributes:
-        format_version: Version of this file and of the arrays beside it.
-        study: Name of the study.
-        channels: Names of the image channels, in the order of the arrays.
-        preprocessing: Preprocessing of the images; its spacing is a number.
-        geometry: Transform of a header to use if qform and sform differ.
-        subjects: Subjects in the study's order.
-    """
-
-    format_version: Literal[1] = FORMAT_VERSION
-    study: str
-    channels: list[str]
-    preprocessing: Preprocessing
-    geometry: Geometry = None
-    subjects: list[StoredSubject]
+    format_version: Literal[1] = FORMAT_VERSION  # version of this file and of the arrays beside it
+    study: str  # name of the study
+    channels: list[str]  # names of the image channels, in the order of the arrays
+    preprocessing: Preprocessing  # preprocessing of the images; its spacing is a number
+    geometry: Geometry = None  # transform of a header to use if qform and sform differ
+    subjects: list[StoredSubject]  # subjects in the study's order
 
 
 def store_subjects(

@@ -32,28 +32,17 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Participant of a study, with its files.
+    """Participant of a study, with its files."""
 
-    Attributes:
-        id: Id of the participant, without `sub-`.
-        images: File of each channel, by name.
-        raters: File of each rater's mask, by rater.
-        cohort: Name of the cohort; tables have one part per cohort.
-        group: Name of the group that stays in one fold (a person, a family); by default the subject alone.
-        side: Side of the leg, left or right; None if unknown.
-        location: Part of the thigh, proximal, medial or distal; None if unknown.
-        repeat_of: Id of the subject that is an earlier scan of the same leg; both stay in one fold.
-        minutes: Drawing time of each rater in minutes, where it is known.
-    """
-
-    id: str
-    images: Mapping[str, Path]
-    raters: Mapping[str, Path]
-    cohort: str = NO_COHORT
-    group: str = ""
-    side: str | None = None
-    location: str | None = None
-    repeat_of: str | None = None
+    id: str  # id of the participant, without `sub-`
+    images: Mapping[str, Path]  # file of each channel, by name
+    raters: Mapping[str, Path]  # file of each rater's mask, by rater
+    cohort: str = NO_COHORT  # name of the cohort; tables have one part per cohort
+    group: str = ""  # name of the group that stays in one fold (a person, a family); by default the subject alone
+    side: str | None = None  # side of the leg, left or right; None if unknown
+    location: str | None = None  # part of the thigh, proximal, medial or distal; None if unknown
+    repeat_of: str | None = None  # id of the subject that is an earlier scan of the same leg; both stay in one fold
+    # Drawing time of each rater in minutes, where it is known.
     minutes: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,15 +57,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class RaterMasks:
-    """Masks of one subject in RAS order, on the grid of its image.
+    """Masks of one subject in RAS order, on the grid of its image."""
 
-    Attributes:
-        raters: Mask of each rater.
-        consensus: Consensus of the raters by the study's rule; with one rater, that rater's mask.
-    """
-
-    raters: dict[str, Mask]
-    consensus: Mask
+    raters: dict[str, Mask]  # mask of each rater
+    consensus: Mask  # consensus of the raters by the study's rule; with one rater, that rater's mask
 
 
 @dataclass(frozen=True)

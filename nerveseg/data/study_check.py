@@ -30,19 +30,12 @@ BRIGHT = 20.0
 
 @dataclass(frozen=True)
 class SubjectReport:
-    """Result of the check of one subject.
+    """Result of the check of one subject."""
 
-    Attributes:
-        subject: Subject that was checked.
-        faults: Errors that exclude the subject.
-        warnings: Messages about content that is allowed but probably unintended.
-        masks: Measures of every rater's mask; empty if the subject has a fault.
-    """
-
-    subject: Subject
-    faults: tuple[NervesegError, ...]
-    warnings: tuple[str, ...]
-    masks: tuple[MaskMeasures, ...] = ()
+    subject: Subject  # subject that was checked
+    faults: tuple[NervesegError, ...]  # errors that exclude the subject
+    warnings: tuple[str, ...]  # messages about content that is allowed but probably unintended
+    masks: tuple[MaskMeasures, ...] = ()  # measures of every rater's mask; empty if the subject has a fault
 
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:

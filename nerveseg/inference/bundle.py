@@ -33,76 +33,47 @@ from nerveseg.networks.registry import NetworkSpec, find_network, load_network
 
 
 class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
-    """Record of a network's training.
+    """Record of a network's training."""
 
-    Attributes:
-        study: Name of the study.
-        synthetic: Flag: true if the study is simulated.
-        subjects: Hash of every file of every training subject.
-        fold: Number of the fold whose subjects were held out.
-        epochs: Number of epochs.
-        seed: Seed of the training.
-        folds_seed: Seed of the split.
-    """
-
-    study: str
-    synthetic: bool
-    subjects: dict[str, dict[str, str]]
-    fold: int
-    epochs: int
-    seed: int
-    folds_seed: int
+    study: str  # name of the study
+    synthetic: bool  # flag: true if the study is simulated
+    subjects: dict[str, dict[str, str]]  # hash of every file of every training subject
+    fold: int  # number of the fold whose subjects were held out
+    epochs: int  # number of epochs
+    seed: int  # seed of the training
+    folds_seed: int  # seed of the split
 
 
 class TestScore(BaseModel, frozen=True, extra="forbid"):
-    """Mean over the held-out subjects of one cohort, against the consensus.
-
-    Attributes:
-        cohort: Name of the cohort.
-        n: Number of held-out subjects.
-        dice: Mean Dice coefficient.
-    """
+    """Mean over the held-out subjects of one cohort, against the consensus."""
 
     __test__ = False
-    cohort: str
-    n: int
-    dice: float | None
+    cohort: str  # name of the cohort
+    n: int  # number of held-out subjects
+    dice: float | None  # mean Dice coefficient
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """`model.json`.
+    """`model.json`."""
 
-    Attributes:
-        format_version: Version of the bundle's format.
-        architecture: Network and its arguments.
-        channels: Image channels, in the order the network takes them.
-        spacing_mm: Median voxel spacing of the training volumes in RAS order.
-        preprocessing: Preprocessing of a volume.
-        prediction: Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
-        foreground: Label values that were learned as nerve; null means every label above zero.
-        training: Record of the training.
-        scores: Scores on the held-out subjects; empty before they are predicted.
-        computation: Device, runtime and search of the nerve with which the scores were measured.
-        intensity: Intensity of the training data, by channel; empty in bundles of earlier versions.
-        lesion_reference: Null in every bundle of format 1; part of the hash.
-        versions: Versions of nerveseg and the libraries that a result depends on.
-        weights_sha256: Hash of `weights.safetensors`.
-    """
-
-    format_version: Literal[1] = 1
-    architecture: NetworkSpec
-    channels: list[str]
+    format_version: Literal[1] = 1  # version of the bundle's format
+    architecture: NetworkSpec  # network and its arguments
+    channels: list[str]  # image channels, in the order the network takes them
+    # Median voxel spacing of the training volumes in RAS order.
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing  # preprocessing of a volume
+    # Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
     prediction: PredictionSettings = PredictionSettings()
-    foreground: tuple[int, ...] | None
-    training: TrainingRecord
-    scores: list[TestScore] = []
+    foreground: tuple[int, ...] | None  # label values that were learned as nerve; null means every label above zero
+    training: TrainingRecord  # record of the training
+    scores: list[TestScore] = []  # scores on the held-out subjects; empty before they are predicted
+    # Device, runtime and search of the nerve with which the scores were measured.
     computation: Computation | None = None
+    # Intensity of the training data, by channel; empty in bundles of earlier versions.
     intensity: dict[str, IntensityRange] = {}
-    lesion_reference: None = None
-    versions: dict[str, str]
-    weights_sha256: str = ""
+    lesion_reference: None = None  # null in every bundle of format 1; part of the hash
+    versions: dict[str, str]  # versions of nerveseg and the libraries that a result depends on
+    weights_sha256: str = ""  # hash of `weights.safetensors`
 
     def sha256(self) -> str:
         """Return the hash of the description without scores; models of the same hash give the same masks."""
@@ -138,15 +109,10 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
 
 @dataclass(frozen=True)
 class Bundle:
-    """Loaded model.
+    """Loaded model."""
 
-    Attributes:
-        network: Network in evaluation mode, on the CPU.
-        description: Content of `model.json`.
-    """
-
-    network: nn.Module
-    description: ModelDescription
+    network: nn.Module  # network in evaluation mode, on the CPU
+    description: ModelDescription  # content of `model.json`
 
     @cached_property
     def reduction(self) -> int:

@@ -24,17 +24,11 @@ NAMED_AT_MOST = 8
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Bundles that are applied together; one or several.
+    """Bundles that are applied together; one or several."""
 
-    Attributes:
-        name: Folder of the sweep, fold or bundle, without the path to it.
-        bundles: Members of the model, which agree in channels, preprocessing, prediction and spacing.
-        lines: Messages to the user, about folds that are left out.
-    """
-
-    name: str
-    bundles: tuple[Bundle, ...]
-    lines: tuple[str, ...] = ()
+    name: str  # folder of the sweep, fold or bundle, without the path to it
+    bundles: tuple[Bundle, ...]  # members of the model, which agree in channels, preprocessing, prediction and spacing
+    lines: tuple[str, ...] = ()  # messages to the user, about folds that are left out
 
     @property
     def description(self) -> ModelDescription:

@@ -27,8 +27,7 @@ from nerveseg.inference.regions import Region, merged, pieces
 from nerveseg.inference.runtimes import Runner
 from nerveseg.types import Size2d
 
-ANCHOR_EVERY = 25
-"""Number of slices from one anchor to the next."""
+ANCHOR_EVERY = 25  # number of slices from one anchor to the next
 
 FEWEST_ANCHORS = 2
 """Least number of anchors, since one slice is too few to choose the halo by: docs/speed.md has an example."""
@@ -36,17 +35,13 @@ FEWEST_ANCHORS = 2
 HALOS = (16, 24, 32, 48, 64, 96)
 """Widths that are tried, in pixels, of the margin around a piece that is segmented with it."""
 
-SLACK = 6
-"""Pixels added to the halo of a region, so that a nerve that moves a little is not segmented again."""
+SLACK = 6  # pixels added to the halo of a region, so that a nerve that moves a little is not segmented again
 
-EVERYTHING = -1
-"""Value of the halo for a scan whose slices are all segmented whole."""
+EVERYTHING = -1  # value of the halo for a scan whose slices are all segmented whole
 
-WORTHWHILE = 1 / 3
-"""Share of the pixels above which the search saves too little time."""
+WORTHWHILE = 1 / 3  # share of the pixels above which the search saves too little time
 
-FOLLOWED_ABOVE = 0.5
-"""Probability above which a pixel is part of a piece, equal to the threshold of the mask."""
+FOLLOWED_ABOVE = 0.5  # probability above which a pixel is part of a piece, equal to the threshold of the mask
 
 AGREEMENT = 0.997
 """Least Dice of the anchors' masks, segmented around their pieces, against their masks from whole slices."""
@@ -56,29 +51,20 @@ BESIDE_THE_MASK = (0.2, 0.8)
 them before it changes the mask of an anchor."""
 
 
-Wanted = Mapping[int, Sequence[Region]]
-"""Regions by slice."""
+Wanted = Mapping[int, Sequence[Region]]  # regions by slice
 
 
 @dataclass(frozen=True)
 class SliceStack:
-    """Slices to segment, with the network that segments them.
+    """Slices to segment, with the network that segments them."""
 
-    Attributes:
-        slice_at: Function from a slice's number to the preprocessed slice.
-        slices: Number of slices.
-        size: Size of a slice, in pixels.
-        multiple: Factor by which the network divides the size.
-        engine: Function from slices to the probability of nerve.
-        pixels_at_a_time: Number of pixels, of one or several whole regions, that go through the network together.
-    """
-
+    # Function from a slice's number to the preprocessed slice.
     slice_at: Callable[[int], Float32[Tensor, "channel x y"]]
-    slices: int
-    size: Size2d
-    multiple: int
-    engine: Runner
-    pixels_at_a_time: int
+    slices: int  # number of slices
+    size: Size2d  # size of a slice, in pixels
+    multiple: int  # factor by which the network divides the size
+    engine: Runner  # function from slices to the probability of nerve
+    pixels_at_a_time: int  # number of pixels, of one or several whole regions, that go through the network together
 
     @property
     def whole(self) -> Region:

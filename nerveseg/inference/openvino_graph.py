@@ -19,8 +19,7 @@ from torch import Tensor
 
 from nerveseg.networks.fc_densenet import FCDenseNet
 
-Node = Any
-"""Node of a graph."""
+Node = Any  # node of a graph
 
 SPATIAL_AXES = np.array([2, 3])
 

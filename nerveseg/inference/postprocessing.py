@@ -28,22 +28,19 @@ CONNECTED_IN_PLANE = np.ones((3, 3), dtype=bool)
 
 
 class Postprocessing(BaseModel, frozen=True, extra="forbid"):
-    """Options of the clean-up.
+    """Options of the clean-up."""
 
-    Attributes:
-        remove_specks: Flag: true to remove components that are smaller than `speck_volume_mm3` and farther than
-            `speck_distance_mm` from every larger one; a mask of small components only is kept as it is.
-        speck_volume_mm3: Volume from which a component is a nerve at any distance. The default is 23 mm2 in one slice
-            of 4.4 mm; a nerve of the thigh has 40 to 80 mm2 in each of many.
-        speck_distance_mm: Distance between voxel centres. The default lets a nerve that is missed in three slices of
-            4.4 mm go on behind them.
-        bridge_single_slices: Flag: true to interpolate a nerve that was missed in one slice between two that show it.
-            Off by default, since a quality flag names such a slice.
-    """
-
+    # Flag: true to remove components that are smaller than `speck_volume_mm3` and farther than `speck_distance_mm` from
+    # every larger one; a mask of small components only is kept as it is.
     remove_specks: bool = True
+    # Volume from which a component is a nerve at any distance. The default is 23 mm2 in one slice of 4.4 mm; a nerve of
+    # the thigh has 40 to 80 mm2 in each of many.
     speck_volume_mm3: float = Field(default=100.0, ge=0, allow_inf_nan=False)
+    # Distance between voxel centres. The default lets a nerve that is missed in three slices of 4.4 mm go on behind
+    # them.
     speck_distance_mm: float = Field(default=20.0, ge=0, allow_inf_nan=False)
+    # Flag: true to interpolate a nerve that was missed in one slice between two that show it. Off by default, since a
+    # quality flag names such a slice.
     bridge_single_slices: bool = False
 
     def in_words(self) -> list[str]:

@@ -33,19 +33,12 @@ the network would need some four gigabytes for it."""
 
 @dataclass(frozen=True)
 class Prediction:
-    """Result of a model for one scan, on the scan's voxels in RAS order.
+    """Result of a model for one scan, on the scan's voxels in RAS order."""
 
-    Attributes:
-        mask: Nerve after the clean-up.
-        probability: Probability of nerve before it, the mean over the members.
-        settings: Settings that the mask depends on.
-        computation: Device, runtime and search of the nerve.
-    """
-
-    mask: Mask
-    probability: Probability
-    settings: PredictionSettings
-    computation: Computation
+    mask: Mask  # nerve after the clean-up
+    probability: Probability  # probability of nerve before it, the mean over the members
+    settings: PredictionSettings  # settings that the mask depends on
+    computation: Computation  # device, runtime and search of the nerve
 
 
 def predict_volume(

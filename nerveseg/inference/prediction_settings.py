@@ -20,21 +20,16 @@ InPlaneSpacing = Literal["model", "scan"]
 
 
 class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
-    """Settings of the prediction; `conf/inference/` holds the same keys.
+    """Settings of the prediction; `conf/inference/` holds the same keys."""
 
-    Attributes:
-        field_of_view: Part of each slice that is segmented: the whole, or the centre crop of the training.
-        accuracy: Search of the nerve: every slice whole (exact), or the nerve followed through the stack (fast).
-        in_plane_spacing: Pixels that the network sees: resampled to the model's in-plane spacing, or the scan's own.
-        precision: Arithmetic of the network; autocast is never used.
-        postprocessing: Clean-up of the mask.
-    """
-
+    # Part of each slice that is segmented: the whole, or the centre crop of the training.
     field_of_view: FieldOfView = "whole"
+    # Search of the nerve: every slice whole (exact), or the nerve followed through the stack (fast).
     accuracy: Accuracy = "auto"
+    # Pixels that the network sees: resampled to the model's in-plane spacing, or the scan's own.
     in_plane_spacing: InPlaneSpacing = "model"
-    precision: Literal["32-true"] = "32-true"
-    postprocessing: Postprocessing = Field(default_factory=Postprocessing)
+    precision: Literal["32-true"] = "32-true"  # arithmetic of the network; autocast is never used
+    postprocessing: Postprocessing = Field(default_factory=Postprocessing)  # clean-up of the mask
 
     def in_words(self) -> list[str]:
         """Return one phrase per step, for the model card."""
@@ -58,17 +53,11 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Computation(BaseModel, frozen=True, extra="forbid"):
-    """Record of the device and the programs that computed a mask.
+    """Record of the device and the programs that computed a mask."""
 
-    Attributes:
-        device: Device, as torch names it.
-        runtime: Program that ran the network.
-        accuracy: Search of the nerve that `auto` stands for on this device.
-    """
-
-    device: str
-    runtime: Literal["openvino", "torch"]
-    accuracy: Literal["fast", "exact"]
+    device: str  # device, as torch names it
+    runtime: Literal["openvino", "torch"]  # program that ran the network
+    accuracy: Literal["fast", "exact"]  # search of the nerve that `auto` stands for on this device
 
 
 def settle_accuracy(accuracy: Accuracy, device: str) -> Literal["fast", "exact"]:

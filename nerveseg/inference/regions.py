@@ -16,28 +16,19 @@ from scipy import ndimage
 
 from nerveseg.types import Size2d
 
-MERGED_COST = 1.3
-"""Largest ratio of the joined region's pixels to those of two regions, up to which the two are joined."""
+MERGED_COST = 1.3  # largest ratio of the joined region's pixels to those of two regions, up to which the two are joined
 
-UNCUT = 2**15 - 1
-"""Depth of the pixels of a whole slice."""
+UNCUT = 2**15 - 1  # depth of the pixels of a whole slice
 
 
 @dataclass(frozen=True)
 class Region:
-    """Rectangle of pixels.
+    """Rectangle of pixels."""
 
-    Attributes:
-        x_start: First pixel along x.
-        x_end: Pixel behind the last along x.
-        y_start: First pixel along y.
-        y_end: Pixel behind the last along y.
-    """
-
-    x_start: int
-    x_end: int
-    y_start: int
-    y_end: int
+    x_start: int  # first pixel along x
+    x_end: int  # pixel behind the last along x
+    y_start: int  # first pixel along y
+    y_end: int  # pixel behind the last along y
 
     @property
     def size(self) -> Size2d:

@@ -119,8 +119,7 @@ def _mean(probabilities: Sequence[Tensor]) -> Tensor:
     return reduce(torch.add, probabilities) / len(probabilities)
 
 
-THRESHOLD = 0.5
-"""Probability above which a voxel is nerve, the likelier of the two classes (paper, 2.4.2)."""
+THRESHOLD = 0.5  # probability above which a voxel is nerve, the likelier of the two classes (paper, 2.4.2)
 
 
 def nerve_probability(network: nn.Module, slices: Float32[Tensor, "slice channel x y"]) -> Float32[Tensor, "slice x y"]:

@@ -16,22 +16,15 @@ from pydantic import BaseModel
 from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
 from nerveseg.types import Channels, SpacingMm
 
-PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)
-"""Percentiles of the intensity, from 0 to 100."""
+PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)  # percentiles of the intensity, from 0 to 100
 
 
 class IntensityRange(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """Smallest and largest value of each percentile over the training subjects, in one normalised channel.
+    """Smallest and largest value of each percentile over the training subjects, in one normalised channel."""
 
-    Attributes:
-        percentiles: Percentiles, from 0 to 100.
-        low: Smallest value of each percentile among the subjects, normalised.
-        high: Largest value of each percentile among the subjects, normalised.
-    """
-
-    percentiles: tuple[float, ...] = PERCENTILES
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    percentiles: tuple[float, ...] = PERCENTILES  # percentiles, from 0 to 100
+    low: tuple[float, ...]  # smallest value of each percentile among the subjects, normalised
+    high: tuple[float, ...]  # largest value of each percentile among the subjects, normalised
 
     @classmethod
     def over(cls, subjects: Iterable[Sequence[float]]) -> IntensityRange:

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from nerveseg.errors import ConfigurationError
 
-PROBE_SIDE = 256
-"""Side of the image with which the reduction is found, in pixels."""
+PROBE_SIDE = 256  # side of the image with which the reduction is found, in pixels
 
 ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
 """Output of a network, and the names and outputs of its modules in the order of the computation."""

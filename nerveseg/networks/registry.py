@@ -48,28 +48,18 @@ class SegmentationNetwork(Protocol):
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Name of a network and the arguments that it is built with.
+    """Name of a network and the arguments that it is built with."""
 
-    Attributes:
-        name: Name in `NETWORKS`, or dotted path of the class.
-        arguments: Arguments of the constructor in plain JSON.
-    """
-
-    name: str
-    arguments: dict[str, Any]
+    name: str  # name in `NETWORKS`, or dotted path of the class
+    arguments: dict[str, Any]  # arguments of the constructor in plain JSON
 
 
 @dataclass(frozen=True)
 class BuiltNetwork:
-    """Network beside the record of how it was built.
+    """Network beside the record of how it was built."""
 
-    Attributes:
-        module: Network with untrained weights.
-        spec: Name and arguments, for the bundle.
-    """
-
-    module: nn.Module
-    spec: NetworkSpec
+    module: nn.Module  # network with untrained weights
+    spec: NetworkSpec  # name and arguments, for the bundle
 
 
 def build_network(

@@ -32,21 +32,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one scan.
+    """Outcome of one scan."""
 
-    Attributes:
-        name: Name of the scan.
-        status: Status: done now, done before, or failed.
-        summary: Summary of its result.
-        error: Error that it failed with.
-        seconds: Time that it took now, in s.
-    """
-
-    name: str
-    status: Literal["done", "done before", "failed"]
-    summary: ScanSummary | None = None
-    error: NervesegError | None = None
-    seconds: float = 0.0
+    name: str  # name of the scan
+    status: Literal["done", "done before", "failed"]  # status: done now, done before, or failed
+    summary: ScanSummary | None = None  # summary of its result
+    error: NervesegError | None = None  # error that it failed with
+    seconds: float = 0.0  # time that it took now, in s
 
 
 def segment_all(

@@ -26,23 +26,14 @@ from nerveseg.types import Image, Mask
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurements of one scan.
+    """Measurements of one scan."""
 
-    Attributes:
-        courses: Nerve of each leg, its branches and their course.
-        profile: Table with one row per slice and branch (`biomarkers.profile`).
-        nerves: Summary of each nerve; two if the image shows both legs.
-        lesion: Mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel.
-        flags: Quality flags, for a person to check.
-        notes: Remarks on the origin of the numbers.
-    """
-
-    courses: tuple[NerveCourse, ...]
-    profile: pd.DataFrame
-    nerves: tuple[NerveSummary, ...]
-    lesion: Mask | None
-    flags: tuple[Flag, ...]
-    notes: tuple[str, ...]
+    courses: tuple[NerveCourse, ...]  # nerve of each leg, its branches and their course
+    profile: pd.DataFrame  # Table with one row per slice and branch (`biomarkers.profile`)
+    nerves: tuple[NerveSummary, ...]  # summary of each nerve; two if the image shows both legs
+    lesion: Mask | None  # mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel
+    flags: tuple[Flag, ...]  # quality flags, for a person to check
+    notes: tuple[str, ...]  # remarks on the origin of the numbers
 
 
 def measure_scan(

@@ -27,21 +27,13 @@ from nerveseg.types import Channels, Image, Mask
 
 @dataclass(frozen=True)
 class LoadedScan:
-    """Images of one scan, in RAS order on the image's grid.
+    """Images of one scan, in RAS order on the image's grid."""
 
-    Attributes:
-        image: Image, the model's first channel.
-        channels: Further channels by name; NaN outside their field of view.
-        maps: Quantitative maps by name; NaN outside their field of view.
-        muscle: Mask of a muscle that the nerve does not supply.
-        registrations: Movement of each registered channel.
-    """
-
-    image: Volume
-    channels: dict[str, Image]
-    maps: dict[str, Image]
-    muscle: Mask | None
-    registrations: dict[str, Registration]
+    image: Volume  # image, the model's first channel
+    channels: dict[str, Image]  # further channels by name; NaN outside their field of view
+    maps: dict[str, Image]  # quantitative maps by name; NaN outside their field of view
+    muscle: Mask | None  # mask of a muscle that the nerve does not supply
+    registrations: dict[str, Registration]  # movement of each registered channel
 
     @property
     def grid(self) -> Grid:

@@ -33,89 +33,53 @@ OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report
 
 
 class ResultOptions(BaseModel, frozen=True, extra="forbid"):
-    """Options of the files that are written besides the usual ones.
+    """Options of the files that are written besides the usual ones."""
 
-    Attributes:
-        write_probability: Flag: true to write `probability.nii.gz`.
-        dicom_seg: Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
-    """
-
-    write_probability: bool = False
+    write_probability: bool = False  # flag: true to write `probability.nii.gz`
+    # Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
     dicom_seg: bool | Literal["auto"] = "auto"
 
 
 class Identity(BaseModel, frozen=True, extra="forbid"):
-    """Hashes of the inputs, model and options of a result; equal identities give equal results.
+    """Hashes of the inputs, model and options of a result; equal identities give equal results."""
 
-    Attributes:
-        inputs: Hash of every input file by its role, including the table of norms.
-        model: Hash of the descriptions of the model's members, which contain the hashes of their weights.
-        options: Hash of the options.
-        version: Version of nerveseg.
-    """
-
-    inputs: dict[str, str]
-    model: str
-    options: str
-    version: str
+    inputs: dict[str, str]  # hash of every input file by its role, including the table of norms
+    model: str  # hash of the descriptions of the model's members, which contain the hashes of their weights
+    options: str  # hash of the options
+    version: str  # version of nerveseg
 
 
 class ModelRecord(BaseModel, frozen=True, extra="forbid"):
-    """Record of the applied model.
+    """Record of the applied model."""
 
-    Attributes:
-        name: Folder of the sweep, fold or bundle.
-        sha256: Hash of the weights.
-        study: Name of the study of its training.
-        folds: Numbers of the folds that were averaged.
-        synthetic: Flag: true if it was trained on simulated data.
-    """
-
-    name: str
-    sha256: str
-    study: str
-    folds: list[int]
-    synthetic: bool
+    name: str  # folder of the sweep, fold or bundle
+    sha256: str  # hash of the weights
+    study: str  # name of the study of its training
+    folds: list[int]  # numbers of the folds that were averaged
+    synthetic: bool  # flag: true if it was trained on simulated data
 
 
 class ScanSummary(BaseModel, frozen=True, extra="forbid"):
-    """Content of `summary.json`.
+    """Content of `summary.json`."""
 
-    Attributes:
-        warning: Warning "SYNTHETIC TRAINING DATA", or empty.
-        notice: Notice that this is no medical device.
-        name: Name of the scan.
-        shape: Shape of the input's array.
-        spacing_mm: Voxel spacing along the RAS axes in mm; the last is the slice step.
-        mask: Name of the mask's file.
-        model: Record of the applied model.
-        nerves: Summary of each side's nerve.
-        flags: Quality flags, for a person to check.
-        notes: Remarks on the origin of the numbers.
-        prediction: Settings that the mask depends on; null in results of earlier versions.
-        computation: Device, runtime and search of the nerve; null in results of earlier versions.
-        registrations: Movement of each registered channel.
-        seconds: Time from reading the input to writing the last table, in s.
-        versions: Versions of nerveseg and the libraries that a result depends on.
-        identity: Hashes of the inputs, model and options.
-    """
-
-    warning: str
-    notice: str = NOTICE
-    name: str
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    mask: str
-    model: ModelRecord
-    nerves: list[NerveSummary]
-    flags: list[Flag]
-    notes: list[str] = Field(default_factory=list)
+    warning: str  # warning "SYNTHETIC TRAINING DATA", or empty
+    notice: str = NOTICE  # notice that this is no medical device
+    name: str  # name of the scan
+    shape: tuple[int, int, int]  # shape of the input's array
+    spacing_mm: tuple[float, float, float]  # voxel spacing along the RAS axes in mm; the last is the slice step
+    mask: str  # name of the mask's file
+    model: ModelRecord  # record of the applied model
+    nerves: list[NerveSummary]  # summary of each side's nerve
+    flags: list[Flag]  # quality flags, for a person to check
+    notes: list[str] = Field(default_factory=list)  # remarks on the origin of the numbers
+    # Settings that the mask depends on; null in results of earlier versions.
     prediction: PredictionSettings | None = None
+    # Device, runtime and search of the nerve; null in results of earlier versions.
     computation: Computation | None = None
-    registrations: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    seconds: float
-    versions: dict[str, str]
-    identity: Identity
+    registrations: dict[str, dict[str, Any]] = Field(default_factory=dict)  # movement of each registered channel
+    seconds: float  # time from reading the input to writing the last table, in s
+    versions: dict[str, str]  # versions of nerveseg and the libraries that a result depends on
+    identity: Identity  # hashes of the inputs, model and options
 
 
 def in_words(nerve: NerveSummary) -> str:

@@ -18,8 +18,7 @@ from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
 
-OWN_FORMATS = (".mha", ".nrrd")
-"""Suffixes of inputs whose mask is written in the same format; other masks are NIfTI."""
+OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
 
 
 def write_segmentation(

@@ -34,8 +34,7 @@ def _require_target(section: dict[str, Any]) -> dict[str, Any]:
 Target = Annotated[dict[str, Any], AfterValidator(_require_target)]
 """Section that names a class by `_target_`, with the keyword arguments of its constructor."""
 
-FolderPath = Annotated[Path, Strict(False)]
-"""Path that a configuration gives as text."""
+FolderPath = Annotated[Path, Strict(False)]  # path that a configuration gives as text
 
 
 class Section(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -43,12 +42,9 @@ class Section(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class StudyConfig(StudyLayout):
-    """Section `study`: the layout of a study, and the options of a synthetic one.
+    """Section `study`: the layout of a study, and the options of a synthetic one."""
 
-    Attributes:
-        simulate: Options of the cohort that is simulated where the study's folder does not exist.
-    """
-
+    # Options of the cohort that is simulated where the study's folder does not exist.
     simulate: CohortSpec | None = None
 
     @property
@@ -58,23 +54,15 @@ class StudyConfig(StudyLayout):
 
 
 class TrainerConfig(BaseModel, frozen=True, extra="allow", strict=True):
-    """Section `trainer`: keys of nerveseg, and keywords of `pl.Trainer`, which are passed on.
+    """Section `trainer`: keys of nerveseg, and keywords of `pl.Trainer`, which are passed on."""
 
-    Attributes:
-        accelerator: Device type; "auto" takes a GPU where there is one.
-        precision: Number format; "auto" is bfloat16 autocast on a GPU that has it.
-        compile: Flag of `torch.compile`; "auto" compiles where it pays.
-        workers: Number of processes that augment.
-        checkpoint_every_n_epochs: Epochs from one checkpoint to the next.
-        slices_per_batch: Slices that go through the network at a time in prediction.
-    """
-
-    accelerator: Literal["auto", "gpu", "cpu"]
+    accelerator: Literal["auto", "gpu", "cpu"]  # device type; "auto" takes a GPU where there is one
+    # Number format; "auto" is bfloat16 autocast on a GPU that has it.
     precision: Literal["auto", "32-true", "bf16-mixed"]
-    compile: Literal["auto"] | bool
-    workers: NonNegativeInt
-    checkpoint_every_n_epochs: PositiveInt
-    slices_per_batch: PositiveInt
+    compile: Literal["auto"] | bool  # flag of `torch.compile`; "auto" compiles where it pays
+    workers: NonNegativeInt  # number of processes that augment
+    checkpoint_every_n_epochs: PositiveInt  # epochs from one checkpoint to the next
+    slices_per_batch: PositiveInt  # slices that go through the network at a time in prediction
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -83,52 +71,33 @@ class TrainerConfig(BaseModel, frozen=True, extra="allow", strict=True):
 
 
 class OptimizationConfig(Section):
-    """Section `optimization`.
+    """Section `optimization`."""
 
-    Attributes:
-        epochs: Number of epochs.
-        batch_size: Slices per step.
-        class_prior_bias: Flag: the last layer starts at the share of nerve among the training pixels.
-        optimizer: Optimizer, waiting for the parameters.
-        schedule: Learning-rate schedule, waiting for the optimizer; null keeps the rate.
-        schedule_interval: Interval between two steps of the schedule.
-        schedule_monitor: Name of the logged value that `ReduceLROnPlateau` follows.
-    """
-
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    class_prior_bias: bool
-    optimizer: Target
-    schedule: Target | None
-    schedule_interval: Literal["epoch", "step"] = "epoch"
-    schedule_monitor: str | None = None
+    epochs: PositiveInt  # number of epochs
+    batch_size: PositiveInt  # slices per step
+    class_prior_bias: bool  # flag: the last layer starts at the share of nerve among the training pixels
+    optimizer: Target  # optimizer, waiting for the parameters
+    schedule: Target | None  # learning-rate schedule, waiting for the optimizer; null keeps the rate
+    schedule_interval: Literal["epoch", "step"] = "epoch"  # interval between two steps of the schedule
+    schedule_monitor: str | None = None  # name of the logged value that `ReduceLROnPlateau` follows
 
 
 class FoldsConfig(Section):
-    """Section `folds`.
+    """Section `folds`."""
 
-    Attributes:
-        count: Number of folds.
-        seed: Seed of the split.
-        minimum_per_cohort: Least number of test subjects of a cohort in each fold.
-        validation_fraction: Share of the training subjects held out to choose settings by.
-    """
-
-    count: int = Field(ge=2)
-    seed: NonNegativeInt
-    minimum_per_cohort: dict[str, NonNegativeInt]
+    count: int = Field(ge=2)  # number of folds
+    seed: NonNegativeInt  # seed of the split
+    minimum_per_cohort: dict[str, NonNegativeInt]  # least number of test subjects of a cohort in each fold
+    # Share of the training subjects held out to choose settings by.
     validation_fraction: float = Field(ge=0, lt=1, default=0)
 
 
 class LoggerConfig(BaseModel, frozen=True, extra="allow", strict=True):
-    """Section `logger`: dashboards by name beside `metrics.csv`.
-
-    Attributes:
-        subject_ids: Form of subjects' ids on dashboards: "plain", or "hashed" with a key made of the study's files.
-    """
+    """Section `logger`: dashboards by name beside `metrics.csv`."""
 
     __pydantic_extra__: dict[str, Target]
 
+    # Form of subjects' ids on dashboards: "plain", or "hashed" with a key made of the study's files.
     subject_ids: Literal["plain", "hashed"] = "plain"
 
     @property
@@ -138,120 +107,67 @@ class LoggerConfig(BaseModel, frozen=True, extra="allow", strict=True):
 
 
 class ReportConfig(Section):
-    """Options of the evaluation and of its presentation; part of `train` and `evaluate`.
+    """Options of the evaluation and of its presentation; part of `train` and `evaluate`."""
 
-    Attributes:
-        margins: Margins of non-inferiority.
-        reference_table: Published table to show beside ours.
-        report: Flag: pages and figures are written beside the tables.
-    """
-
-    margins: Margins = Field(default_factory=Margins)
-    reference_table: Literal["paper"] | None = None
-    report: bool = True
+    margins: Margins = Field(default_factory=Margins)  # margins of non-inferiority
+    reference_table: Literal["paper"] | None = None  # published table to show beside ours
+    report: bool = True  # flag: pages and figures are written beside the tables
 
 
 class RunConfig(ReportConfig, frozen=True, extra="ignore", strict=True):
-    """Part of a trained fold's `config.yaml` that its evaluation needs.
+    """Part of a trained fold's `config.yaml` that its evaluation needs."""
 
-    Attributes:
-        name: Folder of the run below `output_root`.
-        output_root: Folder of all outputs.
-        seed: Seed of the training.
-        study: Study that the fold was trained on.
-        preprocessing: Preprocessing of its slices.
-        folds: Split into folds.
-    """
-
-    name: str = Field(min_length=1)
-    output_root: FolderPath
-    seed: NonNegativeInt
-    study: StudyConfig
-    preprocessing: Preprocessing
-    folds: FoldsConfig
+    name: str = Field(min_length=1)  # folder of the run below `output_root`
+    output_root: FolderPath  # folder of all outputs
+    seed: NonNegativeInt  # seed of the training
+    study: StudyConfig  # study that the fold was trained on
+    preprocessing: Preprocessing  # preprocessing of its slices
+    folds: FoldsConfig  # split into folds
 
 
 class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
-    """Configuration of `train`.
+    """Configuration of `train`."""
 
-    Attributes:
-        fold: Number of the test fold.
-        resume: "force" goes on with a run whose configuration changed.
-        plugins: Packages of the user's own whose classes `_target_` may name.
-        augmentation: Augmentation of the training slices.
-        inference: Everything that changes the mask of a scan; stored with the model.
-        network: Network; the study's channels and the classes are added.
-        loss: Loss of logits and labels.
-        optimization: Epochs, batch, optimizer and schedule.
-        trainer: Device and `pl.Trainer`'s keywords.
-        callbacks: Lightning callbacks by name.
-        logger: Dashboards.
-    """
-
-    fold: int
-    resume: Literal["auto", "force"]
-    plugins: Annotated[tuple[str, ...], Strict(False)]
-    augmentation: Target
-    inference: PredictionSettings
-    network: Target
-    loss: Target
-    optimization: OptimizationConfig
-    trainer: TrainerConfig
-    callbacks: dict[str, Target]
-    logger: LoggerConfig
+    fold: int  # number of the test fold
+    resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
+    plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
+    augmentation: Target  # augmentation of the training slices
+    inference: PredictionSettings  # everything that changes the mask of a scan; stored with the model
+    network: Target  # network; the study's channels and the classes are added
+    loss: Target  # loss of logits and labels
+    optimization: OptimizationConfig  # epochs, batch, optimizer and schedule
+    trainer: TrainerConfig  # device and `pl.Trainer`'s keywords
+    callbacks: dict[str, Target]  # Lightning callbacks by name
+    logger: LoggerConfig  # dashboards
 
 
 class EvaluateConfig(ReportConfig):
-    """Configuration of `evaluate`.
+    """Configuration of `evaluate`."""
 
-    Attributes:
-        run: Folder of a finished sweep.
-        study: Study whose raters, or predicted masks, are evaluated.
-        prediction: Folder of masks of any origin, or a path template with `{id}`.
-        prediction_foreground: Label values that are nerve in these masks; null is every label above zero.
-        missing_predictions: Treatment of subjects without a mask: "refuse" or "skip".
-        output: Folder of the tables.
-        output_root: Folder of all outputs.
-        plugins: Packages of the user's own whose loggers may be named.
-        logger: Dashboards that show the evaluation of a sweep.
-    """
-
-    run: FolderPath | None
-    study: StudyConfig | None = None
-    prediction: str | None
+    run: FolderPath | None  # folder of a finished sweep
+    study: StudyConfig | None = None  # study whose raters, or predicted masks, are evaluated
+    prediction: str | None  # folder of masks of any origin, or a path template with `{id}`
+    # Label values that are nerve in these masks; null is every label above zero.
     prediction_foreground: Annotated[tuple[int, ...], Strict(False)] | None
-    missing_predictions: Literal["refuse", "skip"]
-    output: FolderPath | None
-    output_root: FolderPath
-    plugins: Annotated[tuple[str, ...], Strict(False)]
-    logger: LoggerConfig
+    missing_predictions: Literal["refuse", "skip"]  # treatment of subjects without a mask: "refuse" or "skip"
+    output: FolderPath | None  # folder of the tables
+    output_root: FolderPath  # folder of all outputs
+    plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose loggers may be named
+    logger: LoggerConfig  # dashboards that show the evaluation of a sweep
 
 
 class SimulateConfig(Section):
-    """Configuration of `simulate`.
+    """Configuration of `simulate`."""
 
-    Attributes:
-        output: Folder of the study.
-        output_root: Folder of all outputs.
-        workers: Number of processes.
-        cohort: Options of the cohort.
-    """
-
-    output: Annotated[Path, Strict(False)]
-    output_root: FolderPath
-    workers: PositiveInt
-    cohort: CohortSpec
+    output: Annotated[Path, Strict(False)]  # folder of the study
+    output_root: FolderPath  # folder of all outputs
+    workers: PositiveInt  # number of processes
+    cohort: CohortSpec  # options of the cohort
 
 
 class CheckConfig(Section):
-    """Configuration of `check`.
+    """Configuration of `check`."""
 
-    Attributes:
-        study: Study to check.
-        preprocessing: Preprocessing whose crop should hold the nerve.
-        output_root: Folder of all outputs.
-    """
-
-    study: StudyConfig
-    preprocessing: Preprocessing
-    output_root: FolderPath
+    study: StudyConfig  # study to check
+    preprocessing: Preprocessing  # preprocessing whose crop should hold the nerve
+    output_root: FolderPath  # folder of all outputs

@@ -10,18 +10,10 @@ Config = TypeVar("Config", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Job(Generic[Config]):
-    """One job of a command.
+    """One job of a command."""
 
-    Attributes:
-        config: Parsed configuration.
-        values: Same configuration resolved, in plain types, as `config.yaml` keeps it.
-        overrides: Overrides that the job was composed with.
-        jobs_after: Number of jobs that this process runs after this one.
-        is_search: Flag: the job stands for the trials of a search, which share its options.
-    """
-
-    config: Config
-    values: dict[str, Any]
-    overrides: tuple[str, ...] = ()
-    jobs_after: int = 0
-    is_search: bool = False
+    config: Config  # parsed configuration
+    values: dict[str, Any]  # same configuration resolved, in plain types, as `config.yaml` keeps it
+    overrides: tuple[str, ...] = ()  # overrides that the job was composed with
+    jobs_after: int = 0  # number of jobs that this process runs after this one
+    is_search: bool = False  # flag: the job stands for the trials of a search, which share its options

@@ -36,22 +36,15 @@ UNBIASED = "Sorted by the Dice of the subjects held out of the training sets; te
 
 @dataclass(frozen=True)
 class Ranking:
-    """Cross-validations of several settings.
+    """Cross-validations of several settings."""
 
-    Attributes:
-        table: Row for each, best first, those with missing folds last: the options that differ, number of complete
-            `folds`, numbers of the `missing` ones, number of `subjects` tested, mean `validation_dice` over held-out
-            subjects (NaN without them), mean `test_dice` (Auto-GT) and its `test_dice_sd` over subjects, mean of each
-            cohort, `folder`.
-        options: Columns with options.
-        chosen_by: Column by which the table is sorted.
-        notes: Remarks on the choice, printed under the table.
-    """
-
+    # Row for each, best first, those with missing folds last: the options that differ, number of complete `folds`,
+    # numbers of the `missing` ones, number of `subjects` tested, mean `validation_dice` over held-out subjects (NaN
+    # without them), mean `test_dice` (Auto-GT) and its `test_dice_sd` over subjects, mean of each cohort, `folder`.
     table: pd.DataFrame
-    options: tuple[str, ...]
-    chosen_by: str
-    notes: tuple[str, ...]
+    options: tuple[str, ...]  # columns with options
+    chosen_by: str  # column by which the table is sorted
+    notes: tuple[str, ...]  # remarks on the choice, printed under the table
 
 
 def rank_settings(folders: Sequence[Path]) -> Ranking | None:

@@ -19,11 +19,9 @@ from nerveseg.workflows.config import StudyConfig
 from nerveseg.workflows.run_records import differences
 from nerveseg.workflows.training_job import TrainingJob
 
-STORES = "slices"
-"""Name of the folder, below `output_root`, of slice stores and of the cached hashes of studies' files."""
+STORES = "slices"  # name of the folder, below `output_root`, of slice stores and of the cached hashes of studies' files
 
-LOCK = ".preparing"
-"""Name of the lock file in the folder of slice stores."""
+LOCK = ".preparing"  # name of the lock file in the folder of slice stores
 
 COHORT_FILE = "cohort.json"
 """Name of the file, beside a synthetic study's participants.tsv, with the options of the simulation."""
@@ -87,17 +85,11 @@ def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Pat
 
 @dataclass(frozen=True)
 class FoldInput:
-    """Data of a fold.
+    """Data of a fold."""
 
-    Attributes:
-        study: Opened study.
-        fold: Training and test subjects.
-        store: Slices and consensus masks.
-    """
-
-    study: Study
-    fold: Fold
-    store: SliceStore
+    study: Study  # opened study
+    fold: Fold  # training and test subjects
+    store: SliceStore  # slices and consensus masks
 
     @property
     def training_ids(self) -> list[str]:

@@ -20,40 +20,24 @@ from nerveseg.workflows.config import StudyConfig
 
 OptionalPath = Annotated[Path | None, Strict(False)]
 
-SHARDS = "shards"
-"""Name of the folder of the shards' tables and errors, among the results."""
+SHARDS = "shards"  # name of the folder of the shards' tables and errors, among the results
 
 
 class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, extra="forbid"):
-    """Configuration of `segment`.
+    """Configuration of `segment`."""
 
-    Attributes:
-        input: Volume, DICOM folder or pattern of scans.
-        study: Study whose subjects are segmented instead.
-        model: Folder of a sweep, a fold or one model.
-        plugins: Packages of the user's own whose networks a model may name.
-        output: Folder of the results.
-        output_root: Folder of all outputs.
-        shard: Number of the part of an archive that this job segments, from 0.
-        shards: Number of parts.
-        images: Path template of each further channel; `{id}` stands for the scan's name.
-        maps: Path template of each quantitative map.
-        muscle: Path template of the mask of a muscle that the nerve does not supply.
-        series: Number or UID of a DICOM series.
-    """
-
-    input: str | None
-    study: StudyConfig | None = None
-    model: OptionalPath
-    plugins: tuple[str, ...]
-    output: str | None
-    output_root: Path
-    shard: int | None = Field(strict=True)
-    shards: int | None = Field(strict=True)
-    images: dict[Name, str]
-    maps: dict[Name, str]
-    muscle: str | None
-    series: int | str | None
+    input: str | None  # volume, DICOM folder or pattern of scans
+    study: StudyConfig | None = None  # study whose subjects are segmented instead
+    model: OptionalPath  # folder of a sweep, a fold or one model
+    plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
+    output: str | None  # folder of the results
+    output_root: Path  # folder of all outputs
+    shard: int | None = Field(strict=True)  # number of the part of an archive that this job segments, from 0
+    shards: int | None = Field(strict=True)  # number of parts
+    images: dict[Name, str]  # path template of each further channel; `{id}` stands for the scan's name
+    maps: dict[Name, str]  # path template of each quantitative map
+    muscle: str | None  # path template of the mask of a muscle that the nerve does not supply
+    series: int | str | None  # number or UID of a DICOM series
 
     @property
     def person(self) -> PatientInfo:
@@ -96,15 +80,10 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
 
 @dataclass(frozen=True)
 class Shard:
-    """Part of an archive.
+    """Part of an archive."""
 
-    Attributes:
-        number: Number of the part, from 0.
-        of: Number of parts.
-    """
-
-    number: int
-    of: int
+    number: int  # number of the part, from 0
+    of: int  # number of parts
 
     def holds(self, path: str) -> bool:
         """Return true if a scan belongs to this shard."""

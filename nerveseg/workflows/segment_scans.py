@@ -18,21 +18,13 @@ from nerveseg.workflows.segment_config import SegmentConfig, chosen_shard
 
 @dataclass(frozen=True)
 class Plan:
-    """Work of one job of `segment`.
+    """Work of one job of `segment`."""
 
-    Attributes:
-        model: Model to apply.
-        scans: Scans to segment.
-        folders: Folder of the results of each scan, by its name.
-        missing: Errors of the study's subjects that cannot be segmented.
-        table: File of the table with one row per scan; None for a single scan.
-    """
-
-    model: Ensemble
-    scans: list[ScanFiles]
-    folders: dict[str, Path]
-    missing: list[NervesegError]
-    table: Path | None
+    model: Ensemble  # model to apply
+    scans: list[ScanFiles]  # scans to segment
+    folders: dict[str, Path]  # folder of the results of each scan, by its name
+    missing: list[NervesegError]  # errors of the study's subjects that cannot be segmented
+    table: Path | None  # file of the table with one row per scan; None for a single scan
 
 
 def segment_configured_scans(config: SegmentConfig) -> None:

@@ -17,8 +17,7 @@ from nerveseg.training.distributed import ALONE, Processes
 from nerveseg.training.segmenter import Segmenter
 from nerveseg.workflows.config import TrainConfig
 
-CLASSES = 2
-"""Number of classes: background and nerve."""
+CLASSES = 2  # number of classes: background and nerve
 
 
 def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:

@@ -39,19 +39,14 @@ SYNTHETIC = "SYNTHETIC STUDY"
 
 @dataclass(frozen=True)
 class EvaluatedStudy:
-    """A study together with the automatic masks to evaluate.
+    """A study together with the automatic masks to evaluate."""
 
-    Attributes:
-        study: Study with the subjects to compare.
-        predictions: Automatic masks by subject id; subjects may be missing.
-        consensus: Function that returns the stored consensus of a subject; by default it is computed.
-        folds: Folds of the cross-validation, for its training curves.
-    """
-
-    study: Study
+    study: Study  # study with the subjects to compare
+    # Automatic masks by subject id; subjects may be missing.
     predictions: Mapping[str, PredictedMask] = field(default_factory=dict)
+    # Function that returns the stored consensus of a subject; by default it is computed.
     consensus: Callable[[str], Mask] | None = None
-    folds: tuple[FoldFolder, ...] = ()
+    folds: tuple[FoldFolder, ...] = ()  # folds of the cross-validation, for its training curves
 
     @property
     def title(self) -> str:

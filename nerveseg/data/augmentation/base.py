@@ -11,8 +11,7 @@ from torch import Tensor
 
 from nerveseg.errors import ConfigurationError
 
-LOCKED_POINTS = 2
-"""Control points at each border of an axis that stay in place: TorchIO's `locked_borders`."""
+LOCKED_POINTS = 2  # control points at each border of an axis that stay in place: TorchIO's `locked_borders`
 
 MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
 """Least number of control points along an axis, for one of them to be movable."""
@@ -21,8 +20,7 @@ MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
 Image2d: TypeAlias = Float32[Tensor, "channel x y"]
 Label2d: TypeAlias = UInt8[Tensor, "x y"]
 Images2d: TypeAlias = Float32[Tensor, "slice channel x y"]
-Labels2d: TypeAlias = UInt8[Tensor, "slice x y"]
-"""Preprocessed slices and their labels, 0 and 1."""
+Labels2d: TypeAlias = UInt8[Tensor, "slice x y"]  # preprocessed slices and their labels, 0 and 1
 
 
 @runtime_checkable

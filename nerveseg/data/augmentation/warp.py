@@ -30,11 +30,9 @@ from torch.nn.functional import grid_sample, pad
 
 from nerveseg.data.augmentation.base import LOCKED_POINTS, AugmentationOptions, Image2d, Images2d, Label2d, Labels2d
 
-DEPTH_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)
-"""B-spline weights of the control points above, in and below a slice."""
+DEPTH_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)  # B-spline weights of the control points above, in and below a slice
 
-MARGIN = 0.125
-"""Pixels by which ITK's control points reach beyond the edges (its `BSplineEpsilon`)."""
+MARGIN = 0.125  # pixels by which ITK's control points reach beyond the edges (its `BSplineEpsilon`)
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,12 @@ class TensorAugmentation(AugmentationOptions):
 
 @dataclass(frozen=True)
 class Movements:
-    """Parameters of each slice of a batch, in TorchIO's order: flip, then shift, then deformation.
+    """Parameters of each slice of a batch, in TorchIO's order: flip, then shift, then deformation."""
 
-    Attributes:
-        flipped: Flags of a flip along x and y.
-        shift_mm: Shift of the content along x and y.
-        bend_mm: Displacements of the control points along x and y, from a position in the result to the position that
-            its value comes from.
-    """
-
-    flipped: Bool[Tensor, "slice 2"]
-    shift_mm: Float64[Tensor, "slice 2"]
+    flipped: Bool[Tensor, "slice 2"]  # flags of a flip along x and y
+    shift_mm: Float64[Tensor, "slice 2"]  # shift of the content along x and y
+    # Displacements of the control points along x and y, from a position in the result to the position that its value
+    # comes from.
     bend_mm: Float64[Tensor, "slice 2 control_x control_y"]
 
     @property
