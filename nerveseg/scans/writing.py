@@ -4,6 +4,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import write_mask, write_probability
 from nerveseg.errors import ConfigurationError
 from nerveseg.evaluation.comparisons import AUTOMATIC
@@ -52,7 +53,12 @@ def write_segmentation(
 
 
 def check_writable(files: ScanFiles, options: ResultOptions) -> None:
-    """Raise `ConfigurationError` if DICOM-SEG is asked for and the input is not a DICOM series."""
+    """Check that DICOM-SEG, if it is wanted, can be written, before there is a mask.
+
+    Raises:
+        ConfigurationError: The input is not a DICOM series.
+        VolumeError: The series lacks what the standard requires.
+    """
     if options.dicom_seg is True and not files.image.is_dir():
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
@@ -60,12 +66,19 @@ def check_writable(files: ScanFiles, options: ResultOptions) -> None:
             path=files.image,
             remedy="dicom_seg=auto, or give the folder of the series",
         )
+    if files.image.is_dir() and _wants_dicom_seg(options):
+        from nerveseg.data.volumes.dicom_seg import check_sources
+
+        check_sources(series_files(files.image, files.series))
+
+
+def _wants_dicom_seg(options: ResultOptions) -> bool:
+    return options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
 
 
 def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
     sources = segmentation.scan.image.files
-    wanted = options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
-    if not sources or not wanted:
+    if not sources or not _wants_dicom_seg(options):
         return
     from nerveseg.data.volumes.dicom_seg import write_dicom_seg
 

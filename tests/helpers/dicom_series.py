@@ -3,7 +3,7 @@
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 ROWS, COLUMNS, SLICES = 6, 8, 5
 STEP_MM = 6.5
@@ -81,6 +81,53 @@ def write_series(folder, places=None, names=None, axes=None, series_uid=None, ch
         dataset = slice_dataset(series_uid=series_uid, **options)
         dataset.save_as(folder / name, enforce_file_format=True)
     return [folder / name for name in names]
+
+
+def write_enhanced(path, frames, storage_class=EnhancedMRImageStorage, shared=None, **header):
+    """Write an Enhanced file.
+
+    Args:
+        path: File to write.
+        frames: For each frame its place in mm along the normal, and further options: pixels, stack, scaling, echo.
+        shared: Further elements of the shared groups, by sequence.
+        header: Further header elements.
+    """
+    row, column, stack = oblique_axes()
+    groups = []
+    for frame in frames:
+        position = np.array([-90.0, -70.0, 15.0]) + frame["place"] * stack
+        group = {
+            "PlanePositionSequence": {"ImagePositionPatient": [f"{value:.10g}" for value in position]},
+            "FrameContentSequence": {"StackID": frame.get("stack", "1")},
+        }
+        if "scaling" in frame:
+            slope, intercept = frame["scaling"]
+            group["PixelValueTransformationSequence"] = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+        if "echo" in frame:
+            group["MREchoSequence"] = {"EffectiveEchoTime": frame["echo"]}
+        groups.append(functional_groups(group))
+    own = {
+        "PlaneOrientationSequence": {"ImageOrientationPatient": [f"{value:.10g}" for value in (*row, *column)]},
+        "PixelMeasuresSequence": {"PixelSpacing": [0.5, 0.75], "SliceThickness": 5.0},
+    }
+    pixels = np.stack([frame["pixels"] for frame in frames])
+    position = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "PixelSpacing": None}
+    options = {
+        "Rows": pixels.shape[1], "Columns": pixels.shape[2], "NumberOfFrames": len(frames),
+        "PerFrameFunctionalGroupsSequence": groups,
+        "SharedFunctionalGroupsSequence": [functional_groups(own | (shared or {}))],
+    } | position | header  # fmt: skip
+    write_series(path.parent, [0], [path.name], storage_class=storage_class, pixels=pixels, **options)
+
+
+def functional_groups(sequences):
+    groups = pydicom.Dataset()
+    for sequence, elements in sequences.items():
+        item = pydicom.Dataset()
+        for name, value in elements.items():
+            setattr(item, name, value)
+        setattr(groups, sequence, [item])
+    return groups
 
 
 def edit(path, **header):

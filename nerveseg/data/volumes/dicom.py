@@ -1,13 +1,14 @@
 """Reading of one series of a folder of DICOM files as a volume.
 
 Files that are no DICOM images are skipped, as in an export from a disk or an archive. If a folder holds several series,
-the user has to name one; none is guessed.
+the user has to name one; none is guessed. An Enhanced file is read stack by stack.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from nerveseg.data.volumes.dicom_enhanced import frames_of
 from nerveseg.data.volumes.dicom_files import DicomSlice, read_pixels, read_slice
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
 from nerveseg.data.volumes.grids import Grid, Volume, check_affine
@@ -23,7 +24,7 @@ def series_files(folder: Path, series: str | None = None, subject: str | None = 
             or an unknown one is named.
     """
     with errors_about(folder, subject):
-        return tuple(one.path for one in _choose(_find_series(folder), series))
+        return _paths(_choose(_find_series(folder), series))
 
 
 def read_series(folder: Path, series: str | None = None, subject: str | None = None) -> Volume:
@@ -31,14 +32,15 @@ def read_series(folder: Path, series: str | None = None, subject: str | None = N
 
     Args:
         folder: Folder that holds the files directly.
-        series: Number or UID of the series, if the folder holds several.
+        series: Number or UID of the series, if the folder holds several; of an Enhanced series with several stacks also
+            the stack, such as 3:1.
         subject: Id for error messages.
 
     Returns:
         Array in RAS order, float32, rescaled as the files say, the grid (column, row, slice), and the files.
 
     Raises:
-        VolumeError: As `series_files`; or images are in colour, have several frames or the same position, or there is
+        VolumeError: As `series_files`; or images are in colour or have the same position, or there is
             one slice only.
         GeometryError: Slices have no position, differ in size or orientation, are missing, unevenly spaced or shifted
             against each other.
@@ -50,9 +52,18 @@ def read_series(folder: Path, series: str | None = None, subject: str | None = N
         check_affine(frame.affine, grid.shape)
         check_memory(folder, grid.shape)
         array = np.empty(grid.shape[::-1], dtype=np.float32)
+        read: Path | None = None
         for plane, one in zip(array, slices, strict=True):
-            plane[:] = read_pixels(one.path)
-        return Volume(grid.to_ras(array.transpose(2, 1, 0)), grid, tuple(one.path for one in slices))
+            if one.path != read:
+                pixels, read = read_pixels(one.path), one.path
+            factor, offset = one.rescaling
+            plane[:] = pixels[one.frame] * factor + offset if one.stack else pixels[one.frame]
+        return Volume(grid.to_ras(array.transpose(2, 1, 0)), grid, _paths(slices))
+
+
+def _paths(slices: list[DicomSlice]) -> tuple[Path, ...]:
+    """Return the files of slices in their order, each once."""
+    return tuple(dict.fromkeys(one.path for one in slices))
 
 
 def _find_series(folder: Path) -> list[list[DicomSlice]]:
@@ -65,31 +76,31 @@ def _find_series(folder: Path) -> list[list[DicomSlice]]:
             found=error.strerror,
             remedy="correct the path, or the folder's permissions",
         ) from error
-    found: dict[str, list[DicomSlice]] = {}
+    found: dict[tuple[str, str], list[DicomSlice]] = {}
     for one in filter(None, map(read_slice, paths)):
-        found.setdefault(one.series_uid, []).append(one)
+        for frame in frames_of(one) if one.is_enhanced else [one]:
+            found.setdefault((frame.series_uid, frame.stack), []).append(frame)
     if not found:
         raise VolumeError(
             "a folder that is given as a scan holds the files of a DICOM series",
             found=f"no DICOM image among {len(paths)} files",
             remedy="give the folder in which the slices lie, or a file (.nii.gz, .mha, .nrrd)",
         )
-    return sorted(map(ordered, found.values()), key=lambda slices: (slices[0].series_number or 0, slices[0].series_uid))
+    return sorted(
+        map(ordered, found.values()),
+        key=lambda slices: (slices[0].series_number or 0, slices[0].series_uid, slices[0].stack),
+    )
 
 
 def _choose(found: list[list[DicomSlice]], series: str | None) -> list[DicomSlice]:
-    """Return the slices of the series that the user named, or of the only one."""
+    """Return the slices of the series, or stack of an Enhanced series, that the user named, or of the only one."""
     wanted = (series or "").strip()
-    chosen = [
-        slices for slices in found if not wanted or wanted in (slices[0].series_uid, str(slices[0].series_number))
-    ]
+    firsts = [slices[0] for slices in found]
+    chosen = [slices for slices, one in zip(found, firsts, strict=True) if not wanted or wanted in _names(one)]
     if len(chosen) == 1:
         return chosen[0]
-    numbers = [slices[0].series_number for slices in found]
-    keys = [
-        slices[0].series_uid if number is None or numbers.count(number) > 1 else str(number)
-        for number, slices in zip(numbers, found, strict=True)
-    ]
+    taken = [name for one in firsts for name in _names(one)]
+    keys = [next((name for name in _names(one) if taken.count(name) == 1), one.series_uid) for one in firsts]
     listed = "; ".join(f"series {key}: {_description(slices)}" for key, slices in zip(keys, found, strict=True))
     raise VolumeError(
         "one series of a DICOM folder is named",
@@ -98,7 +109,15 @@ def _choose(found: list[list[DicomSlice]], series: str | None) -> list[DicomSlic
     )
 
 
+def _names(one: DicomSlice) -> list[str]:
+    """Return the names of the series of a slice, short ones first: number or UID, with the stack after a colon."""
+    series = [*([] if one.series_number is None else [str(one.series_number)]), one.series_uid]
+    return series + [f"{name}:{one.stack}" for name in series if one.stack]
+
+
 def _description(slices: list[DicomSlice]) -> str:
+    """Return matrix and echo times; a series' description is free text, which may name the patient."""
     columns, rows = slices[0].size
-    text = slices[0].series_description or "without description"
-    return f"{text}, {columns} x {rows} x {sum(one.frames for one in slices)}"
+    echoes = sorted({one.contrast["echo time"] for one in slices} - {""})
+    size = f"{columns} x {rows} x {sum(one.frames for one in slices)}"
+    return f"{size}, echo time {', '.join(echoes)} ms" if echoes else size

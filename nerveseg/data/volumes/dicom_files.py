@@ -39,7 +39,7 @@ IMAGE_CLASSES = (f"{STORAGE}.2", f"{STORAGE}.4", f"{STORAGE}.7", f"{STORAGE}.128
 """CT, MR, secondary capture and PET; the UIDs of their multi-frame variants are one number longer."""
 
 ENHANCED_CLASSES = (f"{STORAGE}.2.1", f"{STORAGE}.2.2", f"{STORAGE}.4.1", f"{STORAGE}.4.4", f"{STORAGE}.128.1")
-"""Enhanced classes: each file holds a stack, with positions in other elements."""
+"""Enhanced classes: each file holds stacks of frames, with positions in functional groups."""
 
 NO_SCANS = ("1.2.840.10008.1.3.10", f"{STORAGE}.66", f"{STORAGE}.4.2")
 """Directories of a disk (DICOMDIR), raw data with registrations and segmentations, spectra: no images."""
@@ -53,7 +53,6 @@ class DicomSlice:
         path: Path of the file.
         series_uid: Series Instance UID.
         series_number: Number of the series on the scanner; None if missing.
-        series_description: Description of the series as text.
         instance_uid: SOP Instance UID.
         instance_number: Number of the slice on the scanner; independent of its position.
         size: Number of columns and rows.
@@ -65,12 +64,14 @@ class DicomSlice:
         direction: Unit vectors along a row, along a column and normal to the slice, as the columns of a matrix.
         spacing_mm: Distance between columns and between rows, in mm.
         contrast: Values that distinguish images at one position (image type, echo time, time point), by name.
+        frame: Index of the frame in an Enhanced file.
+        stack: Name of the stack in an Enhanced file; empty in others.
+        rescaling: Factor and offset of the pixels that ITK reads.
     """
 
     path: Path
     series_uid: str
     series_number: int | None
-    series_description: str
     instance_uid: str
     instance_number: int
     size: tuple[int, int]
@@ -82,6 +83,9 @@ class DicomSlice:
     direction: NDArray[Any]
     spacing_mm: NDArray[Any]
     contrast: dict[str, str]
+    frame: int = 0
+    stack: str = ""
+    rescaling: tuple[float, float] = (1.0, 0.0)
 
     @property
     def is_mosaic(self) -> bool:
@@ -127,13 +131,13 @@ def read_slice(path: Path) -> DicomSlice | None:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Read the pixels of one slice as (row, column), with the file's rescale slope and intercept applied.
+    """Read the pixels of a file as (frame, row, column), with its (first) rescale slope and intercept applied.
 
     Raises:
         VolumeError: The file is damaged.
     """
     with library_errors(path):
-        pixels: NDArray[Any] = SimpleITK.GetArrayFromImage(_reader(path).Execute())[0]
+        pixels: NDArray[Any] = SimpleITK.GetArrayFromImage(_reader(path).Execute())
         return pixels
 
 
@@ -150,7 +154,6 @@ def _slice(reader: Any, path: Path) -> DicomSlice:
         path=path,
         series_uid=_text(reader, "0020|000e"),
         series_number=_integer(reader, "0020|0011"),
-        series_description=_text(reader, "0008|103e"),
         instance_uid=_text(reader, "0008|0018"),
         instance_number=_integer(reader, "0020|0013") or 0,
         size=(columns, rows),

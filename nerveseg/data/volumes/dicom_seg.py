@@ -6,10 +6,7 @@ patient's name, ID, birth date and sex and the study's date and numbers**, by wh
 study: only a de-identified source gives a de-identified segmentation.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,17 +16,26 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from nerveseg import __version__
-from nerveseg.errors import ConfigurationError, GeometryError, VolumeError
-from nerveseg.files import atomic_write
+from nerveseg.data.volumes.dicom_enhanced import frames_of
+from nerveseg.data.volumes.dicom_files import read_slice
+from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
+from nerveseg.data.volumes.guard import atomic_volume_write, library_errors, optional_library
+from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.notices import SYNTHETIC
 
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 """Nerve mask in the scanner's order of a series, not in RAS order."""
 
-NEEDED = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
-)  # fmt: skip
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
+PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
+"""Elements of a single-frame image; those of an Enhanced file stand in its frames."""
+
+OF_META = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
+"""Elements of the first group that repeat an element of the image."""
+
+MADE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+"""Elements that get a new UID, the same in all slices, if the source lacks them (DICOM PS3.5, 9.1)."""
+
 MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
@@ -57,7 +63,7 @@ def write_dicom_seg(
     Args:
         path: File to write, `.dcm`; an existing one is replaced.
         mask_of_slices: Nerve mask; axes (column, row, slice) as SimpleITK's x, y, z, slices as `source_files`.
-        source_files: Single-frame instances of one series, ordered by position.
+        source_files: Single-frame instances of one series, ordered by position, or one Enhanced file of one stack.
         algorithm: Description of the model, for example its architecture and run.
         synthetic: Flag of a model trained on synthetic data, stated in the descriptions.
         model_sha256: SHA-256 of the model; also the serial number of the "device".
@@ -68,40 +74,66 @@ def write_dicom_seg(
             size.
         GeometryError: The sources are not the parallel, ordered slices of one series.
     """
-    highdicom, pydicom = _library("highdicom"), _library("pydicom")
     description = f"{SYNTHETIC}: nerve (nerveseg)" if synthetic else "Nerve (nerveseg)"
-    with _silent():
-        sources = [_source(pydicom, file) for file in source_files]
-        _check_size(mask_of_slices, sources, path)
-        try:
-            _correct_step(sources, _slice_step_mm(sources, source_files))
-            segmentation = highdicom.seg.Segmentation(
-                source_images=sources,
-                pixel_array=np.ascontiguousarray(mask_of_slices.transpose(2, 1, 0)).astype(np.uint8),
-                segmentation_type="BINARY",
-                segment_descriptions=[_nerve(highdicom, algorithm, model_sha256)],
-                omit_empty_frames=False,
-                series_instance_uid=pydicom.uid.generate_uid(),
-                sop_instance_uid=pydicom.uid.generate_uid(),
-                series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
-                instance_number=1,
-                manufacturer="nerveseg",
-                manufacturer_model_name="nerveseg",
-                software_versions=__version__,
-                device_serial_number=model_sha256[:64],
-                content_label="NERVE",
-                content_description=description,
-                series_description=description,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise VolumeError(
-                "a DICOM segmentation takes over the patient and study of its source, as the standard defines them",
-                found=f"{type(error).__name__}; its text is left out because it may quote the patient",
-                path=source_files[0].parent,
-                remedy="take the mask as NIfTI, or export the series again",
-            ) from None
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            segmentation.save_as(file)
+    with library_errors(source_files[0].parent):
+        sources, frames, step_mm = _sources(source_files)
+        _check_size(mask_of_slices, sources[0], len(frames), path)
+        pixels = np.zeros(mask_of_slices.shape[::-1], dtype=np.uint8)
+        pixels[frames] = mask_of_slices.transpose(2, 1, 0)
+        _correct_step(sources, step_mm)
+        segmentation = _segmentation(sources, pixels, algorithm, model_sha256, description, source_files[0].parent)
+    with atomic_volume_write(path) as temporary, temporary.open("wb") as file:
+        segmentation.save_as(file)
+
+
+def check_sources(source_files: Sequence[Path]) -> None:
+    """Make an empty segmentation of a series without writing it, so that its errors are raised before there is a mask.
+
+    Args:
+        source_files: Files as for `write_dicom_seg`.
+    """
+    with library_errors(source_files[0].parent):
+        sources, frames, step_mm = _sources(source_files)
+        _correct_step(sources, step_mm)
+        pixels = np.zeros((len(frames), int(sources[0].Rows), int(sources[0].Columns)), dtype=np.uint8)
+        _segmentation(sources, pixels, "", "0" * 64, "", source_files[0].parent)
+
+
+def _segmentation(
+    sources: Sequence[Any],
+    pixels: NDArray[np.uint8],
+    algorithm: str,
+    model_sha256: str,
+    description: str,
+    folder: Path,
+) -> Any:
+    highdicom, pydicom = optional_library("highdicom"), optional_library("pydicom")
+    try:
+        return highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=pixels,
+            segmentation_type="BINARY",
+            segment_descriptions=[_nerve(highdicom, algorithm, model_sha256)],
+            omit_empty_frames=False,
+            series_instance_uid=pydicom.uid.generate_uid(),
+            sop_instance_uid=pydicom.uid.generate_uid(),
+            series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
+            instance_number=1,
+            manufacturer="nerveseg",
+            manufacturer_model_name="nerveseg",
+            software_versions=__version__,
+            device_serial_number=model_sha256[:64],
+            content_label="NERVE",
+            content_description=description,
+            series_description=description,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise VolumeError(
+            "a DICOM segmentation takes over the patient and study of its source, as the standard defines them",
+            found=f"{type(error).__name__}; its text is left out because it may quote the patient",
+            path=folder,
+            remedy="dicom_seg=false: take the mask as NIfTI; or export the series again",
+        ) from None
 
 
 def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
@@ -124,31 +156,71 @@ def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
     )
 
 
+def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int], float | None]:
+    """Return the headers, the position of each slice among the frames of the sources, and the step of the slices in mm.
+
+    A single-frame file is a source of its own; of an Enhanced file, frames are ordered by position.
+    """
+    optional_library("highdicom")
+    pydicom = optional_library("pydicom")
+    sources = [_source(pydicom, file) for file in files]
+    for name in MADE:
+        uid = pydicom.uid.generate_uid(entropy_srcs=[name, sources[0].SOPInstanceUID])
+        for source in sources:
+            source[name] = pydicom.DataElement(name, "UI", source.get(name) or uid)
+    if not _is_enhanced(sources[0]):
+        return sources, list(range(len(files))), _slice_step_mm(sources, files)
+    one = read_slice(files[0])
+    slices = frames_of(one) if one else []
+    if len(files) > 1 or not slices or len({frame.stack for frame in slices}) > 1:
+        raise VolumeError(
+            "the source of a DICOM segmentation is a series of single frames, or one Enhanced file of one stack",
+            found=f"{len(files)} Enhanced files, the first of {len({frame.stack for frame in slices})} stacks",
+            path=files[0],
+            remedy="dicom_seg=false",
+        )
+    slices = ordered(slices)
+    step_mm = stack_frame(slices).spacing_mm[2]
+    return sources, [frame.frame for frame in slices], step_mm
+
+
+def _is_enhanced(source: Any) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in source
+
+
 def _correct_step(sources: Sequence[Any], step_mm: float | None) -> None:
     """Replace the headers' step between slices, which is often wrong, by that of the positions."""
-    for source in sources:
-        source.pop("SpacingBetweenSlices", None)
+    places = list(sources)
+    if _is_enhanced(sources[0]):
+        groups = [*sources[0].PerFrameFunctionalGroupsSequence, *sources[0].SharedFunctionalGroupsSequence]
+        places = [group.PixelMeasuresSequence[0] for group in groups if "PixelMeasuresSequence" in group]
+    for place in places:
+        place.pop("SpacingBetweenSlices", None)
         if step_mm is not None:
-            source.SpacingBetweenSlices = round(step_mm, 6)
-            source.SliceThickness = source.get("SliceThickness") or round(step_mm, 6)
+            place.SpacingBetweenSlices = round(step_mm, 6)
+            place.SliceThickness = place.get("SliceThickness") or round(step_mm, 6)
 
 
 def _source(pydicom: Any, file: Path) -> Any:
-    """Read a source's header and add empty values for missing elements of type 2."""
+    """Read a source's header and add what it repeats elsewhere, and empty values for missing elements of type 2."""
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True)
-        missing = [name for name in NEEDED if header.get(name) in (None, "")]
+        for name, of_meta in OF_META.items():
+            if not header.get(name) and header.file_meta.get(of_meta):
+                setattr(header, name, header.file_meta[of_meta].value)
+        needed = NEEDED if _is_enhanced(header) else (*NEEDED, *PLACE)
+        missing = [name for name in needed if header.get(name) in (None, "")]
         frames = int(header.get("NumberOfFrames") or 1)
     except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError) as error:
         raise VolumeError(
             "the source of a DICOM segmentation is a readable DICOM file", found=type(error).__name__, path=file
         ) from None
-    if missing or frames > 1:
+    if missing or (frames > 1 and not _is_enhanced(header)):
         raise VolumeError(
-            "the source of a DICOM segmentation is a single-frame image with a position in the patient",
+            "the source of a DICOM segmentation has its identifiers and a position in the patient, frame by frame",
             found=f"no {', '.join(missing)}" if missing else f"{frames} frames in one file",
             path=file,
-            remedy="take the mask as NIfTI",
+            remedy="dicom_seg=false: take the mask as NIfTI",
         )
     for name in MAY_BE_EMPTY:
         if name not in header:
@@ -156,12 +228,12 @@ def _source(pydicom: Any, file: Path) -> Any:
     return header
 
 
-def _check_size(mask: NDArray[Any], sources: Sequence[Any], path: Path) -> None:
-    sizes = {(int(source.Columns), int(source.Rows)) for source in sources}
-    if sizes != {mask.shape[:2]} or mask.shape[2] != len(sources):
+def _check_size(mask: NDArray[Any], source: Any, slices: int, path: Path) -> None:
+    expected = (int(source.Columns), int(source.Rows), slices)
+    if mask.shape != expected:
         raise VolumeError(
             "a mask has the columns, rows and slices of its source series",
-            found=f"mask of {mask.shape}, {len(sources)} files of {' and '.join(map(str, sorted(sizes)))}",
+            found=f"mask of {mask.shape}, series of {expected}",
             path=path,
         )
 
@@ -195,31 +267,3 @@ def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | Non
 
 def _numbers(source: Any, name: str) -> NDArray[Any]:
     return np.array([float(value) for value in source[name].value])
-
-
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigurationError(
-            "a DICOM segmentation is written with the packages highdicom and pydicom",
-            found=f"{name} cannot be imported",
-            remedy="pip install 'nerveseg[dicom]'",
-        ) from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Suppress warnings and logs of the DICOM libraries, which quote the source's values."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module="highdicom")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

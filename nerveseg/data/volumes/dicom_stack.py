@@ -61,11 +61,10 @@ def stack_frame(slices: Sequence[DicomSlice]) -> ItkFrame:
 def _check_kind(slices: Sequence[DicomSlice]) -> None:
     """Check for one grey slice per file, and at least two files."""
     for one in slices:
-        if one.frames > 1 or one.is_enhanced or one.is_mosaic:
-            form = "a mosaic" if one.is_mosaic else "an Enhanced image" if one.is_enhanced else "a multi-frame image"
+        if one.frames > 1 or one.is_mosaic:
             raise VolumeError(
-                "each DICOM file holds one slice (Enhanced MR and other multi-frame files are not read)",
-                found=f"{form} of {one.frames} frames in {one.path.name}",
+                "each DICOM file holds one slice, or is an Enhanced image",
+                found=f"{'a mosaic' if one.is_mosaic else f'{one.frames} frames'} in {one.path.name}",
                 remedy="convert the series to NIfTI with dcm2niix, and give that file",
             )
         if one.samples > 1:

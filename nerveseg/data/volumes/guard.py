@@ -14,10 +14,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
-from nerveseg.errors import NervesegError, VolumeError
+from nerveseg.errors import ConfigurationError, NervesegError, VolumeError
 from nerveseg.files import atomic_write
 
 DEFLATE_LIMIT = 1032
@@ -72,6 +74,18 @@ def _silent() -> Iterator[None]:
             if saved >= 0:
                 os.dup2(saved, 2)
                 os.close(saved)
+
+
+def optional_library(name: str) -> Any:
+    """Import a package of the extra `dicom`, or raise `ConfigurationError`."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(
+            "DICOM segmentations and Enhanced DICOM files need the packages highdicom and pydicom",
+            found=f"{name} cannot be imported",
+            remedy="pip install 'nerveseg[dicom]'",
+        ) from error
 
 
 def check_regular_file(path: Path) -> None:

@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from nerveseg import __version__
-from nerveseg.data.volumes.dicom_seg import write_dicom_seg
+from nerveseg.data.volumes.dicom_seg import check_sources, write_dicom_seg
 from nerveseg.errors import ConfigurationError, GeometryError, VolumeError
+from tests.helpers.dicom_series import pixels_of, write_enhanced
 
 HASH = "0123456789abcdef" * 4
 DIRECTION = np.array([[0.8, 0.6, 0.0], [-0.36, 0.48, 0.8]])
@@ -262,6 +263,55 @@ def test_nothing_is_said_of_the_patient(series, tmp_path, caplog, capfd, strange
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
+def test_an_identifier_that_the_standard_lets_one_make_is_made_once(name, series, tmp_path):
+    files = [series.write(index, drop=(name,)) for index in range(4)]
+    check_sources(files)
+    path = write(tmp_path / "seg.dcm", drawn(), files)
+    np.testing.assert_array_equal(by_position(path, files), drawn())
+    made = pydicom.dcmread(path).get(name)
+    assert made.is_valid
+    assert pydicom.dcmread(write(tmp_path / "again.dcm", drawn(), files)).get(name) == made or name[:6] == "Series"
+
+
+def test_an_identifier_is_taken_from_the_first_group(series, tmp_path):
+    files = [series.write(index, drop=("SOPClassUID", "SOPInstanceUID")) for index in range(4)]
+    path = write(tmp_path / "seg.dcm", drawn(), files)
+    groups = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    references = [group.DerivationImageSequence[0].SourceImageSequence[0] for group in groups]
+    assert {one.ReferencedSOPClassUID for one in references} == {MRImageStorage}
+    expected = {pydicom.dcmread(file).file_meta.MediaStorageSOPInstanceUID for file in files}
+    assert {one.ReferencedSOPInstanceUID for one in references} == expected
+
+
+@pytest.mark.parametrize("values", [{"StudyDate": "2018-01-02"}, {"PatientSex": "female"}, {"NumberOfFrames": 4}])
+def test_what_no_segmentation_can_refer_to_is_found_before_there_is_a_mask(values, series):
+    check_sources(series.files)
+    files = [series.write(index, **values) for index in range(4)]
+    with pytest.raises(VolumeError):
+        check_sources(files)
+
+
+def test_a_segmentation_of_an_enhanced_file_refers_to_its_frames(tmp_path):
+    order = [2, 0, 3, 1]
+    path = tmp_path / "enhanced" / "x.dcm"
+    write_enhanced(path, [{"place": place * 6.5, "pixels": pixels_of(place)} for place in order])
+    mask = drawn((8, 6, 4))
+    check_sources([path])
+    written = pydicom.dcmread(write(tmp_path / "seg.dcm", mask, [path]))
+    source = pydicom.dcmread(path)
+    assert written.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices == 6.5
+    for frame, groups in zip(written.pixel_array, written.PerFrameFunctionalGroupsSequence, strict=True):
+        reference = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        number = int(reference.ReferencedFrameNumber) - 1
+        np.testing.assert_array_equal(frame.T > 0, mask[..., order[number]])
+        place = source.PerFrameFunctionalGroupsSequence[number].PlanePositionSequence[0].ImagePositionPatient
+        assert groups.PlanePositionSequence[0].ImagePositionPatient == place
+    write_enhanced(path, [{"place": place * 6.5, "pixels": pixels_of(place), "stack": str(place)} for place in order])
+    with pytest.raises(VolumeError):
+        check_sources([path])
+
+
 @pytest.mark.parametrize("shape", [(5, 7, 4), (7, 5, 3)])
 def test_a_mask_of_another_size_is_refused(series, tmp_path, shape):
     with pytest.raises(VolumeError) as caught:
@@ -298,7 +348,7 @@ def test_files_that_are_not_in_the_order_of_their_positions_are_refused(series, 
     ("values", "drop", "named"),
     [
         ({"NumberOfFrames": 4}, (), "4 frames"),
-        ({}, ("ImagePositionPatient", "FrameOfReferenceUID"), "FrameOfReferenceUID, ImagePositionPatient"),
+        ({}, ("ImagePositionPatient", "PixelSpacing"), "PixelSpacing, ImagePositionPatient"),
     ],
 )
 def test_an_image_without_a_place_or_of_many_frames_is_refused(series, tmp_path, values, drop, named):
@@ -333,6 +383,7 @@ def test_a_failure_leaves_what_was_there(series, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("nerveseg.files.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(VolumeError) as caught:
         write(path, drawn(), series.files)
+    assert caught.value.path == path
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("seg.dcm", b"earlier")]
