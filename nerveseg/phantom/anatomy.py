@@ -1,4 +1,4 @@
-"""Anatomy of one axial plane through a subject's thigh: the position of each tissue.
+"""Thigh of one subject (the atlas scaled and bent, with its own nerve and veins), and its tissues in an axial plane.
 
 All tissues are signed distances in millimetres (negative inside), so that any grid samples the same thigh and a voxel's
 share of a tissue follows from its distance to the border (partial volume). A point belongs to the muscle in whose
@@ -12,10 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Int8
 
-from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, NODES, VESSELS, Ellipse, interpolate
-from nerveseg.phantom.grid import Axis, Box, Plane
-from nerveseg.phantom.nerve import NerveSection, nerve_section, peroneal_offset_mm
-from nerveseg.phantom.thigh import Thigh
+from nerveseg.phantom.atlas import BONES, FASCIA, MUSCLES, NODES, SCIATIC, VESSELS, Ellipse, interpolate
+from nerveseg.phantom.grid import Axis, Box, Plane, WaveField
+from nerveseg.phantom.nerve import Nerve, NerveSection, nerve_section, peroneal_offset_mm
 
 Disc: TypeAlias = tuple[tuple[float, float], float]  # centre (lateral, anterior) and radius in mm
 SEPTUM_MM = 0.9  # assumed median width of the fat and fascia between two muscles
@@ -27,9 +26,76 @@ NERVE_MARGIN_MM = 20.0
 
 
 @dataclass(frozen=True)
+class NearVein:
+    """Vein that accompanies the nerve and winds slightly around it."""
+
+    direction_rad: float  # from the nerve, 0 is lateral
+    gap_mm: float  # width of the fat between the two outlines
+    radius_mm: float
+    phase: float  # of its winding along the thigh, in radians
+
+    def offset_mm(self, nerve: Nerve, level_mm: float) -> tuple[float, float]:
+        """Return the centre of the vein relative to the nerve's in mm."""
+        direction = self.direction_rad + 0.4 * np.sin(level_mm / 35.0 + self.phase)
+        distance = 1.2 * np.sqrt(nerve.area_at(level_mm) / np.pi) + self.gap_mm + self.radius_mm
+        return float(distance * np.cos(direction)), float(distance * np.sin(direction))
+
+
+@dataclass(frozen=True)
+class Thigh:
+    """Thigh of one subject."""
+
+    size: float  # scale of the atlas
+    muscularity: float  # scale of the muscles' axes
+    fat_mm: float  # thickness of the subcutaneous fat
+    fat_bed_mm: float  # thickness of the fat around the nerve
+    bend: tuple[WaveField, WaveField]  # shifts the atlas laterally and anteriorly
+    bend_mm: float  # standard deviation of the shift
+    wrinkle: tuple[WaveField, WaveField]  # makes outlines irregular at a finer scale
+    wrinkle_mm: float  # standard deviation of the irregularity
+    septa: WaveField  # width of the septa between the muscles
+    nerve: Nerve
+    nerve_shift_mm: tuple[float, float]  # position of the nerve relative to the atlas
+    near_veins: tuple[NearVein, ...]  # veins beside the nerve
+
+    def to_atlas(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> tuple[Plane, Plane]:
+        """Return the atlas coordinates of a rectangular slice of the subject."""
+        shift_l, shift_a = (
+            self.bend_mm * bend.plane(lateral_mm, anterior_mm, level_mm)
+            + self.wrinkle_mm * wrinkle.plane(lateral_mm, anterior_mm, level_mm)
+            for bend, wrinkle in zip(self.bend, self.wrinkle, strict=True)
+        )
+        scale = np.float32(1.0 / self.size)
+        atlas_l = (lateral_mm[:, None].astype(np.float32) + shift_l) * scale
+        atlas_a = (anterior_mm[None, :].astype(np.float32) + shift_a) * scale
+        return np.asarray(atlas_l), np.asarray(atlas_a)
+
+    def from_atlas(self, lateral_mm: float, anterior_mm: float, level_mm: float) -> tuple[float, float]:
+        """Return the subject coordinates of one atlas point (fixed-point iteration; the shift is smooth)."""
+        target = np.array([lateral_mm, anterior_mm]) * self.size
+        point = target.copy()
+        for _ in range(4):
+            point = target - np.array([f.at(point[0], point[1], level_mm) for f in self.bend]) * self.bend_mm
+        return float(point[0]), float(point[1])
+
+    def nerve_centre_mm(self, level_mm: float) -> tuple[float, float]:
+        """Return the centre of the (tibial part of the) nerve."""
+        lateral, anterior = interpolate(SCIATIC, level_mm)
+        return self.from_atlas(lateral + self.nerve_shift_mm[0], anterior + self.nerve_shift_mm[1], level_mm)
+
+    def near_vein_centre_mm(self, vein: NearVein, level_mm: float) -> tuple[float, float]:
+        """Return the centre of a vein beside the nerve."""
+        lateral, anterior = vein.offset_mm(self.nerve, level_mm)
+        centre_l, centre_a = self.nerve_centre_mm(level_mm)
+        return centre_l + lateral, centre_a + anterior
+
+
+@dataclass(frozen=True)
 class Section:
     """One axial plane: signed distances in millimetres (negative inside) and the muscle of each point."""
 
+    axes_mm: tuple[Axis, Axis]  # lateral and anterior coordinates of the grid
+    level_mm: float  # above the popliteal crease
     skin: Plane  # distance to the outer surface
     fascia: Plane  # distance to the deep fascia
     muscle: Plane  # distance to the border of the nearest muscle
@@ -58,6 +124,8 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
     nerve[box.index] = nerve_in(thigh, near_l, near_a, level_mm).distance_mm
     near_veins = [(thigh.near_vein_centre_mm(vein, level_mm), vein.radius_mm) for vein in thigh.near_veins]
     return Section(
+        axes_mm=(lateral_mm, anterior_mm),
+        level_mm=level_mm,
         skin=fascia - np.float32(thigh.fat_mm) * (1.0 - 0.25 * atlas_l / 60.0 - 0.2 * atlas_a / 60.0).clip(0.4),
         fascia=fascia,
         muscle=np.maximum(muscle, fascia + np.float32(0.8)),

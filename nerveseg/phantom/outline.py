@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nerveseg.phantom.acquisition import Acquisition
-from nerveseg.phantom.anatomy import cut, nerve_box, nerve_in
+from nerveseg.phantom.anatomy import Thigh, cut, nerve_box, nerve_in
 from nerveseg.phantom.atlas import VESSELS, interpolate
 from nerveseg.phantom.grid import Box, Plane, ScanGrid
 from nerveseg.phantom.nerve import peroneal_offset_mm
 from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.signal import render
-from nerveseg.phantom.thigh import Thigh
 from nerveseg.phantom.tissues import T2
 from nerveseg.types import Image, Mask
 
@@ -101,11 +100,9 @@ def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
 
 def _contrast_per_mm(person: SimulatedPerson, grid: ScanGrid, number: int) -> Plane:
     """Return the slope of the noise-free picture at the scale of a millimetre."""
-    level_mm, axes_mm = float(grid.levels_mm[number]), grid.axes_mm(number)
-    section = cut(person.thigh, *axes_mm, level_mm)
-    gain = person.thigh.nerve.signal_gain_at(level_mm)
+    section = cut(person.thigh, *grid.axes_mm(number), float(grid.levels_mm[number]))
     step_mm = grid.spacing_mm[0]
-    picture = render(section, person.look, gain, person.thigh.fat_bed_mm, axes_mm, level_mm, step_mm, [T2])[0]
+    (picture,) = render(section, person, step_mm, [T2])
     sigma = 0.6 / step_mm
     slopes = [ndimage.gaussian_filter1d(picture, max(sigma, 0.6), axis, 1) / step_mm for axis in (0, 1)]
     return np.asarray(ndimage.gaussian_filter(np.hypot(*slopes), 2.0 * sigma), dtype=np.float32)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nerveseg.phantom.anatomy import NearVein, Thigh
 from nerveseg.phantom.grid import ScanGrid, WaveField, distorted
 from nerveseg.phantom.nerve import Lesion, Nerve
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
-from nerveseg.phantom.thigh import NearVein, Thigh
 from nerveseg.phantom.tissues import Appearance, draw_appearance
 from nerveseg.types import Affine
 

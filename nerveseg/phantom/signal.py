@@ -15,6 +15,7 @@ from jaxtyping import Float32
 
 from nerveseg.phantom.anatomy import Section
 from nerveseg.phantom.grid import Axis, Plane, WaveField
+from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.tissues import Appearance, MrSequence
 
@@ -83,34 +84,23 @@ def draw_perineural(spec: CohortSpec, participant: Participant) -> Perineural | 
 
 def render(
     section: Section,
-    look: Appearance,
-    nerve_gain: float,
-    fat_bed_mm: float,
-    axes_mm: tuple[Axis, Axis],
-    level_mm: float,
+    person: SimulatedPerson,
     voxel_mm: float,
     sequences: Sequence[MrSequence],
     perineural: Perineural | None = None,
 ) -> Pictures:
     """Render the noise-free signal of one plane, painted from the skin inwards, one picture per sequence.
 
-    Args:
-        section: Signed distances of all tissues.
-        look: Appearance of the person's tissues.
-        nerve_gain: Signal of the nerve relative to health at this level.
-        fat_bed_mm: Thickness of the fat around the nerve in mm.
-        axes_mm: Lateral and anterior coordinates of the grid in mm.
-        level_mm: Level in mm above the popliteal crease.
-        voxel_mm: In-plane voxel size in mm, the width of the border between two tissues.
-        sequences: Sequences to render.
-        perineural: Scar and oedema around the nerve.
+    `voxel_mm`, the in-plane size of a voxel, is the width of the border between two tissues.
     """
+    look, axes_mm, level_mm = person.look, section.axes_mm, section.level_mm
     lobules = look.lobules.plane(*axes_mm, level_mm)
     coarse = 1.0 + 0.05 * lobules - 0.22 * _ridges(lobules, 0.05)
     streaks = _ridges(look.streaks.plane(*axes_mm, level_mm), 0.16)
     patches = np.clip(0.75 + 0.45 * look.patches.plane(*axes_mm, level_mm), 0.0, 1.4)
     nerve = section.nerve_box.index
-    pattern = look.fascicles.plane(axes_mm[0][nerve[0]], axes_mm[1][nerve[1]], level_mm)
+    axes_near = axes_mm[0][nerve[0]], axes_mm[1][nerve[1]]
+    pattern = look.fascicles.plane(*axes_near, level_mm)
     pictures = np.zeros((len(sequences), *section.skin.shape), dtype=np.float32)
 
     paint, paint_nerve = _brush(pictures, voxel_mm), _brush(pictures[:, *nerve], voxel_mm)
@@ -120,7 +110,7 @@ def render(
     paint(section.muscle, [_muscle_signal(section, look, patches, streaks, s) for s in sequences])
     paint(section.bone, [s.bone for s in sequences])
     paint(section.marrow, [s.marrow * (1.0 + 0.04 * lobules) for s in sequences])
-    paint_nerve(section.nerve[nerve] - np.float32(fat_bed_mm), [0.97 * s.fat for s in sequences])
+    paint_nerve(section.nerve[nerve] - np.float32(person.thigh.fat_bed_mm), [0.97 * s.fat for s in sequences])
     vessels = np.minimum(np.minimum(section.arteries, section.veins), section.near_veins)
     paint(vessels - np.float32(VESSEL_FAT_MM), [0.7 * s.fat for s in sequences])
     paint(section.arteries, [s.fascia for s in sequences])
@@ -129,10 +119,10 @@ def render(
     paint(section.near_veins, [look.near_vein * s.vein for s in sequences])
     paint(section.nodes, [look.near_vein * s.vein for s in sequences])
     paint_nerve(section.nerve[nerve] - np.float32(0.25), [s.fascia for s in sequences])
-    signals = [_nerve_signal(look, pattern, nerve_gain, s) for s in sequences]
+    gain = person.thigh.nerve.signal_gain_at(level_mm)
+    signals = [_nerve_signal(look, pattern, gain, s) for s in sequences]
     paint_nerve(section.nerve[nerve], signals)
     if perineural is not None:
-        axes_near = axes_mm[0][nerve[0]], axes_mm[1][nerve[1]]
         cover = perineural.cover(section.nerve[nerve], *axes_near, level_mm, voxel_mm)
         kept_mm = np.minimum(vessels, section.bone - np.float32(PERIOSTEUM_MM))[nerve]
         cover *= np.clip(0.5 + kept_mm / np.float32(voxel_mm), 0.0, 1.0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerveseg.phantom.acquisition import Acquisition, FatSuppressed, acquire, draw_acquisition, fat_suppressed
+from nerveseg.phantom.acquisition import FatSuppressed, acquire, draw_acquisition, fat_suppressed
 from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.atlas import MUSCLES
 from nerveseg.phantom.grid import ScanGrid
@@ -70,9 +70,17 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
     }
     veins = np.any([vein_mask(track, grid) for track in outline.veins if track.beside], axis=0)
     truth = truth_of(person.thigh, outline)
+    images = None
+    if not spec.raters_only:
+        second = spec.fat_suppressed_mm is not None
+        pictures, vastus = _pictures(person, grid, draw_perineural(spec, participant), second)
+        noise = subject_generator(spec, participant.id, "noise")
+        t2 = np.round(acquire(pictures[0], scan, grid, noise)).clip(0, 32767).astype(np.float32)
+        series = fat_suppressed(spec, participant, pictures[1], scan, grid, affine) if second else None
+        images = Images(t2, series, vastus)
     return SimulatedSubject(
         participant=participant,
-        images=None if spec.raters_only else _images(spec, participant, person, grid, scan, affine),
+        images=images,
         known=truth,
         raters=masks,
         near_veins=veins & ~truth.nerve,
@@ -81,38 +89,18 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
     )
 
 
-def _images(
-    spec: CohortSpec,
-    participant: Participant,
-    person: SimulatedPerson,
-    grid: ScanGrid,
-    scan: Acquisition,
-    affine: Affine,
-) -> Images:
-    perineural = draw_perineural(spec, participant)
-    pictures, vastus = _pictures(person, grid, perineural, second=spec.fat_suppressed_mm is not None)
-    rng = subject_generator(spec, participant.id, "noise")
-    t2 = np.round(acquire(pictures[0], scan, grid, rng)).clip(0, 32767).astype(np.float32)
-    second = fat_suppressed(spec, participant, pictures[1], scan, grid, affine) if len(pictures) > 1 else None
-    return Images(t2, second, vastus)
-
-
 def _pictures(
     person: SimulatedPerson, grid: ScanGrid, perineural: Perineural | None, second: bool
 ) -> tuple[Channels, Mask]:
-    """Noise-free pictures, averaged through each slice's thickness, and the vastus muscles in its last plane."""
+    """Render noise-free pictures, averaged through each slice's thickness, and the vastus muscles in its last plane."""
     sequences = [T2, TIRM] if second else [T2]
-    thigh, voxel_mm = person.thigh, grid.spacing_mm[0]
     pictures, vastus = np.zeros((len(sequences), *grid.shape), np.float32), np.zeros(grid.shape, bool)
     for number in range(grid.shape[2]):
-        axes_mm, planes_mm = grid.axes_mm(number), grid.planes_mm(number)
+        planes_mm = grid.planes_mm(number)
         total = np.zeros((len(sequences), *grid.shape[:2]), np.float32)
         for level_mm in planes_mm.tolist():
-            section = cut(thigh, *axes_mm, level_mm)
-            gain = thigh.nerve.signal_gain_at(level_mm)
-            total += render(
-                section, person.look, gain, thigh.fat_bed_mm, axes_mm, level_mm, voxel_mm, sequences, perineural
-            )
+            section = cut(person.thigh, *grid.axes_mm(number), level_mm)
+            total += render(section, person, grid.spacing_mm[0], sequences, perineural)
         pictures[..., number] = total / np.float32(len(planes_mm))
         vastus[:, :, number] = np.isin(section.muscle_index, VASTUS) & (section.muscle < -1.0) & (section.bone > 0)
     return pictures, vastus

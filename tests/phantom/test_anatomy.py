@@ -3,12 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nerveseg.phantom.anatomy import cut
+from nerveseg.phantom.anatomy import NearVein, Thigh, cut
 from nerveseg.phantom.atlas import LEVELS_MM, MUSCLES, interpolate
 from nerveseg.phantom.cohort import participants, simulate_subject
 from nerveseg.phantom.grid import WaveField
 from nerveseg.phantom.nerve import Nerve
-from nerveseg.phantom.thigh import NearVein, Thigh
 
 AXIS_L, AXIS_A = np.arange(-110.0, 90.0, 1.0), np.arange(-110.0, 90.0, 1.0)
 

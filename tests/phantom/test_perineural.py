@@ -85,12 +85,8 @@ def test_vessels_bone_and_what_is_far_from_the_nerve_stay_as_they_are(demo):
     person, grid = draw_person(demo, row), draw_grid(demo, row)
     scar = dataclasses.replace(draw_perineural(changed(demo, patient_conspicuity=(0.0, 0.0)), row), person=50.0)
     for number in (2, 7, 11):
-        axes_mm, level_mm = grid.axes_mm(number), float(grid.levels_mm[number])
-        section = cut(person.thigh, *axes_mm, level_mm)
-        before, after = (
-            render(section, person.look, 1.0, person.thigh.fat_bed_mm, axes_mm, level_mm, 1.0, [T2], perineural)[0]
-            for perineural in (None, scar)
-        )
+        section = cut(person.thigh, *grid.axes_mm(number), float(grid.levels_mm[number]))
+        before, after = (render(section, person, 1.0, [T2], perineural)[0] for perineural in (None, scar))
         vessels = np.minimum(np.minimum(section.arteries, section.veins), section.near_veins)
         kept = (vessels < -0.5) | (section.bone < 0.5) | (section.nerve > 20.0)
         np.testing.assert_array_equal(before[kept], after[kept])
