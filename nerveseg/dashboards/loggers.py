@@ -58,15 +58,10 @@ def run_id(folder: Path) -> str:
 def open_logger(
     name: str, values: Mapping[str, Any], label: RunLabel, folder: Path, output_root: Path, plugins: Sequence[str] = ()
 ) -> Logger:
-    """Open one logger of a configuration and connect it to its backend.
+    """Open the logger `logger.<name>` of a configuration and connect it to its backend.
 
-    Args:
-        name: Key of the logger below `logger`.
-        values: Section with `_target_` and keywords of the constructor; they win over those that are added here.
-        label: Label of the run.
-        folder: Folder of the run, where local files of the logger lie.
-        output_root: Folder of all runs, where MLflow's database lies if there is no server.
-        plugins: Packages of the user's own that `_target_` may name.
+    The section's values, `_target_` and keywords of the constructor, win over those that are added here. Local files
+    lie in the run's folder, MLflow's database in the root of all runs. `plugins` are packages that `_target_` may name.
 
     Raises:
         ConfigurationError: The class may not be named, its package is missing, or its server or key is.

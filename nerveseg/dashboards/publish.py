@@ -36,13 +36,8 @@ def open_dashboards(
 ) -> Dashboards:
     """Open the loggers of a configuration; only the first process of a training has any.
 
-    Args:
-        config: Configuration of the run in plain types; `logger` maps a name to a section with `_target_`, beside
-            `subject_ids`.
-        store: Slices of the study.
-        folder: Folder of the fold or the evaluation, inside the cross-validation's.
-        job_type: Kind of the run.
-        tags: Words beside the names of experiment and study.
+    In the configuration, in plain types, `logger` maps a name to a section with `_target_`, beside `subject_ids`. The
+    folder is that of a fold or the evaluation, inside the cross-validation's. Experiment and study are tags anyway.
 
     Raises:
         ConfigurationError: A logger cannot be opened.

@@ -24,10 +24,7 @@ MOST_PICTURES = 40  # largest number of subjects with a picture; a study with mo
 def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> dict[str, Any]:
     """Draw the slice in which the masks of a subject together are largest; return the template's values of a case.
 
-    Args:
-        subject: Participant id, without `sub-`.
-        image: First channel in RAS order.
-        masks: Mask of each rater on the same grid.
+    The image is the first channel in RAS order; the masks are the raters'.
     """
     index = int(np.sum(list(masks.values()), axis=0).sum(axis=(0, 1)).argmax())
     picture = overlay(
@@ -47,13 +44,7 @@ def write_check_page(
 ) -> None:
     """Write the page as one HTML file.
 
-    Args:
-        path: File to write.
-        name: Name of the study.
-        rows: Measures of every mask.
-        faults: Faults of the study.
-        doubts: Doubts about its masks.
-        cases: Pictures, as from `checked_case`.
+    `rows` are the measures of every mask of the study `name`, `cases` pictures from `checked_case`.
     """
     flagged = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
     content = {

@@ -81,16 +81,10 @@ def damage(path: Path) -> str:
 
 
 def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
-    """Find the newest undamaged checkpoint of a folder.
+    """Find the newest undamaged checkpoint of a folder; return None if it holds none.
 
-    A damaged last checkpoint is renamed to `damaged.ckpt`; otherwise the next save would keep it as the previous one.
-
-    Args:
-        folder: Folder of the checkpoints.
-        set_aside: Switch for the renaming; of several processes only the first does it.
-
-    Returns:
-        The checkpoint to resume from; None if the folder holds none.
+    A damaged last checkpoint is renamed to `damaged.ckpt`, or the next save would keep it as the previous one; of
+    several processes only the first does it (`set_aside`).
 
     Raises:
         RunError: Every checkpoint of the folder is damaged.

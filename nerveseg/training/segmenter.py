@@ -184,12 +184,7 @@ def init_classifier_bias(network: nn.Module, foreground_share: float, in_channel
     """Make an untrained network predict the share of nerve instead of one half.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
-    is background. The paper does not do this.
-
-    Args:
-        network: Network with two classes, whose last module is a convolution with a bias.
-        foreground_share: Share of nerve among the training pixels, between 0 and 1.
-        in_channels: Number of image channels.
+    is background. The paper does not do this. The network has two classes and ends in a convolution with a bias.
 
     Raises:
         ConfigurationError: No convolution with a bias makes the network's logits.
