@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from nerveseg.biomarkers.flags import Flag
+from nerveseg.biomarkers.quality import Flag
 from nerveseg.errors import RunError
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs

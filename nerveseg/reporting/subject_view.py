@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from nerveseg.biomarkers.flags import Flag
+from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.metrics.mask_pair import AnyMask

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
-from nerveseg.biomarkers.flags import QualityLimits
+from nerveseg.biomarkers.quality import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
 from nerveseg.data.volumes.volume import Geometry
 from nerveseg.inference.postprocessing import Postprocessing

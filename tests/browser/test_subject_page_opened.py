@@ -14,9 +14,9 @@ import yaml
 from PIL import Image as Picture
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.flags import Flag
 from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
 from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject

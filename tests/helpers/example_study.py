@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from nerveseg.biomarkers.flags import Flag
+from nerveseg.biomarkers.quality import Flag
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
 from nerveseg.evaluation.hypotheses import Margins
