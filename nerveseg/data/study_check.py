@@ -57,7 +57,7 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     labels: dict[str, list[int]] = {}
     for rater, path in subject.raters.items():
         try:
-            found = read_labels(path, grid, subject.id, rule.geometry)
+            found = read_labels(path, grid, subject.id, rule.geometry, rule.foreground)
             with errors_about(path, subject.id):
                 masks[rater] = select_labels(found, rule.foreground)
                 check_foreground(masks[rater])

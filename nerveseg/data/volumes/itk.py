@@ -30,15 +30,22 @@ WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
 """Formats of one file, which can be written atomically."""
 
 
-def read_itk(path: Path) -> tuple[NDArray[Any], Grid]:
+def read_itk(path: Path, *, layered: bool = False) -> tuple[NDArray[Any], Grid]:
     """Read voxels, in the file's own order (x, y, z as ITK counts), and grid.
+
+    Args:
+        path: File to read.
+        layered: Switch to accept several numbers in a voxel; the array is (x, y, z, layer).
 
     Raises:
         VolumeError: The file is no MetaImage or NRRD, truncated, in colour, or not 3-D.
         GeometryError: The directions are singular.
     """
-    reader = _open(path, to_the_end=True)
-    return SimpleITK.GetArrayFromImage(reader.Execute()).transpose(2, 1, 0), _grid(reader)
+    reader = _open(path, to_the_end=True, layered=layered)
+    array = SimpleITK.GetArrayFromImage(reader.Execute())
+    if layered:
+        return array.reshape(*array.shape[:3], -1).transpose(2, 1, 0, 3), _grid(reader)
+    return array.transpose(2, 1, 0), _grid(reader)
 
 
 def read_itk_grid(path: Path) -> Grid:
@@ -69,7 +76,7 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
         SimpleITK.WriteImage(image, str(temporary), useCompression=True)
 
 
-def _open(path: Path, *, to_the_end: bool = False) -> Any:
+def _open(path: Path, *, to_the_end: bool = False, layered: bool = False) -> Any:
     """Return a reader that has read the header, after checking it, and with `to_the_end` the size of the voxels."""
     check_regular_file(path)
     fields, header_bytes = header_fields(path)
@@ -77,14 +84,14 @@ def _open(path: Path, *, to_the_end: bool = False) -> Any:
     reader.SetFileName(str(path))
     reader.SetImageIO("MetaImageIO" if is_metaimage(path) else "NrrdImageIO")
     reader.ReadImageInformation()
-    _check_kind(reader)
+    _check_kind(reader, layered)
     _check_size(reader, path, fields, header_bytes, to_the_end)
     return reader
 
 
-def _check_kind(reader: Any) -> None:
+def _check_kind(reader: Any, layered: bool) -> None:
     pixel = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    if reader.GetNumberOfComponents() != 1 or "complex" in pixel:
+    if (reader.GetNumberOfComponents() != 1 and not layered) or "complex" in pixel:
         raise VolumeError(
             "voxels are plain numbers",
             found=f"{pixel}, {reader.GetNumberOfComponents()} numbers in each voxel",
@@ -117,7 +124,8 @@ def _check_size(reader: Any, path: Path, fields: dict[str, str], header_bytes: i
     if is_deflated and not 0 < promised <= packed_bytes:
         raise unreadable_file_error(path, f"{packed_bytes:,} of {promised:,} bytes of compressed data")
     bits = 8 * int(SimpleITK.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent())
-    shape, held_bytes = reader.GetSize(), packed_bytes
+    layers = reader.GetNumberOfComponents()
+    shape, held_bytes = reader.GetSize() + ((layers,) if layers > 1 else ()), packed_bytes
     if is_text or encoding == "hex":
         held_bytes = packed_bytes * bits // 8  # a number takes at least one character
     elif is_deflated or encoding.startswith("bz"):

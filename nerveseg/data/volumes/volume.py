@@ -17,6 +17,7 @@ from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
 from nerveseg.data.volumes.labels import select_labels, whole_labels
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
+from nerveseg.data.volumes.slicer_seg import is_segmentation, place, read_segmentation
 from nerveseg.errors import VolumeError, errors_about
 from nerveseg.types import Affine, Image, Mask, Probability
 
@@ -94,7 +95,7 @@ def read_mask(
     Args:
         path: NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
         like: Grid of the image, which the mask must equal in RAS order (shape, and corners within 0.1 mm); its file may
-            have another axis order.
+            have another axis order, and a segmentation of 3D Slicer another extent.
         subject: Id for error messages.
         foreground: Label values of nerve; by default every label above zero.
         geometry: Transform of a header, as in `read_image`.
@@ -103,16 +104,26 @@ def read_mask(
         VolumeError: As in `read_image`, or as `whole_labels` and `select_labels` of `labels`.
         GeometryError: The mask has another grid than its image.
     """
-    labels = read_labels(path, like, subject, geometry)
+    labels = read_labels(path, like, subject, geometry, foreground)
     with errors_about(path, subject):
         return select_labels(labels, foreground)
 
 
 def read_labels(
-    path: Path, like: Grid | None = None, subject: str | None = None, geometry: Geometry = None
+    path: Path,
+    like: Grid | None = None,
+    subject: str | None = None,
+    geometry: Geometry = None,
+    foreground: tuple[int, ...] | None = None,
 ) -> NDArray[np.int64]:
-    """Read a label map in RAS order; arguments and errors are those of `read_mask`."""
+    """Read a label map in RAS order; arguments and errors are those of `read_mask`.
+
+    A segmentation of 3D Slicer is placed on `like` by its position, and its declared segments lie above the others.
+    """
     with errors_about(path, subject), library_errors(path):
+        if is_segmentation(path):
+            labels, grid = read_segmentation(path, foreground)
+            return labels if like is None else place(labels, grid, like)
         array, grid = _read(path, geometry)
         if like is not None:
             check_same_grid(grid, like)
