@@ -34,9 +34,7 @@ CROSS[1, :, 1] = CROSS[:, 1, 1] = True
 
 PERCENTILES = (10, 50, 90)
 STATISTICS = ("mean", "sd", *(f"p{percentile}" for percentile in PERCENTILES))
-
-LEAST_MUSCLE_VOXELS = 20  # least number of muscle voxels in a slice for a reference mean
-
+LEAST_MUSCLE_VOXELS = 20  # in a slice for a reference mean
 EXPLORATORY = "EXPLORATORY: a threshold from this nerve itself; it marks about half of a healthy nerve as well"
 
 

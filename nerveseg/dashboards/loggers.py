@@ -23,17 +23,16 @@ from nerveseg.targets import TARGET, find_target, instantiate_target
 
 JobType = Literal["train", "evaluate"]
 RUN_ID = "dashboard-id"  # file in a run's folder that holds the run's id
-
 MLFLOW_TAG = "nerveseg.run"
 WANDB_STEP = "trainer/global_step"  # name under which `WandbLogger` logs the step
 LONGEST_TAG = 64  # longest tag that W&B takes, in characters
 
+# Settings of W&B that record nothing about the machine, the user, the console or the command line.
 WANDB_SETTINGS = {
     "console": "off", "silent": True, "disable_git": True, "save_code": False, "disable_job_creation": True, "host": "",
     "program": "nerveseg", "x_disable_machine_info": True, "x_disable_meta": True, "x_disable_stats": True,
     "x_save_requirements": False,
 }  # fmt: skip
-"""Settings of W&B that record nothing about the machine, the user, the console or the command line."""
 
 
 @dataclass(frozen=True)

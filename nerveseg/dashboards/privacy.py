@@ -16,9 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-PATH_KEYS = ("output_root", "root", "hydra", "logger", "images", "raters", "participants")
-"""Keys of a configuration whose values are paths or addresses."""
-
+PATH_KEYS = ("output_root", "root", "hydra", "logger", "images", "raters", "participants")  # of paths and addresses
 SUBJECT_COLUMNS = ("subject", "group", "repeat_of")
 _PATH = re.compile(r"[/\\~]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://|\.\.([/\\]|$)|file:")
 _DIGITS = 12

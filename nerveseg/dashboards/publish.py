@@ -26,7 +26,6 @@ from nerveseg.runs import FoldFolder, find_folds
 TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")  # names of the evaluation's tables
 NAMELESS_FIGURES = ("agreement", "comparison", "locations", "training")  # names of the figures without subjects' ids
 LONGEST_NAME = 128  # longest name of a run or group that W&B takes, in characters
-
 CAPTION = "blue: consensus, green: automatic"
 _IMAGE = re.compile(r'src="([^":]+\.png)"')
 

@@ -25,8 +25,7 @@ Picture: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]
 MUSCLE_UNITS = 100.0  # image units of healthy muscle where the coil's sensitivity is 1
 GHOST_SHARE = {"patient": 0.05, "volunteer": 0.015}  # median strength of the ghosts relative to the picture (assumed)
 MOVED_SHARE = (0.2, 0.5)  # range of the share of a slice's echoes after the movement (assumed)
-
-SHIFT_SD_MM, TURN_SD_DEG = 0.6, 0.25  # of the movement of an immobilised leg between two series (assumed)
+SHIFT_SD_MM, TURN_SD_DEG = 0.6, 0.25  # of an immobilised leg's movement between two series (assumed)
 
 
 @dataclass(frozen=True)

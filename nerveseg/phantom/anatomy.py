@@ -17,12 +17,10 @@ from nerveseg.phantom.grid import Axis, Box, Plane, WaveField
 from nerveseg.phantom.nerve import Nerve, NerveSection, nerve_section, peroneal_offset_mm
 
 Disc: TypeAlias = tuple[tuple[float, float], float]  # centre (lateral, anterior) and radius in mm
+
 SEPTUM_MM = 0.9  # assumed median width of the fat and fascia between two muscles
-
 NEVER_MM = np.float32(1e3)
-
-NERVE_MARGIN_MM = 20.0
-"""Margin around the nerve's centres: a swollen nerve reaches 9 mm from them, its fat bed 3 mm more."""
+NERVE_MARGIN_MM = 20.0  # around the nerve's centres: a swollen nerve reaches 9 mm from them, its fat bed 3 mm more
 
 
 @dataclass(frozen=True)

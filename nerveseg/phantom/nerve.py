@@ -13,13 +13,8 @@ from jaxtyping import Complex
 from nerveseg.phantom.grid import Plane
 
 TIBIAL_SHARE = 0.72  # tibial part of the nerve's area: 25.9 of 25.9 + 7.9 mm2 distally by ultrasound, less further up
-
-CALIBRATED_SEPARATION_MM = 16.0
-"""Distance between the two nerves up to which their union has exactly the given area; beyond, they do not overlap."""
-
-FARTHEST_MM = 42.0
-"""Greatest distance between the nerves: the peroneal one is at the fibular head (a real mask ends 51 mm apart)."""
-
+CALIBRATED_SEPARATION_MM = 16.0  # up to which the union of the two nerves has exactly the given area
+FARTHEST_MM = 42.0  # between the nerves: the peroneal one is at the fibular head (a real mask ends 51 mm apart)
 FINE_MM = 0.35  # spacing of the grid on which the area is measured
 
 

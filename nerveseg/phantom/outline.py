@@ -24,14 +24,10 @@ from nerveseg.phantom.tissues import T2
 from nerveseg.types import Image, Mask
 
 SURROUNDINGS_MM = 15.0  # margin around the nerve's centres in which outlines are drawn
-
-SHARP_PER_MM = 1.3
-"""Contrast, in signal of healthy muscle per millimetre, at which the uncertainty is 1 (typical of the volunteers)."""
-
+SHARP_PER_MM = 1.3  # contrast, in signal of healthy muscle per mm, at which the uncertainty is 1 (usual in volunteers)
 CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
-
-InBox = Float32[np.ndarray[Any, Any], "bx by z"]
 TIBIAL, PERONEAL = 1, 2  # labels of the two parts, also in their common sheath
+InBox = Float32[np.ndarray[Any, Any], "bx by z"]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,9 @@ from nerveseg.phantom.specification import CohortSpec, Participant, subject_gene
 from nerveseg.phantom.tissues import Appearance, draw_appearance
 from nerveseg.types import Affine
 
+# Level of the split, mean and SD: 60 +- 27 mm in one series, 40 to 200 in another, 145 in the real mask.
 SPLIT_MM = {"distal": (125.0, 25.0), "medial": (75.0, 35.0), "proximal": (75.0, 35.0)}
-"""Level of the split, mean and SD: 60 +- 27 mm in one series, 40 to 200 in another, 145 in the real mask."""
-
-AREA_MM2 = (44.0, 11.5)
-"""Healthy area, mean and SD, within 26 to 65 (45 +- 12; Sinclair 2011: median 43, upper limit 64)."""
+AREA_MM2 = (44.0, 11.5)  # healthy area, mean and SD, within 26 to 65 (Sinclair 2011: median 43, upper limit 64)
 
 
 @dataclass(frozen=True)

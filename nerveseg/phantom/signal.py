@@ -19,17 +19,10 @@ from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.tissues import Appearance, MrSequence
 
-HIP_MM = 400.0
-"""Level at which the second value of `CohortSpec.patient_conspicuity` holds; the first is the popliteal crease's."""
-
-PERSON_SD, STRETCH_SD = 1.2, 1.5
-"""Standard deviations of the log odds of the loss: over patients, and along one nerve (assumed)."""
-
+HIP_MM = 400.0  # level of the second value of `CohortSpec.patient_conspicuity`; the first is the popliteal crease's
+PERSON_SD, STRETCH_SD = 1.2, 1.5  # of the log odds of the loss: over patients, and along one nerve (assumed)
 STRETCH_MM = 22.0  # correlation length of the loss along the nerve (assumed): a stretch is some 5 to 10 cm long
-
-REACH_MM = (3.0, 3.5)
-"""Mean and standard deviation of the reach of scar and oedema around the nerve; negative values are none."""
-
+REACH_MM = (3.0, 3.5)  # mean and SD of the reach of scar and oedema around the nerve; negative values are none
 VESSEL_FAT_MM = 0.5  # thickness of the fat around vessels (assumed)
 PERIOSTEUM_MM = 1.0  # distance from bone at which scar around the nerve ends (assumed)
 

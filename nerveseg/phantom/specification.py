@@ -15,8 +15,8 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=8)]
 
+# Minutes per subject, mean and standard deviation: the paper's for OS and BW; LG assumed between.
 MINUTES = {"OS": (21.1, 7.7), "BW": (18.2, 7.4), "LG": (19.0, 7.5)}
-"""Minutes per subject, mean and standard deviation: the paper's for OS and BW; LG assumed between."""
 
 
 class CohortSpec(BaseModel, frozen=True, extra="forbid"):

@@ -45,9 +45,7 @@ from nerveseg.types import Image, Mask, SpacingMm
 TILES = 12
 _COLUMNS, _WHOLE_SLICES = 6, 3
 _TILE_PIXELS = 280  # approximate size of a tile on the page
-
-_BLUR_MM, _STRONGEST = 1.0, (0.86, 0.93)
-"""Smoothing in mm, and quantiles of the gradients for the hysteresis threshold of the edges."""
+_BLUR_MM, _STRONGEST = 1.0, (0.86, 0.93)  # of edges: smoothing, and quantiles of the gradients for hysteresis
 
 
 @rc_context(PLAIN_TEXT)

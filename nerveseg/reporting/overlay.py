@@ -23,21 +23,19 @@ from nerveseg.files import atomic_write
 from nerveseg.types import Image, Mask
 
 Window: TypeAlias = tuple[float, float]  # intensities shown as black and as white
-
-WINDOW_PERCENTILES = (1.0, 99.5)
 Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
 Outlined: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y"]
 Drawn: TypeAlias = Bool[np.ndarray[Any, Any], "*contour height width"]
 Rgb: TypeAlias = UInt8[np.ndarray[Any, Any], "height width 3"]
 Colour: TypeAlias = tuple[int, int, int]
+Crop: TypeAlias = tuple[slice, slice]  # pixels along x and y
+
+WINDOW_PERCENTILES = (1.0, 99.5)
 COLOURS: dict[str, Colour] = {CONSENSUS: (64, 140, 255), AUTOMATIC: (130, 230, 60)}
 OTHER_COLOURS: tuple[Colour, ...] = ((255, 170, 0), (255, 90, 170), (90, 230, 235), (250, 240, 110), (190, 140, 255))
 _LEGIBLE_PIXELS = 640
 _DASH_PIXELS = 4
-Crop: TypeAlias = tuple[slice, slice]  # pixels along x and y
-
-_CLOSE_UP_MARGIN_MM, _CLOSE_UP_SIDE_MM = 12.0, 50.0
-"""Margin around the nerve and least side of a close-up in mm (assumed): surrounding muscles and vessels are visible."""
+_CLOSE_UP_MARGIN_MM, _CLOSE_UP_SIDE_MM = 12.0, 50.0  # around the nerve, and at least: muscles and vessels are visible
 
 
 def window_of(image: NDArray[Any]) -> Window:

@@ -24,17 +24,15 @@ from PIL import Image as Picture
 
 from nerveseg.files import atomic_write
 
-Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]
-"""Picture in grey, or with a third axis of three colours."""
+Pixels: TypeAlias = UInt8[np.ndarray[Any, Any], "height width *rgb"]  # grey, or with a third axis of three colours
 
 PLOTLY = "assets/plotly.min.js"  # path below the folder that pages share
 
+# Content security policy of a page: its own scripts and styles, pictures beside it, no connections.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'self' file:; style-src 'unsafe-inline'; "
     "img-src 'self' file: data: blob:; form-action 'none'; base-uri 'none'"
 )
-"""Content security policy of a page: its own scripts and styles, pictures beside it, no connections."""
-
 _TEMPLATES = Path(__file__).with_name("templates")
 
 

@@ -25,28 +25,22 @@ from nerveseg.reporting.overlay import COLOURS, Rgb
 Kind: TypeAlias = Literal["manual", "automatic"]
 
 _HEX = "#{:02x}{:02x}{:02x}"
+# Colours of areas, and of outlines on dark pictures.
 FILL: dict[Kind, str] = {"manual": _HEX.format(*COLOURS[CONSENSUS]), "automatic": _HEX.format(*COLOURS[AUTOMATIC])}
-"""Colours of areas, and of outlines on dark pictures."""
-
-LINE: dict[Kind, str] = {"manual": "#1656b0", "automatic": "#2f7d0a"}
-"""Colours of lines and points on white: the same hues, darker."""
-
+LINE: dict[Kind, str] = {"manual": "#1656b0", "automatic": "#2f7d0a"}  # on white: the same hues, darker
 MARKER: dict[Kind, str] = {"manual": "o", "automatic": "^"}
-LESION = "#b3001b"
+LESION, RED = "#b3001b", "#b00020"
 INK, PALE, NERVE = "#222222", "#8a8a8a", "#d9d2c3"
-MARKERS = ("o", "s", "D", "v", "P", "X")  # markers of series without their own colour: rater pairs, cohorts, folds
-
+MARKERS = ("o", "s", "D", "v", "P", "X")  # of series without their own colour: rater pairs, cohorts, folds
 LINE_STYLES = ("-", "--", ":", "-.")
 
-WIDTH_INCHES = 7.2  # width of a page's two columns
-
+WIDTH_INCHES = 7.2  # of a page's two columns
 DOTS_PER_INCH = 200
 SMALL_POINTS = 6.5
 _LETTERS_PER_LINE, _LINE_INCHES = 158, 0.24
+_SHEET_INCHES, _SHEET_DOTS_PER_INCH = (14.0, 8.2), 125  # of pages drawn off screen
 
-PLAIN_TEXT: Any = {"text.parse_math": False}
-"""Setting of every figure and page: texts hold names, in which $ is no sign of mathematics."""
-
+PLAIN_TEXT: Any = {"text.parse_math": False}  # everywhere: texts hold names, in which $ is no sign of mathematics
 RC: Any = PLAIN_TEXT | {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -67,9 +61,6 @@ RC: Any = PLAIN_TEXT | {
 }
 
 styled = rc_context(RC)  # decorator of every function that draws
-
-RED = "#b00020"
-_INCHES, _DOTS_PER_INCH = (14.0, 8.2), 125
 
 
 def new_figure(
@@ -121,7 +112,7 @@ def _settle_layout(figure: Figure) -> None:
 
 def new_page(title: str, warning: str | None, foot: str) -> tuple[Figure, SubFigure]:
     """Return an empty page in landscape with title, warning in capitals and foot line, and its part to draw on."""
-    page = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH)
+    page = Figure(figsize=_SHEET_INCHES, dpi=_SHEET_DOTS_PER_INCH)
     FigureCanvasAgg(page)
     page.text(0.012, 0.985, title, fontsize=14, fontweight="bold", va="top")
     if warning:

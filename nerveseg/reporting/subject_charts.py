@@ -29,12 +29,9 @@ Curve = dict[str, Any]
 _BAND = ("mean", "p10", "p90")
 _RAISED_MM = 0.4  # outward shift of the lesion's surface, which the nerve's surface would hide where both coincide
 
-MOST_PICTURE_BYTES = 3_000_000
-"""Largest size of all slices as text; with the chart library a page is then smaller than 6 MB."""
-
+MOST_PICTURE_BYTES = 3_000_000  # of all slices as text; with the chart library a page is then smaller than 6 MB
+# Qualities of WebP, and number of pixels averaged along x and y; the first that is small enough is used.
 _QUALITIES = ((90, 1), (80, 1), (70, 1), (55, 1), (80, 2), (60, 2), (60, 4))
-"""Qualities of WebP, and number of pixels averaged along x and y; the first that is small enough is used."""
-
 _SAMPLE = 4
 
 

@@ -23,14 +23,11 @@ Triangles: TypeAlias = Int[np.ndarray[Any, Any], "triangle 3"]
 Field: TypeAlias = Float[np.ndarray[Any, Any], "_x _y _z"]
 
 MOST_TRIANGLES = 8_000
-REACH_MM = 3.0
-"""Limit of the signed distances; an outline may move by twice as much between slices and remain one surface."""
-
+REACH_MM = 3.0  # of the signed distances; an outline may move by twice as much between slices and be one surface
 SMOOTHING_PIXELS = 0.8
 _NEAR_TRIANGLES = 24
 _LEAST_PART = 0.25
 _THIN_OUT = 3  # ratio of triangles to the limit above which only the planes half-way between slices are kept
-
 _CORRECTIONS, _MOST_SHIFT_MM = 3, 0.5
 
 

@@ -28,9 +28,7 @@ from nerveseg.training.validation_metrics import SubjectDice
 MakeSchedule: TypeAlias = Callable[[Optimizer], LRScheduler]
 Interval: TypeAlias = Literal["epoch", "step"]
 
-CLASSIFIER_WEIGHT_SCALE = 0.01
-"""Scales the classifier's initial weights so that initial predictions equal the class prior in its bias."""
-
+CLASSIFIER_WEIGHT_SCALE = 0.01  # of initial weights, so that initial predictions are the class prior in the bias
 STEPS_UNKNOWN = 1000  # number of steps that a schedule is tried with where there is no trainer to ask
 
 

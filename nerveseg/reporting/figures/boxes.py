@@ -29,7 +29,6 @@ Scale: TypeAlias = Literal["share", "mm"]
 NAMES: dict[Kind, str] = {"manual": RATER_RATER, "automatic": AUTOMATIC_CONSENSUS}
 BOX_WIDTH, APART = 0.34, 0.42
 NO_MASK_HEIGHT = 0.95  # height of the strip's middle, as a share of the panel's height
-
 _ROOM = 0.88
 _GOLDEN = (sqrt(5) - 1) / 2
 _TICKS_MM = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)

@@ -49,7 +49,6 @@ NOTE = (
 _FEW_TRIANGLES = 5_000
 _DIGITS = 6  # decimals in which equal values agree, because spacings in files are rounded
 FAR_MM = 4.0  # end of the colour scale, and distance from which on nerve counts as missed
-
 CUTS = 3
 LINES = {CONSENSUS: FILL["manual"], AUTOMATIC: FILL["automatic"]}
 _LEAST_SIDE_MM, _MARGIN_MM = 36.0, 6.0

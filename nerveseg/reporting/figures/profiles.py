@@ -20,9 +20,7 @@ AREA = "csa_mm2"
 BRANCH_STYLES = {"tibial": "--", "peroneal": ":"}
 _ROW_INCHES = 2.6
 _SHARE_OF_ROW, _LABELS_INCHES = 0.9, 0.9
-_WIDEST = 0.8
-"""Largest width of the view from the front, relative to its height; for wider views the vertical axis is longer."""
-
+_WIDEST = 0.8  # width of the view from the front, relative to its height; for wider views the vertical axis is longer
 _NOTE = (
     "The nerve from the front, in true proportions, and its area in each slice, on the same vertical axis; up is"
     " superior."

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from nerveseg.reporting.surfaces import Surface
 
+# View from the front (the patient's right is on the left, as in the slices) and from the right (anterior is right).
 FRONT_DEG, SIDE_DEG = 0.0, 90.0
-"""View from the front (the patient's right is on the left, as in the slices) and from the right (anterior is right)."""
 
 _LIGHT = np.array([-0.45, 0.75, 0.5]) / np.linalg.norm([-0.45, 0.75, 0.5])
 _DARKEST = 0.55
