@@ -90,9 +90,8 @@ def find_flags(
     """
     limits, sides, percentiles = limits or QualityLimits(), sides or {}, percentiles or {}
     numbers = np.asarray(slice_numbers)
-    flags = _not_axial(spacing_mm, limits)
+    flags = _geometry(spacing_mm, mask.shape, training, limits)
     if training is not None:
-        flags += _geometry(spacing_mm, mask.shape[:2], training, limits)
         for channel in sorted(set(percentiles) & set(training.intensity)):
             flags += _intensity(channel, percentiles[channel], training.intensity[channel], limits.intensity_margin)
     if not mask.any():
@@ -192,32 +191,26 @@ def _sides_differ(mask: Mask, sides: Mapping[str, slice], limits: QualityLimits)
     return [Flag("sides_differ", message)]
 
 
-def _not_axial(spacing_mm: SpacingMm, limits: QualityLimits) -> list[Flag]:
-    """Flag pixels that are far from square: the slices are not axial."""
-    if _ratio(spacing_mm[0], spacing_mm[1]) <= limits.anisotropy:
-        return []
-    x, y, _ = spacing_mm
-    return [Flag("not_axial", f"pixels in the axial plane measure {x:.2g} x {y:.2g} mm: the slices are not axial")]
-
-
-def _geometry(spacing_mm: SpacingMm, size: Size2d, training: TrainingScans, limits: QualityLimits) -> list[Flag]:
-    """Flag spacing, slice step and field of view that differ from the training scans'."""
-    flags = []
-    fine, known = min(spacing_mm[:2]), min(training.spacing_mm[:2])
-    if _ratio(fine, known) > limits.spacing_ratio:
+def _geometry(
+    spacing_mm: SpacingMm, size: tuple[int, ...], training: TrainingScans | None, limits: QualityLimits
+) -> list[Flag]:
+    """Flag pixels that are far from square, and spacing, slice step and field of view unlike the training scans'."""
+    x, y, step = spacing_mm
+    message = f"pixels in the axial plane measure {x:.2g} x {y:.2g} mm: the slices are not axial"
+    found = [("not_axial", _ratio(x, y) > limits.anisotropy, message)]
+    if training is not None:
+        known_x, known_y, known_step = training.spacing_mm
+        fine, known = min(x, y), min(known_x, known_y)
         message = f"the pixels measure {fine:.2f} mm, those of the training scans {known:.2f} mm"
-        flags.append(Flag("spacing_unlike_training", message))
-    step, known = spacing_mm[2], training.spacing_mm[2]
-    if _ratio(step, known) > limits.step_ratio:
-        message = f"the slices lie {step:.1f} mm apart, those of the training scans {known:.1f} mm"
-        flags.append(Flag("step_unlike_training", message))
-    width, height = size[0] * spacing_mm[0], size[1] * spacing_mm[1]
-    known_width, known_height = (training.size[axis] * training.spacing_mm[axis] for axis in (0, 1))
-    if max(_ratio(width, known_width), _ratio(height, known_height)) > limits.field_ratio:
-        known_field = f"that of the training scans {known_width:.0f} x {known_height:.0f} mm"
-        message = f"the field of view is {width:.0f} x {height:.0f} mm, {known_field}"
-        flags.append(Flag("field_unlike_training", message))
-    return flags
+        found.append(("spacing_unlike_training", _ratio(fine, known) > limits.spacing_ratio, message))
+        message = f"the slices lie {step:.1f} mm apart, those of the training scans {known_step:.1f} mm"
+        found.append(("step_unlike_training", _ratio(step, known_step) > limits.step_ratio, message))
+        field, known_field = (size[0] * x, size[1] * y), (training.size[0] * known_x, training.size[1] * known_y)
+        shown, known_shown = (f"{width:.0f} x {height:.0f} mm" for width, height in (field, known_field))
+        message = f"the field of view is {shown}, that of the training scans {known_shown}"
+        differs = max(map(_ratio, field, known_field)) > limits.field_ratio
+        found.append(("field_unlike_training", differs, message))
+    return [Flag(code, message) for code, differs, message in found if differs]
 
 
 def _intensity(channel: str, found: Percentiles, known: PercentileRanges, margin: float) -> list[Flag]:

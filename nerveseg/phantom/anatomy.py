@@ -118,8 +118,7 @@ def cut(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> S
     bone, marrow = _bones(thigh, atlas_l, atlas_a, level_mm)
     box = nerve_box(thigh, lateral_mm, anterior_mm, level_mm)
     nerve = np.full((len(lateral_mm), len(anterior_mm)), NEVER_MM, dtype=np.float32)
-    near_l, near_a = lateral_mm[box.index[0]], anterior_mm[box.index[1]]
-    nerve[box.index] = nerve_in(thigh, near_l, near_a, level_mm).distance_mm
+    nerve[box] = nerve_in(thigh, lateral_mm[box[0]], anterior_mm[box[1]], level_mm).distance_mm
     near_veins = [(thigh.near_vein_centre_mm(vein, level_mm), vein.radius_mm) for vein in thigh.near_veins]
     return Section(
         axes_mm=(lateral_mm, anterior_mm),
@@ -149,8 +148,8 @@ def nerve_box(
     for axis, middle, apart in zip((lateral_mm, anterior_mm), centre, offset, strict=True):
         low, high = middle + min(0.0, apart) - margin_mm, middle + max(0.0, apart) + margin_mm
         inside = np.flatnonzero((axis >= low) & (axis <= high))
-        spans.append((int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 1))
-    return Box(*spans)
+        spans.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 1))
+    return spans[0], spans[1]
 
 
 def nerve_in(thigh: Thigh, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> NerveSection:

@@ -19,6 +19,7 @@ from nerveseg.types import SpacingMm
 
 Plane: TypeAlias = Float[np.ndarray[Any, Any], "x y"]
 Axis: TypeAlias = Float[np.ndarray[Any, Any], " _"]
+Box: TypeAlias = tuple[slice, slice]  # voxels along x and y, in every slice
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,6 @@ class WaveField:
 
 
 @dataclass(frozen=True)
-class Box:
-    """Rectangle of voxels in every slice: first index and end along x and y."""
-
-    x: tuple[int, int]
-    y: tuple[int, int]
-
-    @property
-    def index(self) -> tuple[slice, slice]:
-        """Index into an array of a whole slice."""
-        return slice(*self.x), slice(*self.y)
-
-
-@dataclass(frozen=True)
 class ScanGrid:
     """Grid of one scan in the thigh's coordinates."""
 
@@ -88,7 +76,7 @@ class ScanGrid:
 
     def crop(self, box: Box) -> ScanGrid:
         """Return the grid within a box."""
-        x, y = box.index
+        x, y = box
         return replace(self, lateral_mm=self.lateral_mm[:, x], anterior_mm=self.anterior_mm[:, y])
 
     def voxel(self, number: int, lateral_mm: float, anterior_mm: float) -> tuple[float, float]:

@@ -55,7 +55,7 @@ class Outline:
     def whole(self, part: NDArray[Any]) -> Any:
         """Embed an array of the box in the whole scan, with zeros around it."""
         array = np.zeros(self.grid.shape, dtype=part.dtype)
-        array[self.box.index] = part
+        array[self.box] = part
         return array
 
     @property
@@ -90,8 +90,8 @@ def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Ou
 
 def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
     boxes = [nerve_box(thigh, *grid.axes_mm(n), float(z), SURROUNDINGS_MM) for n, z in enumerate(grid.levels_mm)]
-    x, y = ([(b.x, b.y)[axis] for b in boxes] for axis in (0, 1))
-    return Box((min(s[0] for s in x), max(s[1] for s in x)), (min(s[0] for s in y), max(s[1] for s in y)))
+    x, y = (slice(min(s.start for s in spans), max(s.stop for s in spans)) for spans in zip(*boxes, strict=True))
+    return x, y
 
 
 def _contrast_per_mm(person: SimulatedPerson, grid: ScanGrid, number: int) -> Plane:

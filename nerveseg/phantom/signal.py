@@ -91,7 +91,7 @@ def render(
     coarse = 1.0 + 0.05 * lobules - 0.22 * _ridges(lobules, 0.05)
     streaks = _ridges(look.streaks.plane(*axes_mm, level_mm), 0.16)
     patches = np.clip(0.75 + 0.45 * look.patches.plane(*axes_mm, level_mm), 0.0, 1.4)
-    nerve = section.nerve_box.index
+    nerve = section.nerve_box
     axes_near = axes_mm[0][nerve[0]], axes_mm[1][nerve[1]]
     pattern = look.fascicles.plane(*axes_near, level_mm)
     pictures = np.zeros((len(sequences), *section.skin.shape), dtype=np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nerveseg.biomarkers import flags as flags_module
+from nerveseg.biomarkers import quality
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 
 SPACING = (0.52, 0.52, 4.4)
@@ -197,4 +197,4 @@ def test_each_side_is_judged_by_itself():
 
 
 def test_examples_of_slices_in_words():
-    assert doctest.testmod(flags_module).failed == 0
+    assert doctest.testmod(quality).failed == 0

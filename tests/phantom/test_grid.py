@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nerveseg.phantom.cohort import participants
-from nerveseg.phantom.grid import Box, distorted
+from nerveseg.phantom.grid import distorted
 from nerveseg.phantom.population import draw_grid
 
 
@@ -18,7 +18,7 @@ def test_nothing_moves_at_the_isocentre_and_the_corner_moves_by_the_worst():
 
 def test_a_cropped_grid_is_the_same_place(demo):
     grid = draw_grid(demo, participants(demo)[0])
-    near = grid.crop(Box((10, 40), (5, 30)))
+    near = grid.crop((slice(10, 40), slice(5, 30)))
     assert near.shape == (30, 25, demo.slices)
     assert near.axes_mm(3)[0][0] == grid.axes_mm(3)[0][10]
     assert near.axes_mm(3)[1][0] == grid.axes_mm(3)[1][5]

@@ -44,7 +44,7 @@ def test_at_one_distance_from_the_outline_raters_disagree_more_where_it_is_faint
     columns = []
     for number, row in enumerate(participants(quick)[:12]):
         what = outline(quick, number)
-        drawn_by = sum(mask.astype(int) for mask in simulate_subject(quick, row).raters.values())[what.box.index]
+        drawn_by = sum(mask.astype(int) for mask in simulate_subject(quick, row).raters.values())[what.box]
         border = np.abs(what.distance_mm) < 1.0
         columns.append([what.distance_mm[border], what.uncertainty[border], drawn_by[border] % 3 > 0])
     distance_mm, uncertainty, disputed = (np.concatenate(parts) for parts in zip(*columns, strict=True))
@@ -60,5 +60,5 @@ def test_the_box_holds_the_whole_nerve_and_the_whole_array_is_zero_outside(demo)
     what = outline(demo, 7)
     assert what.truth.sum() == (what.distance_mm < 0).sum() > 0
     edge = what.distance_mm[[0, -1]].min(), what.distance_mm[:, [0, -1]].min()
-    on_the_edge_of_the_scan = what.box.x[0] == 0 or what.box.y[0] == 0 or what.box.x[1] == demo.matrix[0]
+    on_the_edge_of_the_scan = what.box[0].start == 0 or what.box[1].start == 0 or what.box[0].stop == demo.matrix[0]
     assert min(edge) > 2.0 or on_the_edge_of_the_scan

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nerveseg.phantom.cohort import participants, simulate_subject
-from nerveseg.phantom.grid import Box, ScanGrid
+from nerveseg.phantom.grid import ScanGrid
 from nerveseg.phantom.outline import Outline, VeinTrack, vein_mask
 from nerveseg.phantom.raters import RATERS, Difficulty, Rater, rate
 
@@ -25,7 +25,7 @@ def outline(spacing_mm: float = 0.25, uncertainty: float = 1.0) -> Outline:
     grid = ScanGrid(stacked, stacked, 4.4 * np.arange(8.0), (spacing_mm, spacing_mm, 4.4), 4.0, 1)
     centre = np.tile([0.0, -15.0], (8, 1))
     vein = VeinTrack(centre, np.full(8, 2.0), np.full(8, 15.0), beside=True)
-    box = Box((0, len(axis)), (0, len(axis)))
+    box = slice(0, len(axis)), slice(0, len(axis))
     return Outline(grid, box, nerve, np.full(shape, uncertainty, np.float32), nearer, 4, (vein,))
 
 
