@@ -19,9 +19,10 @@ from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.inference.bundle import load_bundle
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
+from tests.data.volumes.test_slicer_seg import write as write_segmentation
 from tests.fuzz import mutations
 from tests.fuzz.contained import outcomes
-from tests.helpers.dicom_series import write_series
+from tests.helpers.dicom_series import pixels_of, write_enhanced, write_series
 from tests.helpers.scan_models import write_model
 
 pytestmark = pytest.mark.slow
@@ -95,6 +96,32 @@ def test_itk(suffix, mutate, sound, tmp_path):
         return mutate(whole[:-size], random) + whole[-size:]
 
     judge(fuzzed(tmp_path, data, f"scan.{suffix}", header, read_image, 3))
+
+
+@pytest.mark.parametrize("mutate", [mutations.damaged, mutations.text], ids=["bytes", "words"])
+def test_itk_segmentations(mutate, sound, tmp_path):
+    image = SimpleITK.ReadImage(str(sound / "image.nrrd"))
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[2:5] = True
+    segments = [("nerve", 1, 0), ("muscle", 1, 1)]
+    data = write_segmentation(tmp_path / "x.seg.nrrd", image, [mask, ~mask], segments, start=(0, 0, 0)).read_bytes()
+    size = data.index(b"\n\n")
+
+    def header(whole, random):
+        return mutate(whole[:size], random) + whole[size:]
+
+    judge(fuzzed(tmp_path, data, "y.seg.nrrd", header, lambda path: read_mask(path, foreground=(1,)), 8))
+
+
+def test_dicom_of_many_frames(tmp_path):
+    frames = [{"place": 6.5 * place, "pixels": pixels_of(place)} for place in range(4)]
+    write_enhanced(tmp_path / "series" / "x.dcm", frames)
+    path = tmp_path / "series" / "x.dcm"
+
+    def call(path):
+        read_image(path.parent)
+
+    judge(fuzzed(path.parent, path.read_bytes(), path.name, mutations.damaged, call, 9))
 
 
 def test_dicom(sound, tmp_path):

@@ -1,7 +1,7 @@
 """Headers of MetaImage and NRRD files as text, checked before ITK parses them.
 
-ITK replaces a missing, zero or negative spacing by one of its own, and its MetaImage reader writes beyond its buffers
-where a header names more dimensions than they hold.
+ITK replaces a missing, zero or negative spacing by one of its own, and its readers write beyond their buffers where a
+header names more dimensions, or longer values, than these hold.
 """
 
 import math
@@ -13,6 +13,9 @@ from nerveseg.data.volumes.guard import unreadable_file_error
 from nerveseg.errors import GeometryError, VolumeError
 
 HEADER_BYTES = 1 << 20
+METAIMAGE_CHARACTERS, NRRD_CHARACTERS = 250, 500
+"""Largest length of a value: ITK copies values, and errors about them, into buffers of 255 and of 512 bytes."""
+
 DATA_FILE = ("elementdatafile", "data file", "datafile")
 MOST_DIMENSIONS = 4
 """Largest number of dimensions that ITK may see: those of a volume, and layers, channels or time points."""
@@ -31,11 +34,14 @@ def header_fields(path: Path) -> tuple[dict[str, str], int]:
         GeometryError: The spacing is missing or not positive, or its unit is not millimetres.
     """
     fields: dict[str, str] = {}
+    most = METAIMAGE_CHARACTERS if is_metaimage(path) else NRRD_CHARACTERS
     with path.open("rb") as file:
         while file.tell() < HEADER_BYTES and (line := file.readline(HEADER_BYTES)):
             text = line.decode("latin-1").strip()
             name, _, value = re.sub(":=", ":", text, count=1).partition("=" if is_metaimage(path) else ":")
             name = name.strip().lower()
+            if len(value) > most and ":=" not in text and not text.startswith("#"):
+                raise unreadable_file_error(path, f"a value of {len(value)} characters")
             if name in fields and text and not text.startswith("#"):
                 raise unreadable_file_error(path, f"the field {name} twice")
             fields[name] = value.strip()

@@ -108,6 +108,8 @@ def test_the_header_that_is_changed_below_is_sound(text, suffix, tmp_path):
     (METAIMAGE, "1 0 0 0 1 0 0 0 1", "1 0 0 0.8 0.6 0 0 0 1", GeometryError),
     (METAIMAGE, "NDims = 3", "NDims = 1000", VolumeError),
     (METAIMAGE, "NDims = 3", "NDims = -1", VolumeError),
+    (METAIMAGE, "NDims = 3", "NDims = 3\nComment = " + "x" * 5000, VolumeError),
+    (NRRD, "space origin: (0,0,0)", f"space origin: (0,{'x' * 5000},0)", VolumeError),
     (METAIMAGE, "NDims = 3", "NDims = 3\nNDims = 1000", VolumeError),
     (METAIMAGE, "DimSize = 4 3 2", "DimSize = 4 3 3", VolumeError),
     (METAIMAGE, "DimSize = 4 3 2", "DimSize = 4 3 2\nHeaderSize = 12", VolumeError),
