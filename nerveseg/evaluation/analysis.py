@@ -5,6 +5,7 @@ table1.csv .md .tex   Table 1 of the paper
 locations.csv      Table 1's R-R and Auto-GT by location, where the study knows locations (paper, section 3)
 like_for_like.csv  each rater, and the method, against the (other) raters
 tests.csv          hypothesis tests and intervals
+slices.csv         Dice of every slice of every comparison
 quantities.csv     nerve volume and mean cross-sectional area of every mask
 agreement.csv      Bland-Altman, ICC and repeatability of these
 times.csv          minutes per subject
@@ -20,13 +21,15 @@ import pandas as pd
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
     RATER_RATER,
+    SLICE_COLUMNS,
     VOLUME,
     cohorts_in_order,
     write_scores,
 )
-from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests
+from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests, margins_changed
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
-from nerveseg.evaluation.rater_agreement import like_for_like
+from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
+from nerveseg.evaluation.rater_agreement import agreement_pairs, like_for_like
 from nerveseg.evaluation.tables.agreement_table import agreement_table
 from nerveseg.evaluation.tables.table1 import SET_OFF, table1, table1_latex, table1_markdown
 from nerveseg.files import write_csv, write_text
@@ -47,6 +50,8 @@ class Measurements:
         quantities: Rows of `quantities.csv`.
         times: Table with columns subject, cohort, source, minutes.
         raters: Names of the raters, in the study's order.
+        slices: Rows of `slices.csv`.
+        consensus: Rule of the consensus, "majority" or "staple".
         repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
     """
 
@@ -54,6 +59,8 @@ class Measurements:
     quantities: pd.DataFrame
     times: pd.DataFrame
     raters: Sequence[str]
+    slices: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SLICE_COLUMNS)))
+    consensus: str = "majority"
     repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -72,7 +79,9 @@ class Analysis:
 
     Attributes:
         measurements: Measurements that the tables summarise.
-        remarks: Sentences under Table 1 on empty masks and on raters who drew a part of the subjects only.
+        remarks: Sentences under Table 1: empty masks, raters who drew a part of the subjects, an even number of raters,
+            repeated scans, margins that were changed.
+        margins_changed: Statement that margins differ from those of the sweep, or empty.
     """
 
     measurements: Measurements
@@ -83,20 +92,35 @@ class Analysis:
     tests: pd.DataFrame
     agreement: pd.DataFrame
     times: pd.DataFrame
+    margins_changed: str = ""
 
 
-def analyse(measurements: Measurements, margins: Margins) -> Analysis:
-    """Compute all tables; the margins of non-inferiority were chosen before the test."""
+def analyse(measurements: Measurements, margins: Margins, stored: Margins | None = None) -> Analysis:
+    """Compute all tables.
+
+    Args:
+        measurements: Measurements of the subjects.
+        margins: Margins of non-inferiority.
+        stored: Margins that were stored before the results were known; others are named as changed.
+    """
     scores, raters = measurements.scores, measurements.raters
+    changed = margins_changed(margins, stored)
     return Analysis(
         measurements=measurements,
-        remarks=[*empty_masks(measurements.quantities), *missing_raters(measurements.quantities, raters)],
+        remarks=[
+            *empty_masks(measurements.quantities),
+            *missing_raters(measurements.quantities, raters),
+            *(even_numbers(measurements.quantities, raters) if measurements.consensus == "majority" else []),
+            *repeated_scans(scores),
+            *([f"{changed[0].upper()}{changed[1:]}."] if changed else []),
+        ],
         table1=table1(scores, raters),
         locations=location_table(scores, raters),
         like_for_like=like_for_like_summary(scores, raters),
-        tests=hypothesis_tests(scores, raters, margins),
+        tests=hypothesis_tests(scores, raters, margins, changed),
         agreement=agreement_table(measurements.quantities, raters, measurements.repeats),
         times=time_summary(measurements.times),
+        margins_changed=changed,
     )
 
 
@@ -122,6 +146,26 @@ def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]
     ]
 
 
+def even_numbers(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:
+    """Return a sentence on subjects whom an even number of raters drew, for whom a majority vote has ties."""
+    drawn = quantities[quantities["source"].isin(list(raters))].groupby("subject")["source"].nunique()
+    two, even = int((drawn == 2).sum()), int(((drawn > 2) & (drawn % 2 == 0)).sum())
+    of_two = (
+        f"GT is the intersection of two raters in {two} of {len(drawn)} subjects: two have no majority"
+        " (study.consensus=staple, or one reference rater in study.raters)."
+    )
+    of_even = f"GT is the vote of an even number of raters in {even} of {len(drawn)} subjects: a tie is background."
+    return [sentence for sentence, count in ((of_two, two), (of_even, even)) if count]
+
+
+def repeated_scans(scores: pd.DataFrame) -> list[str]:
+    """Return a sentence if groups (persons) have several scans."""
+    scans, units = scores["subject"].nunique(), len(scores.drop_duplicates(["cohort", "group"]))
+    if scans == units:
+        return []
+    return [f"{scans} scans of {units} independent units (group): means count scans, tests and intervals count units."]
+
+
 def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
     """Compute R-R and Auto-GT by location (a column after the cohort), for cohorts with more than one location."""
     known = scores.dropna(subset="location")
@@ -139,21 +183,24 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
     """Compute mean and sample standard deviation over subjects of the agreement with the (other) raters.
 
     Returns:
-        Columns cohort, source, n, `<metric>_mean`, `<metric>_sd`; empty with a single rater. A distance that does not
-        exist (an empty mask) makes its mean infinite.
+        Columns cohort, source, n, n_failed (pairs with an empty mask), `<metric>_mean`, `<metric>_sd`; empty with a
+        single rater. A distance that does not exist (an empty mask) is left out of its subject's mean, as in Table 1.
     """
     if len(raters) < 2:
-        return pd.DataFrame(columns=["cohort", "source", "n"])
-    agreement = like_for_like(scores, raters).drop(columns=RATER_RATER)
+        return pd.DataFrame(columns=["cohort", "source", "n", "n_failed"])
+    agreement = like_for_like(scores, raters, failed=np.nan).drop(columns=RATER_RATER)
+    undefined = scores[scores["metric"].isin(DEFINED_UNLESS_EMPTY) & scores["value"].isna()]
+    failed = undefined.drop_duplicates(["subject", "comparison"])
+    pairs = agreement_pairs(raters)
     rows: list[dict[str, object]] = []
     for cohort in cohorts_in_order(scores):
         for source in agreement.columns:
             subjects = agreement.xs(cohort, level="cohort")[source].unstack("metric")
-            row: dict[str, object] = {"cohort": cohort, "source": source, "n": int(subjects["dice"].notna().sum())}
+            own = (failed["cohort"] == cohort) & failed["comparison"].isin(pairs[source])
+            n = int(subjects["dice"].notna().sum())
+            row: dict[str, object] = {"cohort": cohort, "source": source, "n": n, "n_failed": int(own.sum())}
             for metric in TABLE_METRICS:
-                values = subjects[metric].dropna()
-                finite = bool(np.isfinite(values).all())
-                row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std() if finite else np.nan}
+                row |= {f"{metric}_mean": subjects[metric].mean(), f"{metric}_sd": subjects[metric].std()}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -162,6 +209,7 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
     """Write every table into a folder, each file in one piece; the Markdown and LaTeX tables have a title."""
     write_scores(folder / "scores.csv", analysis.measurements.scores)
     write_csv(folder / "quantities.csv", analysis.measurements.quantities)
+    write_csv(folder / "slices.csv", analysis.measurements.slices)
     for name in ("table1", "locations", "like_for_like", "tests", "agreement", "times"):
         write_csv(folder / f"{name}.csv", getattr(analysis, name))
     remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)

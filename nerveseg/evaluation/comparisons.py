@@ -32,6 +32,7 @@ RATER_RATER = "R-R"
 SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
 QUANTITY_COLUMNS = ("subject", "group", "cohort", "location", "side", "source", "quantity", "value")
+SLICE_COLUMNS = ("subject", "group", "cohort", "comparison", "slice", "dice")
 VOLUME, MEAN_AREA = "volume_mm3", "mean_cross_sectional_area_mm2"
 _NEVER_EMPTY = ["subject", "group", "cohort", "comparison", "metric"]
 
@@ -150,6 +151,23 @@ def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None
 
 def _to_precision(metric: str, value: float) -> float:
     return round(value, 6) if metric.endswith(("_mm", "_mm3")) else value
+
+
+def slice_scores(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
+    """Compute the Dice of every slice in which a mask of a comparison shows nerve.
+
+    Returns:
+        Table with columns `SLICE_COLUMNS`; slices along z are counted from 0.
+    """
+    named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
+    voxels = {name: np.count_nonzero(mask, axis=(0, 1)) for name, mask in named.items()}
+    rows = []
+    for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1):
+        both = 2 * np.count_nonzero(named[first] & named[second], axis=(0, 1))
+        either = voxels[first] + voxels[second]
+        facts = (masks.subject, masks.group, masks.cohort, f"{first}-{second}")
+        rows += [(*facts, int(z), float(both[z] / either[z])) for z in np.flatnonzero(either)]
+    return pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
 
 
 def write_scores(path: Path, frame: pd.DataFrame) -> None:

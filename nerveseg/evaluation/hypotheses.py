@@ -91,8 +91,26 @@ class Margins(BaseModel, frozen=True, extra="forbid"):
     far_mm: float = Field(default=10.0, gt=0)
 
 
-def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins) -> pd.DataFrame:
+CHANGED = "margins changed after the results were known"
+
+
+def margins_changed(margins: Margins, stored: Margins | None) -> str:
+    """Return a statement on margins that differ from those stored before the results were known, or an empty text."""
+    if stored is None or stored == margins:
+        return ""
+    now = margins.model_dump()
+    before = ", ".join(f"{name} {value:g}" for name, value in stored.model_dump().items() if value != now[name])
+    return f"{CHANGED} (were {before})"
+
+
+def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins, changed: str = "") -> pd.DataFrame:
     """Compute all tests that rows of `scores.csv` allow: none without an automatic mask or with one rater.
+
+    Args:
+        scores: Rows of `scores.csv`.
+        raters: Names of the raters, in the study's order.
+        margins: Margins of non-inferiority.
+        changed: Statement that margins were changed, for the notes of the tests that have one.
 
     Returns:
         Columns `TEST_COLUMNS`; n counts groups, n_pairs the rater pairs of the paper's test.
@@ -107,6 +125,9 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
             rows += _fair_tests(agreement, groups, cohort, margins)
             rows += _left_out_tests(left_out, groups, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
+    if changed:
+        decided = table["margin"].notna()
+        table.loc[decided, "note"] = [join_notes(changed, note) for note in table.loc[decided, "note"]]
     table = table.astype({"n": "Int64", "n_pairs": "Int64", "n_needed": "Int64"})
     for test in table["test"].unique():
         of_kind = table["test"] == test

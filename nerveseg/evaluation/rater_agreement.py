@@ -21,24 +21,26 @@ RATER_CONSENSUS = "R-GT w/o R"
 """Mean over the raters, each against the consensus of the others."""
 
 
-def like_for_like(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
+def agreement_pairs(raters: Sequence[str]) -> dict[str, list[str]]:
+    """Return the comparisons that `R-R`, each rater and `Auto` are the mean of."""
+    pairs = {frozenset(pair): f"{pair[0]}-{pair[1]}" for pair in combinations(raters, 2)}
+    own = {rater: [name for pair, name in pairs.items() if rater in pair] for rater in raters}
+    return {RATER_RATER: [*pairs.values()], **own, AUTOMATIC: [f"{AUTOMATIC}-{rater}" for rater in raters]}
+
+
+def like_for_like(scores: pd.DataFrame, raters: Sequence[str], failed: float = np.inf) -> pd.DataFrame:
     """Compute the mean agreement with the raters from rows of `scores.csv`, one row per subject and metric.
 
     Returns:
         Table with index (cohort, subject, metric) and columns `R-R`, each rater, and `Auto` where there is an automatic
-        mask. A distance that is undefined because one mask is empty is +infinity, and so are the means that include it.
-        A mean without any value is NaN.
+        mask. A distance that is undefined because one mask is empty counts as `failed`: +infinity, and so are the means
+        that include it, or NaN, and the means are those of the other pairs. A mean without any value is NaN.
     """
-    wide = _wide(scores)
-    pairs = {frozenset(pair): f"{pair[0]}-{pair[1]}" for pair in combinations(raters, 2)}
-    agreement = pd.DataFrame(index=wide.index)
-    agreement[RATER_RATER] = _mean(wide, list(pairs.values()))
-    for rater in raters:
-        agreement[rater] = _mean(wide, [name for pair, name in pairs.items() if rater in pair])
-    automatic = [f"{AUTOMATIC}-{rater}" for rater in raters]
-    if set(automatic) & set(wide.columns):
-        agreement[AUTOMATIC] = _mean(wide, automatic)
-    return agreement
+    wide = _wide(scores, failed)
+    pairs = agreement_pairs(raters)
+    if not set(pairs[AUTOMATIC]) & set(wide.columns):
+        del pairs[AUTOMATIC]
+    return pd.DataFrame({source: _mean(wide, names) for source, names in pairs.items()}, index=wide.index)
 
 
 def left_out_agreement(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
@@ -67,9 +69,10 @@ def with_failures(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(value=scores["value"].mask(failed.to_numpy(dtype=bool), np.inf))
 
 
-def _wide(scores: pd.DataFrame) -> pd.DataFrame:
+def _wide(scores: pd.DataFrame, failed: float = np.inf) -> pd.DataFrame:
     """Pivot the scores to one row per cohort, subject and metric, one column per comparison."""
-    return with_failures(scores).set_index(["cohort", "subject", "metric", "comparison"])["value"].unstack()
+    counted = with_failures(scores) if np.isinf(failed) else scores
+    return counted.set_index(["cohort", "subject", "metric", "comparison"])["value"].unstack()
 
 
 def _mean(wide: pd.DataFrame, comparisons: Sequence[str]) -> pd.Series:

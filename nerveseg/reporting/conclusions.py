@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from nerveseg.evaluation.hypotheses import CONTRAST, LEAVE_ONE_OUT, SHARE_ABOVE, verdict_in_words
+from nerveseg.evaluation.hypotheses import CHANGED, CONTRAST, LEAVE_ONE_OUT, SHARE_ABOVE, verdict_in_words
 from nerveseg.evaluation.metric_catalog import label_of
 from nerveseg.reporting.style import format_p
 
@@ -95,7 +95,7 @@ def _contrast(row: Row) -> str:
         compared = f"Its {metric} is {_compared(row['estimate'], metric, 'rater left out')}"
     else:
         compared = f"Its {metric} with the raters is {_compared(row['estimate'], metric)} with each other"
-    return f"{compared} {_certainty(row)}. {margin}".rstrip()
+    return f"{compared}, by the pseudomedian over subjects {_certainty(row)}. {margin}".rstrip()
 
 
 def _williams(row: Row) -> str:
@@ -132,13 +132,16 @@ def _margin(row: Row, loss: str, scale: float = 1.0, unit: str = "") -> str:
         return ""
     size = f"{loss} {scale * row['margin']:g}{unit}"
     capital = size[0].upper() + size[1:]
+    margin = (
+        "the margin, changed after the results were known" if CHANGED in _note(row) else "the margin set beforehand"
+    )
     worse = "larger" if row["test"] == SHARE_ABOVE else "lower"
     return {
-        "better": f"{capital} or more, the margin set beforehand, is ruled out.",
-        "no worse": f"{capital} or more, the margin set beforehand, is ruled out.",
-        "worse": f"That it is {worse} is shown. {capital}, the margin set beforehand, is not ruled out.",
-        "inconclusive": f"{capital}, the margin set beforehand, is not ruled out.",
-        "not decidable": f"To rule out {size}, the margin set beforehand, takes at least {row['n_needed']} subjects.",
+        "better": f"{capital} or more, {margin}, is ruled out.",
+        "no worse": f"{capital} or more, {margin}, is ruled out.",
+        "worse": f"That it is {worse} is shown. {capital}, {margin}, is not ruled out.",
+        "inconclusive": f"{capital}, {margin}, is not ruled out.",
+        "not decidable": f"To rule out {size}, {margin}, takes at least {row['n_needed']} subjects.",
     }[row["verdict"]]
 
 

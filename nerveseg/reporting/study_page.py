@@ -23,7 +23,7 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, number_in_words
 from nerveseg.evaluation.tables.summaries import summaries
-from nerveseg.evaluation.tables.table1 import mean_sd, notes, published_rows, table_metrics
+from nerveseg.evaluation.tables.table1 import mean_sd, median_and_interval, notes, published_rows, table_metrics
 from nerveseg.files import write_text
 from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
@@ -56,6 +56,7 @@ def study_html(view: StudyView) -> str:
         "table1": {cohort: rows.to_dict("records") for cohort, rows in table.groupby("cohort", sort=False)},
         "published": published,
         "mean_sd": mean_sd,
+        "median_and_interval": median_and_interval,
         "number_in_words": number_in_words,
         "has_pages": _has_pages(view),
         "row_metrics": [BY_KEY[key] for key in ROW_METRICS if any(key in row.scores for row in view.subjects)],
@@ -91,7 +92,7 @@ def introduction(view: StudyView) -> list[str]:
         return [
             f"This page shows how well {hands} agree when they outline nerves by hand in the MR images of"
             f" {len(view.subjects)} subjects ({counted}).",
-            "GT is their consensus, what the majority of them outlined; no automatic segmentation is judged here.",
+            f"GT is {_reference(view)}; no automatic segmentation is judged here.",
             ending,
         ]
     folds = view.analysis.measurements.scores["fold"].nunique()
@@ -101,13 +102,20 @@ def introduction(view: StudyView) -> list[str]:
         if folds
         else "The automatic masks came from outside, so it is not known here whether the method had seen these subjects"
     )
-    reference = "what most raters outlined" if len(view.raters) > 1 else "the rater's own outline"
     return [
         f"This page shows how well an automatic method outlines nerves in the MR images of {len(view.subjects)}"
         f" subjects ({counted}), measured against the outlines that {hands} drew by hand.",
-        f"{origin}; the reference, called GT, is {reference}.",
+        f"{origin}; the reference, called GT, is {_reference(view)}.",
         ending,
     ]
+
+
+def _reference(view: StudyView) -> str:
+    if len(view.raters) == 1:
+        return "the rater's own outline"
+    if view.analysis.measurements.consensus == "staple":
+        return "the raters' consensus after STAPLE"
+    return "what both raters outlined" if len(view.raters) == 2 else "what most raters outlined"
 
 
 def _as_text(analysis: Analysis) -> str:

@@ -55,7 +55,7 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
         GeometryError: A mask does not lie on its image's grid.
     """
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
-    analysis = analyse(measurements, options.margins)
+    analysis = analyse(measurements, options.margins, evaluated.margins)
     reference = None if options.reference_table is None else reference_table(options.reference_table)
     title = f"Table 1, {evaluated.title}"
     write_analysis(analysis, output, title)

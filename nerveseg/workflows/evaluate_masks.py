@@ -108,7 +108,8 @@ def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mappi
         check_data(fold, store.key)
     tested = _all_predictions(complete)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
-    analyse_and_write(EvaluatedStudy(part, tested, store.consensus, tuple(complete)), folder / "evaluation", options)
+    evaluated = EvaluatedStudy(part, tested, store.consensus, tuple(complete), config.margins)
+    analyse_and_write(evaluated, folder / "evaluation", options)
     if logging:
         log_evaluation(folder, logging, store)
     missing = sorted(set(range(config.folds.count)) - {fold.number for fold in complete})

@@ -11,7 +11,14 @@ from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
-from nerveseg.evaluation.comparisons import AUTOMATIC, SubjectMasks, automatic_dice, measure_masks, score_subject
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    SubjectMasks,
+    automatic_dice,
+    measure_masks,
+    score_subject,
+    slice_scores,
+)
 from nerveseg.inference.bundle import TestScore
 from nerveseg.types import Mask
 
@@ -92,18 +99,21 @@ def measure_subjects(
         VolumeError: A mask cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
-    scores, quantities, times = [], [], []
+    scores, quantities, slices, times = [], [], [], []
     for subject in track_progress(study.subjects, "comparing"):
         prediction = predictions.get(subject.id)
         masks = load_masks(study, subject, consensus(subject.id) if consensus else None, prediction)
         scores.append(score_subject(masks, list(study.description.raters)))
         quantities.append(measure_masks(masks))
+        slices.append(slice_scores(masks, list(study.description.raters)))
         times.append(_times(subject, prediction))
     return Measurements(
         scores=pd.concat(scores, ignore_index=True),
         quantities=pd.concat(quantities, ignore_index=True),
         times=pd.concat(times, ignore_index=True),
+        slices=pd.concat(slices, ignore_index=True),
         raters=list(study.description.raters),
+        consensus=study.description.consensus,
         repeats={subject.id: (subject.repeat_of, subject.id) for subject in study.subjects if subject.repeat_of},
     )
 

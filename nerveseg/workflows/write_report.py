@@ -22,6 +22,7 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import Volume, read_image
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
+from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
 from nerveseg.reporting.study_view import StudyView, SubjectCard, thumbnail
@@ -47,6 +48,7 @@ class EvaluatedStudy:
     # Function that returns the stored consensus of a subject; by default it is computed.
     consensus: Callable[[str], Mask] | None = None
     folds: tuple[FoldFolder, ...] = ()  # folds of the cross-validation, for its training curves
+    margins: Margins | None = None  # margins that were stored when the cross-validation began
 
     @property
     def title(self) -> str:

@@ -31,7 +31,8 @@ ALIKE_BOTH_WAYS = [
     "slices_both", "slices_neither",
 ]  # fmt: skip
 ALIKE_ALONG_ALL_AXES = [*ALIKE_BOTH_WAYS[:8], "fp_components", "fp_components_mm3"]
-BEST = {name: 1.0 for name in ("dice", "vs", "surface_dice_052", "surface_dice_104", "cldice", "slice_sensitivity")} | {
+BEST = {name: 1.0 for name in ("dice", "vs", "surface_dice_052", "surface_dice_104", "cldice", "slice_sensitivity",
+                               "voxel_sensitivity", "voxel_precision")} | {
     name: 0.0
     for name in (
         "hd95_paper_mm", "hd95_mm", "hd_mm", "assd_mm", "fp_components", "fp_components_mm3", "slices_missed",
@@ -248,6 +249,7 @@ def test_an_empty_prediction_is_counted():
     nerve = nerve_in_two_of_five_slices()
     expected = WITHOUT_A_MASK | {
         "fp_components": 0, "fp_components_mm3": 0, "slices_missed": 2, "slices_false_positive": 0,
+        "voxel_sensitivity": 0, "voxel_precision": NAN,
         "slice_sensitivity": 0, "branch_sensitivity": 0, "branch_sensitivity_undivided": 0,
         "branch_sensitivity_divided": 0,
     }  # fmt: skip
@@ -258,6 +260,7 @@ def test_an_empty_reference_leaves_nothing_to_find_and_everything_invented():
     nerve = nerve_in_two_of_five_slices()
     expected = WITHOUT_A_MASK | {
         "fp_components": 2, "fp_components_mm3": 9 * 0.5 * 0.75 * 4.4, "slices_missed": 0, "slices_false_positive": 2,
+        "voxel_sensitivity": NAN, "voxel_precision": 0,
         "slice_sensitivity": NAN, "branch_sensitivity": NAN, "branch_sensitivity_undivided": NAN,
         "branch_sensitivity_divided": NAN,
     }  # fmt: skip

@@ -18,6 +18,7 @@ from nerveseg.evaluation.statistics.contrasts import (
     williams_index,
 )
 from nerveseg.evaluation.statistics.rank_tests import mann_whitney, signed_rank
+from nerveseg.evaluation.statistics.samples import mean_interval
 from tests.helpers.r_values import R, named, numbers, random_sample
 
 
@@ -291,3 +292,12 @@ def test_mistakes_of_shape_are_named():
         share_above([1, 2], [1, 2], margin=10)
     assert "margin" in caught.value.rule
     assert caught.value.found == 10
+
+
+def test_the_interval_of_a_mean_is_students_over_the_units_whatever_the_number_of_their_values():
+    values = random_sample(12)
+    student = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert mean_interval(values, list(range(12))) == pytest.approx(student)
+    assert mean_interval(np.repeat(values, 4), list(np.repeat(range(12), 4))) == pytest.approx(student)
+    assert np.isnan(mean_interval(values, ["one"] * 12)).all()
+    assert np.isnan(mean_interval(values[:0], [])).all()

@@ -26,6 +26,7 @@ TABLES = {
     "quantities.csv",
     "agreement.csv",
     "times.csv",
+    "slices.csv",
 }
 REPORT = {"report.html", "subjects", "figures", "assets"}
 
@@ -266,7 +267,8 @@ def test_an_empty_prediction_is_named_and_counted(study, capsys):
     assert "1 of 3 Auto-GT (patient)" in shown
     assert "Empty masks: sub-P01 (patient) Auto." in shown
     like = tables["like_for_like"].set_index(["cohort", "source"])
-    assert np.isinf(like.loc[("patient", "Auto"), "hd95_mm_mean"])
+    assert like.loc[("patient", "Auto"), "n_failed"] == 3
+    assert np.isfinite(like.loc[("patient", "Auto"), "hd95_mm_mean"])
 
 
 def test_staple_is_the_studys_choice(tmp_path):

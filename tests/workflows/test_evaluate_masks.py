@@ -119,6 +119,20 @@ def test_the_tables_on_disk_are_one_table(run, compared):
     assert printed in markdown
 
 
+def test_margins_that_differ_from_those_of_the_sweep_are_named_on_every_output(run, compared):
+    changed = "margins changed after the results were known (were dice 0.05)"
+    for margin, named in ((0.05, False), (0.13, True)):
+        screen, _ = compared(run, dice=margin)
+        evaluation = run.folder / "evaluation"
+        notes = pd.read_csv(evaluation / "tests.csv", keep_default_na=False).set_index("test")["note"]
+        assert notes["contrast"].str.contains(changed, regex=False).all() == named
+        texts = [
+            screen,
+            *((evaluation / name).read_text("utf-8") for name in ("summary.txt", "table1.md", "table1.tex")),
+        ]
+        assert [changed in " ".join(text.split()).replace("Margins", "margins") for text in texts] == [named] * 4
+
+
 def test_a_missing_fold_is_named_and_the_rest_compared(run, compared):
     (run.folder / "fold-1" / "scores.csv").unlink()
     screen, scores = compared(run)

@@ -33,7 +33,7 @@ from nerveseg.evaluation.metrics.cross_sections import (
 )
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes
 from nerveseg.evaluation.metrics.surface import PairDistances, Points
-from nerveseg.types import SpacingMm
+from nerveseg.types import Mask, SpacingMm
 
 ONE_PIXEL_MM = 0.521
 TWO_PIXELS_MM = 1.042
@@ -53,6 +53,8 @@ class PairScores:
         hd95_mm: 95 % Hausdorff distance between the surfaces, the usual definition.
         hd_mm: Full Hausdorff distance between the masks (the largest distance of a voxel of one to the other).
         vs: Volumetric similarity in [0, 1]; compares the volumes only, not where they lie.
+        voxel_sensitivity: Share of the reference's voxels that the prediction holds; NaN without any.
+        voxel_precision: Share of the prediction's voxels that the reference holds; NaN without any.
         surface_dice_052: Share of the surfaces within one pixel of the paper (0.5208 mm) of one another, in [0, 1].
         surface_dice_104: Share within two pixels (1.0417 mm), in [0, 1].
         assd_mm: Average symmetric surface distance.
@@ -74,6 +76,8 @@ class PairScores:
     hd95_mm: float
     hd_mm: float
     vs: float
+    voxel_sensitivity: float
+    voxel_precision: float
     surface_dice_052: float
     surface_dice_104: float
     assd_mm: float
@@ -111,6 +115,12 @@ def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
     check_shapes(reference, prediction)
     first, second = np.count_nonzero(reference), np.count_nonzero(prediction)
     return float(1 - abs(first - second) / (first + second)) if first + second else float("nan")
+
+
+def _share_held(mask: Mask, other: Mask) -> float:
+    """Return the share of a mask's voxels that another mask holds; NaN for an empty mask."""
+    voxels = np.count_nonzero(mask)
+    return float(np.count_nonzero(mask & other) / voxels) if voxels else float("nan")
 
 
 def hausdorff_distance(
@@ -156,6 +166,8 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
         hd95_mm=distances.hausdorff_mm(0.95, "surface"),
         hd_mm=distances.hausdorff_mm(1.0, "foreground"),
         vs=volumetric_similarity(pair.reference, pair.prediction),
+        voxel_sensitivity=_share_held(pair.reference, pair.prediction),
+        voxel_precision=_share_held(pair.prediction, pair.reference),
         surface_dice_052=distances.surface_dice(ONE_PIXEL_MM),
         surface_dice_104=distances.surface_dice(TWO_PIXELS_MM),
         assd_mm=distances.average_surface_mm(),

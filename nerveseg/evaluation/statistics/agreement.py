@@ -20,7 +20,7 @@ from scipy.stats import nct, norm, t
 
 from nerveseg.errors import NervesegError
 from nerveseg.evaluation.statistics.rank_tests import ALPHA
-from nerveseg.evaluation.statistics.samples import Estimate, is_constant, paired, why_not_finite
+from nerveseg.evaluation.statistics.samples import DECIMALS, Estimate, is_constant, paired, why_not_finite
 
 _TAILS = (ALPHA / 2, 1 - ALPHA / 2)
 _Z = float(norm.isf(ALPHA / 2))
@@ -171,8 +171,8 @@ def _mean_squares(table: Float64[np.ndarray[Any, Any], "_n _k"]) -> tuple[float,
     rows, columns = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
     residual = table - rows - columns + table.mean()
     error = float((residual**2).sum() / ((n - 1) * (k - 1)))
-    # Rounding leaves about 1e-16 of the values where the residual is zero by construction.
-    negligible = error < (1e-12 * np.abs(table).max()) ** 2
+    # Values are exact to 1e-6, and to about 1e-16 of their size, where the residual is zero by construction.
+    negligible = error < max(1e-12 * np.abs(table).max(), 10.0**-DECIMALS) ** 2
     return float(k * rows.var(ddof=1)), float(n * columns.var(ddof=1)), 0.0 if negligible else error
 
 

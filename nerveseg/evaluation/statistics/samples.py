@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
+from scipy.stats import t
 
 from nerveseg.errors import NervesegError
 
@@ -104,6 +105,23 @@ def why_not_finite(*samples: Sample) -> str:
 def is_constant(values: Sample) -> bool:
     """Tell if finite values are all equal to `DECIMALS`."""
     return bool(np.isfinite(values).all()) and bool(np.ptp(values) <= 10.0**-DECIMALS)
+
+
+def mean_interval(values: Sample, units: Any) -> tuple[float, float]:
+    """Compute the 95 % interval of a mean of values that are dependent within units, by Student's t over the units.
+
+    The variance is that of the units' sums of residuals (Liang and Zeger 1986), so with one value per unit the interval
+    is Student's. NaN with one unit or none.
+    """
+    _, unit = np.unique(units, return_inverse=True)
+    number = unit.max(initial=-1) + 1
+    if number < 2:
+        return nan, nan
+    mean = float(values.mean())
+    residuals = np.bincount(unit, values - mean)
+    error = float(np.sqrt(number / (number - 1) * np.sum(residuals**2)) / values.size)
+    half = float(t.ppf(0.975, number - 1)) * error
+    return mean - half, mean + half
 
 
 def join_notes(*notes: str) -> str:

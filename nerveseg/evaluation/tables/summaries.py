@@ -119,13 +119,14 @@ def _in_bold(row: Row) -> bool:
 def _like_for_like(rows: pd.DataFrame) -> Table:
     caption = (
         "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
-        " deviation over subjects. An empty mask has the distance inf."
+        " deviation over subjects. failed: pairs in which a mask is empty, which have no distance."
     )
 
     def cells(row: Row) -> list[str]:
-        return [row["source"], *counts_and_means(row, TABLE_METRICS)]
+        n, *means = counts_and_means(row, TABLE_METRICS)
+        return [row["source"], n, str(row["n_failed"]), *means]
 
-    return _table("Agreement with the raters", ["who"], ["n", *_HEADINGS], caption, rows, cells, _in_bold)
+    return _table("Agreement with the raters", ["who"], ["n", "failed", *_HEADINGS], caption, rows, cells, _in_bold)
 
 
 def _locations(rows: pd.DataFrame) -> Table:

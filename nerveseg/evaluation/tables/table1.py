@@ -4,6 +4,9 @@ R-R pools all rater pairs of a cohort, so its n is pairs times subjects. A failu
 pair is empty, Dice and VS of 0 stay in the means; the distances are undefined, so the case is counted in `n_failed` and
 named under the table. Two empty masks have no value and count as failed too. A metric that is undefined for another
 reason (the branches of a nerve that does not divide) is left out of its own mean and is no failure.
+
+The interval of a mean is Student's over the groups (persons): the pairs of raters, and the scans, of one person are
+dependent.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from nerveseg.errors import RunError
@@ -24,6 +28,7 @@ from nerveseg.evaluation.comparisons import (
 )
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY, PairScores
+from nerveseg.evaluation.statistics.samples import mean_interval
 
 _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&%$#_{}"} | {
     ord("\\"): r"\textbackslash{}",
@@ -36,6 +41,9 @@ _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&
 Row: TypeAlias = Mapping[Hashable, Any]
 """Row of a table, by column."""
 
+STATISTICS = ("mean", "sd", "median", "q1", "q3", "ci_low", "ci_high")
+"""Statistics of every metric: mean, sample SD, median, quartiles, 95 % interval of the mean."""
+
 SET_OFF = (RATER_RATER, AUTOMATIC_CONSENSUS)
 """The paper's two comparisons, whose rows are bold."""
 
@@ -44,9 +52,9 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
     """Summarise rows of `scores.csv`, of all subjects, as the paper's Table 1 does; raters are in the study's order.
 
     Returns:
-        Columns cohort, comparison, n, n_failed, and `<metric>_mean`, `<metric>_sd` (n - 1; NaN for a single value) for
-        every metric of the scores. Cohorts are ordered volunteer, patient, others by name; comparisons as in the
-        paper, without those with a consensus that leaves a rater out.
+        Columns cohort, comparison, n, n_failed, and `<metric>_<statistic>` for every metric of the scores and every
+        statistic of `STATISTICS` (sd: n - 1, NaN for a single value). Cohorts are ordered volunteer, patient, others by
+        name; comparisons as in the paper, without those with a consensus that leaves a rater out.
 
     Raises:
         RunError: The scores hold a comparison twice for one subject, or a comparison with another rater.
@@ -61,7 +69,7 @@ def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
         for name, pooled in members.items()
         if len(group := cases[(cohorts == cohort) & comparisons.isin(pooled)])
     ]
-    statistics = [f"{metric}_{statistic}" for metric in cases.columns for statistic in ("mean", "sd")]
+    statistics = [f"{metric}_{statistic}" for metric in cases.columns for statistic in STATISTICS]
     return pd.DataFrame(rows, columns=["cohort", "comparison", "n", "n_failed", *statistics])
 
 
@@ -141,7 +149,7 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
             found=", ".join(unknown),
             remedy="name the raters of the study that the scores come from",
         )
-    case = ["cohort", "subject", "comparison"]
+    case = ["cohort", "group", "subject", "comparison"]
     twice = scores[scores.duplicated([*case, "metric"])]
     if len(twice):
         raise RunError(
@@ -156,12 +164,22 @@ def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
 
 
 def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
-    """Count cases and failures (a mask is empty); compute mean and sample SD of the defined values."""
+    """Count cases and failures (a mask is empty); compute the statistics of the defined values."""
     failed = cases[[metric for metric in cases if metric in DEFINED_UNLESS_EMPTY]].isna().any(axis=1)
     row: dict[str, int | float] = {"n": len(cases), "n_failed": int(failed.sum())}
-    for metric, values in cases.items():
-        row |= {f"{metric}_mean": float(values.mean()), f"{metric}_sd": float(values.std(ddof=1))}
+    for metric, column in cases.items():
+        values = column.dropna()
+        quartiles = values.quantile([0.25, 0.5, 0.75])
+        interval = mean_interval(values.to_numpy(np.float64), values.index.get_level_values("group"))
+        found = (values.mean(), values.std(ddof=1), quartiles[0.5], quartiles[0.25], quartiles[0.75], *interval)
+        row |= {f"{metric}_{name}": float(value) for name, value in zip(STATISTICS, found, strict=True)}
     return row
+
+
+def median_and_interval(row: Row, metric: str) -> str:
+    """Format median, quartiles and the interval of the mean of a metric in a row of a table."""
+    median, low, high, *interval = (three_digits(row[f"{metric}_{name}"]) for name in STATISTICS[2:])
+    return f"{median} [{low}, {high}]; mean {interval[0]} to {interval[1]}"
 
 
 def counts_and_means(row: Row, metrics: Sequence[str]) -> list[str]:

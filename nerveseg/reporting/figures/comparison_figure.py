@@ -54,7 +54,9 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
     rows = -(-len(panels) // columns)
     named = f"Agreement, {title}" if title else "Agreement"
     legend = _legend(measured, reference is not None)
-    figure, body = new_figure(_ROW_INCHES * rows, named, legend, _note(len(analysis.tests) > 0))
+    figure, body = new_figure(
+        _ROW_INCHES * rows, named, legend, _note(len(analysis.tests) > 0, analysis.margins_changed)
+    )
     cells = np.ravel(body.subfigures(rows, columns, squeeze=False))
     for letter, panel, cell in zip(ascii_uppercase, panels, cells, strict=False):
         panel(cell)
@@ -95,15 +97,15 @@ def _legend(measured: Measurements, published: bool) -> list[Line2D]:
     return entries
 
 
-def _note(tested: bool) -> str:
+def _note(tested: bool, changed: str) -> str:
     boxes = "Boxes: quartiles; whiskers: within 1.5 interquartile ranges; every point is a pair of masks."
     if not tested:
         return f"{boxes} No test: it takes several raters and an automatic mask."
     return (
         f"{boxes} p: Mann-Whitney test as in the paper, not adjusted for the number of tests; it favours the automatic"
         " mask, because a consensus is less noisy than a rater. Like with like: the automatic mask's agreement with"
-        " each rater against the raters' with each other, with 95 % interval; filled where the margin set beforehand"
-        " (broken line) is excluded."
+        " each rater against the raters' with each other, with 95 % interval; filled where the margin (broken line) is"
+        f" excluded{f'; {changed}' if changed else ''}."
     )
 
 
@@ -133,7 +135,7 @@ def _draw_contrasts(cell: SubFigure, tests: pd.DataFrame) -> None:
     upper, lower = cell.subplots(2, 1, height_ratios=[max(len(overlaps), 1) + 1.0, max(len(shares), 1) + 1.0])
     _draw(upper, overlaps, 1.0)
     upper.set_title("like with like")
-    upper.set_xlabel("Auto-rater − R-R (no unit)")
+    upper.set_xlabel("Auto-rater − R-R\n(pseudomedian, no unit)")
     _draw(lower, shares, 100.0)
     limit = str(shares[0]["method"]).partition(";")[0] if shares else "above the limit"
     lower.set_title(f"HD95 {limit}")
