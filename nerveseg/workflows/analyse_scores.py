@@ -41,7 +41,8 @@ def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
     earlier = [cached, *(fold.scores for fold in find_folds(folder) if fold.is_complete)]
     if any(path.stat().st_mtime > summary.stat().st_mtime for path in earlier):
         return False
-    say(summary.read_text(encoding="utf-8"))
+    for line in summary.read_text(encoding="utf-8").splitlines():
+        say(line)
     return True
 
 
