@@ -1,6 +1,7 @@
 """`python -m nerveseg.segment` in this process: files, exit codes, many inputs, reruns, privacy."""
 
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -66,12 +67,17 @@ def test_one_bad_file_does_not_stop_the_rest(run, image_of, sweep, tmp_path):
     for name in ("a", "c"):
         shutil.copy(image_of("V01" if name == "a" else "V02"), scans / f"{name}.nii.gz")
     (scans / "b.nii.gz").write_bytes(image_of("V03").read_bytes()[:2000])
+    os.mkfifo(scans / "fifo.nii.gz")
+    (scans / "zeros.nii.gz").symlink_to("/dev/zero")
     printed = run("scans/*.nii.gz", f"model={sweep}", "output=out", code=2)
-    table = pd.read_csv(tmp_path / "out" / "segmentations.csv")
-    assert dict(zip(table["scan"], table["status"], strict=True)) == {"a": "done", "b": "failed", "c": "done"}
-    assert "remedy" in table.set_index("scan").loc["b", "error"]
-    assert "1 of 3 failed: b" in printed.err
-    assert not (tmp_path / "out" / "b").exists()
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")
+    bad = {"b": "failed", "fifo": "failed", "zeros": "failed"}
+    assert table["status"].to_dict() == bad | {"a": "done", "c": "done"}
+    assert table.loc[list(bad), "error"].str.contains("remedy").all()
+    assert "3 of 5 failed: b" in printed.err
+    assert not any((tmp_path / "out" / name).exists() for name in bad)
+    (scans / "fifo.nii.gz").unlink()
+    (scans / "zeros.nii.gz").unlink()
     shutil.copy(image_of("V03"), scans / "b.nii.gz")
     again = run("scans/*.nii.gz", f"model={sweep}", "output=out")
     assert again.out.count("done before") >= 2

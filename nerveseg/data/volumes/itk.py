@@ -30,6 +30,10 @@ WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
 """Formats of one file, which can be written atomically."""
 
 
+TRUE = ("T", "t", "1")
+"""First letters of what MetaImage takes for true."""
+
+
 def read_itk(path: Path, *, layered: bool = False) -> tuple[NDArray[Any], Grid]:
     """Read voxels, in the file's own order (x, y, z as ITK counts), and grid.
 
@@ -117,10 +121,11 @@ def _check_size(reader: Any, path: Path, fields: dict[str, str], header_bytes: i
     data = _data_file(fields, path)
     start = (header_bytes if data == path else 0) + max(0, _number(fields, "headersize"), _number(fields, "byte skip"))
     packed_bytes = data.stat().st_size - start
-    promised = _number(fields, "compresseddatasize") or packed_bytes
     encoding = fields.get("encoding", "raw").lower()
-    is_deflated = fields.get("compresseddata", "").lower() == "true" or encoding.startswith("gz")
-    is_text = fields.get("binarydata", "").lower() == "false" or encoding in ("txt", "text", "ascii")
+    is_deflated = fields.get("compresseddata", "").startswith(TRUE) or encoding.startswith("gz")
+    is_text = not fields.get("binarydata", "True").startswith(TRUE) or encoding in ("txt", "text", "ascii")
+    # without a size, ITK's MetaImage reader takes the compressed bytes for voxels
+    promised = _number(fields, "compresseddatasize") if "compresseddata" in fields else packed_bytes
     if is_deflated and not 0 < promised <= packed_bytes:
         raise unreadable_file_error(path, f"{packed_bytes:,} of {promised:,} bytes of compressed data")
     bits = 8 * int(SimpleITK.Image(1, 1, 1, reader.GetPixelID()).GetSizeOfPixelComponent())

@@ -111,6 +111,7 @@ def test_the_header_that_is_changed_below_is_sound(text, suffix, tmp_path):
     (METAIMAGE, "NDims = 3", "NDims = 3\nComment = " + "x" * 5000, VolumeError),
     (NRRD, "space origin: (0,0,0)", f"space origin: (0,{'x' * 5000},0)", VolumeError),
     (METAIMAGE, "NDims = 3", "NDims = 3\nNDims = 1000", VolumeError),
+    (METAIMAGE, "NDims = 3", "NDims : 1000", VolumeError),
     (METAIMAGE, "DimSize = 4 3 2", "DimSize = 4 3 3", VolumeError),
     (METAIMAGE, "DimSize = 4 3 2", "DimSize = 4 3 2\nHeaderSize = 12", VolumeError),
     (METAIMAGE, "ElementDataFile = LOCAL", "ElementDataFile = x.mha", VolumeError),
@@ -155,9 +156,13 @@ def test_a_sheared_volume_is_refused(suffix, shear, accepted, tmp_path):
 @pytest.mark.parametrize("kept", [0, 6, 18, 23])
 def test_compressed_voxels_that_are_too_few_are_refused(kept, tmp_path):
     packed = zlib.compress(bytes(range(24))[:kept])
-    text = METAIMAGE.replace("CompressedData = False", f"CompressedData = True\nCompressedDataSize = {len(packed)}")
+    true = "T" if kept == 23 else "True"
+    text = METAIMAGE.replace("CompressedData = False", f"CompressedData = {true}\nCompressedDataSize = {len(packed)}")
     (tmp_path / "x.mha").write_bytes(text.encode() + packed)
     assert refused(tmp_path / "x.mha", readers=[read_image, read_mask]).rule == DAMAGED
+    unsized = METAIMAGE.replace("CompressedData = False", "CompressedData = True").encode()
+    (tmp_path / "z.mha").write_bytes(unsized + zlib.compress(bytes(range(24))))
+    assert refused(tmp_path / "z.mha").rule == DAMAGED
     packed = gzip.compress(bytes(range(24))[:kept])
     (tmp_path / "x.nrrd").write_bytes(NRRD.replace("raw", "gzip").encode() + packed)
     assert refused(tmp_path / "x.nrrd", readers=[read_image, read_mask]).rule == DAMAGED
