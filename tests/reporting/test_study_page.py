@@ -249,3 +249,15 @@ def test_a_nerve_at_the_border_or_no_nerve_is_pictured_too():
     with pytest.raises(GeometryError) as caught:
         thumbnail(image, {"GT": corner}, [0, 1, 2], (1.0, 1.0, 4.0))
     assert caught.value.found.endswith(" 3 slice numbers")
+
+
+def test_the_page_has_medians_quartiles_and_intervals():
+    analysis = analysis_of()
+    row = next(
+        row for row in Cells(study_html(view_of(analysis))).tables["spread"] if row[:2] == ["patient", "Auto-GT"]
+    )
+    scores = analysis.measurements.scores.query("cohort == 'patient' and metric == 'dice' and comparison == 'Auto-GT'")
+    low, median, high = np.percentile(scores["value"], [25, 50, 75])
+    half = scores["value"].sem() * 2.776445
+    mean = scores["value"].mean()
+    assert row[2] == f"{median:.3f} [{low:.3f}, {high:.3f}]; mean {mean - half:.3f} to {mean + half:.3f}"
