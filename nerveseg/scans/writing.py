@@ -4,9 +4,10 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from nerveseg.console import say
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import write_mask, write_probability
-from nerveseg.errors import ConfigurationError
+from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import write_csv
 from nerveseg.notices import header_notice
@@ -53,35 +54,39 @@ def write_segmentation(
 
 
 def check_writable(files: ScanFiles, options: ResultOptions) -> None:
-    """Check that DICOM-SEG, if it is wanted, can be written, before there is a mask.
+    """Check that DICOM-SEG, if it is asked for, can be written, before there is a mask.
 
     Raises:
         ConfigurationError: The input is not a DICOM series.
         VolumeError: The series lacks what the standard requires.
     """
-    if options.dicom_seg is True and not files.image.is_dir():
+    if options.dicom_seg is not True:
+        return
+    if not files.image.is_dir():
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
             found=files.image.name,
             path=files.image,
             remedy="dicom_seg=auto, or give the folder of the series",
         )
-    if files.image.is_dir() and _wants_dicom_seg(options):
-        from nerveseg.data.volumes.dicom_seg import check_sources
+    from nerveseg.data.volumes.dicom_seg import check_sources
 
-        check_sources(series_files(files.image, files.series))
-
-
-def _wants_dicom_seg(options: ResultOptions) -> bool:
-    return options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom") is not None)
+    check_sources(series_files(files.image, files.series))
 
 
 def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
+    """Write `mask.dcm`; with `auto` the reason is printed if the series does not allow it."""
     sources = segmentation.scan.image.files
-    if not sources or not _wants_dicom_seg(options):
+    if not sources or not (options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom"))):
         return
-    from nerveseg.data.volumes.dicom_seg import write_dicom_seg
+    from nerveseg.data.volumes.dicom_seg import check_sources, write_dicom_seg
 
+    if options.dicom_seg == "auto":
+        try:
+            check_sources(sources)
+        except NervesegError as error:
+            say(f"no mask.dcm; {error}")
+            return
     write_dicom_seg(
         folder / "mask.dcm",
         segmentation.mask,

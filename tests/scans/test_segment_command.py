@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import SimpleITK
 
+from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
 
 
@@ -237,6 +238,20 @@ def test_a_subject_without_its_image_does_not_stop_the_others(run, tiny_study, s
     table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")["status"]
     assert table.pop("sub-V01") == "failed"
     assert set(table) == {"done"}
+
+
+def test_a_series_that_dicom_seg_cannot_refer_to_is_found_before_the_work(run, sweep, tmp_path):
+    pytest.importorskip("highdicom")
+    noise = np.random.default_rng(0).integers(0, 900, (8, 64, 64)).astype(np.uint16)
+    frames = [{"place": 6.0 * place, "pixels": pixels, "stack": str(place // 4)} for place, pixels in enumerate(noise)]
+    write_enhanced(tmp_path / "series" / "x.dcm", frames)
+    arguments = ("series", f"model={sweep / 'fold-0'}", "series=3:1")
+    run(*arguments, "output=asked", "dicom_seg=true", code=2)
+    assert not (tmp_path / "asked").exists()
+    printed = run(*arguments, "output=out")
+    assert "mask.dcm" in printed.out + printed.err
+    assert {path.name for path in (tmp_path / "out").glob("mask*")} == {"mask.nii.gz"}
+    assert nib.load(tmp_path / "out" / "mask.nii.gz").shape == (64, 64, 4)
 
 
 def test_dicom_seg_of_another_format_is_refused_before_the_work(run, image_of, sweep, tmp_path):
