@@ -80,6 +80,10 @@ class RunError(NervesegError):
     """Run folder that lacks files the command needs, or holds another run."""
 
 
+class BusyError(RunError):
+    """Folder that another process works on."""
+
+
 class TrainingError(NervesegError):
     """Training that cannot go on: its loss or its weights are not finite."""
 

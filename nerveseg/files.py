@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.errors import BusyError, ConfigurationError, RunError
 from nerveseg.names import csv_cell
 
 if TYPE_CHECKING:
@@ -43,14 +44,14 @@ def exclusive_lock(file: Path, rule: str) -> AbstractContextManager[None]:
         rule: Rule for the error message.
 
     Raises:
-        RunError: Another process holds it.
+        BusyError: Another process holds it.
     """
 
     def acquire(stream: TextIO) -> None:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise RunError(
+            raise BusyError(
                 rule,
                 found="another process holds the lock",
                 path=file.parent,
@@ -82,6 +83,21 @@ def _is_at(file: Path, descriptor: int) -> bool:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def explain_system_error(error: OSError) -> RunError:
+    """Return the error of a file, a folder or a disk as a mistake that the user can correct; raise any other again."""
+    if isinstance(error, ConnectionError) or (error.filename is None and error.errno not in DISK_FULL):
+        raise error
+    return RunError(
+        "files and folders can be read and written, and the disk has room",
+        found=error.strerror or type(error).__name__,
+        path=None if error.filename is None else os.fsdecode(error.filename),
+        remedy="check this path, its permissions and the space on its disk; then give the same command",
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -151,6 +167,14 @@ def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) 
     texts = table.select_dtypes(exclude="number").columns
     table = table.assign(**{name: table[name].map(csv_cell) for name in texts})
     write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format))
+
+
+def check_working_directory() -> None:
+    """Raise `RunError` if the working directory was removed: no relative path leads anywhere then."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise RunError("the working directory exists", found=error.strerror, remedy="cd to a folder") from error
 
 
 def check_writable_folder(folder: Path, option: str) -> None:

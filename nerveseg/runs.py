@@ -5,7 +5,7 @@
     outputs/<name>/[<settings>/]evaluation/   the tables of `evaluation.analysis`, and the printed summary
     outputs/<name>/settings.csv               of a sweep over settings: each cross-validation, best first
 
-A fold is complete once it has its `scores.csv`, which is written last and atomically.
+A fold is complete once it has its `scores.csv`, which is written last and atomically, beside its weights and metrics.
 """
 
 import platform
@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from nerveseg.errors import RunError
 
 FOLD_PREFIX = "fold-"
+WEIGHTS = "weights.safetensors"
 RECORDED_PACKAGES = (
     "nerveseg", "torch", "pytorch-lightning", "torchio", "nibabel", "numpy", "scipy", "SimpleITK", "hydra-core",
 )  # fmt: skip
@@ -86,8 +87,15 @@ class FoldFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Flag: true if the fold is trained, predicted and scored."""
-        return self.scores.is_file()
+        """Flag: true if the fold is trained, predicted and scored, and neither its weights nor its log were deleted."""
+        was_trained_here = self.model.is_dir() or self.checkpoints.is_dir()
+        needed = (self.scores, self.model / WEIGHTS, self.metrics) if was_trained_here else (self.scores,)
+        return all(path.is_file() for path in needed)
+
+    @property
+    def metrics(self) -> Path:
+        """Table of the values that the training logged."""
+        return self.path / "metrics.csv"
 
     @property
     def seconds(self) -> Path:

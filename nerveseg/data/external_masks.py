@@ -4,6 +4,7 @@ A template holds `{id}` as in a study's layout (`masks/{id}.nii.gz`). A folder i
 depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not.
 """
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,15 +49,29 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
     return found
 
 
+def surplus_predictions(location: str, subjects: Sequence[Subject]) -> list[Path]:
+    """Return the masks in a folder, or of a template, that are of none of the subjects, sorted."""
+    if "{id}" in location:
+        before, *others = location.split("{id}")
+        paths = map(Path, glob.glob("*".join(glob.escape(part) for part in (before, *others))))
+        known = {Path(location.replace("{id}", subject.id)) for subject in subjects}
+        return sorted(set(paths) - known)
+    return [path for path in _masks(Path(location)) if not any(_holds_id(path.name, each.id) for each in subjects)]
+
+
+def _masks(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.name.lower().endswith(NIFTI_SUFFIXES) and path.is_file())
+
+
 def _from_folder(folder: Path, subjects: Sequence[Subject]) -> Mapping[str, list[Path]]:
     if not folder.is_dir():
         raise StudyError(
             "prediction= names a folder of masks, or a template with {id}",
-            found="no such folder",
+            found="a file" if folder.exists() else "no such folder",
             path=folder,
             remedy="prediction=/path/to/masks, or prediction='/path/to/{id}.nii.gz'",
         )
-    files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(NIFTI_SUFFIXES) and path.is_file())
+    files = _masks(folder)
     return {subject.id: [path for path in files if _holds_id(path.name, subject.id)] for subject in subjects}
 
 

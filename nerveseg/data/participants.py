@@ -6,6 +6,7 @@ The table is that of BIDS: tabs between columns, `participant_id` with or withou
 import difflib
 import glob
 import io
+import os
 import re
 import warnings
 from collections import Counter
@@ -43,7 +44,7 @@ def participant_rows(
         template: Path template of the first image channel, relative to the root.
         single_id: Id of the participant if the template has no `{id}`.
     """
-    if table.is_file():
+    if os.path.lexists(table):
         return _read(table)
     ids = _matching_ids(root, template, single_id)
     if not ids:
@@ -120,7 +121,7 @@ def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
 def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
     try:
         frame = _table(table)
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # of pandas and of Unicode are ValueErrors
         return [], [
             StudyError(
                 "participants.tsv is a table with tabs between its columns",

@@ -20,6 +20,7 @@ import pandas as pd
 
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
+    CONSENSUS,
     RATER_RATER,
     SLICE_COLUMNS,
     VOLUME,
@@ -109,6 +110,7 @@ def analyse(measurements: Measurements, margins: Margins, stored: Margins | None
         measurements=measurements,
         remarks=[
             *empty_masks(measurements.quantities),
+            *copied_masks(scores, raters),
             *missing_raters(measurements.quantities, raters),
             *(even_numbers(measurements.quantities, raters) if measurements.consensus == "majority" else []),
             *repeated_scans(scores),
@@ -132,6 +134,16 @@ def empty_masks(quantities: pd.DataFrame) -> list[str]:
         for (cohort, subject), rows in empty.groupby(["cohort", "subject"], sort=False)
     ]
     return [f"Empty masks: {'; '.join(named)}."] if named else []
+
+
+def copied_masks(scores: pd.DataFrame, raters: Sequence[str]) -> list[str]:
+    """Return a sentence that names every automatic mask that is a rater's, voxel by voxel, or nothing."""
+    whose = {f"{AUTOMATIC}-{rater}": rater for rater in raters}
+    if len(raters) == 1:
+        whose = {f"{AUTOMATIC}-{CONSENSUS}": raters[0]}
+    equal = scores[(scores["metric"] == "dice") & (scores["value"] == 1.0) & scores["comparison"].isin(whose.keys())]
+    named = [f"sub-{row.subject} {whose[str(row.comparison)]}" for row in equal.itertuples()]
+    return [f"Automatic masks that equal a rater's, voxel by voxel: {', '.join(named)}."] if named else []
 
 
 def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:

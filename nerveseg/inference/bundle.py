@@ -27,9 +27,12 @@ from nerveseg.files import temporary_sibling, write_text
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.inference.training_intensity import IntensityRange
-from nerveseg.inference.weights import read_weights, write_weights
+from nerveseg.inference.weights import check_weights, read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
+
+LEAST_LIMIT = 100_000
+"""Number of parameters that a network may have however small its file is; the file's own fault is named then."""
 
 
 class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
@@ -166,9 +169,10 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
         BundleError: The bundle is incomplete, altered, or of a format or network that this version does not know.
     """
     description = read_description(folder)
-    network = _load_network(description.architecture, folder, plugins)
+    size = check_weights(folder, description.weights_sha256)
+    network = _load_network(description.architecture, folder, plugins, size)
     try:
-        read_weights(folder, description.weights_sha256, network)
+        read_weights(folder, network)
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(
             "the weights fit the architecture that model.json names",
@@ -179,7 +183,7 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
     return Bundle(network.eval(), description)
 
 
-def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str]) -> nn.Module:
+def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str], most_parameters: int) -> nn.Module:
     other_version = "install the version of nerveseg that made this model"
     try:
         find_network(architecture.name, plugins)
@@ -187,7 +191,7 @@ def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str
         remedy = error.remedy if "." in architecture.name else other_version
         raise BundleError(error.rule, found=architecture.name, path=folder, remedy=remedy) from error
     try:
-        return load_network(architecture, plugins)
+        return load_network(architecture, plugins, max(most_parameters, LEAST_LIMIT))
     except ConfigurationError as error:
         raise BundleError(
             "the network's arguments are known to this version",
@@ -213,7 +217,7 @@ def read_description(folder: Path) -> ModelDescription:
         )
     try:
         return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         key = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(

@@ -13,8 +13,7 @@ from torch import nn
 
 from nerveseg.errors import BundleError
 from nerveseg.files import atomic_write, file_sha256
-
-WEIGHTS = "weights.safetensors"
+from nerveseg.runs import WEIGHTS
 
 
 def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
@@ -31,13 +30,11 @@ def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
     return file_sha256(folder / WEIGHTS)
 
 
-def read_weights(folder: Path, sha256: str, network: nn.Module) -> None:
-    """Load the weights of a bundle into its network.
+def check_weights(folder: Path, sha256: str) -> int:
+    """Return the size of the file of weights, which is more than the number of its weights.
 
     Raises:
-        BundleError: The file is missing or altered, or a weight is not finite.
-        RuntimeError: The weights do not fit the network.
-        SafetensorError: The file is no safetensors file, though its hash is right.
+        BundleError: The file is missing or altered.
     """
     path = folder / WEIGHTS
     if not path.is_file():
@@ -54,7 +51,18 @@ def read_weights(folder: Path, sha256: str, network: nn.Module) -> None:
             found=f"{found[:12]}..., not {sha256[:12]}...",
             remedy="copy the model again from its source; do not use this one",
         )
-    load_model(network, path)
+    return path.stat().st_size
+
+
+def read_weights(folder: Path, network: nn.Module) -> None:
+    """Load the weights of a bundle, which are checked, into its network.
+
+    Raises:
+        BundleError: A weight is not finite.
+        RuntimeError: The weights do not fit the network.
+        SafetensorError: The file is no safetensors file, though its hash is right.
+    """
+    load_model(network, folder / WEIGHTS)
     _check_finite(network, folder, "take another model; the training of this one diverged")
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from nerveseg.console import print_error, say
 from nerveseg.errors import NervesegError, StoppedBySignal
+from nerveseg.files import check_working_directory, explain_system_error
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.hydra_flags import is_completion, is_info_request, is_multirun
 from nerveseg.launch.launchers import (
@@ -91,9 +92,13 @@ def run_command(
     configure_libraries()
     try:
         with stop_on_signals():
+            check_working_directory()
             return _run(verb, run_job, typed, wrap_jobs)
     except NervesegError as error:
         print_error(error)
+        return INPUT_MISTAKE
+    except OSError as error:
+        print_error(explain_system_error(error))
         return INPUT_MISTAKE
     except KeyboardInterrupt as stop:
         return _exit_code(stop)
@@ -195,6 +200,8 @@ class JobRunner:
             objective = self.run_job(job) if is_home else self._run_elsewhere(job)
         except NervesegError as error:
             return self._fail(error)
+        except OSError as error:
+            return self._fail(explain_system_error(error))
         return FAILED_TRIAL if objective is not None and math.isnan(objective) else objective
 
     def _fail(self, error: NervesegError) -> float:

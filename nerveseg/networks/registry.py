@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.size_limit import MOST_PARAMETERS, size_limit
 from nerveseg.targets import PARTIAL, TARGET, find_target, instantiate_target
 
 NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet}
@@ -27,6 +28,9 @@ NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet}
 
 OPEN_PACKAGES = ("nerveseg.networks", "monai.networks.nets", "torch.nn")
 """Packages whose classes may be named without `plugins`."""
+
+LARGEST_NUMBER = 1_000_000
+"""Largest number among a network's arguments, before which a constructor would make lists of that length."""
 
 CHANNELS_ARGUMENT = "in_channels"
 CLASSES_ARGUMENTS = ("classes", "out_channels", "num_classes")
@@ -82,22 +86,25 @@ def build_network(
     _check_arguments(arguments, "network")
     arguments |= _channel_arguments(cls, in_channels, classes)
     spec = NetworkSpec(next((short for short, own in NETWORKS.items() if own is cls), name), arguments)
-    return BuiltNetwork(_instantiate(cls, name, arguments, plugins), spec)
+    with size_limit():
+        return BuiltNetwork(_instantiate(cls, name, arguments, plugins), spec)
 
 
-def load_network(spec: NetworkSpec, plugins: Sequence[str] = ()) -> nn.Module:
+def load_network(spec: NetworkSpec, plugins: Sequence[str] = (), most_parameters: int = MOST_PARAMETERS) -> nn.Module:
     """Build the network that a model bundle names; its arguments make it read no file and no address.
 
     Args:
         spec: Name and arguments, of any origin.
         plugins: Packages that the user's own configuration opens.
+        most_parameters: Largest number of parameters, such as that of the weights that were read.
 
     Raises:
         ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
     """
     cls = find_network(spec.name, plugins)
     _check_arguments(spec.arguments, "network")
-    return _instantiate(cls, spec.name, spec.arguments | _pretrained_off(cls), plugins)
+    with size_limit(most_parameters):
+        return _instantiate(cls, spec.name, spec.arguments | _pretrained_off(cls), plugins)
 
 
 def find_network(name: str, plugins: Sequence[str] = ()) -> type[nn.Module]:
@@ -166,6 +173,8 @@ def _check_arguments(value: Any, key: str) -> None:
             found=value,
             remedy="read weights in a callback of your own; do not use a bundle that holds a path",
         )
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+        raise ConfigurationError(f"a network's arguments are at most {LARGEST_NUMBER:,}", found=f"{key}={value}")
     elif not (value is None or isinstance(value, str | int | float)):
         raise _not_plain(f"{key}: {type(value).__name__}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -66,7 +67,7 @@ def segment_all(
         started = time.perf_counter()
         try:
             with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-                task = progress.add_task(title, total=None)
+                task = progress.add_task(escape(title), total=None)
                 outcome = _segment_one(
                     scan, folders[scan.name], model, options, written,
                     lambda done, total: progress.update(task, completed=done, total=total),  # noqa: B023

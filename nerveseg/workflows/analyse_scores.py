@@ -12,7 +12,7 @@ from nerveseg.console import PLAIN, console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
 from nerveseg.evaluation.tables.summaries import render_table1, summaries
 from nerveseg.evaluation.tables.table1 import reference_table
-from nerveseg.files import write_text
+from nerveseg.files import check_writable_folder, write_text
 from nerveseg.runs import find_folds
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.score_subjects import measure_subjects
@@ -55,6 +55,7 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
         VolumeError: A file cannot be read.
         GeometryError: A mask does not lie on its image's grid.
     """
+    check_writable_folder(output, "output")
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
     analysis = analyse(measurements, options.margins, evaluated.margins)
     reference = None if options.reference_table is None else reference_table(options.reference_table)

@@ -1,13 +1,12 @@
 """Evaluate a cross-validation from its files, masks of any origin, or the raters of a study alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nerveseg.console import say
 from nerveseg.dashboards.publish import log_evaluation
-from nerveseg.data.external_masks import find_predictions
+from nerveseg.data.external_masks import find_predictions, surplus_predictions
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.evaluation.comparisons import read_scores
@@ -18,7 +17,7 @@ from nerveseg.workflows.config import EvaluateConfig, ReportConfig
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.prepare_study import open_configured_study, prepared_slices
-from nerveseg.workflows.run_records import check_data, parse_run_config, read_run_config
+from nerveseg.workflows.run_records import check_data, parse_run_config, read_run_config, read_seconds
 from nerveseg.workflows.score_subjects import PredictedMask, measure_subjects
 from nerveseg.workflows.training_job import check_one_experiment
 from nerveseg.workflows.write_report import EvaluatedStudy
@@ -134,7 +133,7 @@ def _all_predictions(folds: Sequence[FoldFolder]) -> dict[str, PredictedMask]:
     """Return the masks of all test subjects that the scores name, each from the one fold that held it out."""
     tested: dict[str, PredictedMask] = {}
     for fold in folds:
-        seconds = json.loads(fold.seconds.read_text(encoding="utf-8")) if fold.seconds.is_file() else {}
+        seconds = read_seconds(fold)
         for subject in dict.fromkeys(read_scores(fold.scores)["subject"]):
             mask = fold.prediction(subject)
             if not mask.is_file():
@@ -193,5 +192,8 @@ def _compare_predictions(study: Study, config: EvaluateConfig, output: Path) -> 
     foreground = config.prediction_foreground or None
     predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
     analyse_and_write(EvaluatedStudy(part, predictions), output, config)
+    surplus = surplus_predictions(config.prediction, study.subjects)
+    if surplus:
+        say(f"Not evaluated, because no subject has their id: {', '.join(map(str, surplus))}", style="bold")
     if missing:
         say(f"Not evaluated, because they have no mask: {', '.join(missing)}", style="bold")

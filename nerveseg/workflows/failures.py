@@ -1,6 +1,5 @@
 """Record the error of a failed job in its own folder, since jobs may run in other processes and on other machines."""
 
-import errno
 import json
 import signal
 import time
@@ -8,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nerveseg.errors import NervesegError, RunError, StoppedBySignal
-from nerveseg.files import write_text
+from nerveseg.errors import BusyError, NervesegError, RunError, StoppedBySignal
+from nerveseg.files import DISK_FULL, write_text
 
 FAILURE = "failure.json"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNKNOWN = "no error was recorded: killed, out of memory, or never started"
 
 
@@ -22,6 +20,8 @@ def record_failure(record: Path) -> Iterator[None]:
     record.unlink(missing_ok=True)
     try:
         yield
+    except BusyError:  # the folder is another process's
+        raise
     except (Exception, KeyboardInterrupt) as error:
         failure = {"why": _error_message(error), "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         with suppress(OSError):  # a full disk must not hide the error itself

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from nerveseg.errors import RunError
 from nerveseg.runs import FoldFolder, Provenance
@@ -57,6 +57,25 @@ def read_provenance(fold: FoldFolder) -> Provenance:
             found=str(error).splitlines()[0],
             path=fold.provenance,
             remedy="delete the fold's folder and train it again",
+        ) from error
+
+
+def read_seconds(fold: FoldFolder) -> dict[str, float]:
+    """Read the prediction time of each test subject, in s; none where the file was not written.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    if not fold.seconds.exists():
+        return {}
+    try:
+        return TypeAdapter(dict[str, float]).validate_json(fold.seconds.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            "seconds.json holds a number of seconds for each subject",
+            found=error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror,
+            path=fold.seconds,
+            remedy="delete the file: the tables then have no times of this fold",
         ) from error
 
 

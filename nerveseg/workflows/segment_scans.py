@@ -7,12 +7,12 @@ from nerveseg.biomarkers.norms import read_norms
 from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.study import Subject, list_scans
-from nerveseg.errors import ConfigurationError, NervesegError, StudyError
+from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles
-from nerveseg.scans.results import is_result
+from nerveseg.scans.results import SUMMARY, is_result
 from nerveseg.workflows.segment_config import SegmentConfig, chosen_shard
 
 
@@ -36,13 +36,24 @@ def segment_configured_scans(config: SegmentConfig) -> None:
     plan = planned(config)
     for line in plan.model.lines:
         say(line)
-    outcomes = segment_all(plan.scans, plan.folders, plan.model, config.options, config.written)
+    segmented = segment_all(plan.scans, plan.folders, plan.model, config.options, config.written)
+    outcomes = [_still_there(outcome, plan.folders[outcome.name]) for outcome in segmented]
     for fault in plan.missing:
         say(f"{fault.subject}: failed; {fault}")
         outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
     if plan.table:
         write_table(plan.table, outcomes, plan.model)
     _raise_failures(outcomes)
+
+
+def _still_there(outcome: Outcome, folder: Path) -> Outcome:
+    """Return a failure for results that were removed while other scans were segmented."""
+    if outcome.summary is None or all((folder / name).is_file() for name in (SUMMARY, outcome.summary.mask)):
+        return outcome
+    fault = RunError(
+        "results stay while a command runs", found="no mask or summary", path=folder, remedy="run it again"
+    )
+    return Outcome(outcome.name, "failed", error=fault)
 
 
 def planned(config: SegmentConfig) -> Plan:

@@ -17,7 +17,7 @@ from torch.utils import deterministic
 
 from nerveseg.console import say
 from nerveseg.dashboards.publish import open_dashboards
-from nerveseg.errors import ConfigurationError
+from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
 from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
@@ -73,6 +73,13 @@ def run_fold(job: TrainingJob) -> None:
     with exclusive_lock(job.folder.path / LOCK, "a fold is trained by one command at a time"):
         remove_unfinished(job.folder.path)
         _train_and_test(job, processes)
+        if not job.folder.is_complete:
+            raise RunError(
+                "the files of a fold stay while it is trained",
+                found="weights, metrics or scores are gone",
+                path=job.folder.path,
+                remedy="the same command trains what is missing",
+            )
 
 
 def _train_and_test(job: TrainingJob, processes: Processes) -> None:
@@ -98,7 +105,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     train, test = loaded.fold.train, loaded.fold.test
     say(f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}")
     with open_dashboards(job.values, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
-        loggers = [MetricsCsv(job.folder.path / "metrics.csv"), *dashboards.loggers]
+        loggers = [MetricsCsv(job.folder.metrics), *dashboards.loggers]
         _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return

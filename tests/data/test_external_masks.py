@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.data.external_masks import find_predictions
+from nerveseg.data.external_masks import find_predictions, surplus_predictions
 from nerveseg.data.study import Subject
 from nerveseg.errors import StudyError
 
@@ -95,3 +95,18 @@ def test_a_place_that_is_no_folder_is_refused(place, tmp_path):
         found(tmp_path / place, "P01")
     assert "prediction=" in caught.value.rule
     assert caught.value.path == tmp_path / place
+
+
+def test_masks_of_nobody_are_named(tmp_path):
+    files(tmp_path, "sub-P01.nii.gz", "sub-P09.nii.gz", "notes.txt")
+    surplus = [tmp_path / "sub-P09.nii.gz"]
+    assert surplus_predictions(str(tmp_path), subjects("P01", "P02")) == surplus
+    assert surplus_predictions(f"{tmp_path}/sub-{{id}}.nii.gz", subjects("P01", "P02")) == surplus
+    assert surplus_predictions(str(tmp_path), subjects("P01", "P09")) == []
+
+
+def test_one_file_is_no_folder(tmp_path):
+    files(tmp_path, "P01.nii.gz")
+    with pytest.raises(StudyError) as caught:
+        find_predictions(str(tmp_path / "P01.nii.gz"), subjects("P01"))
+    assert caught.value.found == "a file"

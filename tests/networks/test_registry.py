@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 import torch
@@ -270,3 +271,28 @@ def test_a_bundle_of_the_time_before_the_registry_loads(renamed, tmp_path):
     loaded = load_bundle(renamed("FCDenseNet", **arguments))
     assert isinstance(loaded, Bundle)
     assert loaded.reduction == 4
+
+
+@pytest.mark.parametrize("arguments", [
+    {"layers_per_block": 1_000_000_000}, {"layers_per_block": 1e9}, {"layers_per_block": 900_000},
+    {"transitions": 10**9},
+    {"growth_rate": 400_000}, {"first_filters": 900_000}, {"in_channels": 999_999}, {"classes": float("inf")},
+])  # fmt: skip
+def test_a_network_that_is_too_large_is_refused_before_it_is_made(arguments, renamed):
+    folder = renamed("FCDenseNet", **{**{key: value for key, value in OURS.items() if key != "_target_"}, **arguments})
+    start = time.monotonic()
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    assert time.monotonic() - start < 1
+    assert caught.value.path == folder
+
+
+def test_neither_is_one_of_another_package(renamed):
+    linear = renamed("torch.nn.Linear", in_features=1_000_000, out_features=1_000_000)
+    with pytest.raises(BundleError):
+        load_bundle(linear)
+
+
+def test_a_users_own_network_has_a_limit_too():
+    with pytest.raises(ConfigurationError):
+        build_network(OURS | {"growth_rate": 100_000}, 1, 2)

@@ -106,6 +106,12 @@ def test_a_copy_of_rater_a_scores_what_rater_a_scores(run, compared):
     assert "missing" not in screen
 
 
+def test_predictions_that_are_a_raters_masks_are_named(run, compared):
+    printed, _ = compared(run)
+    assert all(f"sub-{number} A" in printed for number in range(4))
+    assert "sub-0 B" not in printed
+
+
 def test_the_tables_on_disk_are_one_table(run, compared):
     compared(run)
     evaluation = run.folder / "evaluation"

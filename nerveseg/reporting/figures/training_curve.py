@@ -29,7 +29,7 @@ def read_training(cross_validation: Path) -> dict[int, pd.DataFrame]:
     Raises:
         RunError: A file is damaged.
     """
-    files = {fold.number: fold.path / "metrics.csv" for fold in find_folds(cross_validation)}
+    files = {fold.number: fold.metrics for fold in find_folds(cross_validation)}
     return {number: _read(path) for number, path in files.items() if path.is_file()}
 
 
