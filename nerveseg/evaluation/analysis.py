@@ -106,24 +106,32 @@ def analyse(measurements: Measurements, margins: Margins, stored: Margins | None
     """
     scores, raters = measurements.scores, measurements.raters
     changed = margins_changed(margins, stored)
+    majority = measurements.consensus == "majority"
+    ties = even_numbers(measurements.quantities, raters) if majority and len(raters) > 1 else []
     return Analysis(
         measurements=measurements,
         remarks=[
             *empty_masks(measurements.quantities),
             *copied_masks(scores, raters),
             *missing_raters(measurements.quantities, raters),
-            *(even_numbers(measurements.quantities, raters) if measurements.consensus == "majority" else []),
+            *ties,
             *repeated_scans(scores),
             *([f"{changed[0].upper()}{changed[1:]}."] if changed else []),
         ],
-        table1=table1(scores, raters),
-        locations=location_table(scores, raters),
+        table1=_noted(table1(scores, raters), ties),
+        locations=_noted(location_table(scores, raters), ties),
         like_for_like=like_for_like_summary(scores, raters),
-        tests=hypothesis_tests(scores, raters, margins, changed),
+        tests=hypothesis_tests(scores, raters, margins, changed, " ".join(ties)),
         agreement=agreement_table(measurements.quantities, raters, measurements.repeats),
         times=time_summary(measurements.times),
         margins_changed=changed,
     )
+
+
+def _noted(table: pd.DataFrame, ties: Sequence[str]) -> pd.DataFrame:
+    """Add a column with a note on the consensus to its rows."""
+    notes = [" ".join(ties) if CONSENSUS in str(name).split("-") else "" for name in table.get("comparison", [])]
+    return table.assign(note=pd.Series(notes, index=table.index, dtype="object"))
 
 
 def empty_masks(quantities: pd.DataFrame) -> list[str]:

@@ -103,7 +103,9 @@ def margins_changed(margins: Margins, stored: Margins | None) -> str:
     return f"{CHANGED} (were {before})"
 
 
-def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margins, changed: str = "") -> pd.DataFrame:
+def hypothesis_tests(
+    scores: pd.DataFrame, raters: Sequence[str], margins: Margins, changed: str = "", ties: str = ""
+) -> pd.DataFrame:
     """Compute all tests that rows of `scores.csv` allow: none without an automatic mask or with one rater.
 
     Args:
@@ -111,6 +113,7 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
         raters: Names of the raters, in the study's order.
         margins: Margins of non-inferiority.
         changed: Statement that margins were changed, for the notes of the tests that have one.
+        ties: Statement on the consensus, for the notes of the tests that use it.
 
     Returns:
         Columns `TEST_COLUMNS`; n counts groups, n_pairs the rater pairs of the paper's test.
@@ -125,9 +128,8 @@ def hypothesis_tests(scores: pd.DataFrame, raters: Sequence[str], margins: Margi
             rows += _fair_tests(agreement, groups, cohort, margins)
             rows += _left_out_tests(left_out, groups, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
-    if changed:
-        decided = table["margin"].notna()
-        table.loc[decided, "note"] = [join_notes(changed, note) for note in table.loc[decided, "note"]]
+    for statement, concerned in ((changed, table["margin"].notna()), (ties, table["test"] == "paper")):
+        table.loc[concerned, "note"] = [join_notes(statement, note) for note in table.loc[concerned, "note"]]
     table = table.astype({"n": "Int64", "n_pairs": "Int64", "n_needed": "Int64"})
     for test in table["test"].unique():
         of_kind = table["test"] == test

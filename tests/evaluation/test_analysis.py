@@ -185,6 +185,10 @@ def test_a_consensus_of_an_even_number_of_raters_is_named_in_every_table(raters,
     for name in ("table1.md", "table1.tex"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert all(word in text for word in words or [])
+    of_consensus = analysis.table1["comparison"].str.contains("GT")
+    assert (analysis.table1["note"] != "").tolist() == [bool(words) and each for each in of_consensus]
+    papers = analysis.tests[analysis.tests["test"] == "paper"]["note"]
+    assert all(papers.str.contains(word).all() for word in words or [])
 
 
 def test_margins_that_were_changed_afterwards_are_named_on_the_table_and_the_tests(tmp_path):
