@@ -64,8 +64,8 @@ def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
     is_search = is_multirun(arguments) and plugin_of("sweeper", arguments) != BASIC
     if is_search and verb != "train":
         raise ConfigurationError("train, the command with an objective", found=verb, remedy="leave hydra/sweeper= out")
-    of_jobs = _overrides_of_jobs(arguments)
     searched = _search_path(arguments)
+    of_jobs = _overrides_of_jobs(arguments)
     composed = [compose_config(verb, [*overrides, *searched]) for overrides in of_jobs]  # parsing imports what is large
     if is_search:
         _check_choices(verb, of_jobs[0], arguments)
@@ -75,13 +75,17 @@ def compose_jobs(verb: str, arguments: Sequence[str]) -> list[Job[Any]]:
 
 def check_composition(verb: str, arguments: Sequence[str]) -> None:
     """Raise `ConfigurationError` where the files that rewritten arguments name may not be composed by Hydra."""
+    searched = _search_path(arguments)
     for overrides in _overrides_of_jobs(arguments):
-        compose_config(verb, [*overrides, *_search_path(arguments)])
+        compose_config(verb, [*overrides, *searched])
 
 
 def _search_path(arguments: Sequence[str]) -> list[str]:
-    """Return the override that stands for `--config-dir`."""
+    """Return the override that stands for `--config-dir`; raise `ConfigurationError` if that is no folder."""
     folder = config_dir(arguments)
+    if folder and not (path := Path(folder.removeprefix("file://"))).is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise ConfigurationError("--config-dir names a folder", found=found, path=path, remedy="--config-dir <folder>")
     return [f"hydra.searchpath=[{quote_path(folder)}]"] if folder else []
 
 

@@ -80,6 +80,15 @@ def damage(path: Path) -> str:
     return "" if hashlib.sha256(archive).digest() == digest else "its SHA-256 differs"
 
 
+def _foreign(path: Path) -> str:
+    """Return why a sealed file is no checkpoint of tensors and plain values; empty if it is."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises errors of many classes for a file that it did not write
+        return f"{type(error).__name__}: no checkpoint of tensors alone"
+    return "" if isinstance(content, dict) and "state_dict" in content else "it has no state_dict"
+
+
 def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
     """Find the newest undamaged checkpoint of a folder; return None if it holds none.
 
@@ -90,7 +99,7 @@ def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
         RunError: Every checkpoint of the folder is damaged.
     """
     last, previous = folder / LAST, folder / PREVIOUS
-    faults = {path: damage(path) for path in (last, previous) if path.is_file()}
+    faults = {path: damage(path) or _foreign(path) for path in (last, previous) if path.is_file()}
     if not faults:
         return None
     if faults.get(last) == "":

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+import torch
 
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
@@ -19,6 +20,9 @@ from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.inference.bundle import load_bundle
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
+from nerveseg.runs import FoldFolder
+from nerveseg.training.checkpoint_files import find_resumption, sealed
+from nerveseg.workflows.run_records import read_run_config
 from tests.data.volumes.test_slicer_seg import write as write_segmentation
 from tests.fuzz import mutations
 from tests.fuzz.contained import outcomes
@@ -140,7 +144,7 @@ def test_model_description(mutate, sound, tmp_path):
     data = (sound / "model" / "model.json").read_bytes()
 
     def call(path):
-        load_bundle(path.parent).load_network()
+        load_bundle(path.parent)
 
     judge(fuzzed(tmp_path / "model", data, "model.json", mutate, call, 5))
 
@@ -158,6 +162,19 @@ def test_participants(mutate, sound, tmp_path):
         shutil.copy(sound / "mask.nii.gz", tmp_path / f"{subject}_R.nii.gz")
     layout = StudyLayout(name="s", root=tmp_path, images={"T2": "{id}.nii"}, raters={"R": "{id}_R.nii.gz"})
     judge(fuzzed(tmp_path, TABLE, "participants.tsv", mutate, lambda path: open_study(layout), 6))
+
+
+RUN_CONFIG = (Path(__file__).parents[2] / "conf" / "train.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("mutate", [mutations.damaged, mutations.text], ids=["bytes", "words"])
+def test_configuration_of_a_run_in_yaml(mutate, tmp_path):
+    judge(fuzzed(tmp_path, RUN_CONFIG, "config.yaml", mutate, lambda path: read_run_config(FoldFolder(path.parent)), 8))
+
+
+def test_model_checkpoints_of_a_run(tmp_path):
+    data = sealed({"epoch": 3, "state_dict": {"weight": torch.ones(3)}})
+    judge(fuzzed(tmp_path, data, "last.ckpt", mutations.damaged, lambda path: find_resumption(path.parent), 9))
 
 
 def test_studies_in_yaml(tmp_path):

@@ -144,3 +144,10 @@ def test_a_fault_of_yaml_is_one_line_with_its_place(kind, tmp_path):
     assert time.monotonic() - start < 5
     assert error.path == tmp_path / "study" / "mine.yaml"
     assert line is None or f"line {line}:" in str(error.found)
+
+
+def test_a_folder_of_configuration_that_is_none_is_named(tmp_path, recwarn):
+    for place in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        assert refused(["--config-dir", str(place), "study=mine"]).path == place
+    assert not recwarn

@@ -165,3 +165,11 @@ def test_a_disk_that_fills_up_halfway_leaves_the_checkpoint_before(folder):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
     assert epoch(find_resumption(folder).checkpoint) == 0
+
+
+@pytest.mark.parametrize("content", [{"x": os.system}, {"epoch": 1}])
+def test_a_sealed_file_that_is_no_checkpoint_is_refused_and_runs_nothing(content, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(sealed(content))
+    with pytest.raises(RunError) as caught:
+        find_resumption(tmp_path)
+    assert caught.value.path == tmp_path
