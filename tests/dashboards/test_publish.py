@@ -87,9 +87,10 @@ def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validat
         fold = cross_validation / f"fold-{number}"
         fold.mkdir()
         held_out = [
-            (f"H{number}{n}", cohort, "", "", number, "Auto-GT", "dice", dice + n / 10) for n in range(number + 1)
+            (f"H{number}{n}", f"H{number}{n}", cohort, "", "", number, "Auto-GT", "dice", dice + n / 10)
+            for n in range(number + 1)
         ]
-        columns = ["subject", "cohort", "location", "side", "fold", "comparison", "metric", "value"]
+        columns = ["subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value"]
         for name in ("validation", "scores"):
             pd.DataFrame(held_out, columns=columns).to_csv(fold / f"{name}.csv", index=False)
     log_evaluation(cross_validation, config(cross_validation), STORE)
@@ -139,8 +140,8 @@ def test_a_run_of_an_earlier_version_is_shown_with_plain_ids(cross_validation):
 def test_the_means_are_those_of_all_pairs_of_raters_and_of_the_automatic_mask():
     rows = [("OS-BW", 0.8), ("OS-LG", 0.9), ("BW-LG", 0.7), ("Auto-GT", 0.5), ("OS-GT", 1.0), ("Auto-OS", 0.1)]
     scores = pd.DataFrame(
-        [("V01", name, "all", "dice", value) for name, value in rows],
-        columns=["subject", "comparison", "cohort", "metric", "value"],
+        [("V01", "V01", name, "all", "dice", value) for name, value in rows],
+        columns=["subject", "group", "comparison", "cohort", "metric", "value"],
     )
     assert mean_dice(table1(scores, ["OS", "BW", "LG"])) == {
         "Auto-GT/dice/all": 0.5,
