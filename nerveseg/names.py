@@ -13,8 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-LONGEST = 120
-"""Largest size of a name in bytes of UTF-8; file systems allow 255 for a name with what we add to it."""
+LONGEST = 120  # largest size of a name in bytes of UTF-8; file systems allow 255 for a name with what we add to it
 
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private, line and paragraph separators
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula (OWASP, "CSV Injection")

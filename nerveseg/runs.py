@@ -28,13 +28,9 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """Files of one trained fold.
+    """Files of one trained fold."""
 
-    Attributes:
-        path: Folder of the fold.
-    """
-
-    path: Path
+    path: Path  # folder of the fold
 
     @property
     def number(self) -> int:
@@ -151,45 +147,30 @@ def find_cross_validations(run: Path) -> list[Path]:
 
 
 class ConfigChange(BaseModel, extra="forbid"):
-    """Change of a run's configuration by `resume=force`.
+    """Change of a run's configuration by `resume=force`."""
 
-    Attributes:
-        changed: Time of the change, local, ISO 8601.
-        differences: Options that changed, as `key: old -> new`.
-        former: Name of the file in the fold's folder with the earlier configuration.
-        command: Command line that changed it.
-    """
-
+    # Time of the change, local, ISO 8601.
     changed: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-    differences: list[str]
-    former: str
-    command: list[str]
+    differences: list[str]  # options that changed, as `key: old -> new`
+    former: str  # name of the file in the fold's folder with the earlier configuration
+    command: list[str]  # command line that changed it
 
 
 class Provenance(BaseModel, extra="forbid"):
-    """Record of the origin of a fold's results.
+    """Record of the origin of a fold's results."""
 
-    Attributes:
-        command: Command line that Hydra was given.
-        versions: Versions of nerveseg and the libraries that a result depends on.
-        commit: Commit of the checkout, with `-dirty` where it had changes; empty outside a checkout.
-        data: Hash of all input files and of the preprocessing (the slice store's key).
-        config_sha256: Hash of the resolved configuration.
-        device: Description of the device.
-        started: Time of the start, local, ISO 8601.
-        training_seconds: Wall-clock time, in s, of the processes that trained to the end.
-        config_changes: Changes by `resume=force`, oldest first.
-    """
-
-    command: list[str]
+    command: list[str]  # command line that Hydra was given
+    # Versions of nerveseg and the libraries that a result depends on.
     versions: dict[str, str] = Field(default_factory=lambda: package_versions())
+    # Commit of the checkout, with `-dirty` where it had changes; empty outside a checkout.
     commit: str = Field(default_factory=lambda: source_commit())
-    data: str
-    config_sha256: str
-    device: str
+    data: str  # hash of all input files and of the preprocessing (the slice store's key)
+    config_sha256: str  # hash of the resolved configuration
+    device: str  # description of the device
+    # Time of the start, local, ISO 8601.
     started: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
-    training_seconds: float | None = None
-    config_changes: list[ConfigChange] = Field(default_factory=list)
+    training_seconds: float | None = None  # wall-clock time, in s, of the processes that trained to the end
+    config_changes: list[ConfigChange] = Field(default_factory=list)  # changes by `resume=force`, oldest first
 
 
 def package_versions() -> dict[str, str]:

@@ -20,8 +20,7 @@ from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.names import file_name
 from nerveseg.types import Image, SpacingMm
 
-MASK_VALUES = 3
-"""Largest number of different values, all whole numbers, of an image that is taken for a mask."""
+MASK_VALUES = 3  # largest number of different values, all whole numbers, of an image that is taken for a mask
 
 LABEL_VALUES = 32
 """Largest number of different values of an image that is taken for a map of labels, if neighbours are equal."""
@@ -37,15 +36,10 @@ STEP_MM = (0.05, 100.0)
 
 @dataclass(frozen=True)
 class ScanInput:
-    """Scan to segment.
+    """Scan to segment."""
 
-    Attributes:
-        name: Unique name of the scan and its results.
-        path: File, or folder of DICOM files.
-    """
-
-    name: str
-    path: Path
+    name: str  # unique name of the scan and its results
+    path: Path  # file, or folder of DICOM files
 
 
 def resolve_inputs(given: str) -> tuple[ScanInput, ...]:

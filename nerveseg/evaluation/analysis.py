@@ -38,30 +38,21 @@ from nerveseg.files import write_csv, write_text
 TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
 SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
 RATERS = "raters"
-NAMED = 10
-"""Largest number of subjects that a sentence names."""
+NAMED = 10  # largest number of subjects that a sentence names
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measurements of the subjects of a study.
+    """Measurements of the subjects of a study."""
 
-    Attributes:
-        scores: Rows of `scores.csv`.
-        quantities: Rows of `quantities.csv`.
-        times: Table with columns subject, cohort, source, minutes.
-        raters: Names of the raters, in the study's order.
-        slices: Rows of `slices.csv`.
-        consensus: Rule of the consensus, "majority" or "staple".
-        repeats: Pairs of subject ids that are one leg scanned twice, by the later scan.
-    """
-
-    scores: pd.DataFrame
-    quantities: pd.DataFrame
-    times: pd.DataFrame
-    raters: Sequence[str]
+    scores: pd.DataFrame  # rows of `scores.csv`
+    quantities: pd.DataFrame  # rows of `quantities.csv`
+    times: pd.DataFrame  # Table with columns subject, cohort, source, minutes
+    raters: Sequence[str]  # names of the raters, in the study's order
+    # Rows of `slices.csv`.
     slices: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SLICE_COLUMNS)))
-    consensus: str = "majority"
+    consensus: str = "majority"  # rule of the consensus, "majority" or "staple"
+    # Pairs of subject ids that are one leg scanned twice, by the later scan.
     repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -76,16 +67,11 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All tables of a study; each is the content of the file of the same name.
+    """All tables of a study; each is the content of the file of the same name."""
 
-    Attributes:
-        measurements: Measurements that the tables summarise.
-        remarks: Sentences under Table 1: empty masks, raters who drew a part of the subjects, an even number of raters,
-            repeated scans, margins that were changed.
-        margins_changed: Statement that margins differ from those of the sweep, or empty.
-    """
-
-    measurements: Measurements
+    measurements: Measurements  # measurements that the tables summarise
+    # Sentences under Table 1: empty masks, raters who drew a part of the subjects, an even number of raters, repeated
+    # scans, margins that were changed.
     remarks: list[str]
     table1: pd.DataFrame
     locations: pd.DataFrame
@@ -93,7 +79,7 @@ class Analysis:
     tests: pd.DataFrame
     agreement: pd.DataFrame
     times: pd.DataFrame
-    margins_changed: str = ""
+    margins_changed: str = ""  # statement that margins differ from those of the sweep, or empty
 
 
 def analyse(measurements: Measurements, margins: Margins, stored: Margins | None = None) -> Analysis:

@@ -26,8 +26,7 @@ from nerveseg.types import Mask, SpacingMm
 CONSENSUS = "GT"
 AUTOMATIC = "Auto"
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
-RATER_RATER = "R-R"
-"""All pairs of raters, pooled or averaged."""
+RATER_RATER = "R-R"  # all pairs of raters, pooled or averaged
 
 SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
@@ -41,34 +40,24 @@ _NEVER_EMPTY = ["subject", "group", "cohort", "comparison", "metric"]
 class SubjectMasks:
     """Masks of one subject on one grid.
 
-    Attributes:
-        subject: Participant id, without `sub-`.
-        cohort: Name of the cohort, for instance "volunteer" or "patient".
-        location: Part of the thigh (proximal, medial, distal), if the study states it.
-        side: Side of the leg, if the study states it.
-        fold: Number of the fold that tested the subject; None where nothing was trained.
-        spacing_mm: Distance between voxel centres in mm, brought to its nominal value; the last is the slice step.
-        raters: Manual masks by rater, in the study's order.
-        consensus: Consensus of the raters.
-        automatic: Automatic mask, if there is one.
-        consensus_without: Consensus of all other raters, by rater; empty where fewer than four raters drew.
-        group: Independent unit of the statistics (a person, with all legs and scans); by default the subject alone.
-
     Raises:
         StudyError: There is no rater, or a rater has a reserved name.
         GeometryError: The masks differ in shape.
     """
 
-    subject: str
-    cohort: str
-    location: str | None
-    side: str | None
-    fold: int | None
+    subject: str  # participant id, without `sub-`
+    cohort: str  # name of the cohort, for instance "volunteer" or "patient"
+    location: str | None  # part of the thigh (proximal, medial, distal), if the study states it
+    side: str | None  # side of the leg, if the study states it
+    fold: int | None  # number of the fold that tested the subject; None where nothing was trained
+    # Distance between voxel centres in mm, brought to its nominal value; the last is the slice step.
     spacing_mm: SpacingMm
-    raters: dict[str, AnyMask]
-    consensus: AnyMask
-    automatic: AnyMask | None
+    raters: dict[str, AnyMask]  # manual masks by rater, in the study's order
+    consensus: AnyMask  # consensus of the raters
+    automatic: AnyMask | None  # automatic mask, if there is one
+    # Consensus of all other raters, by rater; empty where fewer than four raters drew.
     consensus_without: dict[str, AnyMask] = field(default_factory=dict)
+    # Independent unit of the statistics (a person, with all legs and scans); by default the subject alone.
     group: str = ""
 
     def __post_init__(self) -> None:

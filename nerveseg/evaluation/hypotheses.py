@@ -76,19 +76,13 @@ LEGEND = {
 
 
 class Margins(BaseModel, frozen=True, extra="forbid"):
-    """Margins of non-inferiority, chosen before the test.
+    """Margins of non-inferiority, chosen before the test."""
 
-    Attributes:
-        dice: Largest loss of Dice.
-        vs: Largest loss of volumetric similarity.
-        far_share: Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
-        far_mm: Limit of the surface HD95, in mm.
-    """
-
-    dice: float = Field(default=0.05, gt=0)
-    vs: float = Field(default=0.05, gt=0)
+    dice: float = Field(default=0.05, gt=0)  # largest loss of Dice
+    vs: float = Field(default=0.05, gt=0)  # largest loss of volumetric similarity
+    # Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
     far_share: float = Field(default=0.10, gt=0, lt=1)
-    far_mm: float = Field(default=10.0, gt=0)
+    far_mm: float = Field(default=10.0, gt=0)  # limit of the surface HD95, in mm
 
 
 CHANGED = "margins changed after the results were known"

@@ -9,23 +9,14 @@ TABLE_METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
 
 @dataclass(frozen=True)
 class MetricWords:
-    """Presentation of a metric of `scores.csv`.
+    """Presentation of a metric of `scores.csv`."""
 
-    Attributes:
-        key: Name in `scores.csv`.
-        label: Heading on pages.
-        unit: Unit, "mm" or "mm³"; empty for a pure number.
-        better: End of the scale that is good.
-        digits: Number of decimals shown.
-        meaning: Explanation in one or two sentences, for readers of MR images who do not program.
-    """
-
-    key: str
-    label: str
-    unit: str
-    better: Literal["high", "low"]
-    digits: int
-    meaning: str
+    key: str  # name in `scores.csv`
+    label: str  # heading on pages
+    unit: str  # unit, "mm" or "mm³"; empty for a pure number
+    better: Literal["high", "low"]  # end of the scale that is good
+    digits: int  # number of decimals shown
+    meaning: str  # explanation in one or two sentences, for readers of MR images who do not program
 
     @property
     def heading(self) -> str:

@@ -17,8 +17,7 @@ import pandas as pd
 from nerveseg.evaluation.comparisons import AUTOMATIC, RATER_RATER, leave_one_out_pairs
 
 DISTANCE_SUFFIX = "_mm"
-RATER_CONSENSUS = "R-GT w/o R"
-"""Mean over the raters, each against the consensus of the others."""
+RATER_CONSENSUS = "R-GT w/o R"  # mean over the raters, each against the consensus of the others
 
 
 def agreement_pairs(raters: Sequence[str]) -> dict[str, list[str]]:

@@ -37,8 +37,7 @@ OPEN_KEYS = (
 """Keys that conf/ need not have: names that the user invents (`maps.T2map=...`), keyword arguments of a `_target_` or
 of `pl.Trainer`. Hydra takes them with `++`; parsing and the class itself refuse those that do not exist."""
 
-LARGEST_SWEEP = 1000
-"""Largest number of values in one range; a longer one is taken for a typing error."""
+LARGEST_SWEEP = 1000  # largest number of values in one range; a longer one is taken for a typing error
 
 USAGE = {
     "simulate": "python -m nerveseg.simulate cohort=demo output=my-study",

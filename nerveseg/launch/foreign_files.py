@@ -23,8 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from nerveseg.errors import ConfigurationError
 from nerveseg.yaml_files import check_yaml, yaml_error
 
-OPEN_VARIABLES = ("NERVESEG_DATA",)
-"""Environment variables that configuration files may read."""
+OPEN_VARIABLES = ("NERVESEG_DATA",)  # environment variables that configuration files may read
 
 _OF_THE_JOB = ("job.override_dirname", "job.config_name", "runtime.", "overrides.task")
 """Keys of the `hydra` node that Hydra fills for each job, from our arguments."""

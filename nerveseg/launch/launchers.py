@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from nerveseg.errors import ConfigurationError
 
-BASIC = "basic"
-"""Hydra's own launcher and sweeper: every combination of the values, one job after the other."""
+BASIC = "basic"  # hydra's own launcher and sweeper: every combination of the values, one job after the other
 
 PLUGINS = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",

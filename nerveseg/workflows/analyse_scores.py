@@ -18,14 +18,11 @@ from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.score_subjects import measure_subjects
 from nerveseg.workflows.write_report import EvaluatedStudy, write_report
 
-SUMMARY = "summary.txt"
-"""Name of the file with the printed summary, beside the tables."""
+SUMMARY = "summary.txt"  # name of the file with the printed summary, beside the tables
 
-OPTIONS = "presentation.json"
-"""Name of the file with the options of the summary, written before it."""
+OPTIONS = "presentation.json"  # name of the file with the options of the summary, written before it
 
-PAGE_WIDTH = 100
-"""Width of the summary file, in characters."""
+PAGE_WIDTH = 100  # width of the summary file, in characters
 
 
 def options_text(options: ReportConfig) -> str:

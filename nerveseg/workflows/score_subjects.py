@@ -25,19 +25,12 @@ from nerveseg.types import Mask
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """Automatic mask of a subject.
+    """Automatic mask of a subject."""
 
-    Attributes:
-        path: File of the mask.
-        fold: Number of the fold that predicted it, if any.
-        seconds: Time in s from reading the volume to writing the mask, where it was measured.
-        foreground: Label values that are nerve; None means every label above zero.
-    """
-
-    path: Path
-    fold: int | None = None
-    seconds: float | None = None
-    foreground: tuple[int, ...] | None = None
+    path: Path  # file of the mask
+    fold: int | None = None  # number of the fold that predicted it, if any
+    seconds: float | None = None  # time in s from reading the volume to writing the mask, where it was measured
+    foreground: tuple[int, ...] | None = None  # label values that are nerve; None means every label above zero
 
 
 def load_masks(

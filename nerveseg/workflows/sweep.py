@@ -23,8 +23,7 @@ from nerveseg.workflows.run_records import check_data
 from nerveseg.workflows.train_fold import check_configuration
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished, study_root_changed, training_job
 
-LOCK = ".comparing"
-"""Name of the lock file in the folder of a cross-validation."""
+LOCK = ".comparing"  # name of the lock file in the folder of a cross-validation
 
 
 def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:

@@ -45,8 +45,7 @@ from nerveseg.workflows.training_objects import build_callbacks, build_datamodul
 TRAINER_DEFAULTS: dict[str, Any] = {"deterministic": "warn", "enable_model_summary": False, "log_every_n_steps": 1}
 """Keywords of `pl.Trainer` where the configuration gives no other value: `metrics.csv` has a row for each step."""
 
-LOCK = ".training"
-"""Name of the lock file in the folder of a fold."""
+LOCK = ".training"  # name of the lock file in the folder of a fold
 
 
 def run_recorded_fold(job: TrainingJob) -> None:

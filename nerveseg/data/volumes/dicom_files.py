@@ -22,12 +22,10 @@ from nerveseg.data.volumes.guard import (
 )
 from nerveseg.errors import VolumeError, errors_about
 
-FIRST_GROUP_BYTES = 1024
-"""Bytes from the start of a file that hold the preamble and the first group of elements."""
+FIRST_GROUP_BYTES = 1024  # bytes from the start of a file that hold the preamble and the first group of elements
 
 STORAGE_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
-TRANSFER_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"
-"""Elements of the first group, which is always explicit little endian."""
+TRANSFER_SYNTAX_ELEMENT = b"\x02\x00\x10\x00UI"  # elements of the first group, which is always explicit little endian
 
 UNIT_TOLERANCE = 0.02
 """Largest difference of products of two directions from those of unit vectors at right angles, by rounding."""
@@ -47,45 +45,27 @@ NO_SCANS = ("1.2.840.10008.1.3.10", f"{STORAGE}.66", f"{STORAGE}.4.2")
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """Header of one file of a series.
+    """Header of one file of a series."""
 
-    Attributes:
-        path: Path of the file.
-        series_uid: Series Instance UID.
-        series_number: Number of the series on the scanner; None if missing.
-        instance_uid: SOP Instance UID.
-        instance_number: Number of the slice on the scanner; independent of its position.
-        size: Number of columns and rows.
-        frames: Number of frames; 1 except in multi-frame files.
-        is_enhanced: Flag of an Enhanced class, with one frame or more.
-        samples: Numbers per pixel: 1, or 3 in colour.
-        placed: Flag of a header with a position, two directions and a pixel spacing above zero.
-        position_mm: Centre of the first pixel in mm, left-posterior-superior.
-        direction: Unit vectors along a row, along a column and normal to the slice, as the columns of a matrix.
-        spacing_mm: Distance between columns and between rows, in mm.
-        contrast: Values that distinguish images at one position (image type, echo time, time point), by name.
-        frame: Index of the frame in an Enhanced file.
-        stack: Name of the stack in an Enhanced file; empty in others.
-        rescaling: Factor and offset of the pixels that ITK reads.
-    """
-
-    path: Path
-    series_uid: str
-    series_number: int | None
-    instance_uid: str
-    instance_number: int
-    size: tuple[int, int]
-    frames: int
-    is_enhanced: bool
-    samples: int
-    placed: bool
-    position_mm: NDArray[Any]
+    path: Path  # path of the file
+    series_uid: str  # series Instance UID
+    series_number: int | None  # number of the series on the scanner; None if missing
+    instance_uid: str  # SOP Instance UID
+    instance_number: int  # number of the slice on the scanner; independent of its position
+    size: tuple[int, int]  # number of columns and rows
+    frames: int  # number of frames; 1 except in multi-frame files
+    is_enhanced: bool  # flag of an Enhanced class, with one frame or more
+    samples: int  # numbers per pixel: 1, or 3 in colour
+    placed: bool  # flag of a header with a position, two directions and a pixel spacing above zero
+    position_mm: NDArray[Any]  # centre of the first pixel in mm, left-posterior-superior
+    # Unit vectors along a row, along a column and normal to the slice, as the columns of a matrix.
     direction: NDArray[Any]
-    spacing_mm: NDArray[Any]
+    spacing_mm: NDArray[Any]  # distance between columns and between rows, in mm
+    # Values that distinguish images at one position (image type, echo time, time point), by name.
     contrast: dict[str, str]
-    frame: int = 0
-    stack: str = ""
-    rescaling: tuple[float, float] = (1.0, 0.0)
+    frame: int = 0  # index of the frame in an Enhanced file
+    stack: str = ""  # name of the stack in an Enhanced file; empty in others
+    rescaling: tuple[float, float] = (1.0, 0.0)  # factor and offset of the pixels that ITK reads
 
     @property
     def is_mosaic(self) -> bool:

@@ -14,11 +14,9 @@ from nerveseg.errors import VolumeError
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 
-MOST_LEVELS = 32
-"""Largest depth of sequences; Enhanced images have 5, structured reports some 15."""
+MOST_LEVELS = 32  # largest depth of sequences; Enhanced images have 5, structured reports some 15
 
-INFLATED_BYTES = 1 << 28
-"""Largest size in bytes of a deflated file's content."""
+INFLATED_BYTES = 1 << 28  # largest size in bytes of a deflated file's content
 
 LONG_LENGTH = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 """Value representations whose length has 4 bytes."""

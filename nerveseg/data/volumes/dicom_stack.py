@@ -19,8 +19,7 @@ from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, ItkFrame
 from nerveseg.errors import GeometryError, VolumeError
 
 STEP_TOLERANCE = 0.02
-NAMED = 3
-"""Largest number of gaps or of pairs of files that an error names."""
+NAMED = 3  # largest number of gaps or of pairs of files that an error names
 
 
 def positions_mm(slices: Sequence[DicomSlice]) -> NDArray[np.float64]:

@@ -21,23 +21,16 @@ from nerveseg.errors import GeometryError
 from nerveseg.types import Affine, Image, SpacingMm
 
 CORNER_TOLERANCE_MM = 0.1
-SHEAR_TOLERANCE = 1e-3
-"""Cosine of two axes at right angles, up to the rounding of headers."""
+SHEAR_TOLERANCE = 1e-3  # cosine of two axes at right angles, up to the rounding of headers
 
 
 @dataclass(frozen=True)
 class ItkFrame:
-    """Geometry of an ITK image (left-posterior-superior), with the digits of the file.
+    """Geometry of an ITK image (left-posterior-superior), with the digits of the file."""
 
-    Attributes:
-        spacing_mm: Distance in mm between voxel centres along the file's axes.
-        origin_mm: Centre of the first voxel in mm.
-        direction: Unit vectors of the axes, the columns of a 3 x 3 matrix, row by row.
-    """
-
-    spacing_mm: tuple[float, ...]
-    origin_mm: tuple[float, ...]
-    direction: tuple[float, ...]
+    spacing_mm: tuple[float, ...]  # distance in mm between voxel centres along the file's axes
+    origin_mm: tuple[float, ...]  # centre of the first voxel in mm
+    direction: tuple[float, ...]  # unit vectors of the axes, the columns of a 3 x 3 matrix, row by row
 
     @property
     def affine(self) -> Affine:
@@ -60,20 +53,14 @@ class ItkFrame:
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel grid of a file, and its conversion to RAS and back.
+    """Voxel grid of a file, and its conversion to RAS and back."""
 
-    Attributes:
-        shape: Size of the file's array.
-        affine: Voxel-to-millimetre matrix of the file.
-        header: NIfTI header of the file, whose codes and units are written to output; made from the affine if the file
-            is no NIfTI.
-        frame: ITK geometry of the file; None if the file is no ITK image.
-    """
-
-    shape: tuple[int, int, int]
-    affine: Affine
+    shape: tuple[int, int, int]  # size of the file's array
+    affine: Affine  # voxel-to-millimetre matrix of the file
+    # NIfTI header of the file, whose codes and units are written to output; made from the affine if the file is no
+    # NIfTI.
     header: Any
-    frame: ItkFrame | None = None
+    frame: ItkFrame | None = None  # ITK geometry of the file; None if the file is no ITK image
 
     @classmethod
     def without_header(cls, shape: tuple[int, int, int], affine: Affine, frame: ItkFrame | None = None) -> Grid:
@@ -138,17 +125,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """Image in RAS order with the grid of its file.
+    """Image in RAS order with the grid of its file."""
 
-    Attributes:
-        array: Values of the voxels.
-        grid: Grid of the file.
-        files: Files of a DICOM series, ordered by position; empty for other formats.
-    """
-
-    array: Image
-    grid: Grid
-    files: tuple[Path, ...] = ()
+    array: Image  # values of the voxels
+    grid: Grid  # grid of the file
+    files: tuple[Path, ...] = ()  # files of a DICOM series, ordered by position; empty for other formats
 
 
 def check_same_grid(grid: Grid, like: Grid, what: str = "a mask") -> None:

@@ -26,8 +26,7 @@ DEFLATE_LIMIT = 1032
 """Largest factor by which a deflate stream (gzip, zlib) grows when it is decompressed (zlib's technical notes)."""
 
 MEMORY_VARIABLE = "NERVESEG_VOLUME_GIB"
-MEMORY_GIB = 2.0
-"""Largest size of a volume's voxels in memory, unless the environment variable above names another."""
+MEMORY_GIB = 2.0  # largest size of a volume's voxels in memory, unless the environment variable above names another
 
 LOGGERS = ("nibabel", "nibabel.global", "pydicom", "highdicom")
 _STDERR = threading.RLock()

@@ -26,12 +26,10 @@ from nerveseg.data.volumes.itk_header import DATA_FILE, header_fields, is_metaim
 from nerveseg.errors import VolumeError
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
-WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")
-"""Formats of one file, which can be written atomically."""
+WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")  # formats of one file, which can be written atomically
 
 
-TRUE = ("T", "t", "1")
-"""First letters of what MetaImage takes for true."""
+TRUE = ("T", "t", "1")  # first letters of what MetaImage takes for true
 
 
 def read_itk(path: Path, *, layered: bool = False) -> tuple[NDArray[Any], Grid]:

@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from nerveseg.errors import VolumeError
 from nerveseg.types import Mask
 
-ROUNDING = 1e-3
-"""Largest distance from a whole number of a label that was written through a scaled header."""
+ROUNDING = 1e-3  # largest distance from a whole number of a label that was written through a scaled header
 
-MOST_LABELS = 8
-"""Largest number of different labels above zero of a map whose labels are not declared."""
+MOST_LABELS = 8  # largest number of different labels above zero of a map whose labels are not declared
 
-MOST_FOREGROUND = 0.5
-"""Largest share of a volume's voxels that can be foreground."""
+MOST_FOREGROUND = 0.5  # largest share of a volume's voxels that can be foreground
 
 
 def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:

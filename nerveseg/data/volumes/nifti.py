@@ -27,8 +27,7 @@ from nerveseg.types import Affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 Geometry: TypeAlias = Literal["sform", "qform"] | None
-UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
-"""Units of length by code (nifti1.h)."""
+UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}  # units of length by code (nifti1.h)
 
 GEOMETRY_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -36,11 +35,9 @@ GEOMETRY_FIELDS = (
 )  # fmt: skip
 
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
-MARGIN_BYTES = 1 << 20
-"""Number of bytes after the voxels that are decompressed to reach the check sum."""
+MARGIN_BYTES = 1 << 20  # number of bytes after the voxels that are decompressed to reach the check sum
 
-FAST = 1
-"""Level of compression, as nibabel's; name and time are left out, so that equal masks are equal files."""
+FAST = 1  # level of compression, as nibabel's; name and time are left out, so that equal masks are equal files
 
 
 def read_nifti(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:

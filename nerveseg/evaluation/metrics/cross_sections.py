@@ -30,17 +30,11 @@ from nerveseg.types import Mask, SpacingMm
 
 @dataclass(frozen=True)
 class CrossSections:
-    """Sections of a mask, with the section of every voxel.
+    """Sections of a mask, with the section of every voxel."""
 
-    Attributes:
-        voxels: Indices of the foreground voxels along x, y and z.
-        section: Number of the section, from 0, of each of these voxels.
-        slices: Index of the slice of each section.
-    """
-
-    voxels: tuple[Indices, Indices, Indices]
-    section: Indices
-    slices: Indices
+    voxels: tuple[Indices, Indices, Indices]  # indices of the foreground voxels along x, y and z
+    section: Indices  # number of the section, from 0, of each of these voxels
+    slices: Indices  # index of the slice of each section
 
     @classmethod
     def of(cls, mask: Mask) -> CrossSections:

@@ -22,19 +22,12 @@ AnyMask: TypeAlias = Bool[np.ndarray[Any, Any], "_x _y _z"]
 
 @dataclass(frozen=True)
 class MaskPair:
-    """Two masks in their joint bounding box.
+    """Two masks in their joint bounding box."""
 
-    Attributes:
-        reference: Reference mask (x, y, z) in the box.
-        prediction: Predicted mask of the same shape.
-        spacing_mm: Distance between voxel centres in mm along x, y, z.
-        n_slices: Number of slices of the whole volume, not of the box.
-    """
-
-    reference: Mask
-    prediction: Mask
-    spacing_mm: SpacingMm
-    n_slices: int
+    reference: Mask  # reference mask (x, y, z) in the box
+    prediction: Mask  # predicted mask of the same shape
+    spacing_mm: SpacingMm  # distance between voxel centres in mm along x, y, z
+    n_slices: int  # number of slices of the whole volume, not of the box
 
     @classmethod
     def of(cls, reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -> MaskPair:

@@ -45,53 +45,29 @@ DEFINED_UNLESS_EMPTY = frozenset({"dice", "hd95_paper_mm", "hd95_mm", "hd_mm", "
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of one pair of masks; the names are the metrics of scores.csv.
+    """Scores of one pair of masks; the names are the metrics of scores.csv."""
 
-    Attributes:
-        dice: Overlap in [0, 1].
-        hd95_paper_mm: 95 % Hausdorff distance over all foreground voxels, the rule behind the paper's table.
-        hd95_mm: 95 % Hausdorff distance between the surfaces, the usual definition.
-        hd_mm: Full Hausdorff distance between the masks (the largest distance of a voxel of one to the other).
-        vs: Volumetric similarity in [0, 1]; compares the volumes only, not where they lie.
-        voxel_sensitivity: Share of the reference's voxels that the prediction holds; NaN without any.
-        voxel_precision: Share of the prediction's voxels that the reference holds; NaN without any.
-        surface_dice_052: Share of the surfaces within one pixel of the paper (0.5208 mm) of one another, in [0, 1].
-        surface_dice_104: Share within two pixels (1.0417 mm), in [0, 1].
-        assd_mm: Average symmetric surface distance.
-        cldice: Centreline Dice in [0, 1].
-        fp_components: Number of components of the prediction that share no voxel with the reference.
-        fp_components_mm3: Volume of these components.
-        slices_both: Number of slices in which both masks show nerve.
-        slices_missed: Number of slices in which only the reference does.
-        slices_false_positive: Number of slices in which only the prediction does.
-        slices_neither: Number of slices in which neither does.
-        slice_sensitivity: Share of the reference's slices in which the prediction shows nerve; NaN without any.
-        branch_sensitivity: Share of the reference's cross-sections that the prediction touches; NaN without any.
-        branch_sensitivity_undivided: Share of the cross-sections that are alone in their slice; NaN without any.
-        branch_sensitivity_divided: Share of the cross-sections in slices with two or more; NaN without any.
-    """
-
-    dice: float
-    hd95_paper_mm: float
-    hd95_mm: float
-    hd_mm: float
-    vs: float
-    voxel_sensitivity: float
-    voxel_precision: float
-    surface_dice_052: float
-    surface_dice_104: float
-    assd_mm: float
-    cldice: float
-    fp_components: float
-    fp_components_mm3: float
-    slices_both: float
-    slices_missed: float
-    slices_false_positive: float
-    slices_neither: float
-    slice_sensitivity: float
-    branch_sensitivity: float
-    branch_sensitivity_undivided: float
-    branch_sensitivity_divided: float
+    dice: float  # overlap in [0, 1]
+    hd95_paper_mm: float  # 95 % Hausdorff distance over all foreground voxels, the rule behind the paper's table
+    hd95_mm: float  # 95 % Hausdorff distance between the surfaces, the usual definition
+    hd_mm: float  # full Hausdorff distance between the masks (the largest distance of a voxel of one to the other)
+    vs: float  # volumetric similarity in [0, 1]; compares the volumes only, not where they lie
+    voxel_sensitivity: float  # share of the reference's voxels that the prediction holds; NaN without any
+    voxel_precision: float  # share of the prediction's voxels that the reference holds; NaN without any
+    surface_dice_052: float  # share of the surfaces within one pixel of the paper (0.5208 mm) of one another, in [0, 1]
+    surface_dice_104: float  # share within two pixels (1.0417 mm), in [0, 1]
+    assd_mm: float  # average symmetric surface distance
+    cldice: float  # centreline Dice in [0, 1]
+    fp_components: float  # number of components of the prediction that share no voxel with the reference
+    fp_components_mm3: float  # volume of these components
+    slices_both: float  # number of slices in which both masks show nerve
+    slices_missed: float  # number of slices in which only the reference does
+    slices_false_positive: float  # number of slices in which only the prediction does
+    slices_neither: float  # number of slices in which neither does
+    slice_sensitivity: float  # share of the reference's slices in which the prediction shows nerve; NaN without any
+    branch_sensitivity: float  # share of the reference's cross-sections that the prediction touches; NaN without any
+    branch_sensitivity_undivided: float  # share of the cross-sections that are alone in their slice; NaN without any
+    branch_sensitivity_divided: float  # share of the cross-sections in slices with two or more; NaN without any
 
 
 def dice(reference: AnyMask, prediction: AnyMask) -> float:

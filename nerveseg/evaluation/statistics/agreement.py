@@ -29,29 +29,18 @@ _UNKNOWN = (nan, nan)
 
 @dataclass(frozen=True)
 class BlandAltman:
-    """Limits of agreement between two measurements of the same subjects.
+    """Limits of agreement between two measurements of the same subjects."""
 
-    Attributes:
-        n: Number of subjects.
-        bias: Mean difference, other minus reference, in percent of the pair's mean or in the measurement's unit.
-        sd: Standard deviation of the differences (n - 1), in the unit of the bias.
-        lower: Lower limit, bias - 1.96 sd; 95 % of the differences are expected between the limits.
-        upper: Upper limit, bias + 1.96 sd.
-        bias_ci: Bounds of the 95 % interval of the bias.
-        lower_ci: Bounds of the 95 % interval of the lower limit.
-        upper_ci: Bounds of the 95 % interval of the upper limit.
-        note: Reason why a value is NaN, or empty.
-    """
-
-    n: int
+    n: int  # number of subjects
+    # Mean difference, other minus reference, in percent of the pair's mean or in the measurement's unit.
     bias: float = nan
-    sd: float = nan
-    lower: float = nan
-    upper: float = nan
-    bias_ci: tuple[float, float] = _UNKNOWN
-    lower_ci: tuple[float, float] = _UNKNOWN
-    upper_ci: tuple[float, float] = _UNKNOWN
-    note: str = ""
+    sd: float = nan  # standard deviation of the differences (n - 1), in the unit of the bias
+    lower: float = nan  # lower limit, bias - 1.96 sd; 95 % of the differences are expected between the limits
+    upper: float = nan  # upper limit, bias + 1.96 sd
+    bias_ci: tuple[float, float] = _UNKNOWN  # bounds of the 95 % interval of the bias
+    lower_ci: tuple[float, float] = _UNKNOWN  # bounds of the 95 % interval of the lower limit
+    upper_ci: tuple[float, float] = _UNKNOWN  # bounds of the 95 % interval of the upper limit
+    note: str = ""  # reason why a value is NaN, or empty
 
 
 def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -> BlandAltman:

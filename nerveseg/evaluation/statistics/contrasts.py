@@ -38,11 +38,9 @@ from nerveseg.evaluation.statistics.samples import (
 
 RESAMPLES = 9999
 SEED = 20180101
-BCA_FROM = 20
-"""Number of subjects below which a bootstrap interval is called rough."""
+BCA_FROM = 20  # number of subjects below which a bootstrap interval is called rough
 
-INTERVAL_FROM = 6
-"""Number of subjects from which a signed-rank interval of 95 % exists."""
+INTERVAL_FROM = 6  # number of subjects from which a signed-rank interval of 95 % exists
 
 PSEUDOMEDIAN = "Hodges-Lehmann pseudomedian, signed-rank interval"
 _EXACT_MCNEMAR_BELOW = 25

@@ -16,8 +16,7 @@ from scipy.stats import mannwhitneyu, norm, rankdata
 
 from nerveseg.evaluation.statistics.samples import DECIMALS, Estimate, Sample, sample, why_undefined
 
-ALPHA = 0.05
-"""Level of tests and intervals, as in the paper."""
+ALPHA = 0.05  # level of tests and intervals, as in the paper
 
 METHODS = ("normal approximation", "exact")
 _EXACT_BELOW = 50

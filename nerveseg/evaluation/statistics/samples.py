@@ -19,41 +19,25 @@ from nerveseg.errors import NervesegError
 DECIMALS = 6
 """Number of decimals to which values are compared: the spacing of an oblique scan is exact to about 1e-8 mm only."""
 
-Sample: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]
-"""One value per subject, or per comparison of two masks."""
+Sample: TypeAlias = Float64[np.ndarray[Any, Any], " _n"]  # one value per subject, or per comparison of two masks
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic of a sample with its interval and test; the names are columns of `tests.csv`.
+    """A statistic of a sample with its interval and test; the names are columns of `tests.csv`."""
 
-    Attributes:
-        n: Number of subjects (values of the first sample, where two samples are unpaired).
-        estimate: Value of the statistic, in the unit that the function states.
-        ci_low: Lower bound of the 95 % interval.
-        ci_high: Upper bound of the 95 % interval.
-        p_value: Two-sided p-value.
-        effect_size: Rank-biserial correlation in [-1, 1].
-        statistic: Test statistic.
-        p_non_inferiority: One-sided p-value of a loss of the margin or more.
-        non_inferior: Verdict at the margin; None if not computable or not asked.
-        n_pairs: Number of values of the second sample, where two samples are unpaired.
-        method: Name of the method that was used.
-        note: Reason why a value is NaN, or empty.
-    """
-
-    n: int
-    estimate: float = nan
-    ci_low: float = nan
-    ci_high: float = nan
-    p_value: float = nan
-    effect_size: float = nan
-    statistic: float = nan
-    p_non_inferiority: float = nan
-    non_inferior: bool | None = None
-    n_pairs: int | None = None
-    method: str = ""
-    note: str = ""
+    n: int  # number of subjects (values of the first sample, where two samples are unpaired)
+    estimate: float = nan  # value of the statistic, in the unit that the function states
+    ci_low: float = nan  # lower bound of the 95 % interval
+    ci_high: float = nan  # upper bound of the 95 % interval
+    p_value: float = nan  # two-sided p-value
+    effect_size: float = nan  # rank-biserial correlation in [-1, 1]
+    statistic: float = nan  # test statistic
+    p_non_inferiority: float = nan  # one-sided p-value of a loss of the margin or more
+    non_inferior: bool | None = None  # verdict at the margin; None if not computable or not asked
+    n_pairs: int | None = None  # number of values of the second sample, where two samples are unpaired
+    method: str = ""  # name of the method that was used
+    note: str = ""  # reason why a value is NaN, or empty
 
 
 def sample(values: ArrayLike) -> Sample:

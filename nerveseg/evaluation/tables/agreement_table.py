@@ -26,11 +26,9 @@ AGREEMENT_COLUMNS = (
     "smallest_detectable_change", "note",
 )  # fmt: skip
 RATERS_MEAN = "raters' mean"
-POOLED, POOLED_BELOW = "all", 3
-"""Cohort of pooled repeated pairs; number of pairs below which a cohort is pooled."""
+POOLED, POOLED_BELOW = "all", 3  # cohort of pooled repeated pairs; number of pairs below which a cohort is pooled
 
-Pair: TypeAlias = tuple[str, str]
-"""Subject ids of the first and the repeated scan of one leg."""
+Pair: TypeAlias = tuple[str, str]  # subject ids of the first and the repeated scan of one leg
 
 _INTERVALS = (
     "ci_low", "ci_high", "lower_limit_ci_low", "lower_limit_ci_high", "upper_limit_ci_low", "upper_limit_ci_high",

@@ -38,14 +38,12 @@ _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&
 }
 """LaTeX's special characters."""
 
-Row: TypeAlias = Mapping[Hashable, Any]
-"""Row of a table, by column."""
+Row: TypeAlias = Mapping[Hashable, Any]  # row of a table, by column
 
 STATISTICS = ("mean", "sd", "median", "q1", "q3", "ci_low", "ci_high")
 """Statistics of every metric: mean, sample SD, median, quartiles, 95 % interval of the mean."""
 
-SET_OFF = (RATER_RATER, AUTOMATIC_CONSENSUS)
-"""The paper's two comparisons, whose rows are bold."""
+SET_OFF = (RATER_RATER, AUTOMATIC_CONSENSUS)  # the paper's two comparisons, whose rows are bold
 
 
 def table1(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
