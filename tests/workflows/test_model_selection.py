@@ -9,12 +9,12 @@ import yaml
 from nerveseg.runs import find_folds
 from nerveseg.workflows.model_selection import BIASED, UNBIASED, averaged_over_seeds, rank_settings, show_settings
 
-COLUMNS = ("subject", "cohort", "location", "side", "fold", "comparison", "metric", "value")
+COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
 
 
 def write_scores(path, fold, dice):
-    rows = [(subject, subject[0], "", "", fold, "Auto-GT", "dice", value) for subject, value in dice.items()]
-    rows += [(subject, subject[0], "", "", fold, "Auto-GT", "vs", 0.0) for subject in dice]
+    rows = [(subject, subject, subject[0], "", "", fold, "Auto-GT", "dice", value) for subject, value in dice.items()]
+    rows += [(subject, subject, subject[0], "", "", fold, "Auto-GT", "vs", 0.0) for subject in dice]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False, lineterminator="\n")
 
 
