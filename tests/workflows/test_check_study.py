@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,8 @@ from nerveseg.errors import StudyError
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows.check_study import check_configured_study
 from tests.helpers.composed import plain_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -67,6 +70,8 @@ def test_every_mask_has_a_row_and_the_page_names_a_planted_fault(config, tmp_pat
     assert table["voxels"][0] == np.count_nonzero(expected)
     assert float(table["volume_mm3"][0]) == pytest.approx(np.count_nonzero(expected) * 0.5 * 0.5 * 4.0)
     assert (table["faults"] == "").all()
+    explained = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8").partition("## check.csv")[2]
+    assert set(table.columns) == set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]+)\|", explained, re.M))))
     (tmp_path / "B_mask.nii.gz").write_bytes((tmp_path / "A_mask.nii.gz").read_bytes())
     with pytest.raises(StudyError):
         check_configured_study(config)
