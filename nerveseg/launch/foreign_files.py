@@ -119,5 +119,6 @@ class CheckedFiles(FileConfigSource):
 
 
 Plugins.instance()  # registers Hydra's own sources
+CheckedFiles.__name__ = FileConfigSource.__name__  # a launcher's process registers sources again, known by their names
 SourcesRegistry.instance().types["file"] = CheckedFiles
 OmegaConf.register_new_resolver("oc.env", _environment, replace=True)

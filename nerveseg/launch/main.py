@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from types import FrameType
@@ -255,7 +255,8 @@ def configure_libraries() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # any byte of a file's name can be printed
+            with suppress(OSError):  # a stream that was replaced by a pipe since it was opened
+                stream.reconfigure(errors="backslashreplace")  # any byte of a file's name can be printed
     for message in (
         "Glyph .* missing from .*",  # of a name in a figure
         ".*does not have many workers.*",

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import wandb.apis.public
@@ -36,6 +37,8 @@ def started(arguments, job):
         code = 1
         try:
             code = run_command("train", run_fold, arguments, wrap_jobs=lambda *_: run_fold(job))
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(code)
