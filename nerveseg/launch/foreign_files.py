@@ -8,6 +8,7 @@ user types on the command line is the user's own: `hydra.launcher.n_jobs=2`, `na
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,16 @@ def check_hydra_node(composed: DictConfig, overrides: Sequence[str], conf: Path)
     choice = str(composed.hydra.runtime.choices.get("hydra"))
     if not (conf / "hydra" / f"{choice}.yaml").is_file():
         raise _not_ours(f"hydra={choice}")
-    ours = compose(overrides=[f"+hydra={choice}", *typed], return_hydra_config=True)
-    expected, found = (OmegaConf.to_container(each.hydra, resolve=False) for each in (ours, composed))
-    changed = next(_changed(expected, found), None)
+    found = OmegaConf.to_container(composed.hydra, resolve=False)
+    changed = next(_changed(_own_node(choice, tuple(typed)), found), None)
     if changed is not None:
         raise _not_ours(f"hydra.{changed}")
+
+
+@cache
+def _own_node(choice: str, typed: tuple[str, ...]) -> Any:
+    ours = compose(overrides=[f"+hydra={choice}", *typed], return_hydra_config=True)
+    return OmegaConf.to_container(ours.hydra, resolve=False)
 
 
 def _not_ours(found: str) -> ConfigurationError:

@@ -8,6 +8,8 @@ import pytest
 from nerveseg.evaluation.metrics.pair_scores import dice, hausdorff_distance
 from nerveseg.phantom.cohort import participants, simulate_subject
 
+pytestmark = pytest.mark.slow
+
 PIXEL_MM = 200 / 384
 
 

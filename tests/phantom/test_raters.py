@@ -122,6 +122,7 @@ def dice(first, second) -> float:
     return 2 * float((first & second).sum()) / float(first.sum() + second.sum())
 
 
+@pytest.mark.slow
 def test_raters_agree_about_as_in_the_paper_and_less_in_patients(demo):
     patients = {"distal": 7, "medial": 3, "proximal": 10}
     many = demo.model_copy(update={"volunteers": 15, "patients": patients, "seed": 1, "sub_slices": 1})
