@@ -9,6 +9,7 @@ cohorts and the real studies of the tests have no fault, and at most one doubt i
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,8 @@ def _subject_doubts(own: Sequence[MaskMeasures], others: Sequence[MaskMeasures])
         return
     if len({row.subject for row in others}) < OTHERS:
         return
-    typical = float(np.nanmedian([row.contrast for row in others]))
+    known = [row.contrast for row in others if row.contrast == row.contrast]
+    typical = (float(np.median(known)) if known else nan) or nan  # without any contrast, none is compared
     contrast = float(np.median([row.contrast for row in drawn])) / typical
     mirrored = [row for row in drawn if row.mirrored_contrast / typical > STRONG]
     unlike = {axis: _deviation(drawn, others, axis) for axis in ("x_share", "y_share")}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, label
+from scipy.ndimage import binary_dilation, find_objects, label, minimum
 from scipy.signal import correlate
 
 from nerveseg.types import Image, Mask, SpacingMm
@@ -95,19 +95,16 @@ def shape_measures(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
 def _pieces(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
     """Return the number of pieces, and distance and size of the one that is farthest from the largest."""
     pieces, number = label(mask, _CONNECTED)
-    sizes = np.bincount(pieces.ravel())[1:]
-    largest = int(sizes.argmax()) + 1
-    points = np.argwhere(pieces == largest)[:, :2] * spacing_mm[:2]
-    farthest, voxels = 0.0, 0
-    for piece in range(1, number + 1):
-        if piece != largest:
-            own = np.argwhere(pieces == piece)[:, :2] * spacing_mm[:2]
-            lowest, highest = points.min(axis=0), points.max(axis=0)
-            gap = np.maximum(0, np.maximum(lowest - own, own - highest))
-            distance = float(np.hypot(*gap.T).min())
-            if distance > farthest:
-                farthest, voxels = distance, int(sizes[piece - 1])
-    return {"components": int(number), "stray_mm": farthest, "stray_voxels": voxels}
+    places = np.argwhere(mask)
+    piece_of = pieces[mask]
+    sizes = np.bincount(piece_of)[1:]
+    plane_mm = places[:, :2] * spacing_mm[:2]
+    largest = plane_mm[piece_of == sizes.argmax() + 1]
+    gaps = np.maximum(0, np.maximum(largest.min(axis=0) - plane_mm, plane_mm - largest.max(axis=0)))
+    distances = np.asarray(minimum(np.hypot(*gaps.T), piece_of, np.arange(1, number + 1)))
+    farthest = int(distances.argmax())
+    stray_mm = float(distances[farthest])
+    return {"components": int(number), "stray_mm": stray_mm, "stray_voxels": int(sizes[farthest]) if stray_mm else 0}
 
 
 def agreement_measures(masks: Mapping[str, Mask]) -> dict[str, dict[str, Any]]:
@@ -166,40 +163,50 @@ def _shifted(mask: Mask, shift: tuple[int, int, int]) -> Mask:
     return moved
 
 
-def image_measures(mask: Mask, image: Image, spacing_mm: SpacingMm) -> dict[str, Any]:
-    """Measure where a mask lies in the body, and the intensity below it; empty for an empty mask.
+def image_measures(masks: Mapping[str, Mask], image: Image, spacing_mm: SpacingMm) -> dict[str, dict[str, Any]]:
+    """Measure where masks lie in the body, and the intensity below them.
 
     Args:
-        mask: Mask in RAS order.
+        masks: Mask of each rater of one subject, in RAS order.
         image: First channel on the same grid.
         spacing_mm: Voxel spacing in mm.
+
+    Returns:
+        Values from `x_share` to `mirrored_contrast`, by rater; raters with an empty mask are left out.
     """
-    if not mask.any():
-        return {}
     body = image > _background(image)
     box = find_objects(body.astype(np.uint8))[0]
-    centroid = np.argwhere(mask).mean(axis=0)
-    x, y, _ = ((at - side.start) / max(1, side.stop - 1 - side.start) for at, side in zip(centroid, box, strict=True))
     values = np.sort(image[body][::7])
     spread = float(values.std())
-    rank = float(np.searchsorted(values, np.median(image[mask]))) / len(values)
-    mirrored = {name: _contrast(np.flip(mask, axis), image, spread, spacing_mm) for axis, name in enumerate(MIRRORED)}
-    strongest = max(mirrored, key=lambda name: np.nan_to_num(abs(mirrored[name]), nan=-1.0))
-    return {
-        "x_share": float(x),
-        "y_share": float(y),
-        "z_share": float(centroid[2] / max(1, mask.shape[2] - 1)),
-        "intensity": rank,
-        "contrast": _contrast(mask, image, spread, spacing_mm),
-        "mirrored": strongest,
-        "mirrored_contrast": mirrored[strongest],
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for rater, mask in ((rater, mask) for rater, mask in masks.items() if mask.any()):
+        centroid = np.argwhere(mask).mean(axis=0)
+        x, y, _ = (
+            (at - side.start) / max(1, side.stop - 1 - side.start) for at, side in zip(centroid, box, strict=True)
+        )
+        mirrored = {
+            name: _contrast(np.flip(mask, axis), image, spread, spacing_mm) for axis, name in enumerate(MIRRORED)
+        }
+        strongest = max(mirrored, key=lambda name, of=mirrored: np.nan_to_num(abs(of[name]), nan=-1.0))
+        found[rater] = {
+            "x_share": float(x),
+            "y_share": float(y),
+            "z_share": float(centroid[2] / max(1, mask.shape[2] - 1)),
+            "intensity": float(np.searchsorted(values, np.median(image[mask]))) / len(values),
+            "contrast": _contrast(mask, image, spread, spacing_mm),
+            "mirrored": strongest,
+            "mirrored_contrast": mirrored[strongest],
+        }
+    return found
 
 
 def _background(image: Image) -> float:
-    """Return the intensity below which a voxel is air: a tenth of the way from the lowest to the 98th percentile."""
+    """Return the intensity up to which a voxel is air: a tenth of the way from the lowest to the 98th percentile.
+
+    The brightest voxels are never air, in an image of nearly one value either.
+    """
     low, high = np.percentile(image[::3, ::3], (0.5, 98.0))
-    return float(low + 0.1 * (high - low))
+    return min(float(low + 0.1 * (high - low)), float(np.nextafter(image.max(), -np.inf)))
 
 
 def _contrast(mask: Mask, image: Image, spread: float, spacing_mm: SpacingMm) -> float:

@@ -75,7 +75,8 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
 def _measures(
     subject: Subject, volume: Volume, masks: Mapping[str, Mask], labels: Mapping[str, list[int]]
 ) -> Iterator[MaskMeasures]:
-    agreement, spacing_mm = agreement_measures(masks), volume.grid.ras_spacing_mm
+    spacing_mm = volume.grid.ras_spacing_mm
+    agreement, images = agreement_measures(masks), image_measures(masks, volume.array, spacing_mm)
     for rater, mask in masks.items():
         yield MaskMeasures(
             subject=subject.id,
@@ -88,7 +89,7 @@ def _measures(
             sha256=voxel_sha256(mask),
             **shape_measures(mask, spacing_mm),
             **agreement.get(rater, {}),
-            **image_measures(mask, volume.array, spacing_mm),
+            **images.get(rater, {}),
         )
 
 

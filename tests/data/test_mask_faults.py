@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import label
 
 from nerveseg.data.mask_faults import judge_masks
 from nerveseg.data.mask_measures import (
@@ -40,12 +41,12 @@ def subject(seed):
 
 
 def rows(subject_id, image, masks, labels=None):
-    agreement = agreement_measures(masks)
+    agreement, images = agreement_measures(masks), image_measures(masks, image, SPACING_MM)
     return [
         MaskMeasures(
             subject=subject_id, cohort="c", side=None, location=None, rater=rater, path=f"{subject_id}-{rater}",
             labels=(labels or {}).get(rater, "1"), sha256=voxel_sha256(mask), **shape_measures(mask, SPACING_MM),
-            **agreement.get(rater, {}), **image_measures(mask, image, SPACING_MM),
+            **agreement.get(rater, {}), **images.get(rater, {}),
         )
         for rater, mask in masks.items()
     ]  # fmt: skip
@@ -149,3 +150,30 @@ def test_a_shift_is_measured_exactly(study):
     assert found["change"] == "shifted by (-7, 0, -2) voxels"
     kept = masks["OS"][:-7, :, :-2].sum()
     assert found["changed_dice"] == pytest.approx(2 * kept / (kept + masks["OS"].sum()))
+
+
+def test_of_many_specks_the_farthest_is_measured():
+    random = np.random.default_rng(5)
+    mask = tube((20, 20), (0, 0), 4.0, 0.0)
+    mask[2::4, 2::4, 2::4] |= random.random(mask[2::4, 2::4, 2::4].shape) < 0.2
+    found = shape_measures(mask, SPACING_MM)
+    pieces, number = label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel())[1:]
+    main = np.argwhere(pieces == sizes.argmax() + 1)[:, :2]
+    outside = [
+        np.hypot(*np.maximum(0, np.maximum(main.min(0) - own, own - main.max(0))).T).min()
+        for own in (np.argwhere(pieces == piece)[:, :2] for piece in range(1, number + 1))
+    ]
+    assert number > 20
+    assert (found["components"], found["stray_mm"]) == (number, pytest.approx(max(outside)))
+    assert found["stray_voxels"] == sizes[int(np.argmax(outside))]
+
+
+def test_an_image_of_nearly_one_value_and_masks_without_contrast_are_measured(study):
+    image = np.full(SHAPE, 100, dtype=np.float32)
+    image[:2, :2] = 0
+    flat = {subject_id: rows(subject_id, image, own) for subject_id, (_, own) in study.items()}
+    assert np.isnan([row.contrast for row in flat["S0"]]).all()
+    assert 0 < flat["S0"][0].x_share < 1
+    _, doubts = judge_masks([row for own in flat.values() for row in own])
+    assert not [doubt for doubt in doubts if "mirrored" in doubt.text]
