@@ -1,4 +1,4 @@
-"""nerveseg: train, judge and apply the segmentation of peripheral nerves in MR neurography.
+"""nerveseg: train, evaluate and apply the segmentation of peripheral nerves in MR neurography.
 
 The public names below are loaded when they are first used, since torch takes seconds to import.
 """

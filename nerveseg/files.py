@@ -1,4 +1,4 @@
-"""Files: atomic writes, SHA-256, locks."""
+"""Atomic writes of files, their SHA-256, and locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names (ids, cohorts, raters, studies, channels, scans) are data: one function for each place that they go to.
+"""Conversion of names (ids, cohorts, raters, studies, channels, scans) to safe text, one function for each use.
 
 What a study calls its subjects, raters and channels is refused where it could leave a folder, hide, or be computed by a
 spreadsheet; `StudyLayout`, `participants` and `SegmentConfig` check it when it is read. Names of scans come from files

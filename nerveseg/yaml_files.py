@@ -1,4 +1,4 @@
-"""YAML files of users: size, depth, tags, double keys and aliases are checked before a file is loaded."""
+"""Read users' YAML files, after checks of their size, depth, tags, double keys and aliases."""
 
 from pathlib import Path
 from typing import Any

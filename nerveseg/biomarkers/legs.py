@@ -1,4 +1,4 @@
-"""Legs in an image: one or both, and the columns of each.
+"""Detection of the legs in an image: one or both, and the columns of each.
 
 The amount of tissue per column along x is computed slice by slice. A leg is one hump; two legs are two humps of similar
 size with a valley between, which is air or, where the thighs touch, a waist. Proximally the thighs become a pelvis, so

@@ -1,4 +1,4 @@
-"""Slice store: a study that is read, checked, normalised, cropped and written once, and memory-mapped by every fold.
+"""Slice store: the preprocessed slices of a study, written once and memory-mapped by every fold.
 
 The store's folder is named by a hash of its inputs (every file's hash, the preprocessing, the label rule), so a changed
 study gets another store. It is built in a temporary folder and renamed: folds that start together share one store, and

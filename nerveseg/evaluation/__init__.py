@@ -1,1 +1,1 @@
-"""How well masks agree: metrics, comparisons, tables."""
+"""Agreement of masks: metrics, comparisons, statistics, tables."""

@@ -1,4 +1,4 @@
-"""The metrics as tables, figures and pages show them: headings, units and meanings; `metrics` has the definitions."""
+"""Headings, units and meanings of the metrics for tables, figures and pages; `metrics` has the definitions."""
 
 from dataclasses import dataclass
 from typing import Literal

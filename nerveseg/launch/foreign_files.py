@@ -1,4 +1,4 @@
-"""Configuration files that others wrote: what they may not do to Hydra, and which environment variables they may read.
+"""Limits on configuration files of others: no settings of Hydra, and only listed environment variables.
 
 A study file, or any file of a `--config-dir`, is data. It may not change the `hydra` node, whose callbacks, launchers
 and loggers name code that Hydra runs; and of the environment it sees the variables in `OPEN_VARIABLES` only. What the

@@ -1,4 +1,4 @@
-"""Limit of a network's size while its constructor runs: before weights are filled, and long before memory is.
+"""Limit of a network's size, checked while its constructor runs, before memory is filled with weights.
 
 torch reserves the memory of a parameter when it is made and touches it when it is initialised. A module registers its
 parameters in between, which is where they are counted.

@@ -1,4 +1,4 @@
-"""Synthetic study on disk, in BIDS layout: complete or absent, and marked as SYNTHETIC in all metadata.
+"""Write a synthetic study in BIDS layout, complete or not at all, with SYNTHETIC in all metadata.
 
 sub-V01/anat/sub-V01_T2w.nii.gz                                 and its .json
 sub-V01/anat/sub-V01_acq-fatsat_T2w.nii.gz                      the second channel on its own grid

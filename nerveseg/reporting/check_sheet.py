@@ -1,4 +1,4 @@
-"""Sheets to check a scan by eye in ten seconds: the segmentation on one, the registration of its channels on another.
+"""One-page pictures to check a scan by eye: its segmentation, and the registration of its channels.
 
 The segmentation: up to twelve slices, evenly spread from one end of the nerve to the other, all at one scale; the
 first, the middle and the last with the whole slice in a corner, to see which structure is outlined. Below, the area

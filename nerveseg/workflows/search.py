@@ -1,4 +1,4 @@
-"""A search for settings: a sweeper chooses each trial's options by the objective of the trials before it.
+"""Search for settings: each trial's options are chosen by the objective of the trials before it.
 
 The objective of a trial is the mean Dice of the training subjects that its fold holds out. Test subjects do not
 contribute to the objective, so the settings that are found may be tested on them.

@@ -1,1 +1,1 @@
-"""What is written and printed: Table 1, its LaTeX, agreement, times, and the summaries that follow Table 1."""
+"""Tables that are written and printed: Table 1, its LaTeX, agreement, and the summaries that follow Table 1."""
