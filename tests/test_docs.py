@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from nerveseg.biomarkers.profile import PROFILE_COLUMNS
+from nerveseg.scans.batch import COLUMNS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 CODE = re.compile(r"`([^`\n]+)`")
@@ -34,6 +37,30 @@ def test_every_link_leads_to_a_file(page):
     targets = {link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8"))}
     broken = [target for target in targets if target and "://" not in target and not (page.parent / target).exists()]
     assert sorted(broken) == []
+
+
+def anchors_of(text):
+    """Anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_anchor_is_a_heading(page):
+    broken = []
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        target, _, anchor = link.partition("#")
+        if anchor and "://" not in target:
+            text = (page.parent / target if target else page).read_text(encoding="utf-8")
+            broken += [] if anchor in anchors_of(text) else [link]
+    assert broken == []
+
+
+@pytest.mark.parametrize(("file", "columns"), [("profile.csv", PROFILE_COLUMNS), ("segmentations.csv", COLUMNS)])
+def test_every_column_of_a_segmented_scan_is_explained(file, columns):
+    page = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {file}\n")[2].partition("\n## ")[0]
+    assert set(columns) <= set(CODE.findall(section))
 
 
 def packages_of(text):
