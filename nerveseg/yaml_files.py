@@ -18,11 +18,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path, error: type[NervesegError] = ConfigurationError) -> Any:
-    """Read a YAML file as plain types.
-
-    Raises:
-        NervesegError: A fault of `check_yaml`, or a value that YAML cannot hold; of the class that `error` names.
-    """
+    """Read a YAML file as plain types; raise an error of the class `error` for a faulty file."""
     text = check_yaml(path, error)
     try:
         return yaml.load(text, Loader=_LOADER)

@@ -132,10 +132,7 @@ def _wandb_arguments(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _mlflow_arguments(values: Mapping[str, Any], label: RunLabel, folder: Path, output_root: Path) -> dict[str, Any]:
-    """Return the address and the id of the folder's run, created if need be.
-
-    `MLFlowLogger` itself would create a run whose tags name the user, the script and its git commit.
-    """
+    """Return address and run id; `MLFlowLogger` would create a run whose tags name user, script and commit."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 

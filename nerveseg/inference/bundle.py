@@ -84,12 +84,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
-        """Raise `BundleError` unless every channel that the model takes is given; further ones are allowed.
-
-        Args:
-            given: Names of channels.
-            subject: Id of the subject, for errors.
-        """
+        """Raise `BundleError` about a subject unless every channel of the model is among the names given."""
         names = list(given)
         missing = [name for name in self.channels if name not in names]
         if missing:
@@ -124,13 +119,7 @@ class Bundle:
 
 
 def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:
-    """Write a bundle to a temporary folder and rename it, replacing an existing bundle.
-
-    The hash of the weights is added to the description here.
-
-    Raises:
-        BundleError: A weight is not finite.
-    """
+    """Write a bundle in place of an existing one, with the weights' hash; raise `BundleError` if one is not finite."""
     temporary = temporary_sibling(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -159,11 +148,7 @@ def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> No
 
 
 def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
-    """Load a bundle.
-
-    Args:
-        folder: Folder of the bundle.
-        plugins: Packages whose networks a bundle may name, from the user's own configuration.
+    """Load a bundle; networks of the packages in `plugins` may be named too.
 
     Raises:
         BundleError: The bundle is incomplete, altered, or of a format or network that this version does not know.
@@ -202,11 +187,7 @@ def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str
 
 
 def read_description(folder: Path) -> ModelDescription:
-    """Read `model.json` of a bundle, without its weights.
-
-    Raises:
-        BundleError: The file is missing, damaged or of another format.
-    """
+    """Read `model.json` of a bundle; raise `BundleError` if it is missing, damaged or of another format."""
     path = folder / "model.json"
     if not path.is_file():
         raise BundleError(

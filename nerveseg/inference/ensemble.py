@@ -47,11 +47,7 @@ class Ensemble:
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def members_for(self, sha256: str | None) -> tuple[tuple[Bundle, ...], str | None]:
-        """Return the members that may segment a scan, and a message if the scan is in training data.
-
-        Args:
-            sha256: Hash of the scan's file; None if it has none.
-        """
+        """Return the members that may segment a scan with this hash, and a message if it is in training data."""
         held_out = tuple(bundle for bundle in self.bundles if not _was_trained_on(bundle, sha256))
         if len(held_out) == len(self.bundles):
             return self.bundles, None
@@ -64,11 +60,7 @@ class Ensemble:
 
 
 def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
-    """Load a model.
-
-    Args:
-        path: Folder of a bundle, of a fold, or of a sweep with folds of one setting.
-        plugins: Packages whose networks a bundle may name, from the user's own configuration.
+    """Load the model of a bundle, of a fold, or of a sweep with folds of one setting.
 
     Raises:
         BundleError: The folder has no model or several, or a model is incomplete, altered or unknown to this version.

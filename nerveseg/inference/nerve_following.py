@@ -88,12 +88,7 @@ class SliceStack:
 def tracked_probability(
     stack: SliceStack, progress: Callable[[int, int], None] | None = None
 ) -> Float32[np.ndarray, "slice x y"]:
-    """Return the nerve probability of every slice; 0 outside the segmented regions.
-
-    Args:
-        stack: Slices to segment.
-        progress: Function that is called with the number of slices reached and the number of all slices.
-    """
+    """Return the nerve probability of every slice, 0 outside the segmented regions; report slices done and all."""
     search = _Search(stack)
     wanted = search.anchors()
     while wanted:
@@ -110,13 +105,8 @@ def tracked_probability(
 def sufficient_halo(stack: SliceStack, whole: Float32[np.ndarray, "slice x y"], anchors: Sequence[int]) -> int:
     """Return the smallest of `HALOS` with which regions of the anchors give the same masks as whole slices.
 
-    Args:
-        stack: Slices to segment.
-        whole: Probability of every slice; only that of the anchors is read.
-        anchors: Numbers of the slices that were segmented whole.
-
-    Returns:
-        Halo in pixels; `EVERYTHING` if no halo suffices, none saves work, or the anchors show no nerve.
+    Of the probabilities `whole`, only those of the anchors are read. The halo is in pixels; it is `EVERYTHING` if none
+    suffices or saves work, or the anchors show no nerve.
     """
     found = {number: pieces(whole[number] > FOLLOWED_ABOVE) for number in anchors}
     for halo in HALOS if any(found.values()) else ():

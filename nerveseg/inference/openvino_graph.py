@@ -25,11 +25,7 @@ SPATIAL_AXES = np.array([2, 3])
 
 
 def nerve_probability_graph(network: FCDenseNet) -> Any:
-    """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to nerve probability (slice, x, y).
-
-    Args:
-        network: Network in evaluation mode: without dropout, normalising by the running statistics.
-    """
+    """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to nerve probability (slice, x, y)."""
     slices = ops.parameter([-1, network.first.in_channels, -1, -1], np.float32, name="slices")
     x = _convolution(slices, network.first)
     skips: list[Node] = []

@@ -55,13 +55,7 @@ class Postprocessing(BaseModel, frozen=True, extra="forbid"):
 
 
 def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
-    """Return a cleaned copy of a mask.
-
-    Args:
-        mask: Mask in RAS order; slices along the last axis.
-        spacing_mm: Spacing of its voxels in mm.
-        rule: Options of the clean-up.
-    """
+    """Return a cleaned copy of a mask in RAS order, slices along the last axis."""
     cleaned = mask.copy()
     while True:
         if rule.remove_specks:

@@ -93,11 +93,7 @@ def predict_volume(
 
 
 def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings: PredictionSettings) -> NetworkGrid:
-    """Return resampling and crop for a scan of this in-plane shape.
-
-    Raises:
-        GeometryError: A slice is larger than `LARGEST_SLICE` on the model's grid.
-    """
+    """Return resampling and crop for a scan; raise `GeometryError` if its slices would exceed `LARGEST_SLICE`."""
     description = member.description
     target = description.spacing_mm if settings.in_plane_spacing == "model" else spacing_mm
     resampling = InPlaneResampling(shape, spacing_mm[:2], target[:2])

@@ -30,18 +30,9 @@ SINGLE_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: str = "cpu") -> Runner:
-    """Return the function from preprocessed slices to the ensemble-mean nerve probability.
+    """Return the function from preprocessed slices to the members' mean nerve probability on a torch device.
 
     OpenVINO cannot pool feature maps that are one pixel wide, so slices smaller than the reduction run in torch.
-
-    Args:
-        members: Models that agree in channels.
-        runtime: "auto" is OpenVINO on a CPU where it is installed, for networks that it has a graph for.
-        device: Device to compute on, as torch names it.
-
-    Raises:
-        ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU or another
-            network than FC-DenseNet.
     """
     networks = [member.network.to(device) for member in members]
     openvino = find_runtime(members, runtime, device) == "openvino"
@@ -58,11 +49,7 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
 
 
 def find_runtime(members: Sequence[Bundle], runtime: Runtime, device: str) -> Literal["openvino", "torch"]:
-    """Return the runtime that a device has for the networks of a model.
-
-    Raises:
-        ConfigurationError: OpenVINO is asked for and cannot run these networks on this device.
-    """
+    """Return the runtime for a model's networks on a device; raise `ConfigurationError` if OpenVINO cannot run them."""
     settled = settled_runtime(runtime, device)
     others = [type(member.network).__name__ for member in members if not isinstance(member.network, FCDenseNet)]
     if others and runtime == "openvino":
@@ -79,11 +66,7 @@ def _single_precision(device: str) -> Iterator[None]:
 
 
 def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch"]:
-    """Return the runtime that `auto` stands for on a device.
-
-    Raises:
-        ConfigurationError: OpenVINO is asked for and is not installed, or for another device than the CPU.
-    """
+    """Return the runtime that `auto` stands for on a device; raise `ConfigurationError` if it has no OpenVINO."""
     installed = importlib.util.find_spec("openvino") is not None
     if runtime == "openvino" and (device != "cpu" or not installed):
         raise ConfigurationError(
@@ -123,12 +106,7 @@ THRESHOLD = 0.5  # probability above which a voxel is nerve, the likelier of the
 
 
 def nerve_probability(network: nn.Module, slices: Float32[Tensor, "slice channel x y"]) -> Float32[Tensor, "slice x y"]:
-    """Return the softmax probability of the second class, on the CPU.
-
-    Args:
-        network: Network in evaluation mode, on the device of the slices.
-        slices: Preprocessed slices.
-    """
+    """Return the softmax probability of the second class, on the CPU, of a network in evaluation mode."""
     logits = network(slices.contiguous(memory_format=torch.channels_last))
     return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
 

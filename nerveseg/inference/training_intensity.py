@@ -39,11 +39,7 @@ class IntensityRange(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
 
 def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:
-    """Return the `PERCENTILES` of a normalised channel, without voxels of its smallest value.
-
-    Args:
-        normalised: Values in any axis order, at least one, all finite.
-    """
+    """Return the `PERCENTILES` of finite values in any axis order, without voxels of the smallest value."""
     values = normalised[normalised > normalised.min()]
     return tuple(np.percentile(values if values.size else normalised, PERCENTILES).tolist())
 
@@ -51,18 +47,10 @@ def intensity_percentiles(normalised: NDArray[Any]) -> tuple[float, ...]:
 def scan_intensity(
     channels: Channels, spacing_mm: SpacingMm, preprocessing: Preprocessing, training_spacing_mm: SpacingMm
 ) -> list[tuple[float, ...]]:
-    """Return the percentiles of a new scan's channels, for comparison with the training data.
+    """Return the `PERCENTILES` of each channel of a new scan, for comparison with the training data.
 
-    The percentiles are those within the training crop in mm, since a larger field of view holds more air.
-
-    Args:
-        channels: Voxels as read, (channel, x, y, z) in RAS order.
-        spacing_mm: Voxel spacing of the scan in mm.
-        preprocessing: Preprocessing of the model.
-        training_spacing_mm: Voxel spacing of the training data in mm.
-
-    Returns:
-        `PERCENTILES` of each channel.
+    The percentiles are those within the training crop in mm, since a larger field of view holds more air. Channels are
+    (channel, x, y, z) in RAS order.
     """
     x, y = (
         max(1, round(size * training_mm / scan_mm))

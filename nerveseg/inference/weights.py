@@ -17,11 +17,7 @@ from nerveseg.runs import WEIGHTS
 
 
 def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
-    """Write a network's weights and return the hash of the file; errors name `bundle`, the final folder.
-
-    Raises:
-        BundleError: A weight is not finite.
-    """
+    """Write a network's weights and return the file's hash; raise `BundleError` about `bundle` if one is not finite."""
     _check_finite(network, bundle, "train again with a lower learning rate or gradient clipping")
     # safetensors cannot write a tensor of several names that lies channels last, as MONAI's DynUNet has them
     contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -31,11 +27,7 @@ def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
 
 
 def check_weights(folder: Path, sha256: str) -> int:
-    """Return the size of the file of weights, which is more than the number of its weights.
-
-    Raises:
-        BundleError: The file is missing or altered.
-    """
+    """Return the size of the file of weights in bytes; raise `BundleError` if the file is missing or altered."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise BundleError(
@@ -59,8 +51,7 @@ def read_weights(folder: Path, network: nn.Module) -> None:
 
     Raises:
         BundleError: A weight is not finite.
-        RuntimeError: The weights do not fit the network.
-        SafetensorError: The file is no safetensors file, though its hash is right.
+        RuntimeError, SafetensorError: The weights do not fit the network, or are no safetensors file.
     """
     load_model(network, folder / WEIGHTS)
     _check_finite(network, folder, "take another model; the training of this one diverged")

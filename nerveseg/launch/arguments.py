@@ -58,15 +58,10 @@ _QUOTED_STRINGS = re.compile(rf"{_QUOTED}(?:[ \t]*,[ \t]*{_QUOTED})*", re.DOTALL
 
 
 def to_hydra_overrides(verb: str, argv: Sequence[str]) -> list[str]:
-    """Return the arguments for Hydra: flags first, ranges spelled out, paths quoted, the bare path as `input=`.
-
-    Args:
-        verb: Name of the command (`train`, `segment`, ...); only `segment` takes a bare path.
-        argv: Words typed after the verb.
+    """Return the words typed after a command for Hydra, by the rules above.
 
     Raises:
-        ConfigurationError: A range that counts down or is absurdly long, a bare argument for another verb than
-            `segment`, more than one input, a flag that Hydra does not have, or some shards without their number.
+        ConfigurationError: A range, a bare argument, a flag or a number of shards breaks a rule.
     """
     flags, words = separate_flags(argv)
     check_flags(verb, flags)
@@ -79,11 +74,7 @@ def to_hydra_overrides(verb: str, argv: Sequence[str]) -> list[str]:
 
 
 def _count_shards(overrides: Sequence[str]) -> list[str]:
-    """Return the override that says how many shards `shard=0..15` means: all are named, from 0 up.
-
-    Raises:
-        ConfigurationError: Only some are named, so their number has to be given.
-    """
+    """Return the override with the number of shards in `shard=0..15`; raise if only some of them are named."""
     named = [word.partition("=")[2].split(",") for word in overrides if word.startswith("shard=")]
     if not named or any(word.startswith("shards=") for word in overrides):
         return []

@@ -100,11 +100,7 @@ def _check_choices(verb: str, fixed: Sequence[str], arguments: Sequence[str]) ->
 
 
 def make_job(verb: str, composed: DictConfig, overrides: Sequence[str]) -> Job[Any]:
-    """Parse a composed configuration.
-
-    Raises:
-        ConfigurationError: An option is missing, unknown, or of the wrong type.
-    """
+    """Parse a composed configuration; raise `ConfigurationError` for an option that is missing, unknown or wrong."""
     allow_environment(overrides)  # of a job in another process
     values = to_plain_dict(composed)
     return Job(parse_config(verb, values), values, tuple(overrides))
@@ -146,13 +142,10 @@ def _all_files(arguments: Sequence[str]) -> Any:
 
 
 def split_fixed_and_swept(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides that all jobs of a sweep share, and the overrides that differ between its jobs.
-
-    Args:
-        argv: Rewritten arguments. Flags are dropped; of several overrides of one key the last counts, as in Hydra.
+    """Return the overrides that all jobs of a sweep share, and those that differ; of one key the last counts.
 
     Raises:
-        ConfigurationError: An override that Hydra's grammar does not accept.
+        ConfigurationError: Hydra's grammar does not accept an override.
     """
     parser = OverridesParser.create()
     last: dict[str, tuple[str, bool]] = {}
@@ -229,11 +222,7 @@ def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
 
 
 def to_plain_dict(config: DictConfig) -> dict[str, Any]:
-    """Resolve a configuration into plain types.
-
-    Raises:
-        ConfigurationError: A value that has to be given is missing, or an interpolation leads nowhere.
-    """
+    """Resolve a configuration into plain types; raise `ConfigurationError` if a value is missing or leads nowhere."""
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

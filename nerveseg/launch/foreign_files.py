@@ -37,12 +37,7 @@ _NOT_GIVEN = object()
 def check_hydra_node(composed: DictConfig, overrides: Sequence[str], conf: Path) -> None:
     """Raise `ConfigurationError` where a file changes the `hydra` node; call within `initialize_config_dir`.
 
-    The node is compared with that of conf/ and of the command line alone.
-
-    Args:
-        composed: Configuration with its `hydra` node.
-        overrides: Overrides of the command line.
-        conf: Folder of our own configuration files.
+    The node is compared with that of the folder `conf` and of the command line's overrides alone.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     typed = [str(override.input_line) for override in parsed if override.is_hydra_override()]
@@ -84,11 +79,7 @@ def allow_environment(arguments: Sequence[str]) -> None:
 
 
 def _environment(name: str, default: Any = _NOT_GIVEN) -> Any:
-    """Return an environment variable for `${oc.env:...}`.
-
-    Raises:
-        ConfigurationError: A file names a variable that is not listed, or the variable is not set.
-    """
+    """Return a variable for `${oc.env:...}`; raise `ConfigurationError` if it is not set, or a file may not read it."""
     if name not in (*OPEN_VARIABLES, *_typed):
         raise ConfigurationError(
             f"configuration files read of the environment only {', '.join(OPEN_VARIABLES)}",
@@ -105,11 +96,7 @@ class CheckedFiles(FileConfigSource):
     """Source of configuration files, which are known to be YAML of bounded size before Hydra loads them."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Load a file of the search path.
-
-        Raises:
-            ConfigurationError: The file is no YAML that Hydra can load.
-        """
+        """Load a file of the search path; raise `ConfigurationError` if it is no YAML that Hydra can load."""
         path = Path(self.path, self._normalize_file_name(config_path)).resolve()
         if path.exists():
             check_yaml(path)

@@ -38,11 +38,7 @@ THREAD_COUNTS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
 def plugin_of(kind: Literal["launcher", "sweeper"], arguments: Sequence[str]) -> str:
-    """Return the launcher or sweeper that arguments name; the last one counts.
-
-    Raises:
-        ConfigurationError: The plugin is not installed.
-    """
+    """Return the last launcher or sweeper that arguments name; raise `ConfigurationError` if it is not installed."""
     named = [word.partition("=")[2] for word in arguments if word.startswith(f"hydra/{kind}=")]
     plugin = named[-1] if named else BASIC
     if plugin in PLUGINS and not _is_installed(PLUGINS[plugin]):
@@ -55,11 +51,7 @@ def plugin_of(kind: Literal["launcher", "sweeper"], arguments: Sequence[str]) ->
 
 
 def with_plugin_settings(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments followed by our settings of their plugins, without those that the arguments give.
-
-    Raises:
-        ConfigurationError: A plugin is not installed.
-    """
+    """Return the arguments followed by our settings of their plugins, without those that the arguments give."""
     given = {word.partition("=")[0].lstrip("+") for word in arguments}
     if "hydra/sweeper/sampler" in given:
         given.add("hydra.sweeper.sampler.seed")  # not every sampler has one
@@ -119,11 +111,7 @@ def limit_threads(jobs: int) -> None:
 def threads_of_job(jobs: int, at_once: int | None, cores: int, environment: Mapping[str, str]) -> int:
     """Return the number of threads of one job: the cores that Slurm gave it, or its share of the machine's.
 
-    Args:
-        jobs: Number of jobs of the whole sweep.
-        at_once: Number of jobs that run side by side, as joblib counts them (-1: one per core); None: all jobs.
-        cores: Number of cores that this process may use.
-        environment: Environment variables of this process.
+    Of all `jobs`, `at_once` run side by side, as joblib counts them (-1: one per core); None stands for all.
     """
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE")
     if given and environment.get("SUBMITIT_EXECUTOR") != "local":

@@ -77,17 +77,7 @@ def run_verb(argv: Sequence[str] | None = None) -> int:
 def run_command(
     verb: str, run_job: RunJob, argv: Sequence[str] | None = None, wrap_jobs: WrapJobs | None = None
 ) -> int:
-    """Run one command.
-
-    Args:
-        verb: Name of the command and of its configuration, `conf/<verb>.yaml`.
-        run_job: Function that is called with each job.
-        argv: Words typed after the verb; by default those of this process.
-        wrap_jobs: Function that checks all jobs, runs them and handles their results.
-
-    Returns:
-        Exit code of the process.
-    """
+    """Run the command `verb` on the words `argv`, by default those of this process; return the exit code."""
     typed = list(sys.argv[1:] if argv is None else argv)
     configure_libraries()
     try:
@@ -165,13 +155,8 @@ def _run(verb: str, run_job: RunJob, typed: list[str], wrap_jobs: WrapJobs | Non
 class JobRunner:
     """Task function for Hydra's launchers, which prints a user's mistake as one line, so that the other jobs go on.
 
-    A launcher may call it in another process or on another machine, where it first configures the libraries.
-
-    Args:
-        verb: Name of the command.
-        run_job: Function that is called with each job.
-        command: Command line, as Hydra sees it.
-        jobs: Jobs as they were composed before the first one starts; a search has one for all its trials.
+    A launcher may call it in another process or on another machine, where it first configures the libraries. The
+    command line is as Hydra sees it; of `jobs`, composed before the first starts, a search has one for all its trials.
     """
 
     def __init__(self, verb: str, run_job: RunJob, command: list[str], jobs: Sequence[Any]) -> None:

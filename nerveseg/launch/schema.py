@@ -39,14 +39,7 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 def parse_config(verb: str, values: Mapping[str, Any]) -> Any:
-    """Parse the composed configuration of a command.
-
-    Args:
-        verb: Name of the command.
-        values: Configuration in plain types, without the `hydra` node.
-
-    Returns:
-        Record of the class that `CONFIG_TYPES` names.
+    """Parse a command's configuration, without the `hydra` node, into the record that `CONFIG_TYPES` names.
 
     Raises:
         ConfigurationError: An option is missing, unknown, or of the wrong type.

@@ -22,14 +22,7 @@ ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
 
 
 def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:
-    """Raise `ConfigurationError` unless a network returns one tensor of logits in training and in evaluation.
-
-    Args:
-        network: Network that was just built.
-        in_channels: Number of image channels.
-        classes: Number of classes.
-        size: Size of the training slices (x, y), in pixels.
-    """
+    """Raise `ConfigurationError` unless a network returns one tensor of logits for slices of a size (x, y)."""
     expected = (2, classes, *size)
     for training in (True, False):
         result, _ = _run(network, (2, in_channels, *size), training)
@@ -75,11 +68,7 @@ def find_reduction(network: nn.Module, in_channels: int) -> int:
 
 
 def find_classifier(network: nn.Module, in_channels: int, classes: int) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Return the convolution whose output is the network's output: one channel per class, with a bias.
-
-    Raises:
-        ConfigurationError: Something else than a convolution with a bias makes the logits.
-    """
+    """Return the convolution with a bias that makes the logits; raise `ConfigurationError` if there is none."""
     logits, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
     for name, output in reversed(outputs):
         module = network.get_submodule(name)

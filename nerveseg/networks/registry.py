@@ -69,13 +69,7 @@ class BuiltNetwork:
 def build_network(
     section: Mapping[str, Any], in_channels: int, classes: int, plugins: Sequence[str] = ()
 ) -> BuiltNetwork:
-    """Build the network that the user's configuration names.
-
-    Args:
-        section: `_target_` (name of the network) and arguments of its constructor.
-        in_channels: Number of image channels.
-        classes: Number of classes, background included.
-        plugins: Packages whose classes may be named beside `OPEN_PACKAGES`.
+    """Build the network of a section of the user's configuration, `_target_` and arguments.
 
     Raises:
         ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
@@ -91,15 +85,10 @@ def build_network(
 
 
 def load_network(spec: NetworkSpec, plugins: Sequence[str] = (), most_parameters: int = MOST_PARAMETERS) -> nn.Module:
-    """Build the network that a model bundle names; its arguments make it read no file and no address.
-
-    Args:
-        spec: Name and arguments, of any origin.
-        plugins: Packages that the user's own configuration opens.
-        most_parameters: Largest number of parameters, such as that of the weights that were read.
+    """Build the network that a model bundle of any origin names; its arguments make it read no file and no address.
 
     Raises:
-        ConfigurationError: The network may not be named, does not exist, or does not take these arguments.
+        ConfigurationError: The network may not be named, does not exist, is too large, or refuses these arguments.
     """
     cls = find_network(spec.name, plugins)
     _check_arguments(spec.arguments, "network")
@@ -108,11 +97,7 @@ def load_network(spec: NetworkSpec, plugins: Sequence[str] = (), most_parameters
 
 
 def find_network(name: str, plugins: Sequence[str] = ()) -> type[nn.Module]:
-    """Return the class that a network's name stands for, without calling it.
-
-    Raises:
-        ConfigurationError: The class may not be named, does not exist, or is no `torch.nn.Module`.
-    """
+    """Return the class that a network's name stands for; raise `ConfigurationError` if it is no allowed network."""
     if name in NETWORKS:
         return NETWORKS[name]
     cls = find_target(name, "network", plugins, OPEN_PACKAGES)
@@ -154,10 +139,7 @@ def _pretrained_off(cls: type[nn.Module]) -> dict[str, Any]:
 
 
 def _check_arguments(value: Any, key: str) -> None:
-    """Raise `ConfigurationError` unless a value is plain JSON without a target, a path or an address in it.
-
-    A bundle stores the arguments, and its origin may be unknown.
-    """
+    """Raise `ConfigurationError` unless a value for a bundle is plain JSON without target, path or address."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str) or name in (TARGET, PARTIAL):

@@ -22,10 +22,7 @@ MOST_PICTURES = 40  # largest number of subjects with a picture; a study with mo
 
 
 def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> dict[str, Any]:
-    """Draw the slice in which the masks of a subject together are largest; return the template's values of a case.
-
-    The image is the first channel in RAS order; the masks are the raters'.
-    """
+    """Draw the slice in which the raters' masks together are largest; return the template's values of a case."""
     index = int(np.sum(list(masks.values()), axis=0).sum(axis=(0, 1)).argmax())
     picture = overlay(
         image[:, :, index].astype(np.float64), {rater: mask[:, :, index] for rater, mask in masks.items()}
@@ -42,10 +39,7 @@ def write_check_page(
     doubts: Sequence[Doubt],
     cases: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write the page as one HTML file.
-
-    `rows` are the measures of every mask of the study `name`, `cases` pictures from `checked_case`.
-    """
+    """Write the page of the study `name`: the measures of every mask, and the cases of `checked_case`."""
     flagged = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
     content = {
         "name": name,

@@ -59,11 +59,7 @@ def upright(plane: NDArray[Any]) -> NDArray[Any]:
 def check_one_grid(
     image: Image, masks: Mapping[str, AnyMask], slice_numbers: Sequence[int], subject: str | None = None
 ) -> None:
-    """Check that an image, its masks and its slice numbers belong together.
-
-    Raises:
-        GeometryError: A mask has another shape than the image, or the number of slice numbers differs.
-    """
+    """Raise `GeometryError` unless masks have the shape of their image and each slice has a number."""
     others = {name: mask.shape for name, mask in masks.items() if mask.shape != image.shape}
     if others or len(slice_numbers) != image.shape[2]:
         raise GeometryError(

@@ -44,11 +44,7 @@ class Thumbnail:
 def thumbnail(
     image: Image, masks: Mapping[str, Mask], slice_numbers: Sequence[int], spacing_mm: SpacingMm
 ) -> Thumbnail:
-    """Draw the slice in which the first two masks, or the only one, differ most.
-
-    Raises:
-        GeometryError: A mask has another shape than the image, or slice numbers are missing.
-    """
+    """Draw the slice in which the first two masks, or the only one, differ most."""
     check_one_grid(image, masks, slice_numbers)
     index = most_informative_slice(list(masks.values()))
     plane = image[..., index]

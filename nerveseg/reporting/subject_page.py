@@ -31,10 +31,9 @@ Assets = Literal["inline", "folder"]
 
 
 def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> None:
-    """Write the page as an HTML file, in one piece.
+    """Write the page as an HTML file; `back` is the address of the study's page, relative to this one.
 
-    The chart library is in the page ("inline"), or in the folder above that of the page ("folder"), where
-    `write_plotly` has written it. `back` is the address of the study's page, relative to this one.
+    The chart library is in the page ("inline"), or `write_plotly` has written it into the folder above ("folder").
     """
     write_text(path, subject_html(view, assets=assets, back=back))
 

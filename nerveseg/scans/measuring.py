@@ -42,7 +42,7 @@ def measure_scan(
     person: PatientInfo,
     options: SegmentOptions,
 ) -> Measured:
-    """Measure the nerves of a scan; geometry and intensity are compared with the training data of the model.
+    """Measure a scan's nerves; geometry and intensity are compared with the model's training data.
 
     Raises:
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.

@@ -41,11 +41,7 @@ class LoadedScan:
         return self.image.grid
 
     def network_channels(self, names: Sequence[str]) -> Channels:
-        """Return the network's channels, (channel, x, y, z); voxels outside a field of view get the channel's minimum.
-
-        Args:
-            names: Names of the channels in the network's order; the first is the image under any name.
-        """
+        """Return the channels (channel, x, y, z), the image first; outside a field of view is the channel's minimum."""
         further = [self.channels[name] for name in names[1:]]
         filled = [np.where(np.isnan(array), np.nanmin(array), array) for array in further]
         return np.stack([self.image.array, *filled])
@@ -81,11 +77,7 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
 
 
 def input_sha256(files: ScanFiles) -> dict[str, str]:
-    """Return the hash of each input by its role; for a DICOM series, the hash of its files' hashes by position.
-
-    Raises:
-        VolumeError: A folder holds no series, or several.
-    """
+    """Return the hash of each input by its role; for a DICOM series, the hash of its files' hashes by position."""
     return {role: _sha256(path, files.series if role == "image" else None) for role, path in files.paths.items()}
 
 

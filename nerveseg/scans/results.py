@@ -101,9 +101,7 @@ def options_sha256(*options: BaseModel) -> str:
 
 
 def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
-    """Return the summary if the folder holds this result complete, or None if it has to be made.
-
-    A summary that cannot be read, or is of another format, counts as none.
+    """Return the summary if the folder holds this result complete; None if it has to be made, or cannot be read.
 
     Raises:
         RunError: The folder holds the result of another scan, or files of these names from elsewhere.

@@ -39,11 +39,7 @@ class VerifiedCheckpoints(TorchCheckpointIO):
     """Lightning plugin that writes checkpoints as the module docstring describes."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint and keep the one before it.
-
-        Raises:
-            RunError: The disk is full or faulty; the checkpoint before is untouched.
-        """
+        """Write a checkpoint and keep the one before; raise `RunError` if the disk is full or faulty."""
         last = Path(path)
         content = sealed(checkpoint)
         try:

@@ -43,11 +43,7 @@ class CommittedLogger(Logger):
 
 
 class MetricsCsv(CommittedLogger):
-    """`metrics.csv`: one row per logged step, its columns in order of appearance after `step`.
-
-    Args:
-        path: Path of the file; a run that begins anew replaces it at its first commit.
-    """
+    """`metrics.csv`: one row per logged step, columns in order of appearance; a new run replaces an earlier file."""
 
     version = ""
 
@@ -115,9 +111,7 @@ def _number(text: str) -> float | int:
 class CheckpointedLogger(CommittedLogger):
     """Logger that holds values back until a checkpoint contains them, then logs those of each step in one call.
 
-    Args:
-        logger: Logger of Lightning's.
-        last_step: Last step that the backend has from earlier processes; -1 if there is none.
+    The backend has steps of earlier processes up to `last_step`; -1 stands for none.
     """
 
     def __init__(self, logger: Logger, last_step: int = -1) -> None:

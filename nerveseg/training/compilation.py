@@ -31,15 +31,10 @@ def compile_or_explain(
     tell: Callable[[str], None],
     compiler: Callable[[nn.Module], nn.Module] | None = None,
 ) -> nn.Module:
-    """Return the compiled network, tried forwards and backwards on a batch, or the network as it was.
+    """Return the compiled network, tried forwards and backwards on a batch of its shape, or the network as it was.
 
-    Weights, running statistics, gradients and random numbers are afterwards what they were before.
-
-    Args:
-        network: Network in training mode.
-        image: Batch like those to come; the compiled network is for its shape.
-        tell: Function that prints one line where compiling failed.
-        compiler: Function that compiles; default `torch.compile` for fixed shapes.
+    Weights, running statistics, gradients and random numbers are afterwards what they were before. `tell` prints one
+    line where compiling failed; `compiler` is by default `torch.compile` for fixed shapes.
     """
     compiler = compiler or _compile
     before = copy.deepcopy(network.state_dict())

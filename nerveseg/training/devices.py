@@ -22,11 +22,7 @@ class Device:
 
 
 def choose_device(accelerator: Accelerator = "auto", precision: Precision = "auto") -> Device:
-    """Return the device and precision that `auto` stands for on this machine.
-
-    Args:
-        accelerator: Device to compute on; "auto" takes a GPU if there is one.
-        precision: Precision of the network; "auto" is bfloat16 autocast on a GPU that has it, else single precision.
+    """Return the device and precision that `auto` stands for: a GPU if there is one, bfloat16 autocast if it has it.
 
     Raises:
         ConfigurationError: A GPU is asked for and there is none.

@@ -35,11 +35,7 @@ class Processes:
         return f", {self.count} processes" if self.count > 1 else ""
 
     def check_batch(self, slices: int) -> None:
-        """Check that the slices of a batch can be divided evenly.
-
-        Raises:
-            ConfigurationError: The number of processes does not divide the batch.
-        """
+        """Raise `ConfigurationError` if the number of processes does not divide the slices of a batch."""
         if slices % self.count:
             raise ConfigurationError(
                 f"optimization.batch_size is shared out evenly to {self.count} processes",
@@ -62,10 +58,7 @@ class Processes:
         }
 
     def environment(self) -> Any:
-        """Return Lightning's environment plugin for `torchrun`, or for a single process, inside a Slurm job too.
-
-        Lightning's plugin for Slurm writes a checkpoint in the middle of an epoch at SIGUSR1 and resumes from it.
-        """
+        """Return the plugin of `torchrun` or of one process; Slurm's would write checkpoints within epochs."""
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 

@@ -27,11 +27,7 @@ STOPPED = "nerveseg_stopped"
 class EpochCheckpoint(Checkpoint):
     """Callback that keeps the newest state as `last.ckpt`; no epoch is preferred to another.
 
-    Args:
-        folder: Folder of the checkpoints.
-        every_n_epochs: Number of epochs from one checkpoint to the next.
-        optimization: Options of optimizer and schedule in plain types; a run resumed under other options goes on with
-            the new ones.
+    A run resumed under other options of `optimization`, in plain types, goes on with the new ones.
     """
 
     def __init__(self, folder: Path, every_n_epochs: int, optimization: dict[str, Any]) -> None:
@@ -79,10 +75,7 @@ class EpochCheckpoint(Checkpoint):
                     logger.resume([*history.rows, *checkpoint.get(THROUGHPUT, [])])
 
     def _log_epoch_values(self, trainer: pl.Trainer) -> None:
-        """Log an epoch's values before its checkpoint; Lightning logs the same values again, but only after it.
-
-        `logged_metrics` holds values of earlier epochs too, which are not logged again.
-        """
+        """Log the epoch's own values before its checkpoint; Lightning logs the same ones again, but only after it."""
         before = self._values_before
         values = {name: float(value) for name, value in trainer.logged_metrics.items() if value is not before.get(name)}
         if values:
@@ -91,11 +84,7 @@ class EpochCheckpoint(Checkpoint):
 
 
 def check_resumable(checkpoint: dict[str, Any], module: pl.LightningModule, epochs: int, path: Path) -> None:
-    """Refuse to go on, to `epochs` epochs in all, under a configuration that the content of a checkpoint does not fit.
-
-    Raises:
-        RunError: The network has other weights, or more epochs are done than are asked for.
-    """
+    """Raise `RunError` if a checkpoint has other weights than the module, or more epochs than `epochs`."""
     before = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
     now = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     if before != now:

@@ -56,11 +56,7 @@ def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int6
 
 
 def check_loss(loss: Loss) -> None:
-    """Try a loss on a small batch of two classes, so that a mistake shows before a study is read.
-
-    Raises:
-        ConfigurationError: The loss fails on such a batch, or does not return a finite scalar.
-    """
+    """Try a loss on a small batch of two classes; raise `ConfigurationError` unless it returns a finite scalar."""
     label = torch.zeros(2, 16, 16, dtype=torch.int64)
     label[:, 4:8, 4:8] = NERVE_CLASS
     remedy = "see nerveseg/training/losses.py; MONAI's losses need to_onehot_y=true and softmax=true"

@@ -12,13 +12,7 @@ from nerveseg.console import console as shared_console
 
 
 class FoldProgress(ProgressBar):
-    """Epochs, loss, speed and time left of one fold's training, and the time left of all folds.
-
-    Args:
-        title: Title in front, such as "fold 0".
-        folds_after: Number of folds that this process trains after this one.
-        console: Console to write to; by default that of the process.
-    """
+    """Epochs, loss, speed and time left of one fold's training, and the time left with the `folds_after` it."""
 
     def __init__(self, title: str, folds_after: int = 0, console: Console | None = None) -> None:
         super().__init__()

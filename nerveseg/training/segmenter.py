@@ -83,11 +83,7 @@ class Segmenter(pl.LightningModule):
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Float[Tensor, ""]:
-        """Return the loss of one batch, logged at every step.
-
-        Raises:
-            TrainingError: The loss is not finite.
-        """
+        """Return the loss of one batch, logged at every step; raise `TrainingError` if it is not finite."""
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         if self._training_forward is None:
             network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
@@ -143,11 +139,7 @@ class Segmenter(pl.LightningModule):
             scheduler.step()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and its schedule.
-
-        Raises:
-            ConfigurationError: `ReduceLROnPlateau` has no value to follow.
-        """
+        """Return optimizer and schedule; raise `ConfigurationError` if `ReduceLROnPlateau` has no value to follow."""
         optimizer = self._optimizer(self.network.parameters())
         schedule = build_schedule(self._schedule, optimizer, self._training_steps)
         options: dict[str, Any] = {"scheduler": schedule, "interval": self._interval, "name": "learning_rate"}
@@ -179,13 +171,10 @@ class Segmenter(pl.LightningModule):
 
 
 def init_classifier_bias(network: nn.Module, foreground_share: float, in_channels: int = 1) -> None:
-    """Make an untrained network predict the share of nerve instead of one half.
+    """Make an untrained network of two classes predict the share of nerve instead of one half.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
-    is background. The paper does not do this. The network has two classes and ends in a convolution with a bias.
-
-    Raises:
-        ConfigurationError: No convolution with a bias makes the network's logits.
+    is background. The paper does not do this. Without a last convolution with a bias, `ConfigurationError` is raised.
     """
     classifier = find_classifier(network, in_channels, classes=2)
     bias = classifier.bias
@@ -197,17 +186,11 @@ def init_classifier_bias(network: nn.Module, foreground_share: float, in_channel
 
 
 def build_schedule(make: MakeSchedule | None, optimizer: Optimizer, training_steps: Callable[[], int]) -> LRScheduler:
-    """Return the schedule of an optimizer, built from a callable that takes the optimizer.
+    """Return the schedule of an optimizer, built from a callable that takes the optimizer; None is a constant rate.
 
     Any schedule of `torch.optim.lr_scheduler` works. Three kinds need something that no configuration can hold, and get
     it here: `OneCycleLR` its number of steps (`total_steps: null`), `SequentialLR` (a warm-up) schedules that share one
     optimizer, and a training without a schedule a constant one, so that the rate is logged and saved all the same.
-
-    Args:
-        make: Callable that takes the optimizer; None for a constant rate.
-        optimizer: Optimizer whose rate is scheduled.
-        training_steps: Returns the number of optimizer steps of the whole training; called where `make` is a
-            `functools.partial` with `total_steps=None`.
     """
     if make is None:
         return ConstantLR(optimizer, factor=1.0, total_iters=0)

@@ -17,10 +17,7 @@ THROUGHPUT = "nerveseg_throughput"  # key of the rows in a checkpoint
 
 
 class Throughput(Callback):
-    """Slices per second, the share of time spent waiting for data, and the GPU's peak of memory in MiB.
-
-    Lightning fetches the first batch of an epoch before the epoch begins; that wait is not counted.
-    """
+    """Slices per second, share of time spent waiting for data (not for an epoch's first batch), GPU's peak MiB."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float | int]] = []

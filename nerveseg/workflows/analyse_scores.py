@@ -44,14 +44,7 @@ def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
 
 
 def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportConfig) -> None:
-    """Measure the masks of a study; compute, write and print all tables, and write the report.
-
-    `summary.txt` is written last.
-
-    Raises:
-        VolumeError: A file cannot be read.
-        GeometryError: A mask does not lie on its image's grid.
-    """
+    """Measure the masks of a study; compute, write and print all tables, and write the report, `summary.txt` last."""
     check_writable_folder(output, "output")
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
     analysis = analyse(measurements, options.margins, evaluated.margins)

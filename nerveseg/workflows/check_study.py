@@ -20,11 +20,7 @@ from nerveseg.workflows.prepare_study import STORES
 
 
 def check_configured_study(config: CheckConfig) -> None:
-    """Check a study; print each fault and doubt, and write `check.csv` and `check.html`.
-
-    Raises:
-        StudyError: The study has faults.
-    """
+    """Check a study, print and write its faults and doubts, and raise `StudyError` if it has faults."""
     layout, preprocessing = config.study.layout, config.preprocessing
     subjects, faults = list_subjects(layout)
     study = Study(layout, subjects)

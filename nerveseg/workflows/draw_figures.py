@@ -31,18 +31,10 @@ def write_figures(
     reference: pd.DataFrame | None,
     training: dict[int, pd.DataFrame],
 ) -> list[FigureEntry]:
-    """Draw and write every figure that the study allows.
+    """Draw and write every figure that the study allows; return their entries on the study's page.
 
-    Args:
-        folder: Folder of the evaluation.
-        views: Image, masks and profiles of the subjects in `figure_subjects`, by id.
-        analysis: Tables of the study.
-        title: Title above every figure.
-        reference: Published Table 1.
-        training: Rows of `metrics.csv`, by fold.
-
-    Returns:
-        Entries of the study's page.
+    The views are those of the subjects in `figure_subjects`, `reference` is the published Table 1, `training` is
+    `metrics.csv` by fold.
     """
     entries = []
     for named in [*study_figures(analysis, title, reference, training), *_case_figures(views, analysis, title)]:

@@ -74,25 +74,14 @@ def _evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
 
 
 def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> ReportConfig:
-    """Return the options of the analysis from a run's own configuration, with the values that are chosen now.
-
-    Args:
-        folder: Folder of the folds.
-        chosen: Values of `margins`, `reference_table` or `report` that replace the run's.
-
-    Raises:
-        RunError: No fold is complete, or the run's configuration is damaged.
-    """
+    """Return the options of the analysis from a run's own configuration, replaced by those that are chosen now."""
     return parse_run_config(_complete_folds(folder)[0]).model_copy(update=chosen)
 
 
 def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mapping[str, Any] | None = None) -> None:
-    """Score the predictions of all complete folds again, from the files, write every table and print the main ones.
+    """Score the masks of all complete folds again, write every table and print the main ones.
 
-    Args:
-        folder: Folder of the folds.
-        options: Options of the analysis.
-        logging: Configuration whose dashboards show the evaluation, in plain types; by default none do.
+    The dashboards of the configuration `logging`, in plain types, show the evaluation.
 
     Raises:
         RunError: No fold is complete, a mask is missing, the study changed since the training, or the folds are not

@@ -48,11 +48,7 @@ class Ranking:
 
 
 def rank_settings(folders: Sequence[Path]) -> Ranking | None:
-    """Rank cross-validations by their files; return None if fewer than two have been begun.
-
-    Raises:
-        RunError: A fold's configuration or scores are damaged.
-    """
+    """Rank cross-validations by their files; None if fewer than two are begun. Raise `RunError` for a damaged one."""
     folds = {folder: [fold for fold in find_folds(folder) if fold.config.is_file()] for folder in folders}
     begun = {folder: found for folder, found in folds.items() if found}
     if len(begun) < 2:

@@ -12,11 +12,7 @@ from nerveseg.yaml_files import read_yaml, yaml_error
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
-    """Read the configuration that a fold was trained with.
-
-    Raises:
-        RunError: The configuration is missing or damaged.
-    """
+    """Read the configuration of a fold; raise `RunError` if it is missing or damaged."""
     config = read_yaml(fold.config, RunError)
     if not isinstance(config, dict):
         raise yaml_error(fold.config, f"a {type(config).__name__} instead of options", RunError)
@@ -26,11 +22,7 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
 
 
 def parse_run_config(fold: FoldFolder) -> RunConfig:
-    """Return the part of a fold's configuration that its evaluation needs.
-
-    Raises:
-        RunError: The configuration is missing or damaged.
-    """
+    """Return what an evaluation needs of a fold's configuration; raise `RunError` if it is missing or damaged."""
     try:
         return RunConfig.model_validate(read_run_config(fold))
     except ValidationError as error:
@@ -44,11 +36,7 @@ def parse_run_config(fold: FoldFolder) -> RunConfig:
 
 
 def read_provenance(fold: FoldFolder) -> Provenance:
-    """Read the record of the origin of a fold's results.
-
-    Raises:
-        RunError: The record is missing or damaged.
-    """
+    """Read the record of the origin of a fold's results; raise `RunError` if it is missing or damaged."""
     try:
         return Provenance.model_validate_json(fold.provenance.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are ValueErrors
@@ -61,11 +49,7 @@ def read_provenance(fold: FoldFolder) -> Provenance:
 
 
 def read_seconds(fold: FoldFolder) -> dict[str, float]:
-    """Read the prediction time of each test subject, in s; none where the file was not written.
-
-    Raises:
-        RunError: The file is damaged.
-    """
+    """Read each test subject's prediction time in s, if the file exists; raise `RunError` if it is damaged."""
     if not fold.seconds.exists():
         return {}
     try:

@@ -38,15 +38,10 @@ def load_masks(
 ) -> SubjectMasks:
     """Read all masks of a subject; with four raters or more, also compute the consensus without each rater.
 
-    Args:
-        study: Study of the subject.
-        subject: Subject to read.
-        consensus: Consensus in RAS order; by default it is computed from the raters' masks.
-        prediction: Automatic mask.
+    Without a stored `consensus` (in RAS order) it is computed from the raters' masks.
 
     Raises:
-        VolumeError: A mask cannot be read.
-        GeometryError: A mask does not lie on its image's grid.
+        VolumeError, GeometryError: A mask cannot be read, or does not lie on its image's grid.
     """
     grid = study.grid(subject)
     masks = study.read_masks(subject, grid)
@@ -81,16 +76,9 @@ def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
 def measure_subjects(
     study: Study, predictions: Mapping[str, PredictedMask], consensus: Callable[[str], Mask] | None = None
 ) -> Measurements:
-    """Measure every subject of a study.
+    """Measure every subject of a study, with its mask in `predictions` if it has one.
 
-    Args:
-        study: Opened study.
-        predictions: Automatic masks by subject id; subjects may be missing.
-        consensus: Function that returns the stored consensus of a subject; by default it is computed.
-
-    Raises:
-        VolumeError: A mask cannot be read.
-        GeometryError: A mask does not lie on its image's grid.
+    `consensus` returns the stored consensus of a subject; by default it is computed.
     """
     scores, quantities, slices, times = [], [], [], []
     for subject in track_progress(study.subjects, "comparing"):

@@ -60,13 +60,7 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
         return Path(self.output) if self.output else self.output_root / "segmentations"
 
     def files(self, name: str, image: Path, person: PatientInfo) -> ScanFiles:
-        """Return the files of one scan.
-
-        Args:
-            name: Name of the scan; replaces `{id}` in the templates.
-            image: Volume, or folder of a DICOM series.
-            person: Facts about the person scanned.
-        """
+        """Return the files of a scan, whose name replaces `{id}` in the templates; a DICOM image is a folder."""
         return ScanFiles(
             name=name,
             image=image,
@@ -99,11 +93,7 @@ class Shard:
 
 
 def chosen_shard(config: SegmentConfig) -> Shard | None:
-    """Return the shard that a configuration names, or None if the whole archive is segmented.
-
-    Raises:
-        ConfigurationError: `shard` is not below `shards`.
-    """
+    """Return the shard that a configuration names, or None; raise `ConfigurationError` for a wrong number."""
     number, of = config.shard, config.shards
     if number is None and of is None:
         return None

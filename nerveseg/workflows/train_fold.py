@@ -56,11 +56,7 @@ def run_recorded_fold(job: TrainingJob) -> None:
 
 
 def run_fold(job: TrainingJob) -> None:
-    """Train and test one fold, or continue it; do nothing for a complete one.
-
-    Raises:
-        NervesegError: The configuration, the study or the folder is wrong, or another process trains this fold.
-    """
+    """Train and test one fold, or continue it; raise `NervesegError` for a wrong option, study or folder."""
     check_unchanged(job)
     if is_finished(job):
         say(f"{job.title} is complete: {job.folder.path}")
@@ -113,11 +109,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
 
 
 def check_configuration(config: TrainConfig) -> None:
-    """Build every object that a configuration names, so that mistakes are found before files are read or written.
-
-    Raises:
-        ConfigurationError: A class does not exist, or does not take its options.
-    """
+    """Build every object that a configuration names, to raise `ConfigurationError` before files are read or written."""
     for name, section in config.logger.targets.items():
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)

@@ -21,11 +21,7 @@ CLASSES = 2  # number of classes: background and nerve
 
 
 def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
-    """Build the untrained network; its weights are drawn from the training's seed.
-
-    Raises:
-        ConfigurationError: The network does not take these options or this size of slices, or returns no logits.
-    """
+    """Build the network, its weights drawn from the seed; raise `ConfigurationError` for wrong options."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = registry.build_network(config.network, channels, CLASSES, config.plugins)
     if network.spec.name not in registry.NETWORKS:
@@ -34,11 +30,7 @@ def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
 
 
 def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
-    """Build the Lightning module: the network with its loss, optimizer and schedule.
-
-    Raises:
-        ConfigurationError: Loss, optimizer or schedule do not exist or do not take these options.
-    """
+    """Build the network's Lightning module; raise `ConfigurationError` for a wrong loss, optimizer or schedule."""
     optimization, plugins = config.optimization, config.plugins
     optimizer = instantiate_target(optimization.optimizer, "optimization.optimizer", plugins)
     schedule = None
@@ -58,14 +50,9 @@ def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = Fa
 
 
 def build_callbacks(config: TrainConfig, best: Path | None = None) -> list[Callback]:
-    """Build the callbacks that the configuration names.
+    """Build the callbacks of a configuration, or raise `ConfigurationError`.
 
-    Args:
-        config: Configuration of the training.
-        best: Folder of the checkpoints of a `ModelCheckpoint` that names none.
-
-    Raises:
-        ConfigurationError: A callback does not exist, does not take its options, or is no callback of Lightning's.
+    A `ModelCheckpoint` that names no folder writes into `best`.
     """
     callbacks = []
     for name, section in config.callbacks.items():
@@ -85,11 +72,7 @@ def build_callbacks(config: TrainConfig, best: Path | None = None) -> list[Callb
 def build_datamodule(
     config: TrainConfig, store: SliceStore, fold: Fold, processes: Processes = ALONE
 ) -> SliceDataModule:
-    """Return augmented batches of the training subjects' slices, or this process's share of them.
-
-    Raises:
-        ConfigurationError: The augmentation does not take these options.
-    """
+    """Return augmented batches of the training subjects' slices, or this process's share of them."""
     return SliceDataModule(
         store,
         [subject.id for subject in fold.train],

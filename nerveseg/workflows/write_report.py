@@ -62,12 +62,7 @@ class EvaluatedStudy:
 
 
 def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None) -> Path:
-    """Write the pages and the figures of a study, the study's page last; each subject is read once.
-
-    Raises:
-        VolumeError: A file cannot be read.
-        GeometryError: A mask does not lie on its image's grid.
-    """
+    """Write the pages and the figures of a study, the study's page last; each subject is read once."""
     study = evaluated.study
     cards: dict[str, SubjectCard] = {}
     kept: dict[str, SubjectView] = {}

@@ -32,11 +32,7 @@ def study_figures(
     reference: pd.DataFrame | None = None,
     training: Mapping[int, pd.DataFrame] | None = None,
 ) -> Iterator[NamedFigure]:
-    """Draw every figure that the tables of a study allow, one after the other.
-
-    The title is such as "SYNTHETIC study phantom-demo"; `reference` is the published Table 1; `training` holds the rows
-    of `metrics.csv` by fold.
-    """
+    """Draw every figure that the tables of a study allow, one after the other; `training` is `metrics.csv` by fold."""
     if len(analysis.measurements.scores):
         yield NamedFigure(
             "comparison",

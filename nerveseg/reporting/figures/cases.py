@@ -146,10 +146,7 @@ def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
 
 @styled
 def cases_figure(chosen: list[ChosenCase], views: Mapping[str, SubjectView], title: str = "") -> Figure:
-    """Draw a row per metric; each cell has the slice, the nerve from the front, the scores, and the causes.
-
-    `views` are the subjects of the `chosen_cases`, by id.
-    """
+    """Draw a row per metric; each cell has the slice, the nerve from the front, the scores, and the causes."""
     metrics = list(dict.fromkeys(case.metric for case in chosen))
     named = f"Best, median and worst case{', ' if title else ''}{title}"
     figure, body = new_figure(2.5 * len(metrics), named, outline_entries(), NOTE)

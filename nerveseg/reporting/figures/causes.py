@@ -53,10 +53,7 @@ class Explanation:
 
 
 def explain(view: SubjectView, by_distance: bool) -> Explanation:
-    """Find where and why the automatic mask differs from the reference.
-
-    Voxels are weighted by their distance to the other mask if `by_distance`, unless that is empty.
-    """
+    """Explain the difference of the masks; voxels have equal weights, or that of their distance to the other mask."""
     off_mm = _distances_mm(view)
     weight = off_mm if by_distance and np.isfinite(off_mm).all() else (off_mm > 0).astype(np.float64)
     total = float(weight.sum())

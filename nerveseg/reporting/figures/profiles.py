@@ -29,10 +29,7 @@ _NOTE = (
 
 @styled
 def profiles_figure(views: Mapping[str, SubjectView], title: str = "") -> Figure:
-    """Draw a row per automatic mask: the view from the front, and the area of the nerve of its first side.
-
-    `views` are subjects with an automatic mask and its profile by their descriptions, at least one.
-    """
+    """Draw a row per automatic mask: the view from the front, and the area of the nerve of its first side."""
     entries = [
         Patch(facecolor=NERVE, edgecolor=PALE, label="nerve"),
         Line2D([], [], color=LINE["manual"], label="whole nerve"),

@@ -24,11 +24,7 @@ COLOURS = ("#1656b0", "#c46a00", "#2f7d0a", "#7a3b9a", INK)
 
 
 def read_training(cross_validation: Path) -> dict[int, pd.DataFrame]:
-    """Read `metrics.csv` of every fold in a folder, by fold; folds without that file are left out.
-
-    Raises:
-        RunError: A file is damaged.
-    """
+    """Read `metrics.csv` of a folder's folds that have it, by number; raise `RunError` for a damaged one."""
     files = {fold.number: fold.metrics for fold in find_folds(cross_validation)}
     return {number: _read(path) for number, path in files.items() if path.is_file()}
 
