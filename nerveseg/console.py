@@ -2,11 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.markup import escape
+from rich.progress import Progress, track
 
 from nerveseg.errors import NervesegError
 from nerveseg.names import console_line
@@ -29,6 +31,14 @@ def say(text: str, style: str | None = None) -> None:
 def track_progress(items: Sequence[Item], description: str) -> Iterable[Item]:
     """Yield items with a progress bar where there is a terminal."""
     return track(items, description, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def report_progress(description: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of the numbers of steps done and of all steps that moves a bar where there is a terminal."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(description), total=total)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def print_error(error: NervesegError) -> None:

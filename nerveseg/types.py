@@ -9,23 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-Mask: TypeAlias = Bool[np.ndarray[Any, Any], "x y z"]
-"""Foreground (nerve) of a volume."""
-
-Image: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]
-"""One channel of a volume."""
-
-Channels: TypeAlias = Float32[np.ndarray[Any, Any], "channel x y z"]
-"""All channels of a volume on one grid."""
-
-Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]
-"""Foreground probability in [0, 1]."""
-
-Affine: TypeAlias = Float64[np.ndarray[Any, Any], "4 4"]
-"""Matrix from voxel indices to mm, RAS+ (nibabel's convention)."""
+Mask: TypeAlias = Bool[np.ndarray[Any, Any], "x y z"]  # foreground (nerve) of a volume
+Image: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]  # one channel of a volume
+Channels: TypeAlias = Float32[np.ndarray[Any, Any], "channel x y z"]  # all channels of a volume on one grid
+Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]  # probability of the foreground in [0, 1]
+Affine: TypeAlias = Float64[np.ndarray[Any, Any], "4 4"]  # matrix from voxel indices to mm, RAS+ (nibabel's convention)
 
 SpacingMm: TypeAlias = tuple[float, float, float]
 """Distance between voxel centres along x, y, z in mm; along z the slice step (thickness plus gap)."""
 
-Size2d: TypeAlias = tuple[int, int]
-"""Size of a slice in pixels (x, y)."""
+Size2d: TypeAlias = tuple[int, int]  # size of a slice in pixels (x, y)

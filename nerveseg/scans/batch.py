@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from nerveseg import __version__
-from nerveseg.console import console, say
+from nerveseg.console import console, report_progress, say
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
@@ -39,7 +37,6 @@ class Outcome:
     status: Literal["done", "done before", "failed"]  # status: done now, done before, or failed
     summary: ScanSummary | None = None  # summary of its result
     error: NervesegError | None = None  # error that it failed with
-    seconds: float = 0.0  # time that it took now, in s
 
 
 def segment_all(
@@ -51,27 +48,15 @@ def segment_all(
 ) -> list[Outcome]:
     """Segment scans into their folders and print each outcome; the failure of one of several does not stop the rest.
 
-    Args:
-        scans: Scans to segment.
-        folders: Folder of the results of each scan, by its name.
-        model: Model to apply.
-        options: Options of segmentation and measurement.
-        written: Options of the written files.
-
-    Returns:
-        Outcome of each scan; that of a single scan that fails is not printed, for its error ends the command.
+    The failure of a single scan is not printed, because its error ends the command.
     """
     outcomes = []
     for number, scan in enumerate(scans, 1):
         title = f"{scan.name} ({number} of {len(scans)})" if len(scans) > 1 else scan.name
         started = time.perf_counter()
         try:
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-                task = progress.add_task(escape(title), total=None)
-                outcome = _segment_one(
-                    scan, folders[scan.name], model, options, written,
-                    lambda done, total: progress.update(task, completed=done, total=total),  # noqa: B023
-                )  # fmt: skip
+            with report_progress(title) as progress:
+                outcome = _segment_one(scan, folders[scan.name], model, options, written, progress)
         except Exception as error:
             if len(scans) == 1 and not isinstance(error, NervesegError | OSError | MemoryError | RuntimeError):
                 raise
@@ -104,7 +89,7 @@ def _segment_one(
         return Outcome(scan.name, "done before", earlier)
     segmentation = segment_files(scan, model, options, progress, sha256["image"])
     summary = write_segmentation(folder, segmentation, identity, written, started)
-    return Outcome(scan.name, "done", summary, seconds=summary.seconds)
+    return Outcome(scan.name, "done", summary)
 
 
 def _named(error: Exception, folder: Path) -> NervesegError:

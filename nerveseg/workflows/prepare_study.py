@@ -4,9 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import Progress
-
-from nerveseg.console import console, say
+from nerveseg.console import report_progress, say
 from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, prepare_slices
@@ -28,11 +26,7 @@ COHORT_FILE = "cohort.json"
 
 
 def open_configured_study(config: StudyConfig) -> Study:
-    """Open a study; simulate a synthetic one first if its folder does not exist.
-
-    Raises:
-        StudyError: The study's folder or files are missing or differ from its layout.
-    """
+    """Open a study; simulate a synthetic one first if its folder does not exist."""
     if config.simulate:
         _simulate_if_missing(config.simulate, config.root)
     return open_study(config.layout)
@@ -60,27 +54,18 @@ def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
     """Write a synthetic study into a new folder, with a number of processes; raise `StudyError` if it exists."""
     from nerveseg.phantom.cohort import write_cohort
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"simulating the study {cohort.name}", total=None)
-        write_cohort(cohort, root, workers, lambda done, total: progress.update(task, completed=done, total=total))
+    with report_progress(f"simulating the study {cohort.name}") as progress:
+        write_cohort(cohort, root, workers, progress)
     write_text(root / COHORT_FILE, cohort.model_dump_json(indent=1) + "\n")
     say(f"SYNTHETIC study {cohort.name}: {root}")
 
 
 def prepared_slices(study: Study, preprocessing: Preprocessing, output_root: Path) -> SliceStore:
-    """Return the study's slice store below the output folder; one process builds it if missing, others wait.
-
-    Raises:
-        VolumeError: A file cannot be read.
-        GeometryError: A mask does not lie on its image's grid.
-    """
+    """Return the study's slice store below the output folder; one process builds it if missing, others wait."""
     stores = output_root / STORES
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with wait_for_lock(stores / LOCK), bar as progress:
-        task = progress.add_task(f"preparing {study.description.name}", total=len(study.subjects))
-        return prepare_slices(
-            study, preprocessing, stores, lambda done, total: progress.update(task, completed=done), available_cores()
-        )
+    title = f"preparing {study.description.name}"
+    with wait_for_lock(stores / LOCK), report_progress(title, len(study.subjects)) as progress:
+        return prepare_slices(study, preprocessing, stores, progress, available_cores())
 
 
 @dataclass(frozen=True)
@@ -98,11 +83,7 @@ class FoldInput:
 
 
 def load_fold(job: TrainingJob) -> FoldInput:
-    """Return the study of a job, its split and its slices.
-
-    Raises:
-        NervesegError: The study cannot be read, or not be split into these folds.
-    """
+    """Return the study of a job, its split and its slices."""
     config = job.config
     study = open_configured_study(config.study)
     folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)

@@ -174,8 +174,7 @@ def _values(scores: pd.DataFrame, metric: str, comparisons: list[str]) -> NDArra
 def _samples(
     measured: Measurements, metric: str, chosen: pd.Series, published: Mapping[str, float | None]
 ) -> list[PanelSample]:
-    several = measured.raters if len(measured.raters) > 1 else []
-    pooled: dict[Kind, list[str]] = {"manual": rater_pairs(several), "automatic": [AUTOMATIC_CONSENSUS]}
+    pooled: dict[Kind, list[str]] = {"manual": rater_pairs(measured.raters), "automatic": [AUTOMATIC_CONSENSUS]}
     present = set(measured.scores["comparison"])
     return [
         PanelSample(kind, _values(measured.scores[chosen], metric, comparisons), published.get(NAMES[kind]))
