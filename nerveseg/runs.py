@@ -26,60 +26,28 @@ RECORDED_PACKAGES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class FoldFolder:
     """Files of one trained fold."""
 
     path: Path  # folder of the fold
 
+    def __post_init__(self) -> None:
+        self.checkpoints = self.path / "checkpoints"  # folder of the Lightning checkpoints that a run is resumed from
+        self.best = self.path / "best"  # folder of the best epoch's checkpoint, where a callback keeps one
+        self.model = self.path / "model"  # folder of the model bundle
+        self.predictions = self.path / "predictions"  # folder of the test subjects' masks and pictures
+        self.seconds = self.predictions / "seconds.json"  # prediction time of each test subject, in s
+        self.validation_scores = self.path / "validation.csv"  # scores of the subjects by which settings are chosen
+        self.scores = self.path / "scores.csv"  # scores of the test subjects; written last
+        self.metrics = self.path / "metrics.csv"  # values that the training logged
+        self.config = self.path / "config.yaml"  # resolved configuration
+        self.provenance = self.path / "provenance.json"  # versions, data and times
+
     @property
     def number(self) -> int:
         """Number of the fold, from the folder's name."""
         return int(self.path.name.removeprefix(FOLD_PREFIX))
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the Lightning checkpoints, from which this run is resumed."""
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """Folder of the best epoch's checkpoint, where a callback keeps one."""
-        return self.path / "best"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the model bundle."""
-        return self.path / "model"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of the test subjects' masks and pictures."""
-        return self.path / "predictions"
-
-    @property
-    def validation_scores(self) -> Path:
-        """Table of the validation subjects' scores, by which settings are chosen."""
-        return self.path / "validation.csv"
-
-    @property
-    def scores(self) -> Path:
-        """Table of the test subjects' scores; written last."""
-        return self.path / "scores.csv"
-
-    @property
-    def config(self) -> Path:
-        """File of the resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        """File of versions, data and times."""
-        return self.path / "provenance.json"
-
-    def former_config(self, number: int) -> Path:
-        """Return the file of a configuration that `resume=force` replaced; numbered from 1."""
-        return self.path / f"config.before-{number}.yaml"
 
     @property
     def is_complete(self) -> bool:
@@ -88,15 +56,9 @@ class FoldFolder:
         needed = (self.scores, self.model / WEIGHTS, self.metrics) if was_trained_here else (self.scores,)
         return all(path.is_file() for path in needed)
 
-    @property
-    def metrics(self) -> Path:
-        """Table of the values that the training logged."""
-        return self.path / "metrics.csv"
-
-    @property
-    def seconds(self) -> Path:
-        """File of the prediction time of each test subject, in s."""
-        return self.predictions / "seconds.json"
+    def former_config(self, number: int) -> Path:
+        """Return the file of a configuration that `resume=force` replaced; numbered from 1."""
+        return self.path / f"config.before-{number}.yaml"
 
     def prediction(self, subject_id: str) -> Path:
         """Return the file of the mask that the model made of a test subject."""
@@ -111,11 +73,6 @@ class FoldFolder:
         return self.predictions / f"sub-{subject_id}_overlay.png"
 
 
-def settings_folder(output_root: Path, name: str, settings: str) -> Path:
-    """Return the folder of one cross-validation: its folds and their evaluation."""
-    return output_root / name / settings if settings else output_root / name
-
-
 def fold_folder(cross_validation: Path, fold: int) -> FoldFolder:
     """Return the folder of one fold of a cross-validation."""
     return FoldFolder(cross_validation / f"{FOLD_PREFIX}{fold}")
@@ -128,11 +85,7 @@ def find_folds(cross_validation: Path) -> list[FoldFolder]:
 
 
 def find_cross_validations(run: Path) -> list[Path]:
-    """Return every folder at or below `run` that holds folds.
-
-    Raises:
-        RunError: No folder holds folds.
-    """
+    """Return every folder at or below `run` that holds folds; raise `RunError` if none does."""
     if run.is_dir():
         candidates = sorted({path.parent for path in run.rglob(f"{FOLD_PREFIX}*") if path.is_dir()})
         found = [folder for folder in candidates if find_folds(folder)]

@@ -16,7 +16,6 @@ from nerveseg.runs import (
     find_folds,
     fold_folder,
     package_versions,
-    settings_folder,
     source_commit,
 )
 
@@ -27,7 +26,7 @@ def make(root, *folders):
 
 
 def test_a_fold_lies_where_the_design_says(tmp_path):
-    fold = fold_folder(settings_folder(tmp_path, "demo", "network.growth_rate=16"), 3)
+    fold = fold_folder(tmp_path / "demo" / "network.growth_rate=16", 3)
     there = tmp_path / "demo" / "network.growth_rate=16" / "fold-3"
     assert fold == FoldFolder(there)
     assert fold.number == 3
@@ -38,7 +37,6 @@ def test_a_fold_lies_where_the_design_says(tmp_path):
     assert (fold.config, fold.provenance) == (there / "config.yaml", there / "provenance.json")
     assert fold.prediction("V01") == there / "predictions" / "sub-V01_label-nerve_mask.nii.gz"
     assert fold.overlay("V01") == there / "predictions" / "sub-V01_overlay.png"
-    assert settings_folder(tmp_path, "demo", "") == tmp_path / "demo"
 
 
 def test_a_fold_is_complete_when_its_scores_are_there(tmp_path):

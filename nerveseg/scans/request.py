@@ -19,42 +19,25 @@ CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing")
 
 
 class PatientInfo(BaseModel, frozen=True, extra="forbid"):
-    """Facts about the person scanned that no image header contains.
+    """Facts about the person scanned that no image header contains."""
 
-    Attributes:
-        side: Side of the leg in the image.
-        location: Part of the thigh.
-        sex: Sex, as in the table of norms.
-        weight_kg: Body weight in kg.
-    """
-
-    side: Literal["left", "right"] | None = None
-    location: Literal["proximal", "medial", "distal"] | None = None
-    sex: Literal["female", "male"] | None = None
-    weight_kg: PositiveFloat | None = None
+    side: Literal["left", "right"] | None = None  # side of the leg in the image
+    location: Literal["proximal", "medial", "distal"] | None = None  # part of the thigh
+    sex: Literal["female", "male"] | None = None  # sex, as in the table of norms
+    weight_kg: PositiveFloat | None = None  # body weight in kg
 
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """Files of one scan.
+    """Files of one scan."""
 
-    Attributes:
-        name: Name of the scan and of its results.
-        image: Volume, or folder of one DICOM series, of the model's first channel.
-        series: Number or UID of the series, if the folder holds several.
-        channels: Further channels by name.
-        maps: Quantitative maps by name.
-        muscle: Mask, on the image's grid, of a muscle that the nerve does not supply.
-        person: Facts about the person scanned.
-    """
-
-    name: str
-    image: Path
-    series: str | None = None
-    channels: Mapping[str, Path] = field(default_factory=dict)
-    maps: Mapping[str, Path] = field(default_factory=dict)
-    muscle: Path | None = None
-    person: PatientInfo = field(default_factory=PatientInfo)
+    name: str  # name of the scan and of its results
+    image: Path  # volume, or folder of one DICOM series, of the model's first channel
+    series: str | None = None  # number or UID of the series, if the folder holds several
+    channels: Mapping[str, Path] = field(default_factory=dict)  # further channels by name
+    maps: Mapping[str, Path] = field(default_factory=dict)  # quantitative maps by name
+    muscle: Path | None = None  # mask, on the image's grid, of a muscle that the nerve does not supply
+    person: PatientInfo = field(default_factory=PatientInfo)  # facts about the person scanned
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -77,34 +60,21 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of segmentation and measurement; `conf/segment.yaml` holds the same keys.
 
     Options that change a mask are None by default, which takes the setting in the model's bundle.
-
-    Attributes:
-        geometry: Transform of a header to trust if the two differ.
-        registration: Treatment of a further channel on another grid.
-        lesion: Rule of a lesion.
-        postprocessing: Clean-up of the mask that replaces the model's.
-        quality: Limits beyond which a flag is raised.
-        field_of_view: Part of each slice that is segmented: the whole, or the centre crop of the training.
-        accuracy: Search of the nerve: every slice whole (exact), or the nerve followed through the stack (fast).
-        in_plane_spacing: Pixels that the network sees: at the model's in-plane spacing, or the scan's own.
-        runtime: Program that runs the networks.
-        norms: Table of normal values.
-        slices_per_batch: Slices that go through the network at a time.
-        accelerator: Device to compute on.
     """
 
-    geometry: Geometry = None
-    registration: Literal["rigid", "none"] = "rigid"
-    lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))
+    geometry: Geometry = None  # transform of a header to trust if the two differ
+    registration: Literal["rigid", "none"] = "rigid"  # treatment of a further channel on another grid
+    lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))  # rule of a lesion
+    # Clean-up of the mask that replaces the model's.
     postprocessing: PostprocessingChange | Postprocessing = Field(default_factory=PostprocessingChange)
-    quality: QualityLimits = Field(default_factory=QualityLimits)
-    field_of_view: FieldOfView | None = None
-    accuracy: Accuracy | None = None
-    in_plane_spacing: InPlaneSpacing | None = None
-    runtime: Runtime = "auto"
-    norms: Path | None = None
-    slices_per_batch: PositiveInt = 8
-    accelerator: Literal["auto", "gpu", "cpu"] = "auto"
+    quality: QualityLimits = Field(default_factory=QualityLimits)  # limits beyond which a flag is raised
+    field_of_view: FieldOfView | None = None  # part of each slice that is segmented
+    accuracy: Accuracy | None = None  # search of the nerve: every slice whole, or the nerve followed through the stack
+    in_plane_spacing: InPlaneSpacing | None = None  # pixels that the network sees: of the model's spacing or the scan's
+    runtime: Runtime = "auto"  # program that runs the networks
+    norms: Path | None = None  # table of normal values
+    slices_per_batch: PositiveInt = 8  # number of slices that go through the network at a time
+    accelerator: Literal["auto", "gpu", "cpu"] = "auto"  # device to compute on
 
     def settings(self, model: PredictionSettings) -> PredictionSettings:
         """Return a model's settings, replaced by the options that are given."""

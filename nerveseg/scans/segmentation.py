@@ -18,36 +18,23 @@ from nerveseg.scans.measuring import Measured, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
 from nerveseg.training.devices import choose_device
-from nerveseg.types import Mask, Probability
+from nerveseg.types import Mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Measured):
-    """Segmented scan, with its measurements.
+    """Segmented scan, with its measurements."""
 
-    Attributes:
-        files: Files of the scan.
-        scan: Images of the scan.
-        model: Applied model.
-        folds: Numbers of the model's folds that were averaged.
-        prediction: Mask and probability in RAS order, and the settings that they depend on.
-    """
-
-    files: ScanFiles
-    scan: LoadedScan
-    model: Ensemble
-    folds: tuple[int, ...]
-    prediction: Prediction
+    files: ScanFiles  # files of the scan
+    scan: LoadedScan  # images of the scan
+    model: Ensemble  # applied model
+    folds: tuple[int, ...]  # numbers of the model's folds that were averaged
+    prediction: Prediction  # mask and probability in RAS order, and the settings that they depend on
 
     @property
     def ras_mask(self) -> Mask:
         """Mask of the nerve, in RAS order."""
         return self.prediction.mask
-
-    @property
-    def ras_probability(self) -> Probability:
-        """Probability of nerve, in RAS order."""
-        return self.prediction.probability
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -57,7 +44,7 @@ class Segmentation(Measured):
     @property
     def probability(self) -> NDArray[np.float32]:
         """Probability in the input's own array order."""
-        return np.asarray(self.scan.grid.from_ras(self.ras_probability), dtype=np.float32)
+        return np.asarray(self.scan.grid.from_ras(self.prediction.probability), dtype=np.float32)
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -125,17 +112,9 @@ def segment_files(
     progress: Callable[[int, int], None] | None = None,
     sha256: str | None = None,
 ) -> Segmentation:
-    """Segment one scan from its files.
+    """Segment one scan from its files, with functions and errors as in `segment_scan`.
 
-    Args:
-        files: Files of the scan.
-        model: Model to apply.
-        options: Options of segmentation and measurement.
-        progress: Function that is called with the number of slices done and the number of all slices.
-        sha256: Hash of the image, by which a member of a model recognises its training data; by default it is computed.
-
-    Raises:
-        NervesegError: A file cannot be read, or the model not be applied to it.
+    By `sha256`, the hash of the image, a member of the model recognises its training data; by default it is computed.
     """
     check_names(files, model)
     model.description.check_channels([model.description.channels[0], *files.channels])

@@ -26,25 +26,14 @@ OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in t
 def write_segmentation(
     folder: Path, segmentation: Segmentation, identity: Identity, options: ResultOptions, started: float
 ) -> ScanSummary:
-    """Write the mask, the tables and the pictures of a segmented scan.
-
-    Args:
-        folder: Folder of the results, which need not exist.
-        segmentation: Segmentation to write.
-        identity: Hashes of the inputs, model and options.
-        options: Options of the written files.
-        started: Start of the work on this scan, in s of `time.perf_counter`.
-
-    Raises:
-        VolumeError: The mask cannot be written.
-    """
+    """Write the mask, the tables and the pictures of a scan; `started` is in s of `time.perf_counter`."""
     begin(folder)
     scan = segmentation.scan
     description = header_notice(segmentation.synthetic)
     suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
     write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
     if options.write_probability:
-        write_probability(folder / "probability.nii.gz", segmentation.ras_probability, scan.grid, description)
+        write_probability(folder / "probability.nii.gz", segmentation.prediction.probability, scan.grid, description)
     _write_dicom_seg(folder, segmentation, options)
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)

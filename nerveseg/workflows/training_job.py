@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.runs import FoldFolder, fold_folder, settings_folder
+from nerveseg.runs import FoldFolder, fold_folder
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.run_records import differences, read_run_config
@@ -38,7 +38,7 @@ class TrainingJob(Job[TrainConfig]):
     @property
     def cross_validation(self) -> Path:
         """Folder of all folds with these settings."""
-        return settings_folder(self.config.output_root, self.config.name, variant_name(self.overrides))
+        return self.run / variant_name(self.overrides)
 
     @property
     def folder(self) -> FoldFolder:
@@ -57,11 +57,7 @@ class TrainingJob(Job[TrainConfig]):
 
 
 def training_job(job: Job[TrainConfig]) -> TrainingJob:
-    """Return the fold that a job trains.
-
-    Raises:
-        ConfigurationError: `fold` is not the number of a fold, or `name` not a folder below `output_root`.
-    """
+    """Return the fold that a job trains; raise `ConfigurationError` for a wrong `fold` or `name`."""
     config = job.config
     if not 0 <= config.fold < config.folds.count:
         raise ConfigurationError(
