@@ -11,7 +11,7 @@ from nerveseg.launch.main import run_command
 
 def segment(job: Any) -> None:
     """Segment the scans that the configuration names; a launcher may call this function in another process."""
-    from nerveseg.workflows.shards import collect_if_complete, segment_recorded
+    from nerveseg.workflows.segment_scans import collect_if_complete, segment_recorded
 
     try:
         segment_recorded(job.config)
@@ -21,7 +21,7 @@ def segment(job: Any) -> None:
 
 
 def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    from nerveseg.workflows.shards import segment_and_collect
+    from nerveseg.workflows.segment_scans import segment_and_collect
 
     segment_and_collect(jobs, run_jobs, is_sweep)
 

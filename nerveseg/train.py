@@ -11,8 +11,7 @@ from nerveseg.launch.main import run_command
 
 def train(job: Any) -> float | None:
     """Train and test one fold, and return its objective; a launcher may call this function in another process."""
-    from nerveseg.workflows.search import read_objective
-    from nerveseg.workflows.sweep import compare_when_all_are_in
+    from nerveseg.workflows.sweep import compare_when_all_are_in, read_objective
     from nerveseg.workflows.train_fold import run_recorded_fold
     from nerveseg.workflows.training_job import training_job
 
@@ -24,8 +23,7 @@ def train(job: Any) -> float | None:
 
 
 def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    from nerveseg.workflows.search import search_settings
-    from nerveseg.workflows.sweep import train_and_compare
+    from nerveseg.workflows.sweep import search_settings, train_and_compare
 
     if jobs[0].is_search:
         search_settings(jobs[0], run_jobs)

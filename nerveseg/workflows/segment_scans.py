@@ -1,19 +1,28 @@
-"""Segment the scans that a configuration names with its model, and write the table of all results."""
+"""Segment the scans that a configuration names, in one job or one for each shard, with a table of all results."""
 
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from nerveseg.biomarkers.norms import read_norms
 from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
+from nerveseg.data.participants import WORDS
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
-from nerveseg.files import check_writable_folder
+from nerveseg.files import check_writable_folder, wait_for_lock, write_csv
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles
 from nerveseg.scans.results import SUMMARY, is_result
-from nerveseg.workflows.segment_config import SegmentConfig, chosen_shard
+from nerveseg.workflows.failures import is_worker_death, read_failure, record_failure, run_catching
+from nerveseg.workflows.job import Job
+from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
+
+LOCK = ".collecting"  # name of the lock file in the folder of the shards' tables
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,7 @@ class Plan:
 
 
 def segment_configured_scans(config: SegmentConfig) -> None:
-    """Segment the scans that the configuration names, one after the other.
-
-    Raises:
-        NervesegError: An option concerns all scans and is wrong, or scans failed.
-    """
+    """Segment the scans that the configuration names; raise `NervesegError` if an option is wrong or scans failed."""
     plan = planned(config)
     for line in plan.model.lines:
         say(line)
@@ -57,11 +62,7 @@ def _still_there(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def planned(config: SegmentConfig) -> Plan:
-    """Return the work that a configuration describes, checked as far as possible before anything is computed.
-
-    Raises:
-        NervesegError: An option that concerns all scans is wrong.
-    """
+    """Return the work of a configuration; raise `NervesegError` for a wrong option, before anything is computed."""
     if (config.input is None) == (config.study is None):
         raise ConfigurationError(
             "segment takes a scan, a pattern of scans, or study=",
@@ -113,15 +114,12 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
 def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
     """Return the files of a study's subject; side and location are those of its table unless the command gives them."""
     listed = {"side": subject.side, "location": subject.location}
-    listed = {key: value for key, value in listed.items() if value in _VALUES[key]}
+    listed = {key: value for key, value in listed.items() if value in WORDS[key]}
     given = config.person.model_dump(exclude_none=True)
     image = subject.images.get(model.description.channels[0], subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
     files = config.files(subject.id, image, PatientInfo.model_validate(listed | given))
     return replace(files, name=f"sub-{subject.id}", channels=further | dict(files.channels))
-
-
-_VALUES: dict[str, tuple[str, ...]] = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
 
 
 def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
@@ -148,3 +146,75 @@ def _raise_failures(outcomes: list[Outcome]) -> None:
         )
     if failed and outcomes[0].error:
         raise outcomes[0].error
+
+
+def segment_recorded(config: SegmentConfig) -> None:
+    """Segment the scans that the configuration names; record the error with which a shard fails beside its table."""
+    shard = chosen_shard(config)
+    with record_failure(shard.failure(config.results_root)) if shard else nullcontext():
+        segment_configured_scans(config)
+
+
+def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
+    """Run the jobs of `segment`; check shards before, and collect their tables afterwards.
+
+    In a sweep every shard has to end well for the command to end well.
+
+    Raises:
+        NervesegError: An option that concerns all shards is wrong, or shards failed.
+    """
+    configs = [job.config for job in jobs]
+    shards = [shard for shard in map(chosen_shard, configs) if shard]
+    if not shards:
+        run_jobs()
+        return
+    root = configs[0].results_root
+    if any(config.results_root != root for config in configs):
+        raise ConfigurationError("the shards of one archive have one output", remedy="output=<folder>")
+    planned(configs[0])
+    for shard in shards:
+        shard.table(root).unlink(missing_ok=True)
+        shard.failure(root).unlink(missing_ok=True)
+    crash = run_catching(run_jobs)
+    collect_if_complete(configs[0])
+    if crash is not None and not is_worker_death(crash):
+        raise crash
+    if is_sweep:
+        _raise_failed_shards(shards, root)
+
+
+def collect_if_complete(config: SegmentConfig) -> None:
+    """Concatenate the tables of the shards once all exist; the job that finishes last does it."""
+    shard, root = chosen_shard(config), config.results_root
+    if shard is None:
+        return
+    with wait_for_lock(root / SHARDS / LOCK):
+        shards = [Shard(number, shard.of) for number in range(shard.of)]
+        missing = [str(each.number) for each in shards if not each.table(root).is_file()]
+        if missing:
+            say(f"the table of all shards is written once shard {', '.join(missing)} is done")
+            return
+        parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
+        table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
+        write_csv(root / TABLE, table)
+    failed = table[table["status"] == "failed"]
+    counts = table.drop_duplicates("scan")["status"].value_counts(sort=False)
+    text = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
+    say(f"{shard.of} shards: {text}")
+    for scan, why in zip(failed["scan"], failed["error"], strict=True):
+        say(f"  {scan}: {why}")
+    say(f"table: {root / TABLE}")
+
+
+def _raise_failed_shards(shards: list[Shard], root: Path) -> None:
+    """Print the errors of the shards that failed, and raise `RunError` if any did."""
+    failed = [shard for shard in shards if not shard.table(root).is_file() or shard.failure(root).is_file()]
+    for shard in failed:
+        say(f"failed: shard {shard.number}: {read_failure(shard.failure(root))}")
+    if failed:
+        raise RunError(
+            "every shard of an archive ends well",
+            found=f"{len(failed)} of {len(shards)} failed: {', '.join(str(shard.number) for shard in failed)}",
+            path=root,
+            remedy="correct the errors in the lines above; the same command does only the missing shards",
+        )

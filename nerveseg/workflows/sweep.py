@@ -1,5 +1,8 @@
 """Check the jobs of `train` and prepare their study before they run; compare the cross-validations afterwards.
 
+In a search for settings, a sweeper chooses each trial's options by the mean Dice of the training subjects that the
+trials before it held out. Test subjects do not contribute, so the settings that are found may be tested on them.
+
 The comparison is not a Hydra callback, because Hydra 1.3 skips `on_multirun_end` after a failed job and swallows errors
 in it. The jobs are those of Hydra's own sweeper, so any launcher may run them.
 """
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from nerveseg.console import say
 from nerveseg.errors import ConfigurationError, RunError
+from nerveseg.evaluation.comparisons import automatic_dice, read_scores
 from nerveseg.files import wait_for_lock
 from nerveseg.runs import find_folds
 from nerveseg.training.distributed import training_processes
@@ -114,3 +118,31 @@ def _compare_if_complete(folder: Path, jobs: list[TrainingJob]) -> bool:
 
 def _complete(folder: Path) -> set[int]:
     return {fold.number for fold in find_folds(folder) if fold.is_complete}
+
+
+def search_settings(job: Job[TrainConfig], run_trials: Callable[[], None]) -> None:
+    """Check the job with the options that all trials share, run the trials, and rank their settings.
+
+    Raises:
+        ConfigurationError: No training subject is held out, so there is no objective.
+        NervesegError: A mistake in the configuration or the study, found before the first trial.
+    """
+    if job.config.folds.validation_fraction == 0:
+        raise ConfigurationError(
+            "an objective from held-out training subjects; test subjects choose no settings",
+            found="folds.validation_fraction=0",
+            remedy="folds.validation_fraction=0.25",
+        )
+    fold = training_job(job)
+    prepare_folds([fold])
+    crash = run_catching(run_trials)
+    show_settings(fold.run)
+    if crash is not None:
+        raise crash
+
+
+def read_objective(job: TrainingJob) -> float | None:
+    """Return the mean Dice of a fold's held-out training subjects; None where it has none."""
+    if job.config.folds.validation_fraction == 0 or not job.folder.validation_scores.is_file():
+        return None
+    return float(automatic_dice(read_scores(job.folder.validation_scores))["value"].mean())

@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.console import say, track_progress
-from nerveseg.dashboards.publish import log_test, log_validation
-from nerveseg.dashboards.run_results import Dashboards
+from nerveseg.dashboards.publish import Dashboards, log_test, log_validation
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_image, read_mask, write_mask
@@ -53,11 +52,7 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
 def _predict_subjects(
     job: TrainingJob, study: Study, subjects: Sequence[Subject], mask_of: Callable[[str], Path], device: Device
 ) -> tuple[dict[str, float], Computation | None]:
-    """Write the masks that the fold's bundle makes of subjects that it was not trained on.
-
-    Returns:
-        Time from reading the volume to writing the mask, in s, by subject's id; and the record of the computation.
-    """
+    """Write the masks that the bundle makes; return the time of each subject, in s with reading and writing."""
     bundle = load_bundle(job.folder.model, job.config.plugins)
     notice = header_notice(bundle.description.training.synthetic)
     seconds: dict[str, float] = {}

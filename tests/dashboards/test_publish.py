@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from nerveseg.dashboards.privacy import subject_names, without_paths
-from nerveseg.dashboards.publish import in_one_piece, log_evaluation, mean_dice, shortened
-from nerveseg.dashboards.run_results import Dashboards
+from nerveseg.dashboards.publish import Dashboards, in_one_piece, log_evaluation, mean_dice, shortened
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, StoreIndex
 from nerveseg.data.slice_store_build import StoredSubject

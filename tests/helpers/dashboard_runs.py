@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.dashboards.loggers import RunLabel, open_logger
-from nerveseg.dashboards.run_results import Dashboards
+from nerveseg.dashboards.publish import Dashboards
 from nerveseg.reporting.overlay import save_png
 
 LABEL = RunLabel(

@@ -8,7 +8,7 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
 from nerveseg.launch.main import FAILED_TRIAL, JobRunner
-from nerveseg.workflows.search import search_settings
+from nerveseg.workflows.sweep import search_settings
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 
