@@ -74,12 +74,8 @@ def _norm(row: dict[Any, Any], line: int, path: Path) -> Norm:
         found = f"line {line}, {'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ConfigurationError("a norm with a mean and a positive sd", found=found, path=path) from None
     if norm.quantity not in QUANTITIES and not norm.quantity.startswith(SIGNAL):
-        raise ConfigurationError(
-            "a norm of a quantity of the summary",
-            found=f"line {line}: {norm.quantity}",
-            path=path,
-            remedy=f"one of {', '.join(QUANTITIES)}, {SIGNAL}<channel>",
-        )
+        rule, remedy = "a norm of a quantity of the summary", f"one of {', '.join(QUANTITIES)}, {SIGNAL}<channel>"
+        raise ConfigurationError(rule, found=f"line {line}: {norm.quantity}", path=path, remedy=remedy)
     return norm
 
 
@@ -93,11 +89,8 @@ def z_scores(summary: NerveSummary, patient: PatientTraits, norms: tuple[Norm, .
     for quantity in dict.fromkeys(norm.quantity for norm in norms):
         fitting = [norm for norm in norms if norm.quantity == quantity and _fits(norm, patient)]
         if len(fitting) > 1:
-            raise ConfigurationError(
-                "one row of the norms per patient and quantity",
-                found=f"{len(fitting)} rows for {quantity}",
-                remedy="make the rows of the table exclude one another",
-            )
+            rule, found = "one row of the norms per patient and quantity", f"{len(fitting)} rows for {quantity}"
+            raise ConfigurationError(rule, found=found, remedy="make the rows of the table exclude one another")
         value = _value(summary, quantity)
         if fitting and value is not None:
             scores[quantity] = (value - fitting[0].mean) / fitting[0].sd

@@ -63,11 +63,8 @@ class Signals:
         arrays = {**self.channels, **{f"the {name} mask": mask for name, mask in masks.items()}}
         for name, array in arrays.items():
             if array is not None and array.shape != shape:
-                raise GeometryError(
-                    "channels and masks on the grid of the nerve's mask",
-                    found=f"{name}: {array.shape}, mask: {shape}",
-                    remedy="resample it onto that grid",
-                )
+                rule, remedy = "channels and masks on the grid of the nerve's mask", "resample it onto that grid"
+                raise GeometryError(rule, found=f"{name}: {array.shape}, mask: {shape}", remedy=remedy)
 
 
 class NerveInside:

@@ -65,12 +65,9 @@ def _masks(folder: Path) -> list[Path]:
 
 def _from_folder(folder: Path, subjects: Sequence[Subject]) -> Mapping[str, list[Path]]:
     if not folder.is_dir():
-        raise StudyError(
-            "prediction= names a folder of masks, or a template with {id}",
-            found="a file" if folder.exists() else "no such folder",
-            path=folder,
-            remedy="prediction=/path/to/masks, or prediction='/path/to/{id}.nii.gz'",
-        )
+        rule = "prediction= names a folder of masks, or a template with {id}"
+        remedy = "prediction=/path/to/masks, or prediction='/path/to/{id}.nii.gz'"
+        raise StudyError(rule, found="a file" if folder.exists() else "no such folder", path=folder, remedy=remedy)
     files = _masks(folder)
     return {subject.id: [path for path in files if _holds_id(path.name, subject.id)] for subject in subjects}
 

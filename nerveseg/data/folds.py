@@ -47,11 +47,8 @@ def split_folds(
     ordered = sorted(subjects, key=lambda subject: subject.id)
     groups = subject_groups(ordered)
     if len(groups) < count:
-        raise FoldError(
-            f"{count} folds need at least {count} independent subjects",
-            found=f"{len(groups)} of them",
-            remedy=f"folds.count={len(groups)} or fewer, or more subjects",
-        )
+        rule, found = f"{count} folds need at least {count} independent subjects", f"{len(groups)} of them"
+        raise FoldError(rule, found=found, remedy=f"folds.count={len(groups)} or fewer, or more subjects")
     minimum = dict(minimum_per_cohort or {})
     _check_minimum(ordered, count, minimum)
     random = np.random.default_rng(seed)
@@ -76,11 +73,8 @@ def select_fold(folds: Sequence[Fold], number: int) -> Fold:
         ConfigurationError: No fold has this number.
     """
     if not 0 <= number < len(folds):
-        raise ConfigurationError(
-            f"fold is a number from 0 to {len(folds) - 1}",
-            found=number,
-            remedy="choose one of these, or set folds.count",
-        )
+        rule = f"fold is a number from 0 to {len(folds) - 1}"
+        raise ConfigurationError(rule, found=number, remedy="choose one of these, or set folds.count")
     return folds[number]
 
 
@@ -137,11 +131,9 @@ def _check_result(tests: Sequence[Sequence[Subject]], minimum: Mapping[str, int]
     for number, test in enumerate(tests):
         short = [cohort for cohort, least in minimum.items() if _number_of(test, cohort) < least]
         if short or not test:
-            raise FoldError(
-                "every fold has test subjects, and its minimum of each cohort",
-                found=f"fold {number} has {len(test)} subjects, too few of {', '.join(short) or 'all cohorts'}",
-                remedy="the study's groups are too large for these folds: lower folds.count",
-            )
+            found = f"fold {number} has {len(test)} subjects, too few of {', '.join(short) or 'all cohorts'}"
+            remedy = "the study's groups are too large for these folds: lower folds.count"
+            raise FoldError("every fold has test subjects, and its minimum of each cohort", found=found, remedy=remedy)
 
 
 def hold_out(fold: Fold, fraction: float, seed: int) -> Fold:
@@ -172,9 +164,6 @@ def hold_out(fold: Fold, fraction: float, seed: int) -> Fold:
             wanted[subject.cohort] -= 1
     train = tuple(subject for subject in fold.train if subject.id not in held)
     if not train:
-        raise FoldError(
-            "a validation split leaves training subjects",
-            found=f"{len(ordered)} training subjects, all of them held out",
-            remedy="lower folds.validation_fraction, or 0",
-        )
+        rule, remedy = "a validation split leaves training subjects", "lower folds.validation_fraction, or 0"
+        raise FoldError(rule, found=f"{len(ordered)} training subjects, all of them held out", remedy=remedy)
     return replace(fold, train=train, validation=tuple(subject for subject in fold.train if subject.id in held))

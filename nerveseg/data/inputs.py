@@ -62,33 +62,23 @@ def check_is_scan(volume: Volume, path: Path) -> None:
     """
     slices = volume.array.shape[2]
     if slices < 2:
-        raise VolumeError(
-            "a scan has at least 2 slices",
-            found=f"shape {volume.grid.shape}, of which 1 slice from feet to head",
-            path=path,
-            remedy="give the whole axial series",
-        )
+        found = f"shape {volume.grid.shape}, of which 1 slice from feet to head"
+        raise VolumeError("a scan has at least 2 slices", found=found, path=path, remedy="give the whole axial series")
     _check_spacing(volume.grid.ras_spacing_mm, path)
     if values := _labels(volume.array):
         listed = ", ".join(f"{value:g}" for value in values[: MASK_VALUES + 1])
-        raise VolumeError(
-            "a scan is an image, not a mask",
-            found=f"only the values {listed}" + ("" if len(values) <= MASK_VALUES + 1 else f" to {values[-1]:g}"),
-            path=path,
-            remedy="give the image that the mask was drawn on",
-        )
+        rule = "a scan is an image, not a mask"
+        found = f"only the values {listed}" + ("" if len(values) <= MASK_VALUES + 1 else f" to {values[-1]:g}")
+        raise VolumeError(rule, found=found, path=path, remedy="give the image that the mask was drawn on")
 
 
 def _check_spacing(spacing_mm: SpacingMm, path: Path) -> None:
     limits = (PIXEL_MM, PIXEL_MM, STEP_MM)
     if all(low <= size <= high for size, (low, high) in zip(spacing_mm, limits, strict=True)):
         return
-    raise GeometryError(
-        "pixels measure {:g} to {:g} mm, and slices follow every {:g} to {:g} mm".format(*PIXEL_MM, *STEP_MM),
-        found=" x ".join(f"{size:.3g}" for size in spacing_mm) + " mm",
-        path=path,
-        remedy="check the unit of the header, and export the file again with its geometry in millimetres",
-    )
+    rule = "pixels measure {:g} to {:g} mm, and slices follow every {:g} to {:g} mm".format(*PIXEL_MM, *STEP_MM)
+    remedy = "check the unit of the header, and export the file again with its geometry in millimetres"
+    raise GeometryError(rule, found=" x ".join(f"{size:.3g}" for size in spacing_mm) + " mm", path=path, remedy=remedy)
 
 
 def _labels(array: Image) -> list[float]:

@@ -8,7 +8,7 @@ an interrupted build leaves no incomplete one.
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,14 +29,14 @@ from nerveseg.data.slice_store_build import (
     label_file,
     store_subjects,
 )
-from nerveseg.data.study import Study
-from nerveseg.data.study_check import copied_images
+from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.volumes.volume import read_mask
-from nerveseg.errors import RunError, StudyError
+from nerveseg.errors import NervesegError, RunError, StudyError
 from nerveseg.types import Mask
 
 Progress = Callable[[int, int], None]
+REBUILD = "delete the store's folder; it is built again from the study"  # remedy of a damaged store
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,9 @@ class SliceStore:
         subjects = [self.subject(subject_id) for subject_id in subject_ids]
         nerve = sum(subject.nerve_voxels - subject.nerve_voxels_cropped_away for subject in subjects)
         if nerve == 0:
-            raise StudyError(
-                "the training subjects have nerve inside the crop",
-                found=f"none in {len(subjects)} subjects",
-                path=self.folder,
-                remedy="correct the masks or study.foreground, or enlarge preprocessing.size",
-            )
+            remedy = "correct the masks or study.foreground, or enlarge preprocessing.size"
+            rule, found = "the training subjects have nerve inside the crop", f"none in {len(subjects)} subjects"
+            raise StudyError(rule, found=found, path=self.folder, remedy=remedy)
         return nerve / sum(subject.pixels for subject in subjects)
 
 
@@ -128,12 +125,28 @@ def open_slices(folder: Path) -> SliceStore:
     try:
         return SliceStore(folder, StoreIndex.model_validate_json(index.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise RunError(
-            "a slice store has an index of this version",
-            found=str(error).splitlines()[0],
-            path=index,
-            remedy="delete the store's folder; it is built again from the study",
-        ) from error
+        rule = "a slice store has an index of this version"
+        raise RunError(rule, found=str(error).splitlines()[0], path=index, remedy=REBUILD) from error
+
+
+def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
+    """Return a fault for each image of two subjects of different groups, which could be in training and test.
+
+    The hashes are those of each subject's reference image, by subject id.
+    """
+    seen: dict[str, Subject] = {}
+    pairs = [(subject, seen.setdefault(sha256[subject.id], subject)) for subject in subjects]
+    return [
+        StudyError(
+            "subjects of different groups have different images",
+            found=f"the same image as {first.id}",
+            subject=subject.id,
+            path=subject.image,
+            remedy="replace the copy, or give both the same group in participants.tsv",
+        )
+        for subject, first in pairs
+        if first.group != subject.group
+    ]
 
 
 def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
@@ -146,7 +159,7 @@ def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[st
 def study_hashes(
     study: Study, root: Path, workers: int, images_only: bool = False
 ) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
-    """Return the hash of the files of every subject, cached between runs in a file beside the stores.
+    """Return the hash of the files of every subject, cached between runs in a file beside the stores in `root`.
 
     Args:
         study: Opened study.
@@ -212,10 +225,6 @@ def _memory_map(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
     except (OSError, EOFError, ValueError) as error:
-        raise RunError(
-            "the arrays of a slice store are complete",
-            found=f"{type(error).__name__}: {error}",
-            path=path,
-            remedy="delete the store's folder; it is built again from the study",
-        ) from error
+        rule, found = "the arrays of a slice store are complete", f"{type(error).__name__}: {error}"
+        raise RunError(rule, found=found, path=path, remedy=REBUILD) from error
     return array

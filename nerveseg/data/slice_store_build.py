@@ -116,12 +116,9 @@ def _by_processes(
         with ProcessPoolExecutor(processes, context, initializer=_ignore_interrupts) as pool:
             yield from pool.map(store, jobs)
     except BrokenProcessPool as error:
-        raise RunError(
-            "the processes that prepare the slices live until they are done",
-            found="one was killed",
-            path=folder.parent,
-            remedy="free memory (each process holds one subject), and start again",
-        ) from error
+        rule = "the processes that prepare the slices live until they are done"
+        remedy = "free memory (each process holds one subject), and start again"
+        raise RunError(rule, found="one was killed", path=folder.parent, remedy=remedy) from error
 
 
 def _ignore_interrupts() -> None:

@@ -79,12 +79,8 @@ class Study:
         for subject in self.subjects:
             if subject.id == subject_id:
                 return subject
-        raise StudyError(
-            "the subject is in the study",
-            found=subject_id,
-            path=self.description.root,
-            remedy="the study changed since the run: restore the subject, or train again",
-        )
+        remedy = "the study changed since the run: restore the subject, or train again"
+        raise StudyError("the subject is in the study", found=subject_id, path=self.description.root, remedy=remedy)
 
     def grid(self, subject: Subject) -> Grid:
         """Read the reference grid of a subject from the header alone."""
@@ -102,12 +98,8 @@ class Study:
             GeometryError: A header contradicts itself.
         """
         if not self.subjects:
-            raise StudyError(
-                "a study with subjects",
-                found="none",
-                path=self.description.root,
-                remedy="check the study's path templates",
-            )
+            rule = "a study with subjects"
+            raise StudyError(rule, found="none", path=self.description.root, remedy="check the study's path templates")
         spacings = [self.grid(subject).ras_spacing_mm for subject in self.subjects]
         return median_low(round(each[0], 6) for each in spacings), median_low(round(each[1], 6) for each in spacings)
 

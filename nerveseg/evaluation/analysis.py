@@ -83,13 +83,7 @@ class Analysis:
 
 
 def analyse(measurements: Measurements, margins: Margins, stored: Margins | None = None) -> Analysis:
-    """Compute all tables.
-
-    Args:
-        measurements: Measurements of the subjects.
-        margins: Margins of non-inferiority.
-        stored: Margins that were stored before the results were known; others are named as changed.
-    """
+    """Compute all tables; `stored` are margins from before the results were known, others are named as changed."""
     scores, raters = measurements.scores, measurements.raters
     changed = margins_changed(margins, stored)
     majority = measurements.consensus == "majority"
@@ -188,9 +182,8 @@ def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
 def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
     """Compute mean and sample standard deviation over subjects of the agreement with the (other) raters.
 
-    Returns:
-        Columns cohort, source, n, n_failed (pairs with an empty mask), `<metric>_mean`, `<metric>_sd`; empty with a
-        single rater. A distance that does not exist (an empty mask) is left out of its subject's mean, as in Table 1.
+    Pairs with an empty mask are counted in `n_failed`; their distances are left out of the subject's mean, as in
+    Table 1. The table is empty with a single rater.
     """
     if len(raters) < 2:
         return pd.DataFrame(columns=["cohort", "source", "n", "n_failed"])
@@ -226,9 +219,7 @@ def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
 def time_summary(times: pd.DataFrame) -> pd.DataFrame:
     """Compute mean and sample standard deviation of the minutes per subject from rows with `TIME_COLUMNS`.
 
-    Returns:
-        Table with columns `SUMMARY_COLUMNS`; per cohort each rater, all raters pooled as in the paper's Figure 2, and
-        `Auto`.
+    Per cohort there are each rater, all raters pooled as in the paper's Figure 2, and `Auto`.
     """
     automatic = times["source"] == AUTOMATIC
     pooled = times[~automatic].assign(source=RATERS)

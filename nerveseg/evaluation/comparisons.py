@@ -1,15 +1,12 @@
 """Comparisons between masks (paper 2.5 and Table 1), and scores and quantities of a subject as tidy tables.
 
-Every rater is compared with every other rater and with the consensus; the automatic segmentation with every rater and
-with the consensus. The masks of a single rater are the consensus, so Auto-GT is the only comparison. With four raters
-or more, each rater and the automatic segmentation are also compared with the consensus of all other raters ("GT w/o
-OS"), to which that rater did not contribute.
-
-Clinicians take the volume from a mask and the mean cross-sectional area, over the slices that hold nerve. The volume
-includes the gap between slices: voxels times in-plane area times slice step (in the paper 4.4 mm, not 4.0).
+Raters, their consensus and the automatic segmentation are compared pairwise. The masks of a single rater are the
+consensus, so Auto-GT is the only comparison. With four raters or more, each rater and the automatic segmentation are
+also compared with the consensus of all other raters ("GT w/o OS"). A volume includes the gap between slices: the last
+spacing is the slice step (in the paper 4.4 mm, not 4.0).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -67,12 +64,9 @@ class SubjectMasks:
         _check_raters(list(self.raters))
         for name, mask in self.named().items():
             if mask.shape != self.consensus.shape:
-                raise GeometryError(
-                    "masks of one shape per subject",
-                    found=f"{name} {mask.shape}, consensus {self.consensus.shape}",
-                    subject=self.subject,
-                    remedy="draw or export all masks on the image's own grid",
-                )
+                found = f"{name} {mask.shape}, consensus {self.consensus.shape}"
+                remedy = "draw or export all masks on the image's own grid"
+                raise GeometryError("masks of one shape per subject", found=found, subject=self.subject, remedy=remedy)
 
     def facts(self) -> tuple[str, str, str, str | None, str | None]:
         """Return the first columns of every table of subjects: subject, group, cohort, location, side."""
@@ -108,8 +102,8 @@ def cohorts_in_order(scores: pd.DataFrame) -> list[str]:
 def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
     """Return the comparisons in the order of the paper's Table 1, with or without automatic masks.
 
-    For raters OS, BW, LG: OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG, Auto-GT. For one rater,
-    who is the reference: Auto-GT, or nothing without automatic masks.
+    For raters OS, BW, LG: OS-BW, OS-LG, OS-GT, BW-LG, BW-GT, LG-GT, Auto-OS, Auto-BW, Auto-LG, Auto-GT. For one rater:
+    Auto-GT, or nothing.
 
     Raises:
         StudyError: There is no rater, or a rater has a reserved name.
@@ -118,7 +112,7 @@ def comparison_names(raters: Sequence[str], automatic: bool) -> list[str]:
 
 
 def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
-    """Score every comparison of one subject.
+    """Score every comparison of one subject: a row per comparison and metric of `PairScores`.
 
     Args:
         masks: Masks of the subject.
@@ -126,13 +120,12 @@ def score_subject(masks: SubjectMasks, study_raters: Sequence[str] | None = None
             drew it, Auto is compared with this rater too, and the rater, being the consensus, with nobody.
 
     Returns:
-        Table with columns `SCORE_COLUMNS`, one row per comparison and metric of `PairScores`; distances and volumes are
-        rounded to 1e-6.
+        Table with columns `SCORE_COLUMNS`; distances and volumes are rounded to 1e-6.
     """
     named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     rows = [
         (*masks.facts(), masks.fold, f"{first}-{second}", metric, _to_precision(metric, value))
-        for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1)
+        for first, second in _subject_comparisons(masks, study_raters)
         for metric, value in asdict(score_pair(named[second], named[first], masks.spacing_mm)).items()
     ]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(_COLUMN_TYPES)
@@ -143,15 +136,11 @@ def _to_precision(metric: str, value: float) -> float:
 
 
 def slice_scores(masks: SubjectMasks, study_raters: Sequence[str] | None = None) -> pd.DataFrame:
-    """Compute the Dice of every slice in which a mask of a comparison shows nerve.
-
-    Returns:
-        Table with columns `SLICE_COLUMNS`; slices along z are counted from 0.
-    """
+    """Compute the Dice of every slice (along z, from 0) in which a mask of a comparison shows nerve."""
     named = masks.named() | {without(rater): mask for rater, mask in masks.consensus_without.items()}
     voxels = {name: np.count_nonzero(mask, axis=(0, 1)) for name, mask in named.items()}
     rows = []
-    for first, second in _subject_comparisons(masks, len(study_raters or masks.raters) > 1):
+    for first, second in _subject_comparisons(masks, study_raters):
         both = 2 * np.count_nonzero(named[first] & named[second], axis=(0, 1))
         either = voxels[first] + voxels[second]
         facts = (masks.subject, masks.group, masks.cohort, f"{first}-{second}")
@@ -199,12 +188,8 @@ def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _damaged(path: Path, found: str) -> NervesegError:
-    return RunError(
-        "a complete table of scores with the columns " + ",".join(SCORE_COLUMNS),
-        found=found,
-        path=path,
-        remedy="delete the file and run the evaluation again",
-    )
+    rule = "a complete table of scores with the columns " + ",".join(SCORE_COLUMNS)
+    return RunError(rule, found=found, path=path, remedy="delete the file and run the evaluation again")
 
 
 def _compared_pairs(raters: Sequence[str], automatic: bool) -> list[tuple[str, str]]:
@@ -214,15 +199,16 @@ def _compared_pairs(raters: Sequence[str], automatic: bool) -> list[tuple[str, s
     return pairs + [(AUTOMATIC, other) for other in [*several, CONSENSUS] if automatic]
 
 
-def _subject_comparisons(masks: SubjectMasks, several: bool) -> list[tuple[str, str]]:
-    """Return the comparisons of a subject's masks in a study with one or several raters."""
+def _subject_comparisons(masks: SubjectMasks, study_raters: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """Yield the comparisons of a subject's masks."""
     raters, automatic = list(masks.raters), masks.automatic is not None
-    pairs = _compared_pairs(raters, automatic)
-    if automatic and several and len(raters) == 1:
-        pairs.insert(0, (AUTOMATIC, raters[0]))
+    if automatic and len(raters) == 1 and len(study_raters or ()) > 1:
+        yield AUTOMATIC, raters[0]
+    yield from _compared_pairs(raters, automatic)
     for rater in masks.consensus_without:
-        pairs += [(first, without(rater)) for first in (rater, *([AUTOMATIC] if automatic else []))]
-    return pairs
+        yield rater, without(rater)
+        if automatic:
+            yield AUTOMATIC, without(rater)
 
 
 def _check_raters(raters: Sequence[str]) -> None:
@@ -252,11 +238,7 @@ def mean_cross_sectional_area_mm2(mask: Mask, spacing_mm: SpacingMm) -> float:
 
 
 def measure_masks(masks: SubjectMasks) -> pd.DataFrame:
-    """Measure volume and mean area of every mask of a subject, to 1e-6.
-
-    Returns:
-        Table with columns `QUANTITY_COLUMNS`; `source` is a rater, `GT` or `Auto`.
-    """
+    """Measure volume and mean area of every mask of a subject, to 1e-6: a table with columns `QUANTITY_COLUMNS`."""
     sources = {name: mask for name, mask in masks.named().items() if name != CONSENSUS or len(masks.raters) > 1}
     measures = {VOLUME: nerve_volume_mm3, MEAN_AREA: mean_cross_sectional_area_mm2}
     rows = [

@@ -1,13 +1,8 @@
-"""`tests.csv`: the hypothesis tests of a study, one row per cohort, metric and test.
+"""`tests.csv`: the hypothesis tests of a study (explained in `LEGEND`), one row per cohort, metric and test.
 
-- "paper": the paper's test, Auto-GT against R-R (section 2.5). It treats dependent pairs as independent and compares
-  a consensus with single raters, which favours the method; it is included for comparison with the paper.
-- "contrast": per subject, the method's mean agreement with the raters minus theirs with each other.
-- "contrast, leave-one-out": per subject, the mean over the raters of the method's score against the consensus of all
-  other raters minus the score of the rater left out against it; with four raters or more.
-- "williams": the quotient of the same two means over a cohort.
-- "share above": the share of subjects with a surface HD95 above a limit, method minus raters; for distances, whose
-  means are dominated by a few misses.
+The paper's test (section 2.5) treats dependent pairs as independent and compares a consensus with single raters, which
+favours the method; it is included for comparison with the paper. The leave-one-out contrast takes four raters or more.
+Distances, whose means are dominated by a few misses, are compared by the share of subjects above a limit.
 
 The independent unit is the group (a person): a test has one value per group, the mean over its scans, so a scan that is
 repeated, or the other leg, adds no evidence.
@@ -119,8 +114,7 @@ def hypothesis_tests(
         complete, left_out = with_failures(scores), left_out_agreement(scores, raters)
         for cohort in cohorts_in_order(scores):
             rows += _paper_tests(complete[complete["cohort"] == cohort], cohort, raters)
-            rows += _fair_tests(agreement, groups, cohort, margins)
-            rows += _left_out_tests(left_out, groups, cohort, margins)
+            rows += _fair_tests(agreement, left_out, groups, cohort, margins)
     table = pd.DataFrame(rows, columns=list(TEST_COLUMNS))
     for statement, concerned in ((changed, table["margin"].notna()), (ties, table["test"] == "paper")):
         table.loc[concerned, "note"] = [join_notes(statement, note) for note in table.loc[concerned, "note"]]
@@ -158,30 +152,27 @@ def _paper_tests(scores: pd.DataFrame, cohort: str, raters: Sequence[str]) -> It
 
 
 def _fair_tests(
-    agreement: pd.DataFrame, groups: pd.Series, cohort: str, margins: Margins
+    agreement: pd.DataFrame, left_out: pd.DataFrame, groups: pd.Series, cohort: str, margins: Margins
 ) -> Iterator[dict[str, object]]:
-    """Test the groups of one cohort; `agreement` as from `like_for_like`, `groups` by subject."""
+    """Test the groups of one cohort: `like_for_like`, then `left_out_agreement` where a subject has it."""
+
+    def contrasted(metric: str, test: str, automatic: Sample, raters: Sample, note: str) -> dict[str, object]:
+        margin: float = getattr(margins, metric)
+        return _row(cohort, metric, test, contrast(automatic - raters, margin), note, margin)
+
     for metric in OVERLAP_METRICS:
         automatic, raters, note = _units(agreement, groups, cohort, metric, RATER_RATER)
-        margin: float = getattr(margins, metric)
-        yield _row(cohort, metric, CONTRAST, contrast(automatic - raters, margin), note, margin)
+        yield contrasted(metric, CONTRAST, automatic, raters, note)
         index = replace(williams_index(automatic, raters), method="ratio of means, BCa")
         yield _row(cohort, metric, "williams", index, note)
     automatic, raters, note = _units(agreement, groups, cohort, FAR_METRIC, RATER_RATER)
     method = f"above {margins.far_mm:g} mm; Tango's score interval, McNemar's test"
     share = replace(share_above(automatic, raters, margins.far_share, margins.far_mm), method=method)
     yield _row(cohort, FAR_METRIC, SHARE_ABOVE, share, note, margins.far_share)
-
-
-def _left_out_tests(
-    agreement: pd.DataFrame, groups: pd.Series, cohort: str, margins: Margins
-) -> Iterator[dict[str, object]]:
-    """Compute the contrast against the consensus of the other raters, if any subject of the cohort has one."""
     for metric in OVERLAP_METRICS:
-        automatic, raters, note = _units(agreement, groups, cohort, metric, RATER_CONSENSUS)
-        margin: float = getattr(margins, metric)
+        automatic, raters, note = _units(left_out, groups, cohort, metric, RATER_CONSENSUS)
         if automatic.size:
-            yield _row(cohort, metric, LEAVE_ONE_OUT, contrast(automatic - raters, margin), note, margin)
+            yield contrasted(metric, LEAVE_ONE_OUT, automatic, raters, note)
 
 
 def _row(cohort: str, metric: str, test: str, result: Estimate, note: str, margin: float = nan) -> dict[str, object]:

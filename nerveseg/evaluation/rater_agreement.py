@@ -1,11 +1,9 @@
 """Agreement of the method with the raters, and of each rater with the others, per subject.
 
 Like is compared with like: a single mask with single raters' masks. `Auto` is the mean over the raters of Auto-rater; a
-rater's value is the mean over the other raters; `R-R` is the mean over all rater pairs. The consensus is not used: it
-is less noisy than any rater, and each rater contributed to it.
-
-With four raters or more there is a second fair comparison, against a less noisy reference: each rater and the method
-are compared with the consensus of all other raters.
+rater's value is the mean over the other raters; `R-R` is the mean over all rater pairs. The consensus, which is less
+noisy than any rater, is not used. With four raters or more, each rater and the method are also compared with the
+consensus of all other raters.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nerveseg.data.mask_faults import Doubt
-from nerveseg.data.mask_measures import MaskMeasures
 from nerveseg.errors import NervesegError
+from nerveseg.evaluation.mask_faults import Doubt
+from nerveseg.evaluation.mask_measures import MaskMeasures
 from nerveseg.files import write_text
 from nerveseg.reporting.overlay import colours, overlay
 from nerveseg.reporting.page_assets import data_uri, render

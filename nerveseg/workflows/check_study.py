@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.console import print_error, say, track_progress
-from nerveseg.data.mask_faults import Doubt, judge_masks
-from nerveseg.data.mask_measures import MaskMeasures
-from nerveseg.data.slice_store import study_hashes
+from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects
-from nerveseg.data.study_check import check_subject, copied_images
 from nerveseg.errors import NervesegError, StudyError
+from nerveseg.evaluation.mask_faults import Doubt, judge_masks
+from nerveseg.evaluation.mask_measures import MaskMeasures
+from nerveseg.evaluation.study_check import check_subject
 from nerveseg.files import write_csv
 from nerveseg.workflows.config import CheckConfig
 from nerveseg.workflows.prepare_study import STORES

@@ -6,8 +6,8 @@ import pytest
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, list_subjects
-from nerveseg.data.study_check import check_subject
 from nerveseg.errors import GeometryError, VolumeError
+from nerveseg.evaluation.study_check import check_subject
 
 SHAPE = (10, 9, 4)
 WHOLE = Preprocessing(size=(16, 16))

@@ -90,10 +90,8 @@ class AugmentationOptions:
         if not set(self.flip_axes) <= {0, 1}:
             raise ConfigurationError("augmentation.flip_axes holds in-plane axes, 0 and 1", found=list(self.flip_axes))
         if self.elastic_control_points < MIN_CONTROL_POINTS:
-            raise ConfigurationError(
-                f"augmentation.elastic_control_points is a number from {MIN_CONTROL_POINTS} up",
-                found=self.elastic_control_points,
-            )
+            rule = f"augmentation.elastic_control_points is a number from {MIN_CONTROL_POINTS} up"
+            raise ConfigurationError(rule, found=self.elastic_control_points)
         for name in ("flip_probability", "translation_probability", "elastic_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"augmentation.{name} lies between 0 and 1", found=getattr(self, name))

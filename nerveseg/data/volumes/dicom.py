@@ -71,21 +71,16 @@ def _find_series(folder: Path) -> list[list[DicomSlice]]:
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
-        raise VolumeError(
-            "a folder of DICOM files may be read",
-            found=error.strerror,
-            remedy="correct the path, or the folder's permissions",
-        ) from error
+        rule = "a folder of DICOM files may be read"
+        raise VolumeError(rule, found=error.strerror, remedy="correct the path, or the folder's permissions") from error
     found: dict[tuple[str, str], list[DicomSlice]] = {}
     for one in filter(None, map(read_slice, paths)):
         for frame in frames_of(one) if one.is_enhanced else [one]:
             found.setdefault((frame.series_uid, frame.stack), []).append(frame)
     if not found:
-        raise VolumeError(
-            "a folder that is given as a scan holds the files of a DICOM series",
-            found=f"no DICOM image among {len(paths)} files",
-            remedy="give the folder in which the slices lie, or a file (.nii.gz, .mha, .nrrd)",
-        )
+        rule = "a folder that is given as a scan holds the files of a DICOM series"
+        remedy = "give the folder in which the slices lie, or a file (.nii.gz, .mha, .nrrd)"
+        raise VolumeError(rule, found=f"no DICOM image among {len(paths)} files", remedy=remedy)
     return sorted(
         map(ordered, found.values()),
         key=lambda slices: (slices[0].series_number or 0, slices[0].series_uid, slices[0].stack),
@@ -102,11 +97,9 @@ def _choose(found: list[list[DicomSlice]], series: str | None) -> list[DicomSlic
     taken = [name for one in firsts for name in _names(one)]
     keys = [next((name for name in _names(one) if taken.count(name) == 1), one.series_uid) for one in firsts]
     listed = "; ".join(f"series {key}: {_description(slices)}" for key, slices in zip(keys, found, strict=True))
-    raise VolumeError(
-        "one series of a DICOM folder is named",
-        found=listed if not wanted else f"series={wanted}, but there are {listed}",
-        remedy=f"name it with series=<number>, for example series={keys[0]}",
-    )
+    rule = "one series of a DICOM folder is named"
+    remedy = f"name it with series=<number>, for example series={keys[0]}"
+    raise VolumeError(rule, found=listed if not wanted else f"series={wanted}, but there are {listed}", remedy=remedy)
 
 
 def _names(one: DicomSlice) -> list[str]:

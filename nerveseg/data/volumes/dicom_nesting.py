@@ -72,11 +72,8 @@ def _check_levels(data: bytes | mmap.mmap, at: int, order: str) -> None:
             ends.append(len(data) if length == UNDEFINED else min(begin + length, len(data)))
             at = begin
             if len(ends) > 2 * MOST_LEVELS:
-                raise VolumeError(
-                    f"the sequences of a DICOM file are nested at most {MOST_LEVELS} deep",
-                    found=f"more than {MOST_LEVELS} levels",
-                    remedy="export the series again",
-                )
+                rule = f"the sequences of a DICOM file are nested at most {MOST_LEVELS} deep"
+                raise VolumeError(rule, found=f"more than {MOST_LEVELS} levels", remedy="export the series again")
         else:
             at = begin + length
 

@@ -128,12 +128,10 @@ def _segmentation(
             series_description=description,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise VolumeError(
-            "a DICOM segmentation takes over the patient and study of its source, as the standard defines them",
-            found=f"{type(error).__name__}; its text is left out because it may quote the patient",
-            path=folder,
-            remedy="dicom_seg=false: take the mask as NIfTI; or export the series again",
-        ) from None
+        rule = "a DICOM segmentation takes over the patient and study of its source, as the standard defines them"
+        found = f"{type(error).__name__}; its text is left out because it may quote the patient"
+        remedy = "dicom_seg=false: take the mask as NIfTI; or export the series again"
+        raise VolumeError(rule, found=found, path=folder, remedy=remedy) from None
 
 
 def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
@@ -173,12 +171,9 @@ def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int], float | None]
     one = read_slice(files[0])
     slices = frames_of(one) if one else []
     if len(files) > 1 or not slices or len({frame.stack for frame in slices}) > 1:
-        raise VolumeError(
-            "the source of a DICOM segmentation is a series of single frames, or one Enhanced file of one stack",
-            found=f"{len(files)} Enhanced files, the first of {len({frame.stack for frame in slices})} stacks",
-            path=files[0],
-            remedy="dicom_seg=false",
-        )
+        rule = "the source of a DICOM segmentation is a series of single frames, or one Enhanced file of one stack"
+        found = f"{len(files)} Enhanced files, the first of {len({frame.stack for frame in slices})} stacks"
+        raise VolumeError(rule, found=found, path=files[0], remedy="dicom_seg=false")
     slices = ordered(slices)
     step_mm = stack_frame(slices).spacing_mm[2]
     return sources, [frame.frame for frame in slices], step_mm
@@ -216,12 +211,9 @@ def _source(pydicom: Any, file: Path) -> Any:
             "the source of a DICOM segmentation is a readable DICOM file", found=type(error).__name__, path=file
         ) from None
     if missing or (frames > 1 and not _is_enhanced(header)):
-        raise VolumeError(
-            "the source of a DICOM segmentation has its identifiers and a position in the patient, frame by frame",
-            found=f"no {', '.join(missing)}" if missing else f"{frames} frames in one file",
-            path=file,
-            remedy="dicom_seg=false: take the mask as NIfTI",
-        )
+        rule = "the source of a DICOM segmentation has its identifiers and a position in the patient, frame by frame"
+        found = f"no {', '.join(missing)}" if missing else f"{frames} frames in one file"
+        raise VolumeError(rule, found=found, path=file, remedy="dicom_seg=false: take the mask as NIfTI")
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
@@ -231,11 +223,8 @@ def _source(pydicom: Any, file: Path) -> Any:
 def _check_size(mask: NDArray[Any], source: Any, slices: int, path: Path) -> None:
     expected = (int(source.Columns), int(source.Rows), slices)
     if mask.shape != expected:
-        raise VolumeError(
-            "a mask has the columns, rows and slices of its source series",
-            found=f"mask of {mask.shape}, series of {expected}",
-            path=path,
-        )
+        rule = "a mask has the columns, rows and slices of its source series"
+        raise VolumeError(rule, found=f"mask of {mask.shape}, series of {expected}", path=path)
 
 
 def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | None:
@@ -247,21 +236,15 @@ def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | Non
             if not np.allclose(_numbers(source, name), _numbers(first, name), rtol=0, atol=ORIENTATION_TOLERANCE):
                 other.append(name)
         if other:
-            raise GeometryError(
-                "the sources of a DICOM segmentation are parallel slices of one series",
-                found=f"another {' and '.join(other)} than in {files[0].name}",
-                path=file,
-            )
+            rule = "the sources of a DICOM segmentation are parallel slices of one series"
+            raise GeometryError(rule, found=f"another {' and '.join(other)} than in {files[0].name}", path=file)
     orientation = _numbers(first, "ImageOrientationPatient")
     normal = np.cross(orientation[:3], orientation[3:])
     steps = np.diff([_numbers(source, "ImagePositionPatient") @ normal for source in sources])
     if steps.size and not (np.all(steps > 0) or np.all(steps < 0)):
-        raise GeometryError(
-            "the sources of a DICOM segmentation are ordered by their positions, each of which occurs once",
-            found="steps of both signs, or of none, between neighbouring files",
-            path=files[0].parent,
-            remedy="order the files by position, not by name",
-        )
+        rule = "the sources of a DICOM segmentation are ordered by their positions, each of which occurs once"
+        found = "steps of both signs, or of none, between neighbouring files"
+        raise GeometryError(rule, found=found, path=files[0].parent, remedy="order the files by position, not by name")
     return float(np.abs(steps).mean()) if steps.size else None
 
 

@@ -61,23 +61,16 @@ def _check_kind(slices: Sequence[DicomSlice]) -> None:
     """Check for one grey slice per file, and at least two files."""
     for one in slices:
         if one.frames > 1 or one.is_mosaic:
-            raise VolumeError(
-                "each DICOM file holds one slice, or is an Enhanced image",
-                found=f"{'a mosaic' if one.is_mosaic else f'{one.frames} frames'} in {one.path.name}",
-                remedy="convert the series to NIfTI with dcm2niix, and give that file",
-            )
+            rule = "each DICOM file holds one slice, or is an Enhanced image"
+            found = f"{'a mosaic' if one.is_mosaic else f'{one.frames} frames'} in {one.path.name}"
+            raise VolumeError(rule, found=found, remedy="convert the series to NIfTI with dcm2niix, and give that file")
         if one.samples > 1:
-            raise VolumeError(
-                "pixels are plain numbers",
-                found=f"a colour image ({one.samples} samples in each pixel) in {one.path.name}",
-                remedy="give the scanner's own series, not a screenshot or a fused picture",
-            )
+            found = f"a colour image ({one.samples} samples in each pixel) in {one.path.name}"
+            remedy = "give the scanner's own series, not a screenshot or a fused picture"
+            raise VolumeError("pixels are plain numbers", found=found, remedy=remedy)
     if len(slices) < 2:
-        raise VolumeError(
-            "a volume has at least 2 slices",
-            found=f"{slices[0].path.name} only",
-            remedy="put all files of the series into the folder",
-        )
+        remedy = "put all files of the series into the folder"
+        raise VolumeError("a volume has at least 2 slices", found=f"{slices[0].path.name} only", remedy=remedy)
 
 
 def _check_alike(slices: Sequence[DicomSlice]) -> None:
@@ -162,11 +155,9 @@ def _uneven_error(slices: Sequence[DicomSlice], positions: NDArray[np.float64], 
         for index in wrong[:NAMED]
     )
     more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    return GeometryError(
-        f"the slices of a series are complete and evenly spaced (within {tolerance:.2g} mm)",
-        found=f"{named}{more}; the usual step is {usual:.2f} mm",
-        remedy="copy the missing files, or export the series again",
-    )
+    rule = f"the slices of a series are complete and evenly spaced (within {tolerance:.2g} mm)"
+    found = f"{named}{more}; the usual step is {usual:.2f} mm"
+    return GeometryError(rule, found=found, remedy="copy the missing files, or export the series again")
 
 
 def _missing(step: float, usual: float) -> str:

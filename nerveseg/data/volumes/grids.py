@@ -135,17 +135,12 @@ class Volume:
 def check_same_grid(grid: Grid, like: Grid, what: str = "a mask") -> None:
     """Raise `GeometryError` unless two grids are equal in RAS order (shape, and corners within 0.1 mm)."""
     if grid.ras_shape != like.ras_shape:
-        raise GeometryError(
-            f"{what} has the shape of its image",
-            found=f"shape {grid.shape}, image {like.shape}",
-            remedy="draw or export it on the image's own grid",
-        )
+        rule, found = f"{what} has the shape of its image", f"shape {grid.shape}, image {like.shape}"
+        raise GeometryError(rule, found=found, remedy="draw or export it on the image's own grid")
     if not grid.lies_on(like):
-        raise GeometryError(
-            f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)",
-            found=f"corners {grid.corner_distance_mm(like):.2f} mm apart",
-            remedy="resample it onto the image; do not copy a header by hand",
-        )
+        rule = f"{what} lies on its image's grid (corners within {CORNER_TOLERANCE_MM} mm)"
+        found = f"corners {grid.corner_distance_mm(like):.2f} mm apart"
+        raise GeometryError(rule, found=found, remedy="resample it onto the image; do not copy a header by hand")
 
 
 def has_orientation(grid: Grid) -> bool:
@@ -160,32 +155,25 @@ def check_affine(affine: Affine, shape: tuple[int, ...]) -> None:
     volume is shifted by more than `CORNER_TOLERANCE_MM` by it, the tolerance of a DICOM series.
     """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise GeometryError(
-            "the affine maps voxels to millimetres",
-            found="a singular matrix",
-            remedy="export the file again with its geometry",
-        )
+        rule = "the affine maps voxels to millimetres"
+        raise GeometryError(rule, found="a singular matrix", remedy="export the file again with its geometry")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / spacing
     cosines = np.abs(axes.T @ axes - np.eye(3))
     shift = float((cosines * spacing * (np.array(shape) - 1)).max())
     if cosines.max() > SHEAR_TOLERANCE and shift > CORNER_TOLERANCE_MM:
-        raise GeometryError(
-            "the axes of a volume are at right angles",
-            found=f"axes with a cosine of {cosines.max():.3g}, which shift the far end by {shift:.2f} mm",
-            remedy="a tilted gantry or an affine registration: resample the volume, for example with dcm2niix",
-        )
+        found = f"axes with a cosine of {cosines.max():.3g}, which shift the far end by {shift:.2f} mm"
+        remedy = "a tilted gantry or an affine registration: resample the volume, for example with dcm2niix"
+        raise GeometryError("the axes of a volume are at right angles", found=found, remedy=remedy)
 
 
 def check_spacing(spacing_mm: Iterable[float]) -> None:
     """Raise `GeometryError` unless a header states a positive, finite distance of voxels along each axis."""
     values = list(spacing_mm)
     if len(values) < 3 or not all(0 < value < np.inf for value in values):
-        raise GeometryError(
-            "the header states the distance of voxels in mm along each axis, above 0",
-            found=" x ".join(f"{value:g}" for value in values) or "none",
-            remedy="export the file again with its geometry",
-        )
+        rule = "the header states the distance of voxels in mm along each axis, above 0"
+        found = " x ".join(f"{value:g}" for value in values) or "none"
+        raise GeometryError(rule, found=found, remedy="export the file again with its geometry")
 
 
 def corner_distance_mm(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:

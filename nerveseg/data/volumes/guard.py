@@ -80,11 +80,9 @@ def optional_library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ConfigurationError(
-            "DICOM segmentations and Enhanced DICOM files need the packages highdicom and pydicom",
-            found=f"{name} cannot be imported",
-            remedy="pip install 'nerveseg[dicom]'",
-        ) from error
+        rule = "DICOM segmentations and Enhanced DICOM files need the packages highdicom and pydicom"
+        found = f"{name} cannot be imported"
+        raise ConfigurationError(rule, found=found, remedy="pip install 'nerveseg[dicom]'") from error
 
 
 def check_regular_file(path: Path) -> None:
@@ -99,19 +97,11 @@ def check_regular_file(path: Path) -> None:
         with path.open("rb"):
             return
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise VolumeError(
-            "a volume is an existing file",
-            found="no such file",
-            path=path,
-            remedy="add the file, or correct the study's path template",
-        ) from error
+        remedy = "add the file, or correct the study's path template"
+        raise VolumeError("a volume is an existing file", found="no such file", path=path, remedy=remedy) from error
     except (OSError, ValueError) as error:
-        raise VolumeError(
-            "a volume may be read",
-            found=_reason(error),
-            path=path,
-            remedy="change the permissions of the file and its folders, or ask their owner",
-        ) from error
+        remedy = "change the permissions of the file and its folders, or ask their owner"
+        raise VolumeError("a volume may be read", found=_reason(error), path=path, remedy=remedy) from error
 
 
 def check_size(path: Path, shape: tuple[int, ...], bits_per_voxel: int, held_bytes: int, header_bytes: int = 0) -> None:
@@ -140,12 +130,9 @@ def check_memory(path: Path, shape: tuple[int, ...], bits_per_voxel: int = 32) -
     except ValueError:
         limit_gib = MEMORY_GIB
     if size_gib > limit_gib:
-        raise VolumeError(
-            f"a volume takes at most {limit_gib:g} GiB of memory",
-            found=f"shape {shape} in the header: {size_gib:.1f} GiB",
-            path=path,
-            remedy=f"crop the volume, or raise the limit: {MEMORY_VARIABLE}={math.ceil(size_gib)}",
-        )
+        rule = f"a volume takes at most {limit_gib:g} GiB of memory"
+        remedy = f"crop the volume, or raise the limit: {MEMORY_VARIABLE}={math.ceil(size_gib)}"
+        raise VolumeError(rule, found=f"shape {shape} in the header: {size_gib:.1f} GiB", path=path, remedy=remedy)
 
 
 def unpacked_bytes(stream: BufferedIOBase, most: int) -> int:
@@ -169,12 +156,8 @@ def unpacked_bytes(stream: BufferedIOBase, most: int) -> int:
 
 def unreadable_file_error(path: Path, error: Exception | str) -> VolumeError:
     """Return the error of a file that its reader failed on, with the reader's message."""
-    return VolumeError(
-        "the file is complete and readable",
-        found=error if isinstance(error, str) else _class_and_message(error),
-        path=path,
-        remedy="copy or export the file again",
-    )
+    rule, found = "the file is complete and readable", error if isinstance(error, str) else _class_and_message(error)
+    return VolumeError(rule, found=found, path=path, remedy="copy or export the file again")
 
 
 @contextmanager
@@ -188,12 +171,8 @@ def atomic_volume_write(path: Path) -> Iterator[Path]:
         with _silent(), atomic_write(path) as temporary:
             yield temporary
     except (OSError, RuntimeError) as error:
-        raise VolumeError(
-            "the output can be written",
-            found=_class_and_message(error),
-            path=path,
-            remedy="free space on the disk, or write to another folder",
-        ) from error
+        rule, remedy = "the output can be written", "free space on the disk, or write to another folder"
+        raise VolumeError(rule, found=_class_and_message(error), path=path, remedy=remedy) from error
 
 
 def _class_and_message(error: Exception) -> str:

@@ -62,12 +62,8 @@ def write_itk(path: Path, array: NDArray[Any], frame: ItkFrame, description: str
         VolumeError: The file cannot be written, or its format takes two files.
     """
     if not path.name.lower().endswith(WRITTEN_ITK_SUFFIXES):
-        raise VolumeError(
-            "a volume is written to .nii, .nii.gz, .mha or .nrrd",
-            found=path.name,
-            path=path,
-            remedy="name the output with one of these suffixes",
-        )
+        rule = "a volume is written to .nii, .nii.gz, .mha or .nrrd"
+        raise VolumeError(rule, found=path.name, path=path, remedy="name the output with one of these suffixes")
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     image.SetSpacing(frame.spacing_mm)
     image.SetOrigin(frame.origin_mm)
@@ -94,17 +90,12 @@ def _open(path: Path, *, to_the_end: bool = False, layered: bool = False) -> Any
 def _check_kind(reader: Any, layered: bool) -> None:
     pixel = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     if (reader.GetNumberOfComponents() != 1 and not layered) or "complex" in pixel:
-        raise VolumeError(
-            "voxels are plain numbers",
-            found=f"{pixel}, {reader.GetNumberOfComponents()} numbers in each voxel",
-            remedy="export magnitude images, not colour or complex ones",
-        )
+        rule, found = "voxels are plain numbers", f"{pixel}, {reader.GetNumberOfComponents()} numbers in each voxel"
+        raise VolumeError(rule, found=found, remedy="export magnitude images, not colour or complex ones")
     if reader.GetDimension() != 3 or min(reader.GetSize()) < 1:
-        raise VolumeError(
-            "a volume has three dimensions, none of them empty",
-            found=f"shape {reader.GetSize()}",
-            remedy="split time points or channels into files of their own; a 2-D image is no volume",
-        )
+        rule = "a volume has three dimensions, none of them empty"
+        remedy = "split time points or channels into files of their own; a 2-D image is no volume"
+        raise VolumeError(rule, found=f"shape {reader.GetSize()}", remedy=remedy)
 
 
 def _grid(reader: Any) -> Grid:

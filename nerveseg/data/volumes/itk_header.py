@@ -57,20 +57,15 @@ def _check(path: Path, fields: dict[str, str]) -> None:
     if dimensions is None or (is_metaimage(path) and DATA_FILE[0] not in fields):
         raise unreadable_file_error(path, "no header of a MetaImage" if is_metaimage(path) else "no header of an NRRD")
     if dimensions not in map(str, range(1, MOST_DIMENSIONS + 1)):
-        raise VolumeError(
-            "a volume has three dimensions, none of them empty",
-            found=f"{dimensions[:40]} dimensions",
-            remedy="split time points or channels into files of their own; a 2-D image is no volume",
-        )
+        rule = "a volume has three dimensions, none of them empty"
+        remedy = "split time points or channels into files of their own; a 2-D image is no volume"
+        raise VolumeError(rule, found=f"{dimensions[:40]} dimensions", remedy=remedy)
     if dimensions >= "3":
         check_spacing((_metaimage_spacing if is_metaimage(path) else _nrrd_spacing)(fields))
     units = set(re.findall(r'"(.*?)"', fields.get("space units", ""))) - {"mm", "millimeter", "millimeters", ""}
     if units:
-        raise GeometryError(
-            "lengths in the header are millimetres",
-            found=", ".join(sorted(units)),
-            remedy="export the file again with millimetres",
-        )
+        rule = "lengths in the header are millimetres"
+        raise GeometryError(rule, found=", ".join(sorted(units)), remedy="export the file again with millimetres")
 
 
 def _metaimage_spacing(fields: dict[str, str]) -> list[float]:

@@ -34,11 +34,9 @@ def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:
         faulty = ~np.isfinite(array) | (labels < 0) | (np.abs(array - labels) > ROUNDING)
     if array.dtype.kind not in "bu" and faulty.any():
         values = np.unique(array[faulty])[:3]
-        raise VolumeError(
-            "a mask holds labels: whole numbers from 0 up",
-            found="values such as " + ", ".join(f"{value:.9g}" for value in values),
-            remedy="threshold a probability map, or resample labels with nearest neighbour",
-        )
+        rule = "a mask holds labels: whole numbers from 0 up"
+        remedy = "threshold a probability map, or resample labels with nearest neighbour"
+        raise VolumeError(rule, found="values such as " + ", ".join(f"{value:.9g}" for value in values), remedy=remedy)
     return labels.astype(np.int64)
 
 
@@ -55,11 +53,8 @@ def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -
     present = present_labels(labels)
     named = ", ".join(map(str, present[:MOST_LABELS])) + (", ..." if len(present) > MOST_LABELS else "")
     if foreground and present and not set(foreground) & set(present):
-        raise VolumeError(
-            "a label map holds a declared label: " + ", ".join(map(str, foreground)),
-            found=f"only {named}",
-            remedy="correct study.foreground, or the label in the file",
-        )
+        rule = "a label map holds a declared label: " + ", ".join(map(str, foreground))
+        raise VolumeError(rule, found=f"only {named}", remedy="correct study.foreground, or the label in the file")
     if not foreground and len(present) > MOST_LABELS:
         raise VolumeError(
             f"a mask has at most {MOST_LABELS} labels, unless study.foreground declares the nerve's",
@@ -77,11 +72,9 @@ def check_foreground(mask: Mask) -> None:
     """
     share = float(mask.mean())
     if share > MOST_FOREGROUND:
-        raise VolumeError(
-            f"a mask covers at most {MOST_FOREGROUND:.0%} of its volume",
-            found=f"{share:.0%}, as an inverted mask or the outline of the body does",
-            remedy="export the nerve as foreground, with 0 outside",
-        )
+        rule = f"a mask covers at most {MOST_FOREGROUND:.0%} of its volume"
+        found = f"{share:.0%}, as an inverted mask or the outline of the body does"
+        raise VolumeError(rule, found=found, remedy="export the nerve as foreground, with 0 outside")
 
 
 def present_labels(labels: NDArray[np.int64]) -> list[int]:

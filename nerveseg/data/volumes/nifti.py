@@ -54,11 +54,8 @@ def read_nifti(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
             _check_size(image, path, unpacked_bytes(file, most))
     array = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     if array.dtype.kind not in "buif":
-        raise VolumeError(
-            "voxels are plain numbers",
-            found=f"data type {array.dtype}",
-            remedy="export magnitude images, not colour or complex ones",
-        )
+        remedy = "export magnitude images, not colour or complex ones"
+        raise VolumeError("voxels are plain numbers", found=f"data type {array.dtype}", remedy=remedy)
     return array, _grid(image, geometry)
 
 
@@ -115,11 +112,8 @@ def _load(path: Path) -> Any:
     _check_raw(kind.header_class(block[: kind.header_class.sizeof_hdr], check=False))
     image: Any = kind.from_filename(path)
     if len(image.shape) < 3 or min(image.shape) < 1 or max(image.shape[3:], default=1) > 1:
-        raise VolumeError(
-            "a volume has three dimensions, none of them empty",
-            found=f"shape {image.shape}",
-            remedy="split time points or channels into files of their own",
-        )
+        rule, found = "a volume has three dimensions, none of them empty", f"shape {image.shape}"
+        raise VolumeError(rule, found=found, remedy="split time points or channels into files of their own")
     _check_size(image, path, path.stat().st_size * (DEFLATE_LIMIT if _is_compressed(path) else 1))
     return image
 
@@ -128,11 +122,8 @@ def _check_raw(header: Any) -> None:
     """Check dimensions and spacing of a header as it stands in the file: nibabel replaces a spacing of 0 by 1 mm."""
     dimensions = int(header["dim"][0])
     if not 1 <= dimensions <= 7:
-        raise VolumeError(
-            "a volume has three dimensions, none of them empty",
-            found=f"{dimensions} dimensions",
-            remedy="export the file again",
-        )
+        rule = "a volume has three dimensions, none of them empty"
+        raise VolumeError(rule, found=f"{dimensions} dimensions", remedy="export the file again")
     check_spacing(map(float, header["pixdim"][1:4]))
 
 

@@ -69,11 +69,9 @@ def read_segmentation(path: Path, foreground: Sequence[int] | None) -> tuple[NDA
     layers = whole_labels(array)
     faulty = [one for one in segments if not 0 <= one.layer < layers.shape[3] or one.value < 1]
     if faulty:
-        raise VolumeError(
-            "each segment has a layer of the file and a value above 0",
-            found=f"value {faulty[0].value} in layer {faulty[0].layer} of {layers.shape[3]}",
-            remedy="save the segmentation again in 3D Slicer",
-        )
+        rule = "each segment has a layer of the file and a value above 0"
+        found = f"value {faulty[0].value} in layer {faulty[0].layer} of {layers.shape[3]}"
+        raise VolumeError(rule, found=found, remedy="save the segmentation again in 3D Slicer")
     masks = {segment: layers[..., segment.layer] == segment.value for segment in segments}
     drawn = [segment for segment in segments if masks[segment].any()]
     if len(drawn) > 1 and not foreground:
@@ -100,11 +98,9 @@ def place(labels: NDArray[np.int64], grid: Grid, like: Grid) -> NDArray[np.int64
     moved[:3, 3] += like.ras_affine[:3, :3] @ start
     distance_mm = corner_distance_mm(grid.ras_affine, moved, grid.ras_shape)
     if distance_mm > CORNER_TOLERANCE_MM:
-        raise GeometryError(
-            f"a segmentation has the spacing and the axes of its image (corners within {CORNER_TOLERANCE_MM} mm)",
-            found=f"corners {distance_mm:.2f} mm from voxels of the image",
-            remedy="set the image as the source geometry of the segmentation in 3D Slicer, and save it again",
-        )
+        rule = f"a segmentation has the spacing and the axes of its image (corners within {CORNER_TOLERANCE_MM} mm)"
+        remedy = "set the image as the source geometry of the segmentation in 3D Slicer, and save it again"
+        raise GeometryError(rule, found=f"corners {distance_mm:.2f} mm from voxels of the image", remedy=remedy)
     low = np.clip(start, 0, like.ras_shape)
     high = np.clip(start + grid.ras_shape, low, like.ras_shape)
     inside: tuple[Any, ...] = tuple(slice(*ends) for ends in zip(low - start, high - start, strict=True))
@@ -112,9 +108,6 @@ def place(labels: NDArray[np.int64], grid: Grid, like: Grid) -> NDArray[np.int64
     placed[tuple(slice(*ends) for ends in zip(low, high, strict=True))] = labels[inside]
     outside = np.count_nonzero(labels) - np.count_nonzero(placed)
     if outside:
-        raise GeometryError(
-            "a segmentation lies inside its image",
-            found=f"{outside} voxels outside",
-            remedy="give the image that the segmentation was drawn on",
-        )
+        remedy = "give the image that the segmentation was drawn on"
+        raise GeometryError("a segmentation lies inside its image", found=f"{outside} voxels outside", remedy=remedy)
     return placed

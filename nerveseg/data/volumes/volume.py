@@ -69,18 +69,13 @@ def read_image(
 def _check_values(image: Image, allow_nan: bool) -> None:
     faulty = np.isinf(image) if allow_nan else ~np.isfinite(image)
     if faulty.any():
-        raise VolumeError(
-            "an image holds finite values only" + (", or NaN for unknown ones" if allow_nan else ""),
-            found=f"{np.count_nonzero(faulty)} voxels that are " + ("infinite" if allow_nan else "NaN or infinite"),
-            remedy="replace these voxels, or export the series again",
-        )
+        rule = "an image holds finite values only" + (", or NaN for unknown ones" if allow_nan else "")
+        found = f"{np.count_nonzero(faulty)} voxels that are " + ("infinite" if allow_nan else "NaN or infinite")
+        raise VolumeError(rule, found=found, remedy="replace these voxels, or export the series again")
     values = image[~np.isnan(image)] if allow_nan else image
     if values.size == 0 or values.min() == values.max():
-        raise VolumeError(
-            "an image has contrast",
-            found=f"the one value {values.flat[0]:g} in all voxels" if values.size else "NaN in all voxels",
-            remedy="export the series again",
-        )
+        found = f"the one value {values.flat[0]:g} in all voxels" if values.size else "NaN in all voxels"
+        raise VolumeError("an image has contrast", found=found, remedy="export the series again")
 
 
 def read_mask(
@@ -185,8 +180,5 @@ def _check_suffix(path: Path) -> None:
         raise VolumeError(
             "a DICOM scan is the folder of its slices", found=f"the file {path.name}", remedy="give the folder"
         )
-    raise VolumeError(
-        f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series",
-        found=path.name,
-        remedy="convert it, for example with dcm2niix",
-    )
+    rule = f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series"
+    raise VolumeError(rule, found=path.name, remedy="convert it, for example with dcm2niix")

@@ -1,18 +1,14 @@
-"""Cross-sections of a nerve: in each axial slice, the 8-connected parts of the mask.
+"""Cross-sections of a nerve: in each axial slice, the 8-connected parts of the mask, not linked between slices.
 
-A slice with one section shows the undivided nerve, a slice with two or more shows its branches. Sections are not linked
-between slices: at a slice step of eight pixels an oblique branch may not overlap itself in the next slice.
+A slice with one section shows the undivided nerve, a slice with two or more shows its branches.
 
 Centreline Dice (clDice, Shit et al., CVPR 2021) is the harmonic mean of the share of the prediction's centreline that
-lies in the reference and of the reference's in the prediction, independent of calibre. Shit et al. thin the mask to a
-skeleton, which assumes nearly isotropic voxels; with voxels eight times as long as wide, thinning shortens a tube of 40
-slices to 30. As the nerve runs along axis 2, each cross-section gives one point instead, the voxel nearest to its
-centroid (several voxels equally near share the point). All sections have the same weight.
+lies in the reference and of the reference's in the prediction. Shit et al. thin the mask to a skeleton, which assumes
+nearly isotropic voxels; with voxels eight times as long as wide, thinning shortens a tube of 40 slices to 30. Here each
+cross-section gives one point, the voxel nearest to its centroid (several voxels equally near share the point).
 
-Structures are counted as detected, missed or false as readers of the images do. The nerve is present in a slice
-wherever it lies. A section of the reference is found if the prediction holds one of its voxels, counted apart for
-slices with one section and with more. False-positive components are 26-connected parts of the prediction without a
-voxel of the reference. Empty masks are counted too; a share of zero structures (a nerve that does not divide) is NaN.
+A section of the reference is found if the prediction holds one of its voxels. False-positive components are
+26-connected parts of the prediction without a voxel of the reference. A share of zero structures is NaN.
 """
 
 from __future__ import annotations

@@ -72,11 +72,8 @@ def nominal_spacing(spacing_mm: SpacingMm) -> SpacingMm:
 def check_shapes(reference: AnyMask, prediction: AnyMask) -> None:
     """Raise `GeometryError` unless two masks have one shape."""
     if reference.shape != prediction.shape:
-        raise GeometryError(
-            "two masks on one grid",
-            found=f"shapes {reference.shape} and {prediction.shape}",
-            remedy="resample one mask onto the other's grid",
-        )
+        found = f"shapes {reference.shape} and {prediction.shape}"
+        raise GeometryError("two masks on one grid", found=found, remedy="resample one mask onto the other's grid")
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:

@@ -13,9 +13,8 @@ A Hausdorff quantile depends on the points that are measured, so the set of poin
 - "surface": boundary voxels to boundary voxels, the larger of the two directed quantiles, interpolated linearly. The
   usual definition in the field, and that of MONAI's `compute_hausdorff_distance(percentile=95)`.
 
-Empty masks. Both empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances are
-NaN, and slices, branches and components are counted as usual. Overlaps, distances, VS and centreline
-Dice are the same with the masks exchanged; detection is not.
+Both masks empty: every metric is NaN. One empty: Dice, VS, surface Dice and centreline Dice are 0, distances are NaN,
+and slices, branches and components are counted as usual.
 """
 
 from dataclasses import dataclass, fields

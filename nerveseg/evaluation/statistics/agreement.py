@@ -1,11 +1,9 @@
 """Agreement of measurements such as nerve volume (ml) or mean cross-sectional area (mm2) between raters and method.
 
-Clinicians use the volume rather than the overlap of two masks. The limits of agreement (Bland and Altman 1986) state
-how far two volumes of one nerve may differ, the intraclass correlation ICC(2,1) (Shrout and Fleiss 1979) how much of
-the variance between measurements is variance between subjects, and the smallest detectable change which change exceeds
-the error of measurement. A subject with NaN makes the result NaN: leave such subjects out first, and report their
-number. ICC(2,1) treats the raters as a random sample of all raters, and absolute agreement counts: a rater who measures
-everything larger lowers it. It depends on the variance between subjects, so it is computed per cohort.
+The limits of agreement (Bland and Altman 1986) state how far two volumes of one nerve may differ, the intraclass
+correlation ICC(2,1) (Shrout and Fleiss 1979) how much of the variance between measurements is variance between
+subjects, and the smallest detectable change which change exceeds the error of measurement. A subject with NaN makes the
+result NaN: leave such subjects out first, and report their number.
 """
 
 from dataclasses import dataclass
@@ -52,8 +50,7 @@ def bland_altman(reference: ArrayLike, other: ArrayLike, percent: bool = True) -
     Args:
         reference: Reference measurement (n,), above zero if in percent.
         other: Measurement to compare with the reference (n,), same subjects and unit.
-        percent: Flag: true for differences in percent of the mean of the two measurements, for errors that grow with
-            the measurement.
+        percent: Flag: true for differences in percent of the mean of the two measurements.
 
     Returns:
         Limits of agreement. All NaN for one subject, values that are not finite, or percent of a mean of zero or less.
@@ -116,8 +113,8 @@ def icc_2_1(ratings: ArrayLike) -> Estimate:
     """Compute ICC(2,1), the share of the variance of single ratings that is variance between subjects.
 
     Two-way random effects, absolute agreement, single rating (Shrout and Fleiss, Psychological Bulletin
-    1979;86:420-428, case 2). Interval after McGraw and Wong, Psychological Methods 1996;1:30-46, ICC(A,1), by
-    Satterthwaite's degrees of freedom.
+    1979;86:420-428, case 2): a rater who measures everything larger lowers it. Interval after McGraw and Wong,
+    Psychological Methods 1996;1:30-46, ICC(A,1), by Satterthwaite's degrees of freedom.
 
     Args:
         ratings: Measurements (subjects, raters), complete and in one unit. The method is not one of the raters.
@@ -137,10 +134,8 @@ def icc_2_1(ratings: ArrayLike) -> Estimate:
     note = why_not_finite(*table.T) if k else ""
     if not note and k < 2:
         note = f"not computable, {k} rater{'s' * (k != 1)}"
-    if not note and np.ptp(table) == 0:
-        note = "not computable, all values are equal"
-    if note:
-        return Estimate(n, note=note)
+    if note or np.ptp(table) == 0:
+        return Estimate(n, note=note or "not computable, all values are equal")
     subjects, raters, error = squares = _mean_squares(table)
     total = subjects + (k - 1) * error + k * (raters - error) / n
     if total <= 1e-12 * error:

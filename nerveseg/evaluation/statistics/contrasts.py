@@ -1,10 +1,9 @@
 """Contrast of the method with the raters: one value per subject for each side, one estimate per cohort.
 
 The paper's question (section 2.5) is answered by comparing like with like: the mean agreement of the method with the
-raters against the mean agreement among the raters. Against the consensus (Auto-GT) a fourth rater as good as the others
-would seem better, because a majority vote is less noisy than any of its raters. The subject is the unit; pairs of masks
-are never counted as independent. A mean of Hausdorff distances is dominated by a few distant voxels and undefined where
-a mask is empty; distances are compared by the share of subjects above a limit, above which an infinite one lies too.
+raters against the mean agreement among the raters. The subject is the unit; pairs of masks are never counted as
+independent. A mean of Hausdorff distances is undefined where a mask is empty; distances are compared by the share of
+subjects above a limit, above which an infinite one lies too.
 
 Bootstrap intervals resample subjects and are bias-corrected and accelerated (BCa; Efron 1987, Efron and Tibshirani
 1993, chapter 14). With n subjects such an interval is too narrow, so its quantiles are widened: sqrt(n / (n - 1)) t
@@ -113,8 +112,7 @@ def contrast(differences: ArrayLike, margin: float | int) -> Estimate:
 def williams_index(automatic_rater: ArrayLike, rater_rater: ArrayLike, resamples: int = RESAMPLES) -> Estimate:
     """Compute the Williams index: mean agreement method-raters over mean agreement among the raters.
 
-    Williams, Biometrics 1976;32:619-627, with the mean over a cohort's subjects in numerator and denominator. From the
-    means in the paper's Table 1: 0.964 for volunteers, 0.875 for patients (Dice, R-R as printed).
+    Williams, Biometrics 1976;32:619-627, with the mean over a cohort's subjects in numerator and denominator.
 
     Args:
         automatic_rater: Mean agreement of the method with the raters, per subject (n,); a measure that is higher for

@@ -1,9 +1,8 @@
 """Rank tests with the p-values of R's `wilcox.test` (below R 4.6), and their effect sizes.
 
-The paper compares Auto-GT with R-R by the unpaired Mann-Whitney U test in R 3.5 (section 2.5). That test treats
-dependent pairs as independent and a consensus as a rater, which favours the method; the paired signed-rank test on one
-difference per subject does neither. Only ranks count, so a failed segmentation may rank worst as +inf. Values that
-agree in six decimals tie: noise of the spacing must not change a rank.
+The paper compares Auto-GT with R-R by the unpaired Mann-Whitney U test in R 3.5 (section 2.5). Only ranks count, so a
+failed segmentation may rank worst as +inf. Values that agree in six decimals tie: noise of the spacing must not change
+a rank.
 """
 
 from dataclasses import replace
@@ -109,8 +108,7 @@ def hodges_lehmann(differences: ArrayLike) -> Estimate:
 
     The estimate is the median of the n (n + 1) / 2 means of two differences (each with itself included); the interval
     runs between two of these means, chosen by the test's distribution without ties (Hollander and Wolfe 1973,
-    section 3.4; `wilcox.test(conf.int = TRUE)` of R). With ties and zeros the closed interval covers at least as often
-    as without (Randles and Wolfe 1979, section 6.2). It assumes that the differences are symmetric. Below 6 subjects
+    section 3.4; `wilcox.test(conf.int = TRUE)` of R). It assumes that the differences are symmetric. Below 6 subjects
     no such interval reaches 95 %, so the bounds are NaN and the note says so.
 
     Args:
@@ -120,10 +118,8 @@ def hodges_lehmann(differences: ArrayLike) -> Estimate:
         NervesegError: The differences are not one-dimensional.
     """
     values = sample(differences)
-    note = why_undefined(values)
-    if not note and np.isposinf(values).any() and np.isneginf(values).any():
-        note = "not computable, differences of both +inf and -inf"
-    if note:
+    both = np.isposinf(values).any() and np.isneginf(values).any()
+    if note := why_undefined(values) or ("not computable, differences of both +inf and -inf" if both else ""):
         return Estimate(values.size, note=note)
     means = np.sort((values[:, np.newaxis] + values)[np.triu_indices(values.size)] / 2)
     rank = _interval_rank(values.size)

@@ -60,10 +60,8 @@ def paired(first: ArrayLike, second: ArrayLike) -> tuple[Sample, Sample]:
     """
     samples = sample(first), sample(second)
     if samples[0].size != samples[1].size:
-        raise NervesegError(
-            "paired samples with one value per subject each",
-            found=f"{samples[0].size} and {samples[1].size} values",
-        )
+        found = f"{samples[0].size} and {samples[1].size} values"
+        raise NervesegError("paired samples with one value per subject each", found=found)
     return samples
 
 

@@ -132,21 +132,18 @@ def notes(table: pd.DataFrame) -> str:
 
 def _rows(raters: Sequence[str]) -> dict[str, list[str]]:
     """Return the comparisons that each row pools, in the order of the rows: R-R before the automatic ones."""
-    manual = comparison_names(raters, automatic=False)
-    automatic = comparison_names(raters, automatic=True)[len(manual) :]
+    manual, both = (comparison_names(raters, automatic) for automatic in (False, True))
     pairs = {RATER_RATER: rater_pairs(raters)} if manual else {}
-    return {name: [name] for name in manual} | pairs | {name: [name] for name in automatic}
+    return {name: [name] for name in manual} | pairs | {name: [name] for name in both[len(manual) :]}
 
 
 def _cases(scores: pd.DataFrame, members: dict[str, list[str]]) -> pd.DataFrame:
     """Pivot the scores to one row per cohort, subject and comparison, one column per metric."""
     unknown = sorted(set(scores["comparison"]) - set(members))
     if unknown:
-        raise RunError(
-            "comparisons of the study's raters, their consensus and the automatic segmentation",
-            found=", ".join(unknown),
-            remedy="name the raters of the study that the scores come from",
-        )
+        rule = "comparisons of the study's raters, their consensus and the automatic segmentation"
+        remedy = "name the raters of the study that the scores come from"
+        raise RunError(rule, found=", ".join(unknown), remedy=remedy)
     case = ["cohort", "group", "subject", "comparison"]
     twice = scores[scores.duplicated([*case, "metric"])]
     if len(twice):

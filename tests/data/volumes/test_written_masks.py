@@ -6,11 +6,11 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 
 from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.slice_store import prepare_slices
+from nerveseg.data.slice_store import copied_images, prepare_slices
 from nerveseg.data.study import open_study
-from nerveseg.data.study_check import check_subject, copied_images
 from nerveseg.data.volumes.volume import read_image, write_mask, write_probability
 from nerveseg.errors import GeometryError, StudyError, VolumeError
+from nerveseg.evaluation.study_check import check_subject
 from tests.helpers.nifti_files import DAMAGED
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveseg.data.mask_measures import MaskMeasures
 from nerveseg.errors import NervesegError, StudyError
+from nerveseg.evaluation.mask_measures import MaskMeasures
 
 SAME_VOXELS_FROM = 20  # least number of voxels from which two equal masks are a copy and not a coincidence
 
@@ -68,8 +68,9 @@ def judge_masks(rows: Sequence[MaskMeasures]) -> tuple[list[NervesegError], list
         for row in own:
             others = [other for other in own if other is not row]
             faults += _faults(row, others)
-            doubts += _doubts(row, others)
-        doubts += _subject_doubts(own, [row for row in rows if row.subject != own[0].subject and row.voxels])
+            doubts += [Doubt(row.subject, row.rater, text) for text in _doubts(row, others)]
+        elsewhere = [row for row in rows if row.subject != own[0].subject and row.voxels]
+        doubts += [Doubt(own[0].subject, "", text) for text in _subject_doubts(own, elsewhere)]
     return faults, doubts
 
 
@@ -81,12 +82,10 @@ def _copies(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
             first = seen.setdefault(row.sha256, row)
             if first is not row:
                 same_file = Path(first.path).resolve() == Path(row.path).resolve()
-                yield _fault(
-                    row,
-                    "every mask was drawn separately",
-                    f"the {'file' if same_file else 'same voxels as the mask'} of sub-{first.subject} by {first.rater}",
-                    "export the mask again, or correct the template of the rater in study.raters",
-                )
+                what = "file" if same_file else "same voxels as the mask"
+                found = f"the {what} of sub-{first.subject} by {first.rater}"
+                remedy = "export the mask again, or correct the template of the rater in study.raters"
+                yield _fault(row, "every mask was drawn separately", found, remedy)
 
 
 def _mirrored_study(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
@@ -127,11 +126,8 @@ def _faults(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[Nerve
             )
         return
     gain, mutual = row.changed_dice - row.dice, np.nan_to_num(row.others_dice)
-    if row.change.startswith("mirrored") and gain >= CERTAIN_GAIN and row.changed_dice >= FITS * mutual:
-        certain = True
-    else:
-        certain = row.dice < LOW_DICE and gain >= CERTAIN_GAIN and row.changed_dice >= max(FITS * mutual, 0.6)
-    if certain:
+    fits, poor = row.changed_dice >= FITS * mutual, row.dice < LOW_DICE and row.changed_dice >= 0.6
+    if gain >= CERTAIN_GAIN and fits and (poor or row.change.startswith("mirrored")):
         yield _fault(
             row,
             "a mask overlaps with those of the other raters",
@@ -140,41 +136,33 @@ def _faults(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[Nerve
         )
 
 
-def _doubts(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[Doubt]:
-    """Yield the doubts about one mask by itself and beside the other raters' masks."""
+def _doubts(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[str]:
+    """Yield the texts of doubts about one mask, by itself and beside the other raters' masks."""
     if not row.voxels:
         return
     gain, mutual = row.changed_dice - row.dice, np.nan_to_num(row.others_dice)
     along = row.change.startswith("shifted by (0, 0,")
     fits = row.changed_dice >= FITS * mutual
     if fits and (LIKELY_GAIN <= gain < CERTAIN_GAIN or (along and SLICE_GAIN <= gain < CERTAIN_GAIN)):
-        yield Doubt(
-            row.subject, row.rater, f"Dice {row.dice:.2f} with the other raters, {row.changed_dice:.2f} {row.change}"
-        )
+        yield f"Dice {row.dice:.2f} with the other raters, {row.changed_dice:.2f} {row.change}"
     elif row.dice < LOW_DICE and mutual > 2 * LOW_DICE and not fits:
-        yield Doubt(
-            row.subject, row.rater, f"Dice {row.dice:.2f} with the other raters: another structure or another subject?"
-        )
+        yield f"Dice {row.dice:.2f} with the other raters: another structure or another subject?"
     if row.foreground_share > LARGE_SHARE:
-        yield Doubt(row.subject, row.rater, f"the mask covers {row.foreground_share:.0%} of the volume")
+        yield f"the mask covers {row.foreground_share:.0%} of the volume"
     if row.stray_mm > STRAY_MM and row.stray_voxels <= max(1, STRAY_SHARE * row.voxels):
-        yield Doubt(
-            row.subject,
-            row.rater,
-            f"a piece of {row.stray_voxels / row.voxels:.1%} of the mask lies {row.stray_mm:.0f} mm from the rest",
-        )
+        share = row.stray_voxels / row.voxels
+        yield f"a piece of {share:.1%} of the mask lies {row.stray_mm:.0f} mm from the rest"
     drawn = [other.volume_mm3 for other in others if other.voxels]
-    if drawn and not 1 / VOLUME_RATIO < row.volume_mm3 / float(np.median(drawn)) < VOLUME_RATIO:
-        yield Doubt(
-            row.subject, row.rater, f"{row.volume_mm3:.0f} mm3, {float(np.median(drawn)):.0f} mm3 by the other raters"
-        )
+    usual = float(np.median(drawn)) if drawn else row.volume_mm3
+    if not 1 / VOLUME_RATIO < row.volume_mm3 / usual < VOLUME_RATIO:
+        yield f"{row.volume_mm3:.0f} mm3, {usual:.0f} mm3 by the other raters"
 
 
-def _subject_doubts(own: Sequence[MaskMeasures], others: Sequence[MaskMeasures]) -> Iterable[Doubt]:
-    """Yield the doubts about all masks of one subject beside those of the other subjects."""
+def _subject_doubts(own: Sequence[MaskMeasures], others: Sequence[MaskMeasures]) -> Iterable[str]:
+    """Yield the texts of doubts about all masks of one subject beside those of the other subjects."""
     drawn = [row for row in own if row.voxels]
     if not drawn:
-        yield Doubt(own[0].subject, "", "no rater drew any nerve")
+        yield "no rater drew any nerve"
         return
     if len({row.subject for row in others}) < OTHERS:
         return
@@ -184,15 +172,13 @@ def _subject_doubts(own: Sequence[MaskMeasures], others: Sequence[MaskMeasures])
     mirrored = [row for row in drawn if row.mirrored_contrast / typical > STRONG]
     unlike = {axis: _deviation(drawn, others, axis) for axis in ("x_share", "y_share")}
     if contrast < WEAK and len(mirrored) == len(drawn):
-        yield Doubt(drawn[0].subject, "", f"the masks fit the image better when mirrored {mirrored[0].mirrored}")
+        yield f"the masks fit the image better when mirrored {mirrored[0].mirrored}"
     elif max(unlike.values()) > (POSITION_UNUSUAL if contrast < ABSENT else POSITION_LIMIT):
         axis = max(unlike, key=lambda name: unlike[name])
         side = {"x_share": "from left to right", "y_share": "from back to front"}[axis]
         place, usual = (float(np.median([getattr(row, axis) for row in rows])) for rows in (drawn, others))
         hint = ": image turned or mirrored?" if abs(1 - place - usual) < abs(place - usual) / 3 else ""
-        yield Doubt(
-            drawn[0].subject, "", f"the masks lie at {place:.0%} of the body {side}, usually at {usual:.0%}{hint}"
-        )
+        yield f"the masks lie at {place:.0%} of the body {side}, usually at {usual:.0%}{hint}"
 
 
 def _deviation(drawn: Sequence[MaskMeasures], others: Sequence[MaskMeasures], axis: str) -> float:

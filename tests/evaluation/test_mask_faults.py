@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from nerveseg.data.mask_faults import judge_masks
-from nerveseg.data.mask_measures import (
+from nerveseg.evaluation.mask_faults import judge_masks
+from nerveseg.evaluation.mask_measures import (
     MaskMeasures,
     agreement_measures,
     image_measures,

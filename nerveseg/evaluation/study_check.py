@@ -3,25 +3,25 @@
 Faults of the folder, the table, the templates and missing files are found by `study.list_subjects`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
-from nerveseg.data.mask_measures import (
+from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
+from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
+from nerveseg.errors import NervesegError, errors_about
+from nerveseg.evaluation.mask_measures import (
     MaskMeasures,
     agreement_measures,
     image_measures,
     shape_measures,
     voxel_sha256,
 )
-from nerveseg.data.preprocessing import Preprocessing
-from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
-from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels
-from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
-from nerveseg.errors import NervesegError, StudyError, errors_about
 from nerveseg.types import Mask
 
 BRIGHT = 20.0
@@ -91,30 +91,6 @@ def _measures(
             **agreement.get(rater, {}),
             **images.get(rater, {}),
         )
-
-
-def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> list[NervesegError]:
-    """Return a fault for every image of two subjects of different groups, which could be in training and test.
-
-    Args:
-        subjects: Subjects of the study.
-        sha256: Hash of each subject's reference image, by subject id.
-    """
-    faults: list[NervesegError] = []
-    seen: dict[str, Subject] = {}
-    for subject in subjects:
-        first = seen.setdefault(sha256[subject.id], subject)
-        if first.group != subject.group:
-            faults.append(
-                StudyError(
-                    "subjects of different groups have different images",
-                    found=f"the same image as {first.id}",
-                    subject=subject.id,
-                    path=subject.image,
-                    remedy="replace the copy, or give both the same group in participants.tsv",
-                )
-            )
-    return faults
 
 
 def _header_and_image_warnings(volume: Volume) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Measures of every rater's mask, by which `mask_faults` recognises masks that are exported, copied or named wrongly.
 
-A mask is compared with the masks of the other raters of the same subject, as drawn and after a mirroring or a shift;
-with the image below it; and, through its position in the body, with the other subjects. Nothing here judges.
+A mask is compared with those of the other raters of the subject, as drawn and after a mirroring or a shift, and with
+the image below it; its position in the body is compared between subjects.
 """
 
 import hashlib
@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, label, minimum
+from scipy.ndimage import binary_dilation, find_objects, minimum
 from scipy.signal import correlate
 
+from nerveseg.evaluation.comparisons import nerve_volume_mm3
+from nerveseg.evaluation.metrics.pair_scores import dice
+from nerveseg.evaluation.metrics.voxels import ALL_AROUND, component_of
 from nerveseg.types import Image, Mask, SpacingMm
 
 MIRRORED = ("left-right", "front-back", "head-feet")  # names of a mirroring along x, y and z
 
 RING_MM = 3.0  # width of the ring around a mask whose intensity is compared with that inside
-
-_CONNECTED = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,13 @@ def voxel_sha256(mask: Mask) -> str:
     return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
 
 
-def dice(first: Mask, second: Mask) -> float:
-    """Return the Dice coefficient of two masks; NaN if both are empty."""
-    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    return 2 * int(np.count_nonzero(first & second)) / total if total else nan
-
-
 def shape_measures(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
-    """Measure size, extent and pieces of a mask.
-
-    Args:
-        mask: Mask in RAS order.
-        spacing_mm: Voxel spacing in mm.
-    """
+    """Measure size, extent and pieces of a mask in RAS order, as fields of `MaskMeasures`."""
     voxels = int(np.count_nonzero(mask))
     held = np.flatnonzero(mask.any(axis=(0, 1)))
     found: dict[str, Any] = {
         "voxels": voxels,
-        "volume_mm3": float(voxels * np.prod(spacing_mm)),
+        "volume_mm3": nerve_volume_mm3(mask, spacing_mm),
         "foreground_share": voxels / mask.size,
         "slices": len(held),
     }
@@ -94,30 +84,25 @@ def shape_measures(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
 
 def _pieces(mask: Mask, spacing_mm: SpacingMm) -> dict[str, Any]:
     """Return the number of pieces, and distance and size of the one that is farthest from the largest."""
-    pieces, number = label(mask, _CONNECTED)
-    places = np.argwhere(mask)
-    piece_of = pieces[mask]
-    sizes = np.bincount(piece_of)[1:]
-    plane_mm = places[:, :2] * spacing_mm[:2]
-    largest = plane_mm[piece_of == sizes.argmax() + 1]
+    piece_of, number = component_of(mask, ALL_AROUND)
+    sizes = np.bincount(piece_of)
+    plane_mm = np.argwhere(mask)[:, :2] * spacing_mm[:2]
+    largest = plane_mm[piece_of == sizes.argmax()]
     gaps = np.maximum(0, np.maximum(largest.min(axis=0) - plane_mm, plane_mm - largest.max(axis=0)))
-    distances = np.asarray(minimum(np.hypot(*gaps.T), piece_of, np.arange(1, number + 1)))
+    distances = np.asarray(minimum(np.hypot(*gaps.T), piece_of, np.arange(number)))
     farthest = int(distances.argmax())
     stray_mm = float(distances[farthest])
-    return {"components": int(number), "stray_mm": stray_mm, "stray_voxels": int(sizes[farthest]) if stray_mm else 0}
+    return {"components": number, "stray_mm": stray_mm, "stray_voxels": int(sizes[farthest]) if stray_mm else 0}
 
 
 def agreement_measures(masks: Mapping[str, Mask]) -> dict[str, dict[str, Any]]:
-    """Compare each rater's mask with the others, as drawn and after the mirroring or shift that fits best.
-
-    Args:
-        masks: Mask of each rater of one subject, all of one shape.
+    """Compare the masks of one subject's raters, as drawn and after the mirroring or shift that fits best.
 
     Returns:
-        Values of `dice`, `others_dice`, `changed_dice` and `change`, by rater; empty for a single rater.
+        Values from `dice` to `change`, by rater; empty for a single rater.
     """
     pairs = {frozenset(pair): dice(masks[pair[0]], masks[pair[1]]) for pair in combinations(masks, 2)}
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
     for rater, mask in masks.items() if pairs else ():
         others = [other for name, other in masks.items() if name != rater]
         as_drawn = _mean([value for pair, value in pairs.items() if rater in pair])
@@ -164,12 +149,7 @@ def _shifted(mask: Mask, shift: tuple[int, int, int]) -> Mask:
 
 
 def image_measures(masks: Mapping[str, Mask], image: Image, spacing_mm: SpacingMm) -> dict[str, dict[str, Any]]:
-    """Measure where masks lie in the body, and the intensity below them.
-
-    Args:
-        masks: Mask of each rater of one subject, in RAS order.
-        image: First channel on the same grid.
-        spacing_mm: Voxel spacing in mm.
+    """Measure where the masks of one subject's raters lie in the body, and the intensity of the image below them.
 
     Returns:
         Values from `x_share` to `mirrored_contrast`, by rater; raters with an empty mask are left out.
@@ -178,7 +158,7 @@ def image_measures(masks: Mapping[str, Mask], image: Image, spacing_mm: SpacingM
     box = find_objects(body.astype(np.uint8))[0]
     values = np.sort(image[body][::7])
     spread = float(values.std())
-    found: dict[str, dict[str, Any]] = {}
+    found = {}
     for rater, mask in ((rater, mask) for rater, mask in masks.items() if mask.any()):
         centroid = np.argwhere(mask).mean(axis=0)
         x, y, _ = (
