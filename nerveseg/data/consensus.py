@@ -23,21 +23,14 @@ STAPLE_MARGIN_VOXELS = 5
 
 
 def consensus_of(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
-    """Compute one mask from those of several raters, all of one shape; a single rater's mask is returned as it is.
-
-    Raises:
-        StudyError: The sequence of masks is empty.
-    """
+    """Compute one mask from those of several raters, all of one shape; raise `StudyError` without any."""
     if not masks:
         raise StudyError("a consensus needs at least one rater", found="no masks")
     return staple(masks) if rule == "staple" and len(masks) > 1 else majority_vote(masks)
 
 
 def leave_one_out(raters: Mapping[str, Mask], rule: Rule = "majority") -> dict[str, Mask]:
-    """Compute, for each rater of a subject, the consensus of all others (a tie of an even number is background).
-
-    The result is empty with fewer than four raters, since the vote of two others is an intersection.
-    """
+    """Compute, for each rater of a subject, the consensus of all others; nothing with fewer than four raters."""
     if len(raters) < LEAVE_ONE_OUT_FROM:
         return {}
     return {

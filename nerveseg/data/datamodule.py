@@ -1,11 +1,8 @@
 """Batches of training and validation slices for Lightning, drawn from the slice store.
 
 The order of an epoch is a pure function of (seed, epoch), and the augmentation of a slice one of (seed, epoch, slice).
-The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own. Validation slices come
-in order and are not augmented.
-
-On a CPU the loader's workers augment slice by slice. On a GPU the workers only read, and the GPU augments whole batches
-where the augmentation can do that.
+The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own. On a CPU the loader's
+workers augment slice by slice; on a GPU they only read, and the GPU augments whole batches where it can.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +26,8 @@ Batch = dict[str, Any]
 class EpochSampler(Sampler[EpochSlice]):
     """Every slice once per epoch, in an order that depends on seed and epoch alone.
 
-    Several processes take turns, so that their batches together are those of one process. Slices that remain when each
-    process has had the same number are left out, other slices in each epoch.
-
-    Args:
-        slices: Number of slices.
-        seed: Seed of the training.
-        rank: Rank of this process.
-        processes: Number of processes that train together.
+    Several processes, of which this has `rank`, take turns, so that their batches together are those of one process.
+    Slices that remain when each process has had the same number are left out, other slices in each epoch.
     """
 
     def __init__(self, slices: int, seed: int, rank: int = 0, processes: int = 1) -> None:

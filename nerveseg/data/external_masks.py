@@ -15,10 +15,7 @@ from nerveseg.errors import StudyError
 
 
 def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Path]:
-    """Find the mask of every subject that has one, in a folder or by a path template with `{id}`.
-
-    Returns:
-        Path by subject id, in the order of the subjects.
+    """Return the mask of every subject that has one, by subject id, in a folder or by a path template with `{id}`.
 
     Raises:
         StudyError: The folder does not exist, no subject has a mask, or a subject has several.
@@ -30,22 +27,15 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
     )
     for subject, paths in candidates.items():
         if len(paths) > 1:
-            raise StudyError(
-                "a subject has one predicted mask",
-                found=", ".join(path.name for path in paths[:3]),
-                subject=subject,
-                path=location,
-                remedy="give a template instead of the folder: prediction='masks/{id}.nii.gz'",
-            )
+            rule, found_names = "a subject has one predicted mask", ", ".join(path.name for path in paths[:3])
+            remedy = "give a template instead of the folder: prediction='masks/{id}.nii.gz'"
+            raise StudyError(rule, found=found_names, subject=subject, path=location, remedy=remedy)
     found = {subject: paths[0] for subject, paths in candidates.items() if paths and paths[0].is_file()}
     if not found:
         ids = [subject.id for subject in subjects]
-        raise StudyError(
-            "the names of predicted masks hold the ids of the study's subjects",
-            found=f"none of {len(ids)} ids, such as {', '.join(ids[:3])}",
-            path=location,
-            remedy="give a folder with one NIfTI file per subject, or a template with {id}",
-        )
+        rule, few = "the names of predicted masks hold the ids of the study's subjects", ", ".join(ids[:3])
+        remedy = "give a folder with one NIfTI file per subject, or a template with {id}"
+        raise StudyError(rule, found=f"none of {len(ids)} ids, such as {few}", path=location, remedy=remedy)
     return found
 
 

@@ -1,8 +1,7 @@
 """Random folds for cross-validation: every subject is tested once (paper, 2.4.3).
 
-The paper balances "at least two volunteer images among the 13 test images", which is a minimum per cohort, not an even
-spread. Other experiments spread the cohorts evenly. Subjects of one group (a person scanned twice, a family) are never
-divided between training and test.
+The paper balances "at least two volunteer images among the 13 test images", a minimum per cohort; other experiments
+spread the cohorts evenly. Subjects of one group (a person scanned twice, a family) are never divided.
 """
 
 from collections import Counter
@@ -49,29 +48,22 @@ def split_folds(
     if len(groups) < count:
         rule, found = f"{count} folds need at least {count} independent subjects", f"{len(groups)} of them"
         raise FoldError(rule, found=found, remedy=f"folds.count={len(groups)} or fewer, or more subjects")
-    minimum = dict(minimum_per_cohort or {})
+    minimum = minimum_per_cohort or {}
     _check_minimum(ordered, count, minimum)
     random = np.random.default_rng(seed)
     shuffled = [groups[index] for index in random.permutation(len(groups))]
     tests = _deal(shuffled, count, minimum) if minimum else _deal_evenly(shuffled, count)
     _check_result(tests, minimum)
-    test_ids = [{subject.id for subject in test} for test in tests]
-    return [
-        Fold(
-            number=number,
-            train=tuple(subject for subject in subjects if subject.id not in ids),
-            test=tuple(subject for subject in subjects if subject.id in ids),
-        )
-        for number, ids in enumerate(test_ids)
-    ]
+    folds = []
+    for number, test in enumerate(tests):
+        ids = {subject.id for subject in test}
+        train, held_out = (tuple(one for one in subjects if (one.id in ids) == inside) for inside in (False, True))
+        folds.append(Fold(number, train, held_out))
+    return folds
 
 
 def select_fold(folds: Sequence[Fold], number: int) -> Fold:
-    """Return the fold of that number.
-
-    Raises:
-        ConfigurationError: No fold has this number.
-    """
+    """Return the fold of that number; raise `ConfigurationError` if no fold has it."""
     if not 0 <= number < len(folds):
         rule = f"fold is a number from 0 to {len(folds) - 1}"
         raise ConfigurationError(rule, found=number, remedy="choose one of these, or set folds.count")
@@ -90,11 +82,10 @@ def _check_minimum(subjects: Sequence[Subject], count: int, minimum: Mapping[str
     sizes = Counter(subject.cohort for subject in subjects)
     for cohort, least in minimum.items():
         if sizes[cohort] < least * count:
-            raise FoldError(
-                f"{count} folds with at least {least} of cohort {cohort} each need {least * count} of them",
-                found=f"{sizes[cohort]}; the study's cohorts are " + ", ".join(sorted(sizes)),
-                remedy="folds=even, or lower folds.minimum_per_cohort or folds.count, or add subjects",
-            )
+            rule = f"{count} folds with at least {least} of cohort {cohort} each need {least * count} of them"
+            found = f"{sizes[cohort]}; the study's cohorts are " + ", ".join(sorted(sizes))
+            remedy = "folds=even, or lower folds.minimum_per_cohort or folds.count, or add subjects"
+            raise FoldError(rule, found=found, remedy=remedy)
 
 
 def _deal(groups: list[list[Subject]], count: int, minimum: Mapping[str, int]) -> list[list[Subject]]:

@@ -1,8 +1,8 @@
 """SHA-256 of files, cached for as long as a file's size and time stamps do not change.
 
-Of the two time stamps, that of the inode's last change (ctime) cannot be set back by a program, so a file that is
-overwritten under its old modification time is hashed again. A file that changed less than 2 s before it was hashed
-could change again within the same stamp, and is not cached (git's racy entries, Documentation/technical/racy-git.txt).
+The inode's stamp (ctime) cannot be set back by a program, so a file that is overwritten under its old modification time
+is hashed again. A file that changed less than 2 s before it was hashed could change again within the same stamp, and is
+not cached (git's racy entries, Documentation/technical/racy-git.txt).
 """
 
 import hashlib

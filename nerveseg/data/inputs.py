@@ -43,18 +43,14 @@ class ScanInput:
 
 
 def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
-    """Return the scans that match a path or a pattern (`*`, `**`), ordered by path.
-
-    Raises:
-        VolumeError: No file matches, or none that can be a scan.
-    """
+    """Return the scans that match a path or a pattern (`*`, `**`), ordered by path; raise `VolumeError` without any."""
     path = Path(given).expanduser()
     paths = _matches(path, given) if not _exists(path) else [_folder(path) if os.path.isdir(path) else path]
     return tuple(ScanInput(name, path) for name, path in zip(_names(paths), paths, strict=True))
 
 
 def check_is_scan(volume: Volume, path: Path) -> None:
-    """Raise an error, which names the path, unless a volume can be a scan of a limb.
+    """Check that a volume can be a scan of a limb.
 
     Raises:
         VolumeError: The volume has one slice only, or is a mask or another map of labels.
@@ -105,9 +101,8 @@ def _exists(path: Path) -> bool:
     try:
         os.lstat(path)
     except PermissionError as error:
-        raise VolumeError(
-            "a scan may be read", found=error.strerror, path=path, remedy="change the permissions of its folders"
-        ) from error
+        remedy = "change the permissions of its folders"
+        raise VolumeError("a scan may be read", found=error.strerror, path=path, remedy=remedy) from error
     except OSError:
         return False
     return True
@@ -126,9 +121,8 @@ def _folder(path: Path) -> Path:
         found, remedy = "folders of DICOM files", f"give one of them, or all: input='{path}/*'"
     else:
         found, remedy = "no scan", "give the folder that holds the slices, or a pattern: input='folder/**/*.nii.gz'"
-    raise VolumeError(
-        "a folder that is given as a scan holds the files of a DICOM series", found=found, path=path, remedy=remedy
-    )
+    rule = "a folder that is given as a scan holds the files of a DICOM series"
+    raise VolumeError(rule, found=found, path=path, remedy=remedy)
 
 
 def _matches(pattern: Path, given: str) -> list[Path]:
@@ -165,9 +159,8 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise VolumeError(
-            "a folder may be read", found=error.strerror, path=folder, remedy="change the folder's permissions"
-        ) from error
+        remedy = "change the folder's permissions"
+        raise VolumeError("a folder may be read", found=error.strerror, path=folder, remedy=remedy) from error
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -48,14 +48,8 @@ def participant_rows(
         return _read(table)
     ids = _matching_ids(root, template, single_id)
     if not ids:
-        return [], [
-            StudyError(
-                "the study's image template matches files",
-                found="no file matches",
-                path=root / template,
-                remedy="correct study.images, or study.root",
-            )
-        ]
+        rule, remedy = "the study's image template matches files", "correct study.images, or study.root"
+        return [], [StudyError(rule, found="no file matches", path=root / template, remedy=remedy)]
     return [{"participant_id": subject_id} for subject_id in ids], []
 
 
@@ -68,32 +62,33 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
         raters: Names of the raters, whose drawing times are columns `minutes_<rater>`.
     """
     faults: list[NervesegError] = []
+
+    def add(rule: str, found: str, remedy: str, subject: str | None = None) -> None:
+        faults.append(StudyError(rule, found=found, subject=subject, path=table, remedy=remedy))
+
     for row in rows:
         for column, fault_of in NAMES.items():
             if fault := fault_of(row.get(column, "A")):
-                rule, remedy = f"{column} is a name: no separator, no dot or =, +, -, @ at its start", "rename it"
-                faults.append(StudyError(rule, found=fault, path=table, remedy=remedy))
+                add(f"{column} is a name: no separator, no dot or =, +, -, @ at its start", fault, "rename it")
     for column, known in WORDS.items():
         for row in rows:
             value = row.get(column, known[0])
             near = difflib.get_close_matches(value.lower(), known, 1, _SIMILAR)
             if value not in known and (near or column == "side"):
-                rule, remedy = f"{column} is {', '.join(known)} or n/a", f"write {near[0] if near else 'n/a'}"
-                faults.append(StudyError(rule, found=value, subject=row["participant_id"], path=table, remedy=remedy))
+                remedy = f"write {near[0] if near else 'n/a'}"
+                add(f"{column} is {', '.join(known)} or n/a", value, remedy, row["participant_id"])
     for column in ONE_SPELLING:
         spellings = Counter(row[column] for row in rows if column in row)
         first = {" ".join(value.split()).casefold(): value for value, _ in reversed(spellings.most_common())}
         for value in spellings:
             usual = first[" ".join(value.split()).casefold()]
             if value != usual:
-                rule, remedy = f"one spelling of each {column}", f"write {usual} in all rows"
-                faults.append(StudyError(rule, found=f"{value} and {usual}", path=table, remedy=remedy))
+                add(f"one spelling of each {column}", f"{value} and {usual}", f"write {usual} in all rows")
     for row in rows:
         for column in (f"minutes_{rater}" for rater in raters):
             if column in row and minutes_of(row[column]) is None:
-                rule, remedy = f"{column} is a number of minutes above 0, such as 15.6, or n/a", "correct the number"
-                found = row[column]
-                faults.append(StudyError(rule, found=found, subject=row["participant_id"], path=table, remedy=remedy))
+                rule = f"{column} is a number of minutes above 0, such as 15.6, or n/a"
+                add(rule, row[column], "correct the number", row["participant_id"])
     return faults
 
 
@@ -122,23 +117,11 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
     try:
         frame = _table(table)
     except (OSError, ValueError, pd.errors.ParserWarning) as error:  # of pandas and of Unicode are ValueErrors
-        return [], [
-            StudyError(
-                "participants.tsv is a table with tabs between its columns",
-                found=error,
-                path=table,
-                remedy="save it as tab-separated UTF-8 text",
-            )
-        ]
+        rule = "participants.tsv is a table with tabs between its columns"
+        return [], [StudyError(rule, found=error, path=table, remedy="save it as tab-separated UTF-8 text")]
     if "participant_id" not in frame.columns:
-        return [], [
-            StudyError(
-                "participants.tsv has a column participant_id",
-                found=", ".join(map(str, frame.columns)),
-                path=table,
-                remedy="name the column, and put tabs between columns",
-            )
-        ]
+        rule, remedy = "participants.tsv has a column participant_id", "name the column, and put tabs between columns"
+        return [], [StudyError(rule, found=", ".join(map(str, frame.columns)), path=table, remedy=remedy)]
     rows = [
         {str(column): str(value).strip() for column, value in row.items() if str(value).strip() not in UNKNOWN}
         for row in frame.to_dict("records")
@@ -161,24 +144,15 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
+    rule, remedy = "a participant is listed once", "remove or rename the others"
     faults: list[NervesegError] = [
-        StudyError(
-            "a participant is listed once",
-            found=f"{count} rows",
-            subject=subject_id,
-            path=table,
-            remedy="remove or rename the others",
-        )
+        StudyError(rule, found=f"{count} rows", subject=subject_id, path=table, remedy=remedy)
         for subject_id, count in Counter(row["participant_id"] for row in named).items()
         if count > 1
     ]
     if len(named) < max(len(rows), 1):
-        faults.append(
-            StudyError(
-                "every row of participants.tsv names a participant",
-                path=table,
-                found=f"{len(rows) - len(named)} rows without one" if rows else "no rows",
-                remedy="add the participants, or delete the file: then the images are listed",
-            )
-        )
+        rule = "every row of participants.tsv names a participant"
+        found = f"{len(rows) - len(named)} rows without one" if rows else "no rows"
+        remedy = "add the participants, or delete the file: then the images are listed"
+        faults.append(StudyError(rule, found=found, path=table, remedy=remedy))
     return faults

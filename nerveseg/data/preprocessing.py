@@ -40,11 +40,7 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
         return self.model_copy(update={"spacing_mm": study_spacing_mm()}) if self.spacing_mm == "study" else self
 
     def apply(self, channels: Channels, spacing_mm: SpacingMm) -> tuple[Channels, NetworkGrid]:
-        """Normalise every channel over the whole volume, then resample and crop.
-
-        Args:
-            channels: Array (channel, x, y, z) in RAS order.
-            spacing_mm: Voxel spacing of the volume in mm.
+        """Normalise every channel (x, y, z, in RAS order) over the whole volume, then resample and crop.
 
         Returns:
             Array (channel, size x, size y, z), and the grid to undo it.
@@ -54,11 +50,7 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
         return np.stack([grid.apply(image, float(image.min())) for image in normalised]), grid
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
-        """Return resampling and crop for a volume of this in-plane shape.
-
-        Raises:
-            ValueError: The spacing is still "study", which `settle` replaces.
-        """
+        """Return resampling and crop for a volume of this in-plane shape; the spacing "study" is settled before."""
         if self.spacing_mm == "study":
             raise ValueError('the spacing "study" is replaced by numbers first (Preprocessing.settle)')
         resampling = InPlaneResampling(shape, spacing_mm[:2], self.spacing_mm or spacing_mm[:2])

@@ -1,9 +1,8 @@
 """Rigid registration of the second channel onto the first, used only if the motion found is plausible.
 
-The leg moves between two series, so the headers give a start only. The rotation and translation of greatest mutual
-information (Mattes et al. 2003) are searched from coarse to fine in the plane only, since a slice step is many pixels.
-The gain is measured on other voxels than the search used. A motion that is too large, or without gain, is not used:
-then the headers' geometry is kept, and a note says so.
+The leg moves between two series. The rotation and translation of greatest mutual information (Mattes et al. 2003) are
+searched from coarse to fine in the plane only, since a slice step is many pixels. The gain is measured on other voxels
+than the search used. For a motion that is too large, or without gain, the headers' geometry is kept, with a note.
 """
 
 from collections.abc import Iterator
@@ -82,11 +81,10 @@ class Registration:
 
 
 def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
-    """Move a second channel of the same leg onto the first one's grid.
+    """Move a second channel of the same leg onto the first one's grid; the result is deterministic.
 
-    The result is deterministic. Interpolation between slices lowers the noise, which alone raises the similarity; so a
-    motion within the slices is searched first, and one out of them is used only if it gains clearly more. Without a
-    plausible motion the second channel is put on the grid by the headers' geometry.
+    Interpolation between slices lowers the noise, which alone raises the similarity; so a motion within the slices is
+    searched first, and one out of them is used only if it gains clearly more.
     """
     pair = _Pair(moving, fixed)
     with _one_thread():

@@ -1,9 +1,8 @@
 """Resampling of a map or second channel onto the reference grid, by linear interpolation in millimetres.
 
-Quantitative maps (T2, MTR, diffusion) have grids of their own. Each voxel of the target gets the linear interpolation
-at its centre. If the source is finer in the plane, the voxel gets the mean over points spread evenly over the target's
-pixel, one per source pixel, because a single point would take the noise of one fine pixel and skip the others. Values
-are not averaged across slices: an affine holds the step, not the thickness.
+Each voxel of the target gets the linear interpolation at its centre. If the source is finer in the plane, the voxel
+gets the mean over points spread evenly over the target's pixel, one per source pixel. Values are not averaged across
+slices: an affine holds the step, not the thickness.
 
 Missing values (NaN, a masked map's zeros, outside the field of view) never enter a mean. A voxel has a value if voxels
 with a value carry at least half of its weight, and is then the weighted mean of these alone.

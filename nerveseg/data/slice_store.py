@@ -1,8 +1,7 @@
 """Slice store: the preprocessed slices of a study, written once and memory-mapped by every fold.
 
 The store's folder is named by a hash of its inputs (every file's hash, the preprocessing, the label rule), so a changed
-study gets another store. It is built in a temporary folder and renamed: folds that start together share one store, and
-an interrupted build leaves no incomplete one.
+study gets another store. It is built in a temporary folder and renamed, so that there is no incomplete store.
 """
 
 import hashlib
@@ -116,11 +115,7 @@ def prepare_slices(
 
 
 def open_slices(folder: Path) -> SliceStore:
-    """Open a finished store.
-
-    Raises:
-        RunError: The folder is no store of this version.
-    """
+    """Open a finished store; raise `RunError` for a folder that is no store of this version."""
     index = folder / "index.json"
     try:
         return SliceStore(folder, StoreIndex.model_validate_json(index.read_text(encoding="utf-8")))
@@ -159,13 +154,7 @@ def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[st
 def study_hashes(
     study: Study, root: Path, workers: int, images_only: bool = False
 ) -> tuple[dict[str, dict[str, str]], Callable[[], None]]:
-    """Return the hash of the files of every subject, cached between runs in a file beside the stores in `root`.
-
-    Args:
-        study: Opened study.
-        root: Folder of all stores.
-        workers: Number of files that are hashed at once.
-        images_only: Switch to leave out the raters' masks.
+    """Return the hash of every subject's files, with or without masks, cached in a file beside the stores in `root`.
 
     Returns:
         Hashes of each channel and each `rater-<name>`, by subject id, and a function that writes new ones to the cache.
@@ -175,7 +164,7 @@ def study_hashes(
     """
     files = {subject.id: dict(subject.images) for subject in study.subjects}
     for subject in () if images_only else study.subjects:
-        files[subject.id].update({f"rater-{rater}": path for rater, path in subject.raters.items()})
+        files[subject.id] |= {f"rater-{rater}": path for rater, path in subject.raters.items()}
     paths = [path for named in files.values() for path in named.values()]
     root_sha256 = hashlib.sha256(os.fsencode(os.path.abspath(study.description.root))).hexdigest()
     found, remember = cached_sha256(paths, root / f"hashes-{root_sha256[:16]}.json", workers)

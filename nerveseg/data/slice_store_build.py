@@ -1,8 +1,7 @@
-"""Records and arrays of a slice store, written by one process or by several.
+"""Records and arrays of a slice store, written by one process or by several; the files do not depend on the number.
 
-A process holds one subject at a time, so memory grows with the number of processes and not with the study. The
-first subject is stored by this process and timed, and more processes are started only if they save more than their
-start. The files do not depend on the number of processes.
+The first subject is stored by this process and timed, and more processes are started only if they save more than their
+start. A process holds one subject at a time.
 """
 
 import multiprocessing

@@ -1,8 +1,7 @@
 """A study on disk: its subjects, the files of their images and rater masks, and the columns of `participants.tsv`.
 
-Paths are templates in which `{id}` stands for the participant without `sub-`. A template without `{id}` describes a
-study of one subject. Participants are read from `participants.tsv` if it exists, else from the files that match the
-first image template.
+Paths are templates in which `{id}` stands for the participant without `sub-`; a template without it describes a study
+of one subject. Without `participants.tsv`, the participants are the files that match the first image template.
 """
 
 import json
@@ -71,11 +70,7 @@ class Study:
     subjects: tuple[Subject, ...]
 
     def subject(self, subject_id: str) -> Subject:
-        """Return the subject of that id.
-
-        Raises:
-            StudyError: The study has no such subject.
-        """
+        """Return the subject of that id; raise `StudyError` if the study has no such subject."""
         for subject in self.subjects:
             if subject.id == subject_id:
                 return subject
@@ -133,11 +128,7 @@ class Study:
 
 
 def open_study(description: StudyLayout) -> Study:
-    """List a study's subjects and check that every file exists.
-
-    Raises:
-        StudyError: A fault, the first that `list_subjects` finds.
-    """
+    """List a study's subjects; raise the first `StudyError` that `list_subjects` finds."""
     subjects, faults = list_subjects(description)
     if faults:
         raise faults[0]
@@ -159,11 +150,8 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
     """Return the subjects whose files all exist, and every fault of the other subjects and of the study."""
     root = description.root
     if not root.is_dir():
-        return (), [
-            StudyError(
-                "the study's folder exists", found="no such folder", path=root, remedy="study.root=/path/to/the/study"
-            )
-        ]
+        rule, remedy = "the study's folder exists", "study.root=/path/to/the/study"
+        return (), [StudyError(rule, found="no such folder", path=root, remedy=remedy)]
     template = next(iter(description.images.values()))
     rows, faults = participant_rows(root / description.participants, root, template, description.name)
     faults += _shared_files(description) if len(rows) > 1 else []
@@ -210,14 +198,10 @@ def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:
     """Return a fault for each repeated scan of another group, which could be in training while the first is in test."""
     groups = {subject.id: subject.group for subject in subjects}
+    rule = "repeat_of names another participant, of the same group"
+    remedy = "name the first scan's participant, and give both the same group or none"
     return [
-        StudyError(
-            "repeat_of names another participant, of the same group",
-            found=subject.repeat_of,
-            subject=subject.id,
-            path=table,
-            remedy="name the first scan's participant, and give both the same group or none",
-        )
+        StudyError(rule, found=subject.repeat_of, subject=subject.id, path=table, remedy=remedy)
         for subject in subjects
         if subject.repeat_of and (subject.repeat_of == subject.id or groups.get(subject.repeat_of) != subject.group)
     ]
@@ -225,24 +209,20 @@ def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegErr
 
 def _shared_files(description: StudyLayout) -> list[NervesegError]:
     """Return a fault for each template that would give several subjects one file, for training and for test."""
+    rule = "a template of a study of several subjects holds {id}"
+    remedy = "put {id} in place of the participant, or leave one row in participants.tsv"
     return [
-        StudyError(
-            "a template of a study of several subjects holds {id}",
-            found=template,
-            path=description.root / template,
-            remedy="put {id} in place of the participant, or leave one row in participants.tsv",
-        )
+        StudyError(rule, found=template, path=description.root / template, remedy=remedy)
         for template in [*description.images.values(), *description.raters.values()]
         if "{id}" not in template
     ]
 
 
 def _missing_files(subject: Subject) -> list[NervesegError]:
+    files = {f"image {name}": path for name, path in subject.images.items()}
+    files |= {f"the mask of rater {name}": path for name, path in subject.raters.items()}
     return [
-        StudyError(
-            f"every subject has {what} {name}", found="no such file", subject=subject.id, path=path, remedy=_REMEDY
-        )
-        for what, files in (("image", subject.images), ("the mask of rater", subject.raters))
-        for name, path in files.items()
+        StudyError(f"every subject has {what}", found="no such file", subject=subject.id, path=path, remedy=_REMEDY)
+        for what, path in files.items()
         if not path.is_file()
     ]

@@ -1,9 +1,8 @@
 """Writing of a mask as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
 
 Every slice of the source has a frame, with or without nerve, so that an examined empty slice differs from one that was
-not examined, and an empty mask is a valid object. Unlike every other file that nerveseg writes, this one **keeps the
-patient's name, ID, birth date and sex and the study's date and numbers**, by which the standard identifies patient and
-study: only a de-identified source gives a de-identified segmentation.
+not examined. Unlike every other file that nerveseg writes, this one **keeps the patient's name, ID, birth date and sex
+and the study's date and numbers**: only a de-identified source gives a de-identified segmentation.
 """
 
 from collections.abc import Sequence
@@ -76,25 +75,22 @@ def write_dicom_seg(
     """
     description = f"{SYNTHETIC}: nerve (nerveseg)" if synthetic else "Nerve (nerveseg)"
     with library_errors(source_files[0].parent):
-        sources, frames, step_mm = _sources(source_files)
-        _check_size(mask_of_slices, sources[0], len(frames), path)
+        sources, frames = _sources(source_files)
+        expected = (int(sources[0].Columns), int(sources[0].Rows), len(frames))
+        if mask_of_slices.shape != expected:
+            rule = "a mask has the columns, rows and slices of its source series"
+            raise VolumeError(rule, found=f"mask of {mask_of_slices.shape}, series of {expected}", path=path)
         pixels = np.zeros(mask_of_slices.shape[::-1], dtype=np.uint8)
         pixels[frames] = mask_of_slices.transpose(2, 1, 0)
-        _correct_step(sources, step_mm)
         segmentation = _segmentation(sources, pixels, algorithm, model_sha256, description, source_files[0].parent)
     with atomic_volume_write(path) as temporary, temporary.open("wb") as file:
         segmentation.save_as(file)
 
 
 def check_sources(source_files: Sequence[Path]) -> None:
-    """Make an empty segmentation of a series without writing it, so that its errors are raised before there is a mask.
-
-    Args:
-        source_files: Files as for `write_dicom_seg`.
-    """
+    """Make an empty segmentation of a series without writing it, to raise its errors before there is a mask."""
     with library_errors(source_files[0].parent):
-        sources, frames, step_mm = _sources(source_files)
-        _correct_step(sources, step_mm)
+        sources, frames = _sources(source_files)
         pixels = np.zeros((len(frames), int(sources[0].Rows), int(sources[0].Columns)), dtype=np.uint8)
         _segmentation(sources, pixels, "", "0" * 64, "", source_files[0].parent)
 
@@ -154,8 +150,8 @@ def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
     )
 
 
-def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int], float | None]:
-    """Return the headers, the position of each slice among the frames of the sources, and the step of the slices in mm.
+def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:
+    """Return the headers with a correct step of the slices, and the position of each slice among the sources' frames.
 
     A single-frame file is a source of its own; of an Enhanced file, frames are ordered by position.
     """
@@ -167,7 +163,8 @@ def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int], float | None]
         for source in sources:
             source[name] = pydicom.DataElement(name, "UI", source.get(name) or uid)
     if not _is_enhanced(sources[0]):
-        return sources, list(range(len(files))), _slice_step_mm(sources, files)
+        _correct_step(sources, _slice_step_mm(sources, files))
+        return sources, list(range(len(files)))
     one = read_slice(files[0])
     slices = frames_of(one) if one else []
     if len(files) > 1 or not slices or len({frame.stack for frame in slices}) > 1:
@@ -175,8 +172,8 @@ def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int], float | None]
         found = f"{len(files)} Enhanced files, the first of {len({frame.stack for frame in slices})} stacks"
         raise VolumeError(rule, found=found, path=files[0], remedy="dicom_seg=false")
     slices = ordered(slices)
-    step_mm = stack_frame(slices).spacing_mm[2]
-    return sources, [frame.frame for frame in slices], step_mm
+    _correct_step(sources, stack_frame(slices).spacing_mm[2])
+    return sources, [frame.frame for frame in slices]
 
 
 def _is_enhanced(source: Any) -> bool:
@@ -218,13 +215,6 @@ def _source(pydicom: Any, file: Path) -> Any:
         if name not in header:
             setattr(header, name, "")
     return header
-
-
-def _check_size(mask: NDArray[Any], source: Any, slices: int, path: Path) -> None:
-    expected = (int(source.Columns), int(source.Rows), slices)
-    if mask.shape != expected:
-        rule = "a mask has the columns, rows and slices of its source series"
-        raise VolumeError(rule, found=f"mask of {mask.shape}, series of {expected}", path=path)
 
 
 def _slice_step_mm(sources: Sequence[Any], files: Sequence[Path]) -> float | None:

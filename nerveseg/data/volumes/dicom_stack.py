@@ -5,8 +5,7 @@ directions in ImageOrientationPatient. SliceThickness leaves out the gap between
 often wrong, so neither is read; file names and instance numbers follow the order of acquisition or of export.
 
 A stack is even when every slice lies within 0.1 mm, or 2 % of the step where that is more, of evenly spaced positions
-between the first and the last. Positions rounded to 0.1 mm pass (0.05 mm on either side); one missing slice leaves
-others half a step or more away. Across the normal 0.1 mm is allowed, the tolerance between a mask and its image.
+between the first and the last. Across the normal 0.1 mm is allowed, the tolerance between a mask and its image.
 """
 
 from collections.abc import Sequence
@@ -133,10 +132,10 @@ def _same_position_error(slices: Sequence[DicomSlice], indices: NDArray[np.intp]
         names = [name for name in involved[0].contrast if len({one.contrast[name] for one in involved}) > 1]
         difference = f"they differ in {', '.join(names)}" if names else "their headers do not differ"
         remedy = "sort echoes, time points and diffusion directions into folders of their own, and give one of them"
-    positions = positions_mm(slices)
+    places = positions_mm(slices)[indices]
     named = ", ".join(
-        f"{slices[index].path.name} and {slices[index + 1].path.name} at {positions[index]:.2f} mm"
-        for index in indices[:NAMED]
+        f"{one.path.name} and {other.path.name} at {place:.2f} mm"
+        for (one, other), place in list(zip(pairs, places, strict=True))[:NAMED]
     )
     more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
     return VolumeError("a series has one image at each position", found=f"{named}{more}: {difference}", remedy=remedy)

@@ -34,11 +34,7 @@ _STDERR = threading.RLock()
 
 @contextmanager
 def library_errors(path: Path) -> Iterator[None]:
-    """Turn every exception of a library into a `VolumeError`, and suppress its logs, warnings and output on stderr.
-
-    Args:
-        path: File that the library reads, for the error.
-    """
+    """Turn exceptions of a library that reads `path` into a `VolumeError`; suppress its logs, warnings and stderr."""
     try:
         with _silent():
             yield
@@ -91,9 +87,8 @@ def check_regular_file(path: Path) -> None:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):  # opening a FIFO would wait for a writer
             kind = "a folder" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "a device or a socket"
-            raise VolumeError(
-                "a volume is a regular file", found=kind, path=path, remedy="give the file that holds the volume"
-            )
+            remedy = "give the file that holds the volume"
+            raise VolumeError("a volume is a regular file", found=kind, path=path, remedy=remedy)
         with path.open("rb"):
             return
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -107,12 +102,7 @@ def check_regular_file(path: Path) -> None:
 def check_size(path: Path, shape: tuple[int, ...], bits_per_voxel: int, held_bytes: int, header_bytes: int = 0) -> None:
     """Raise `VolumeError` if a header claims more voxels than its file can hold, or than the limit of memory allows.
 
-    Args:
-        path: Path of the file.
-        shape: Shape in the header.
-        bits_per_voxel: Size of a voxel in bits.
-        held_bytes: Size of the file, or the largest size that it can decompress to.
-        header_bytes: Size of the header, if it is a part of `held_bytes`.
+    `held_bytes` is the size of the file, or the largest that it can decompress to, with `header_bytes` of header.
     """
     voxels = math.prod(map(int, shape))
     needed_bytes = header_bytes + voxels * bits_per_voxel // 8
@@ -162,11 +152,7 @@ def unreadable_file_error(path: Path, error: Exception | str) -> VolumeError:
 
 @contextmanager
 def atomic_volume_write(path: Path) -> Iterator[Path]:
-    """Write a volume as `atomic_write` does, with every failure as a `VolumeError`.
-
-    Raises:
-        VolumeError: The disk is full, the folder is not writable, or the writer failed; no file remains.
-    """
+    """Write a volume as `atomic_write` does; raise `VolumeError` for every failure, after which no file remains."""
     try:
         with _silent(), atomic_write(path) as temporary:
             yield temporary

@@ -1,8 +1,4 @@
-"""MetaImage and NRRD files, read and written by SimpleITK.
-
-ITK's axes point to the left and to posterior, NIfTI's to the right and to anterior; `ItkFrame` keeps the file's own
-values, so that a mask is written with the same digits.
-"""
+"""MetaImage and NRRD files, read and written by SimpleITK; a mask is written with the digits of its image's frame."""
 
 import io
 import math
@@ -27,17 +23,11 @@ from nerveseg.errors import VolumeError
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 WRITTEN_ITK_SUFFIXES = (".mha", ".nrrd")  # formats of one file, which can be written atomically
-
-
 TRUE = ("T", "t", "1")  # first letters of what MetaImage takes for true
 
 
 def read_itk(path: Path, *, layered: bool = False) -> tuple[NDArray[Any], Grid]:
-    """Read voxels, in the file's own order (x, y, z as ITK counts), and grid.
-
-    Args:
-        path: File to read.
-        layered: Switch to accept several numbers in a voxel; the array is (x, y, z, layer).
+    """Read voxels, in the file's own order (x, y, z as ITK counts; if `layered`, x, y, z, layer), and grid.
 
     Raises:
         VolumeError: The file is no MetaImage or NRRD, truncated, in colour, or not 3-D.
@@ -147,9 +137,8 @@ def _data_file(fields: dict[str, str], path: Path) -> Path:
     if name.upper() == "LOCAL":
         return path
     if name.upper().startswith("LIST") or "%" in name:
-        raise VolumeError(
-            "the voxels of a header lie in one file", found=name, remedy="save the volume as .nrrd or .mha"
-        )
+        remedy = "save the volume as .nrrd or .mha"
+        raise VolumeError("the voxels of a header lie in one file", found=name, remedy=remedy)
     data = path.parent / name
     if not data.is_file() or data.samefile(path):
         raise unreadable_file_error(path, f"no file {name}, in which its voxels should lie")

@@ -21,10 +21,7 @@ MOST_FOREGROUND = 0.5  # largest share of a volume's voxels that can be foregrou
 
 
 def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the labels of a map as integers.
-
-    Args:
-        array: Values of a file, of any type; values within `ROUNDING` of a whole number are rounded.
+    """Return the labels of a map as integers; values within `ROUNDING` of a whole number are rounded.
 
     Raises:
         VolumeError: A value is not finite, negative or not whole.
@@ -41,11 +38,7 @@ def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -> Mask:
-    """Return the mask of the labels that are nerve.
-
-    Args:
-        labels: Labels of a volume.
-        foreground: Labels of nerve; by default every label above zero.
+    """Return the mask of the labels that are nerve, the `foreground`; by default every label above zero.
 
     Raises:
         VolumeError: The map holds other labels but none of the declared ones, or more labels than a label map has.
@@ -65,11 +58,7 @@ def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -
 
 
 def check_foreground(mask: Mask) -> None:
-    """Raise an error unless a mask is small enough to be a nerve.
-
-    Raises:
-        VolumeError: More than `MOST_FOREGROUND` of the voxels are foreground.
-    """
+    """Raise `VolumeError` for a mask that is too large to be a nerve: more than `MOST_FOREGROUND` of the voxels."""
     share = float(mask.mean())
     if share > MOST_FOREGROUND:
         rule = f"a mask covers at most {MOST_FOREGROUND:.0%} of its volume"

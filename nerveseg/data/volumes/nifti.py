@@ -41,12 +41,7 @@ FAST = 1  # level of compression, as nibabel's; name and time are left out, so t
 
 
 def read_nifti(path: Path, geometry: Geometry) -> tuple[NDArray[Any], Grid]:
-    """Read voxels, in the file's own order (scaled, in their own type), and grid.
-
-    Raises:
-        VolumeError: The file is no NIfTI, truncated, not 3-D, or its voxels are no plain numbers.
-        GeometryError: As `read_nifti_grid`.
-    """
+    """Read voxels, in the file's own order (scaled, in their own type), and grid; raise as `read_nifti_grid`."""
     image = _load(path)
     if _is_compressed(path):
         most = image.dataobj.offset + math.prod(image.shape) * image.dataobj.dtype.itemsize + MARGIN_BYTES
@@ -63,16 +58,14 @@ def read_nifti_grid(path: Path, geometry: Geometry) -> Grid:
     """Read the grid from the header alone.
 
     Raises:
-        VolumeError: The file is no NIfTI, not 3-D, or too small for its shape.
+        VolumeError: The file is no NIfTI, truncated, not 3-D, or its voxels are no plain numbers.
         GeometryError: qform and sform differ, the unit is not millimetres, or the affine is singular.
     """
     return _grid(_load(path), geometry)
 
 
 def write_nifti(path: Path, array: NDArray[Any], header: Any, description: str) -> None:
-    """Write an array with the geometry and units of a header, in its order, and a description of up to 79 bytes.
-
-    The file gets the array's data type and none of the header's other fields.
+    """Write an array with geometry and units of a header, and none of its other fields, and a description (79 bytes).
 
     Raises:
         VolumeError: The file cannot be written.
@@ -140,9 +133,8 @@ def _grid(image: Any, geometry: Geometry) -> Grid:
     code = int(image.header["xyzt_units"]) & 7
     unit = UNITS.get(code, f"a unit of code {code}")
     if unit not in ("mm", "unknown"):
-        raise GeometryError(
-            "lengths in the header are millimetres", found=unit, remedy="export the file again with millimetres"
-        )
+        remedy = "export the file again with millimetres"
+        raise GeometryError("lengths in the header are millimetres", found=unit, remedy=remedy)
     x, y, z = image.shape[:3]
     header = image.header.copy()
     header.set_data_shape((x, y, z))

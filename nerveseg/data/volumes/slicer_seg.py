@@ -6,6 +6,7 @@ value where all values differ, and its number from 1 up otherwise, as in files w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,16 @@ class Segment:
     """Segment of a header."""
 
     name: str
-    value: int
-    """Value of its voxels in the file."""
-
-    layer: int
-    label: int
-    """Label that distinguishes it from all other segments."""
+    value: int  # value of its voxels in the file
+    layer: int  # index of its layer
+    label: int  # label that distinguishes it from all other segments
 
 
 def read_segments(path: Path) -> tuple[Segment, ...]:
     """Return the segments that an NRRD file's header names; none of a file that is not a segmentation."""
     check_regular_file(path)
     fields, _ = header_fields(path)
-    numbers: list[int] = []
-    while f"segment{len(numbers)}_id" in fields:
-        numbers.append(len(numbers))
+    numbers = list(takewhile(lambda index: f"segment{index}_id" in fields, count()))
     layered = fields["dimension"] == "4"
     values = [int(fields.get(f"segment{index}_labelvalue", 1 if layered else index + 1)) for index in numbers]
     layers = [int(fields.get(f"segment{index}_layer", index if layered else 0)) for index in numbers]
@@ -55,11 +51,7 @@ def is_segmentation(path: Path) -> bool:
 
 
 def read_segmentation(path: Path, foreground: Sequence[int] | None) -> tuple[NDArray[np.int64], Grid]:
-    """Read the labels of a segmentation in RAS order, and its own grid.
-
-    Args:
-        path: File to read.
-        foreground: Labels that lie above others where segments overlap.
+    """Read the labels of a segmentation in RAS order, with those of `foreground` above others, and its own grid.
 
     Raises:
         VolumeError: Several segments have voxels and none is chosen, or a layer is missing.

@@ -37,7 +37,7 @@ def read_image(
     *,
     allow_nan: bool = False,
 ) -> Volume:
-    """Read a three-dimensional image.
+    """Read a three-dimensional image as float32 in RAS order; a NIfTI file of shape (x, y, z, 1) is one volume.
 
     Args:
         path: NIfTI, MetaImage or NRRD file, or folder of one DICOM series.
@@ -45,10 +45,6 @@ def read_image(
         geometry: Transform of a NIfTI header to use if qform and sform differ; by default a difference is an error.
         series: Number or UID of the series, if a DICOM folder holds several.
         allow_nan: Switch to accept NaN as unknown values, as in maps, beside some other values.
-
-    Returns:
-        Array in RAS order, float32, its grid, and the files of a DICOM series; a NIfTI file of shape (x, y, z, 1) is
-        one volume.
 
     Raises:
         VolumeError: The file is no image, truncated, not 3-D, empty, without contrast, or holds values that are not
@@ -177,8 +173,7 @@ def _check_suffix(path: Path) -> None:
     if path.name.lower().endswith(VOLUME_SUFFIXES):
         return
     if os.path.isfile(path) and is_dicom(path):
-        raise VolumeError(
-            "a DICOM scan is the folder of its slices", found=f"the file {path.name}", remedy="give the folder"
-        )
+        rule = "a DICOM scan is the folder of its slices"
+        raise VolumeError(rule, found=f"the file {path.name}", remedy="give the folder")
     rule = f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series"
     raise VolumeError(rule, found=path.name, remedy="convert it, for example with dcm2niix")
