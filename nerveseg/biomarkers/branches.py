@@ -1,9 +1,8 @@
 """Labels of the tibial and the peroneal nerve, where the sciatic nerve has divided.
 
 Every section of a divided slice belongs to the main branch with the nearer centre; where the two branches touch, every
-voxel does. The peroneal nerve is anatomically the lateral branch, which decides if the leg's side is known and the two
-lie side by side. Otherwise the tibial nerve is the branch with the larger mean area, which is wrong if a lesion
-enlarges the peroneal nerve. If the two criteria disagree, a note is added.
+voxel does. The peroneal nerve is the lateral branch if the leg's side is known and the two lie side by side, otherwise
+that with the smaller mean area. If the two criteria disagree, a note is added.
 """
 
 from dataclasses import dataclass

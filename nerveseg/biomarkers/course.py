@@ -1,15 +1,13 @@
 """Nerve of each leg in one scan: mask, branches and their smoothed centrelines, the input of profile and summary.
 
-The centre of a branch in a slice is the centroid of its voxels, transformed by the affine, so that oblique stacks are
-correct. It varies between slices by about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an
-angle of 4 degrees. A parabola is therefore fitted to the slices within 13 mm (seven of the paper's slices, at least
-five; at the ends the nearest ones), which lowers the error to one degree: a least-squares fit in a window (Savitzky and
-Golay 1964) in which slices may be missing.
+The centre of a branch in a slice is the centroid of its voxels, transformed by the affine. It varies between slices by
+about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be an angle of 4 degrees. A parabola is
+therefore fitted to the slices within 13 mm (seven of the paper's slices, at least five; Savitzky and Golay 1964), which
+lowers the error to one degree.
 
 Parts of a mask away from a branch (strays) are not used. The largest component (26-connected) is nerve; every component
 near nerve is nerve too. The distance is measured in the plane to the nerve's sections in the same slice; beyond its
-ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees (the real
-mask's branches: 27 at most). The distance from a central line is no criterion: branches may be 51 mm apart.
+ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees.
 """
 
 from collections.abc import Sequence
@@ -86,7 +84,7 @@ def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
 
 def _centreline(mask: NDArray[np.bool_], name: str, affine: Affine) -> Centreline:
     x, y, z = np.nonzero(mask)
-    voxels = np.bincount(z, minlength=mask.shape[2])
+    voxels = np.bincount(z)
     slices = np.flatnonzero(voxels)
     centres = np.stack([np.bincount(z, index)[slices] / voxels[slices] for index in (x, y, z)], axis=1)
     points_mm = centres @ affine[:3, :3].T + affine[:3, 3]

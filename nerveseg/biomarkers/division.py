@@ -1,9 +1,8 @@
 """Division of the nerve: the slices in which it is divided, and the course of its two parts.
 
-Two sections are not necessarily two nerves: a speck, a side branch or a vein in the mask is a second section too. The
-nerve is divided over a run of slices in which a second section holds a tenth of the nerve or more. The run reaches the
-end of the nerve, or nearly, because the two parts do not join again, and they approach each other towards the split.
-Other runs are no division. Sections are the 8-connected parts of the mask in each slice, not linked between slices.
+A speck, a side branch or a vein in the mask is a second section too, so the nerve is divided only over a run of slices
+in which a second section holds a tenth of the nerve or more, which reaches the end of the nerve, or nearly, and in
+which the two parts approach each other towards the split. Sections are the 8-connected parts of the mask in each slice.
 """
 
 from __future__ import annotations

@@ -34,12 +34,7 @@ NO_SIGNALS = Signals({})
 def nerve_profile(
     courses: Sequence[NerveCourse], slice_numbers: Sequence[int], signals: Signals = NO_SIGNALS
 ) -> pd.DataFrame:
-    """Measure every nerve slice by slice.
-
-    Args:
-        courses: Nerves from `follow_nerves`.
-        slice_numbers: Number in the input file of every slice of the RAS array.
-        signals: Channels and masks to measure inside the nerve.
+    """Measure every nerve of `follow_nerves` slice by slice; slices have their numbers in the input file.
 
     Returns:
         Table with columns `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90` per channel and, for

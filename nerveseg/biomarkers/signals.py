@@ -1,17 +1,14 @@
 """Signal of a channel inside the nerve, slice by slice, and the lesion, where the nerve is brighter than references.
 
 Pixels at the outline contain fat too, so signals are measured in the mask eroded by one pixel in its plane
-(4-neighbours); a section that vanishes under erosion is measured whole, which the column `eroded` records. A ratio to
-muscle is meaningful only on a fat-suppressed channel and only for a muscle that the sciatic nerve does not supply
-(vastus), in the same slice, where the coil's sensitivity is similar for both.
+(4-neighbours); a section that vanishes under erosion is measured whole. A ratio to muscle is meaningful only on a
+fat-suppressed channel and only for a muscle that the sciatic nerve does not supply (vastus), in the same slice.
 
 A voxel is abnormal above mean + k SD of reference nerves on the fat-suppressed channel: the mean over nerves, and the
-SD of a voxel drawn at random from a nerve drawn at random (variances within and between nerves added). Intensities are
-in the scanner's arbitrary units, so the reference must come from the same protocol, or the channel is divided by a
-muscle. Where the channel or its reference is unknown, the nerve is not judged, which differs from healthy. Without a
-reference no lesion is reported, unless an automatic threshold from the nerve itself is asked for (Otsu 1979). It always
-marks a part, about half of a healthy nerve, and underestimates a lesion of the whole nerve: it is exploratory. A robust
-outlier rule (median + 3 MAD) found none of the simulated lesions, which are a large part of the nerve.
+SD of a voxel drawn at random from a nerve drawn at random (variances within and between nerves added). The reference
+must come from the same protocol, or the channel is divided by a muscle. Where the channel or its reference is unknown,
+the nerve is not judged, which differs from healthy. An automatic threshold (Otsu 1979) always marks a part, about half
+of a healthy nerve, and underestimates a lesion of the whole nerve: it is exploratory.
 """
 
 from __future__ import annotations

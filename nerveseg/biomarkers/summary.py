@@ -46,13 +46,9 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
 def summarise(
     profile: pd.DataFrame, course: NerveCourse, channels: Iterable[str] = (), lesion_exploratory: bool | None = None
 ) -> NerveSummary:
-    """Summarise one leg's part of a profile.
+    """Summarise one leg's part of a profile, with the given channels.
 
-    Args:
-        profile: Profile from `nerve_profile`; rows of other sides are ignored.
-        course: Nerve of the leg.
-        channels: Names of the profile's channels.
-        lesion_exploratory: Flag of the profile's lesion, if any: true if its threshold comes from the nerve itself.
+    `lesion_exploratory` is true if the threshold of the profile's lesion comes from the nerve itself.
     """
     rows = profile[(profile["side"] == course.side) & (profile["branch"] == TOTAL)].sort_values("z_mm")
     areas, step_mm = _numbers(rows, "csa_mm2"), slice_step_mm(course.affine)

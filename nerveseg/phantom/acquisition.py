@@ -1,12 +1,10 @@
 """Acquisition of a noise-free picture: point spread, coil sensitivity, motion ghosts, Rician noise.
 
-A knee coil encloses the leg and its sensitivity falls towards its ends; a surface coil lies behind the thigh and its
-sensitivity falls with depth. Motion adds faint copies of the leg along the phase-encoding direction
-(anterior-posterior), more in patients, who move more (paper, section 4).
+The sensitivity of a knee coil falls towards its ends, that of a surface coil behind the thigh with depth. Motion adds
+faint copies of the leg along the phase-encoding direction, more in patients, who move more (paper, section 4).
 
 The second channel, fat-suppressed T2 as the paper's TIRM, has its own coarser grid. The leg moves between two series by
-a small, known shift and rotation; the copy on the first channel's grid is resampled by the headers alone, so it
-includes the misregistration.
+a small, known shift and rotation; the copy on the first channel's grid includes this misregistration.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Thigh of one subject (the atlas scaled and bent, with its own nerve and veins), and its tissues in an axial plane.
 
-All tissues are signed distances in millimetres (negative inside), so that any grid samples the same thigh and a voxel's
-share of a tissue follows from its distance to the border (partial volume). A point belongs to the muscle in whose
-ellipse it is deepest, and septa of fat remain where two muscles are equally near.
+All tissues are signed distances in millimetres (negative inside), from which a voxel's share of a tissue follows
+(partial volume). A point belongs to the muscle in whose ellipse it is deepest; septa of fat lie between two muscles.
 """
 
 from collections.abc import Iterable, Iterator

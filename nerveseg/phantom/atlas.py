@@ -1,9 +1,8 @@
 """Atlas of a thigh of average size: muscles, femur, fascia, vessels and nerve at five levels.
 
 Coordinates are millimetres from the femur's axis, (lateral, anterior), at levels above the popliteal crease; between
-the levels they are interpolated. The plan was read off axial sections (proximal: gluteus maximus behind, the nerve
-lateral to the ischial tuberosity; middle: the nerve on adductor magnus, deep to the long head of biceps; distal: the
-fossa between biceps and semimembranosus/semitendinosus). Sizes are assumed, of the order seen in adult volunteers.
+the levels they are interpolated. The plan was read off axial sections; sizes are assumed, of the order seen in adult
+volunteers.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,7 @@
 """Grid of a scan in the thigh's coordinates, with the distortion of a scanner away from its isocentre.
 
-Gradients and field are least accurate far from the isocentre, so a voxel shows a position nearer or farther than its
-coordinates. Image, truth and raters' masks have the same distortion.
-
-Random fields over the thigh are sums of plane waves (a Gaussian spectrum gives a Gaussian correlation). As formulas in
-millimetres they depend neither on the grid nor on the slices computed before.
+Image, truth and raters' masks have the same distortion. Random fields over the thigh are sums of plane waves (a
+Gaussian spectrum gives a Gaussian correlation), which depend neither on the grid nor on the slices computed before.
 """
 
 from __future__ import annotations

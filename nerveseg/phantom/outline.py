@@ -1,8 +1,7 @@
 """True outline of the nerve, its uncertainty, the veins that can be mistaken for nerve, and the truth of a scan.
 
-The uncertainty of an outline follows from the noise-free picture: the error of a border increases as the local contrast
-falls. It is computed near the nerve only, in the same way with and without an image, so that masks for calibration are
-those of the full simulation.
+The error of a border increases as the local contrast of the noise-free picture falls. It is computed in the same way
+with and without an image, so that masks for calibration are those of the full simulation.
 """
 
 from dataclasses import dataclass

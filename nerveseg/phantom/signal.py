@@ -1,9 +1,8 @@
 """Noise-free signal of one plane in one or more MR sequences, from its tissues: texture and partial volume.
 
 A healthy nerve lies in bright fat. Where a patient's is scarred or oedematous, this tissue is as bright and as uneven
-as the nerve, the rim vanishes, and outlines must be inferred from the slices above and below. The degree varies between
-patients and along the nerve, and is higher towards the knee ("sometimes very limited on distal image slices"; paper,
-section 4). Only pictures change: raters know the nerve's course, and their errors are calibrated.
+as the nerve. The degree varies between patients and along the nerve, and is higher towards the knee ("sometimes very
+limited on distal image slices"; paper, section 4). Only pictures change: raters' errors are calibrated.
 """
 
 from collections.abc import Callable, Sequence

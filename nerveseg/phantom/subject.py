@@ -42,11 +42,7 @@ class SimulatedSubject:
 
     @property
     def image(self) -> Image:
-        """T2-weighted image.
-
-        Raises:
-            ValueError: Only masks were simulated.
-        """
+        """T2-weighted image; `ValueError` if only masks were simulated."""
         if self.images is None:
             raise ValueError("the cohort was simulated with raters_only")
         return self.images.t2
