@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,20 +171,18 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
             found=f"channel {channel.shape}, mask {mask.shape}",
             remedy="resample the channel onto that grid",
         )
-    signal = channel
+    signal, unjudged = channel, partial(LesionResult, None, None, False)
     if rule.relative_to_muscle:
         if muscle is None:
-            note = "no lesion is looked for: the rule is relative to muscle, and none is given"
-            return LesionResult(None, None, False, note)
+            return unjudged("no lesion is looked for: the rule is relative to muscle, and none is given")
         signal = channel / muscle_means(channel, muscle & ~mask)
     known = mask & ~np.isnan(signal)
     if mask.any() and not known.any():
         muscle_too = ", with enough muscle," if rule.relative_to_muscle else ""
-        note = f"no lesion is looked for: {rule.channel} is known{muscle_too} in no slice of the nerve"
-        return LesionResult(None, None, False, note)
+        return unjudged(f"no lesion is looked for: {rule.channel} is known{muscle_too} in no slice of the nerve")
     threshold, note = _threshold(signal[eroded_in_plane(mask) & known], rule)
     if threshold is None:
-        return LesionResult(None, None, False, note)
+        return unjudged(note)
     found = known & (np.where(known, signal, 0.0) > threshold)
     return LesionResult(found, threshold, rule.reference_mean is None, note, known)
 

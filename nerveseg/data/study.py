@@ -174,6 +174,7 @@ def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[Nerv
 def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
     subject_id = row["participant_id"]
     raters = description.raters
+    drawing = {rater: minutes_of(row[f"minutes_{rater}"]) for rater in raters if f"minutes_{rater}" in row}
     if description.missing_raters == "allow":
         files = SubjectFiles(description.root, raters, subject_id)
         raters = {rater: raters[rater] for rater, path in files.items() if path.is_file()} or raters
@@ -186,13 +187,8 @@ def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
         side=row.get("side"),
         location=row.get("location"),
         repeat_of=row["repeat_of"].removeprefix("sub-") if "repeat_of" in row else None,
-        minutes=_minutes(row, description.raters),
+        minutes={rater: minutes for rater, minutes in drawing.items() if minutes is not None},
     )
-
-
-def _minutes(row: Mapping[str, str], raters: Iterable[str]) -> dict[str, float]:
-    minutes = {rater: minutes_of(row[f"minutes_{rater}"]) for rater in raters if f"minutes_{rater}" in row}
-    return {rater: value for rater, value in minutes.items() if value is not None}
 
 
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:

@@ -13,31 +13,19 @@ from nerveseg.names import Name
 
 
 class StudyLayout(BaseModel, frozen=True, extra="forbid"):
-    """Layout of a study on disk; the content of a file of `conf/study/`.
+    """Layout of a study on disk; the content of a file of `conf/study/`."""
 
-    Attributes:
-        name: Name of the study in tables, outputs and models.
-        root: Folder that the templates start from.
-        images: Path template of each channel; the first channel's grid is the reference grid.
-        raters: Path template of each rater's masks; one rater is the reference, several have a consensus.
-        participants: Path of the table of participants, relative to the root; the file is optional.
-        foreground: Label values of nerve; by default every label above zero.
-        geometry: Transform of a header to use if qform and sform differ; by default a difference is an error.
-        consensus: Rule of the consensus of several raters (paper, 2.3: majority vote).
-        missing_raters: Rule for subjects without masks of some raters: "refuse" or "allow"; one mask is always needed.
-        synthetic: Flag of a simulated study, stated in every result of its models.
-    """
-
-    name: Name
-    root: Path
-    images: dict[Name, str] = Field(min_length=1)
+    name: Name  # name of the study in tables, outputs and models
+    root: Path  # folder that the templates start from
+    images: dict[Name, str] = Field(min_length=1)  # path template of each channel; the first has the reference grid
+    # Path template of each rater's masks; one rater is the reference, several have a consensus.
     raters: dict[Name, str] = Field(min_length=1)
-    participants: str = "participants.tsv"
-    foreground: tuple[int, ...] | None = None
-    geometry: Geometry = None
-    consensus: Rule = "majority"
-    missing_raters: Literal["refuse", "allow"] = "refuse"
-    synthetic: bool = False
+    participants: str = "participants.tsv"  # table of participants, relative to the root; the file is optional
+    foreground: tuple[int, ...] | None = None  # label values of nerve; by default every label above zero
+    geometry: Geometry = None  # transform to use if qform and sform differ; by default a difference is an error
+    consensus: Rule = "majority"  # rule of the consensus of several raters (paper, 2.3: majority vote)
+    missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
+    synthetic: bool = False  # flag of a simulated study, stated in every result of its models
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,16 +34,11 @@ class SubjectFiles(Mapping[str, Path]):
 
     Every process of a data loader holds the study: 10,000 participants with four `Path` objects each would take 18 MiB
     in each of them (benchmarks/startup.py).
-
-    Attributes:
-        root: Folder of the study.
-        templates: Path template by name, relative to the root; `{id}` stands for the participant.
-        subject_id: Id of the participant, without `sub-`.
     """
 
-    root: Path
-    templates: Mapping[str, str]
-    subject_id: str
+    root: Path  # folder of the study
+    templates: Mapping[str, str]  # path template by name, relative to the root; `{id}` stands for the participant
+    subject_id: str  # id of the participant, without `sub-`
 
     def __getitem__(self, name: str) -> Path:
         """Return the path of that name; the file need not exist."""

@@ -97,12 +97,8 @@ def hypothesis_tests(
 ) -> pd.DataFrame:
     """Compute all tests that rows of `scores.csv` allow: none without an automatic mask or with one rater.
 
-    Args:
-        scores: Rows of `scores.csv`.
-        raters: Names of the raters, in the study's order.
-        margins: Margins of non-inferiority.
-        changed: Statement that margins were changed, for the notes of the tests that have one.
-        ties: Statement on the consensus, for the notes of the tests that use it.
+    The statement that margins were `changed` goes into the notes of the tests that have one, that on `ties` into the
+    notes of the tests that use the consensus.
 
     Returns:
         Columns `TEST_COLUMNS`; n counts groups, n_pairs the rater pairs of the paper's test.

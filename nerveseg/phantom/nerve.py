@@ -67,10 +67,6 @@ class Nerve:
         apart = self.divergence * below * (1.0 - np.exp(-below / 25.0))
         return float(side_by_side + FARTHEST_MM * np.tanh(apart / FARTHEST_MM))
 
-    def is_split(self, level_mm: float) -> bool:
-        """Tell if the level lies below the split."""
-        return level_mm < self.split_mm
-
 
 @dataclass(frozen=True)
 class NerveSection:
@@ -98,7 +94,7 @@ def peroneal_offset_mm(nerve: Nerve, level_mm: float) -> tuple[float, float]:
 def _parts(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> tuple[Plane, Plane]:
     area = nerve.area_at(level_mm)
     lateral, anterior = peroneal_offset_mm(nerve, level_mm)
-    tibial_tilt = nerve.tilt_deg if not nerve.is_split(level_mm) else 0.5 * nerve.tilt_deg
+    tibial_tilt = 0.5 * nerve.tilt_deg if level_mm < nerve.split_mm else nerve.tilt_deg
     tibial = _oval(lateral_mm, anterior_mm, area * TIBIAL_SHARE, nerve.flatness, tibial_tilt, nerve.wave_phases[:3],
                    level_mm)  # fmt: skip
     peroneal = _oval(lateral_mm - lateral, anterior_mm - anterior, area * (1 - TIBIAL_SHARE), 1.25 * nerve.flatness,

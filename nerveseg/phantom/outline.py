@@ -182,7 +182,7 @@ def _slice_truth(thigh: Thigh, outline: Outline, number: int, coverage: Any) -> 
     return SliceTruth(
         slice=number,
         level_mm=level_mm,
-        split=nerve.is_split(level_mm),
+        split=level_mm < nerve.split_mm,
         area_mm2=float(coverage[:, :, number].sum() * grid.spacing_mm[0] * grid.spacing_mm[1]),
         anatomical_area_mm2=nerve.area_at(level_mm),
         swelling=nerve.swelling_at(level_mm),

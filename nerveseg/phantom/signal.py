@@ -55,10 +55,6 @@ class Perineural:
         share = np.clip(0.5 - (nerve - reach_mm) / np.float32(2.0 * voxel_mm), 0.0, 1.0)
         return np.asarray(np.float32(self.loss(level_mm)) * share, dtype=np.float32)
 
-    def unevenness(self, lateral_mm: Axis, anterior_mm: Axis, level_mm: float) -> Plane:
-        """Return the signal of the changed tissue relative to the nerve's."""
-        return np.asarray(1.0 + 0.15 * self.oedema.plane(lateral_mm, anterior_mm, level_mm), dtype=np.float32)
-
 
 def draw_perineural(spec: CohortSpec, participant: Participant) -> Perineural | None:
     """Draw the changes of one patient; None for volunteers, or for a cohort with full conspicuity."""
@@ -118,7 +114,7 @@ def render(
         cover = perineural.cover(section.nerve[nerve], *axes_near, level_mm, voxel_mm)
         kept_mm = np.minimum(vessels, section.bone - np.float32(PERIOSTEUM_MM))[nerve]
         cover *= np.clip(0.5 + kept_mm / np.float32(voxel_mm), 0.0, 1.0)
-        uneven = perineural.unevenness(*axes_near, level_mm)
+        uneven = 1.0 + 0.15 * perineural.oedema.plane(*axes_near, level_mm)  # signal relative to the nerve's
         for picture, signal in zip(pictures[:, *nerve], signals, strict=True):
             picture += cover * (uneven * signal - picture)
     return pictures

@@ -76,20 +76,16 @@ def participants(spec: CohortSpec) -> list[Participant]:
     locations = [location for location in LOCATIONS for _ in range(spec.patients.get(location, 0))]
     people: list[tuple[str, Location]] = [(f"V{number:02d}", "medial") for number in range(1, spec.volunteers + 1)]
     people += [(f"P{number:02d}", location) for number, location in enumerate(locations, 1)]
-    first = [_participant(spec, identifier, identifier, location) for identifier, location in people]
-    return first + [_participant(spec, f"{row.id}r", row.id, row.location) for row in _scanned_twice(spec, first)]
+    rows = [_participant(spec, identifier, identifier, location) for identifier, location in people]
+    volunteers = [row for row in rows if row.cohort == "volunteer"][: spec.repeats // 2]
+    patients = [row for row in rows if row.cohort == "patient"][: spec.repeats - len(volunteers)]
+    return rows + [_participant(spec, f"{row.id}r", row.id, row.location) for row in volunteers + patients]
 
 
 def subject_generator(spec: CohortSpec, identifier: str, purpose: str) -> np.random.Generator:
     """Return a generator that depends on the cohort's seed, the subject and the purpose only."""
     words = [zlib.crc32(text.encode()) for text in (identifier, purpose)]
     return np.random.default_rng(np.random.SeedSequence([spec.seed, *words]))
-
-
-def _scanned_twice(spec: CohortSpec, rows: list[Participant]) -> list[Participant]:
-    volunteers = [row for row in rows if row.cohort == "volunteer"][: spec.repeats // 2]
-    patients = [row for row in rows if row.cohort == "patient"][: spec.repeats - len(volunteers)]
-    return volunteers + patients
 
 
 def _participant(spec: CohortSpec, identifier: str, person: str, location: Location) -> Participant:

@@ -1,10 +1,8 @@
 """Augmentation of training slices: flip, in-plane translation, in-plane elastic deformation (paper, 2.4.3).
 
-Two classes draw from one distribution. `TorchioAugmentation` transforms slices with TorchIO, as the paper did;
-`TensorAugmentation` transforms them in plain torch, many times faster, and whole batches on any device. Image and label
-are transformed together, the image with linear and the label with nearest-neighbour interpolation, and nothing leaves
-the plane. The random parameters are a function of the seed that each call gets, so the number of workers and a resumed
-run do not change them.
+Two classes draw from one distribution: `TorchioAugmentation` with TorchIO, as the paper did; `TensorAugmentation` in
+plain torch, many times faster, and whole batches on any device. The image is interpolated linearly, the label with the
+nearest neighbour. The random parameters are a function of the seed that each call gets.
 """
 
 from nerveseg.data.augmentation.base import (

@@ -65,26 +65,17 @@ class NoAugmentation:
 class AugmentationOptions:
     """Options of random flip, translation and elastic deformation, with the defaults of `conf/augmentation/paper.yaml`.
 
-    Args:
-        flip_axes: In-plane axes (0 is left-right, 1 is anterior-posterior), each flipped with `flip_probability`.
-        flip_probability: Probability of a flip, per axis.
-        translation_mm: Largest shift along each in-plane axis.
-        translation_probability: Share of slices that are shifted.
-        elastic_displacement_mm: Largest displacement of a control point along each in-plane axis.
-        elastic_control_points: Number of control points per in-plane axis, including the locked ones at the border.
-        elastic_probability: Share of slices that are deformed.
-
     Raises:
         ConfigurationError: A value is out of its range.
     """
 
-    flip_axes: Sequence[int] = (0,)
-    flip_probability: float = 0.5
-    translation_mm: float = 10.0
-    translation_probability: float = 1.0
-    elastic_displacement_mm: float = 5.0
-    elastic_control_points: int = 7
-    elastic_probability: float = 1.0
+    flip_axes: Sequence[int] = (0,)  # in-plane axes that are flipped (0 is left-right, 1 is anterior-posterior)
+    flip_probability: float = 0.5  # probability of a flip, per axis
+    translation_mm: float = 10.0  # largest shift along each in-plane axis
+    translation_probability: float = 1.0  # share of slices that are shifted
+    elastic_displacement_mm: float = 5.0  # largest displacement of a control point along each in-plane axis
+    elastic_control_points: int = 7  # number of control points per in-plane axis, with the locked ones at the border
+    elastic_probability: float = 1.0  # share of slices that are deformed
 
     def __post_init__(self) -> None:
         if not set(self.flip_axes) <= {0, 1}:

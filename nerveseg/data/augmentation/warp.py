@@ -3,8 +3,7 @@
 Each pixel of the result looks up the position in the slice that its value comes from: deformed, then shifted back, then
 flipped back. Between pixel centres the image is linear and the label nearest-neighbour; up to the outer edges of the
 border pixels both are constant. Positions outside get the smallest value of their channel (air), and background in the
-label. So does ITK, and with it TorchIO, which interpolates once per transform and so blurs a little more. A seed means
-other parameters than in `TorchioAugmentation`.
+label, as in TorchIO. A seed means other parameters than in `TorchioAugmentation`.
 
 The distribution is TorchIO's. It deforms a volume of control points, five along z without locked ones, each displaced
 uniformly. A slice lies on the middle layer, where a cubic B-spline weighs the nearest three by 1/6, 4/6 and 1/6, so a
