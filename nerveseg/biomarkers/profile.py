@@ -5,10 +5,9 @@ is that of a cut across the nerve: each branch's area in the slice times the cos
 centreline and the slice normal; the total is the sum over branches. Areas include all voxels of the mask; the angle is
 that of the nerve without strays, and is empty where a slice holds only these.
 
-`z_mm` is the distance of the slice's plane from that of the first slice of the RAS array, along the slice normal;
-`distance_from_split_mm` is counted from the first slice that shows two nerves, positive distally. `slice` is the
-number in the input file. `lesion_fraction` is the abnormal share of the voxels that could be judged,
-`lesion_known_fraction` the share of the section that could be judged. Unknown cells are empty.
+`z_mm` is counted from the first slice of the RAS array along the slice normal, `distance_from_split_mm` from the first
+slice that shows two nerves, positive distally; `slice` is the number in the input file. `lesion_fraction` is the
+abnormal share of the voxels that could be judged, `lesion_known_fraction` the share of the section that could be.
 """
 
 from collections.abc import Sequence

@@ -75,7 +75,7 @@ def detect_slices(pair: MaskPair) -> dict[str, float]:
         "slices_missed": np.count_nonzero(reference) - both,
         "slices_false_positive": np.count_nonzero(prediction) - both,
         "slices_neither": pair.n_slices - either,
-        "slice_sensitivity": _share(prediction[reference]),
+        "slice_sensitivity": share(prediction[reference]),
     }
 
 
@@ -84,9 +84,9 @@ def detect_branches(pair: MaskPair, reference: CrossSections) -> dict[str, float
     found = np.bincount(reference.section, pair.prediction[reference.voxels], minlength=reference.slices.size) > 0
     alone = np.bincount(reference.slices)[reference.slices] == 1
     return {
-        "branch_sensitivity": _share(found),
-        "branch_sensitivity_undivided": _share(found[alone]),
-        "branch_sensitivity_divided": _share(found[~alone]),
+        "branch_sensitivity": share(found),
+        "branch_sensitivity_undivided": share(found[alone]),
+        "branch_sensitivity_divided": share(found[~alone]),
     }
 
 
@@ -99,5 +99,6 @@ def false_components(pair: MaskPair) -> dict[str, float]:
     return {"fp_components": float(sizes.size), "fp_components_mm3": volume_mm3}
 
 
-def _share(found: NDArray[np.bool_]) -> float:
+def share(found: NDArray[np.bool_]) -> float:
+    """Return the share of true values; NaN without any value."""
     return float(found.mean()) if found.size else float("nan")

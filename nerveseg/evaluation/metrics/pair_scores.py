@@ -29,10 +29,11 @@ from nerveseg.evaluation.metrics.cross_sections import (
     detect_branches,
     detect_slices,
     false_components,
+    share,
 )
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, MaskPair, check_shapes
 from nerveseg.evaluation.metrics.surface import PairDistances, Points
-from nerveseg.types import Mask, SpacingMm
+from nerveseg.types import SpacingMm
 
 ONE_PIXEL_MM = 0.521
 TWO_PIXELS_MM = 1.042
@@ -92,12 +93,6 @@ def volumetric_similarity(reference: AnyMask, prediction: AnyMask) -> float:
     return float(1 - abs(first - second) / (first + second)) if first + second else float("nan")
 
 
-def _share_held(mask: Mask, other: Mask) -> float:
-    """Return the share of a mask's voxels that another mask holds; NaN for an empty mask."""
-    voxels = np.count_nonzero(mask)
-    return float(np.count_nonzero(mask & other) / voxels) if voxels else float("nan")
-
-
 def hausdorff_distance(
     reference: AnyMask,
     prediction: AnyMask,
@@ -141,8 +136,8 @@ def score_pair(reference: AnyMask, prediction: AnyMask, spacing_mm: SpacingMm) -
         hd95_mm=distances.hausdorff_mm(0.95, "surface"),
         hd_mm=distances.hausdorff_mm(1.0, "foreground"),
         vs=volumetric_similarity(pair.reference, pair.prediction),
-        voxel_sensitivity=_share_held(pair.reference, pair.prediction),
-        voxel_precision=_share_held(pair.prediction, pair.reference),
+        voxel_sensitivity=share(pair.prediction[pair.reference]),
+        voxel_precision=share(pair.reference[pair.prediction]),
         surface_dice_052=distances.surface_dice(ONE_PIXEL_MM),
         surface_dice_104=distances.surface_dice(TWO_PIXELS_MM),
         assd_mm=distances.average_surface_mm(),

@@ -5,7 +5,7 @@ legend below.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 from rich import box
@@ -31,6 +31,11 @@ ANALYSES = {"bland_altman": "Bland-Altman", "icc": "ICC(2,1)", "repeatability": 
 
 _HEADINGS = [BY_KEY[metric].heading for metric in TABLE_METRICS]
 _PAPER_HEADINGS = {"dice": "paper\nDice", "hd95_paper_mm": "paper\nHD95", "vs": "paper\nVS"}
+_BELOW_LIKE_FOR_LIKE = (
+    "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
+    " deviation over subjects. failed: pairs in which a mask is empty, which have no distance."
+)
+_BELOW_LOCATIONS = "As in Table 1; failed: a mask is empty, so there is no distance."
 _BELOW_TESTS = (
     "n: independent units (groups, else subjects); scans of one are averaged. effect: rank-biserial correlation, in"
     " [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
@@ -49,9 +54,11 @@ _BELOW_AGREEMENT = (
 def summaries(analysis: Analysis) -> Iterator[Table | Text]:
     """Lay out the tables that follow Table 1, as far as the study has them."""
     if len(analysis.like_for_like):
-        yield _like_for_like(analysis.like_for_like)
+        rows = analysis.like_for_like
+        yield _means("Agreement with the raters", {"source": "who"}, _BELOW_LIKE_FOR_LIKE, rows, _in_bold)
     if len(analysis.locations):
-        yield _locations(analysis.locations)
+        left = {"location": "location", "comparison": "comparison"}
+        yield _means("By location", left, _BELOW_LOCATIONS, analysis.locations)
     if len(analysis.tests):
         yield _tests(analysis.tests)
     automatic = analysis.agreement["comparison"].str.startswith(f"{AUTOMATIC} - ")
@@ -90,7 +97,7 @@ def _table(
     caption: str,
     rows: pd.DataFrame,
     cells: Callable[[Row], list[str]],
-    bold: Callable[[Row], bool] = lambda row: False,
+    bold: Callable[[Row], bool] | None = None,
     ruled: bool = False,
 ) -> Table:
     """Lay out a table; `left` and `right` are headings, and `ruled` puts bold rows between lines."""
@@ -105,7 +112,7 @@ def _table(
         table.add_section()
         table.add_row(Text(str(cohort), style="italic"))
         for row in group.to_dict("records"):
-            set_off = bold(row)
+            set_off = bold is not None and bold(row)
             if ruled and set_off:
                 table.add_section()
             table.add_row(*map(Text, cells(row)), style="bold" if set_off else None, end_section=ruled and set_off)
@@ -116,27 +123,16 @@ def _in_bold(row: Row) -> bool:
     return row.get("comparison") in SET_OFF or row.get("source") == AUTOMATIC
 
 
-def _like_for_like(rows: pd.DataFrame) -> Table:
-    caption = (
-        "A rater against the other raters, the method against all raters, mean per subject; mean ± sample standard"
-        " deviation over subjects. failed: pairs in which a mask is empty, which have no distance."
-    )
+def _means(
+    title: str, left: Mapping[str, str], caption: str, rows: pd.DataFrame, bold: Callable[[Row], bool] | None = None
+) -> Table:
+    """Lay out counts and means; `left` has the headings of the columns that name a row."""
 
     def cells(row: Row) -> list[str]:
         n, *means = counts_and_means(row, TABLE_METRICS)
-        return [row["source"], n, str(row["n_failed"]), *means]
+        return [*(row[column] for column in left), n, str(row["n_failed"]), *means]
 
-    return _table("Agreement with the raters", ["who"], ["n", "failed", *_HEADINGS], caption, rows, cells, _in_bold)
-
-
-def _locations(rows: pd.DataFrame) -> Table:
-    caption = "As in Table 1; failed: a mask is empty, so there is no distance."
-
-    def cells(row: Row) -> list[str]:
-        n, *means = counts_and_means(row, TABLE_METRICS)
-        return [row["location"], row["comparison"], n, str(row["n_failed"]), *means]
-
-    return _table("By location", ["location", "comparison"], ["n", "failed", *_HEADINGS], caption, rows, cells)
+    return _table(title, list(left.values()), ["n", "failed", *_HEADINGS], caption, rows, cells, bold)
 
 
 def _tests(rows: pd.DataFrame) -> Table:
