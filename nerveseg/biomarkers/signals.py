@@ -166,11 +166,8 @@ def find_lesion(mask: Mask, channel: NDArray[Any], rule: LesionRule, muscle: Mas
         GeometryError: The channel has another shape than the mask.
     """
     if channel.shape != mask.shape:
-        raise GeometryError(
-            "a channel on the grid of the nerve's mask",
-            found=f"channel {channel.shape}, mask {mask.shape}",
-            remedy="resample the channel onto that grid",
-        )
+        shapes, remedy = f"channel {channel.shape}, mask {mask.shape}", "resample the channel onto that grid"
+        raise GeometryError("a channel on the grid of the nerve's mask", found=shapes, remedy=remedy)
     signal, unjudged = channel, partial(LesionResult, None, None, False)
     if rule.relative_to_muscle:
         if muscle is None:

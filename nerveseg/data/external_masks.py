@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nerveseg.data.study import Subject
-from nerveseg.data.volumes.volume import NIFTI_SUFFIXES
+from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES
 from nerveseg.errors import StudyError
 
 

@@ -20,8 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from nerveseg.data.resample_to_grid import resample_onto
-from nerveseg.data.volumes.grids import Grid, corner_distance_mm
-from nerveseg.data.volumes.volume import Volume
+from nerveseg.data.volumes.grids import Grid, Volume, corner_distance_mm
 from nerveseg.types import Affine, Image
 
 Slice: TypeAlias = Float32[np.ndarray[Any, Any], "x y"]

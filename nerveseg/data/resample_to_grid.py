@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import affine_transform
 
-from nerveseg.data.volumes.grids import Grid
-from nerveseg.data.volumes.volume import Volume
+from nerveseg.data.volumes.grids import Grid, Volume
 from nerveseg.types import Affine, Image
 
 Sampled: TypeAlias = Float32[np.ndarray[Any, Any], "target_x target_y target_z"]  # image on the target's grid

@@ -131,16 +131,12 @@ def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> lis
     """
     seen: dict[str, Subject] = {}
     pairs = [(subject, seen.setdefault(sha256[subject.id], subject)) for subject in subjects]
+    rule = "subjects of different groups have different images"
+    remedy = "replace the copy, or give both the same group in participants.tsv"
     return [
-        StudyError(
-            "subjects of different groups have different images",
-            found=f"the same image as {first.id}",
-            subject=subject.id,
-            path=subject.image,
-            remedy="replace the copy, or give both the same group in participants.tsv",
-        )
-        for subject, first in pairs
-        if first.group != subject.group
+        StudyError(rule, found=f"the same image as {first.id}", subject=own.id, path=own.image, remedy=remedy)
+        for own, first in pairs
+        if first.group != own.group
     ]
 
 

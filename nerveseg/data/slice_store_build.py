@@ -22,7 +22,8 @@ from pydantic.dataclasses import dataclass
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.volumes.volume import Geometry, write_mask
+from nerveseg.data.volumes.nifti import Geometry
+from nerveseg.data.volumes.volume import write_mask
 from nerveseg.errors import RunError
 
 FORMAT_VERSION: Literal[1] = 1

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
-from nerveseg.data.volumes.volume import Geometry
+from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.names import Name
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from nerveseg.data.registration import Registration, register_rigidly
 from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.dicom import series_files
-from nerveseg.data.volumes.grids import Grid
-from nerveseg.data.volumes.volume import Geometry, Volume, read_image, read_mask
+from nerveseg.data.volumes.grids import Grid, Volume
+from nerveseg.data.volumes.nifti import Geometry
+from nerveseg.data.volumes.volume import read_image, read_mask
 from nerveseg.errors import GeometryError
 from nerveseg.files import file_sha256
 from nerveseg.scans.request import ScanFiles

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.biomarkers.quality import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
-from nerveseg.data.volumes.volume import Geometry
+from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
 from nerveseg.inference.runtimes import Runtime

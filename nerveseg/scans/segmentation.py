@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerveseg.data.inputs import check_is_scan
-from nerveseg.data.volumes.volume import Volume
+from nerveseg.data.volumes.grids import Volume
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.ensemble import Ensemble, open_model

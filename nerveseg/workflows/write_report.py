@@ -19,7 +19,8 @@ from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.console import say, track_progress
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.volume import Volume, read_image
+from nerveseg.data.volumes.grids import Volume
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
 from nerveseg.evaluation.hypotheses import Margins

@@ -204,9 +204,8 @@ def _source(pydicom: Any, file: Path) -> Any:
         missing = [name for name in needed if header.get(name) in (None, "")]
         frames = int(header.get("NumberOfFrames") or 1)
     except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError) as error:
-        raise VolumeError(
-            "the source of a DICOM segmentation is a readable DICOM file", found=type(error).__name__, path=file
-        ) from None
+        rule = "the source of a DICOM segmentation is a readable DICOM file"
+        raise VolumeError(rule, found=type(error).__name__, path=file) from None
     if missing or (frames > 1 and not _is_enhanced(header)):
         rule = "the source of a DICOM segmentation has its identifiers and a position in the patient, frame by frame"
         found = f"no {', '.join(missing)}" if missing else f"{frames} frames in one file"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
-from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid, has_orientation
+from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid
 from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
 from nerveseg.data.volumes.labels import select_labels, whole_labels
@@ -20,11 +20,6 @@ from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, re
 from nerveseg.data.volumes.slicer_seg import is_segmentation, place, read_segmentation
 from nerveseg.errors import VolumeError, errors_about
 from nerveseg.types import Affine, Image, Mask, Probability
-
-__all__ = [
-    "NIFTI_SUFFIXES", "VOLUME_SUFFIXES", "Geometry", "Grid", "Volume", "check_same_grid", "has_orientation",
-    "read_image", "read_image_grid", "read_labels", "read_mask", "write_mask", "write_probability", "write_volume",
-]  # fmt: skip
 
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 
