@@ -1,4 +1,4 @@
-"""Two masks on one grid, cropped to their joint bounding box; outside both are background, which changes no metric.
+"""Two masks on one grid, cropped to their joint bounding box, which changes no metric.
 
 Reference and prediction are roles: of two raters, the second in the name (the consensus in `OS-GT`) is the reference.
 """
