@@ -104,6 +104,17 @@ def test_the_table_names_files_and_tests_that_exist():
     assert [row[0] for row in rows if "test" not in row[2]] == [], "each row names its test"
 
 
+def test_a_name_stands_in_the_file_that_a_recipe_gives_for_it():
+    folders = (ROOT, ROOT / "nerveseg", ROOT / "tests")
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8") + ARCHITECTURE.read_text(encoding="utf-8")
+    found = re.findall(r"((?:`\w+`(?:, | and )?)+) in\s+`([\w/]+\.py)`", text)
+    assert len(found) > 20
+    for names, path in found:
+        (file,) = [folder / path for folder in folders if (folder / path).is_file()] or [None]
+        assert file, f"no file {path}"
+        assert [word for word in CODE.findall(names) if word not in file.read_text(encoding="utf-8")] == [], path
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
