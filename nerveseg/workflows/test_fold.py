@@ -12,9 +12,8 @@ import pandas as pd
 
 from nerveseg.console import say, track_progress
 from nerveseg.dashboards.publish import Dashboards, log_test, log_validation
-from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.volume import read_image, read_mask, write_mask
+from nerveseg.data.volumes.volume import read_image, write_mask
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice, score_subject, write_scores
 from nerveseg.files import write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
@@ -39,9 +38,7 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
         write_scores(job.folder.validation_scores, validated)
     seconds, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
-    scores = _scores(loaded, fold.test, job.folder.prediction)
-    for subject in fold.test:
-        _draw_overlay(job, study, subject, loaded.store)
+    scores = _scores(loaded, fold.test, job.folder.prediction, job.folder.overlay)
     add_scores(job.folder.model, bundle_scores(scores), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
@@ -76,21 +73,21 @@ def _predict_subjects(
     return seconds, computation
 
 
-def _scores(loaded: FoldInput, subjects: Sequence[Subject], mask_of: Callable[[str], Path]) -> pd.DataFrame:
+def _scores(
+    loaded: FoldInput,
+    subjects: Sequence[Subject],
+    mask_of: Callable[[str], Path],
+    overlay_of: Callable[[str], Path] | None = None,
+) -> pd.DataFrame:
+    """Score the masks of subjects; draw the consensus and the automatic mask on the slice with most nerve."""
     study, scores = loaded.study, []
     for subject in subjects:
         predicted = PredictedMask(mask_of(subject.id), loaded.fold.number)
         masks = load_masks(study, subject, loaded.store.consensus(subject.id), predicted)
         scores.append(score_subject(masks, list(study.description.raters)))
+        if overlay_of and masks.automatic is not None:
+            image = read_image(subject.image, subject.id, study.description.geometry).array
+            index = best_slice(masks.consensus, masks.automatic)
+            contours = {CONSENSUS: masks.consensus[..., index], AUTOMATIC: masks.automatic[..., index]}
+            save_png(overlay_of(subject.id), overlay(image[..., index], contours))
     return pd.concat(scores, ignore_index=True)
-
-
-def _draw_overlay(job: TrainingJob, study: Study, subject: Subject, store: SliceStore) -> None:
-    """Draw the consensus and the automatic mask on the slice with most nerve."""
-    volume = read_image(subject.image, subject.id, study.description.geometry)
-    consensus = store.consensus(subject.id)
-    mask = job.folder.prediction(subject.id)
-    automatic = read_mask(mask, volume.grid, subject.id, geometry=study.description.geometry)
-    index = best_slice(consensus, automatic)
-    contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
-    save_png(job.folder.overlay(subject.id), overlay(volume.array[..., index], contours))
