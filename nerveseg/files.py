@@ -35,16 +35,9 @@ def wait_for_lock(file: Path) -> AbstractContextManager[None]:
 
 
 def exclusive_lock(file: Path, rule: str) -> AbstractContextManager[None]:
-    """Hold a lock on a file, or raise if another process holds it.
+    """Hold a lock on a file, which exists only meanwhile; raise `BusyError` of a rule if another process holds it.
 
     Child processes do not inherit the lock, so data loaders that outlive a killed process do not hold it.
-
-    Args:
-        file: Path of the lock file, which exists only while the lock is held.
-        rule: Rule for the error message.
-
-    Raises:
-        BusyError: Another process holds it.
     """
 
     def acquire(stream: TextIO) -> None:

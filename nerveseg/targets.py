@@ -71,13 +71,9 @@ def instantiate_target(values: object, key: str, plugins: Sequence[str] = (), **
 def find_target(
     name: str, key: str, plugins: Sequence[str] = (), packages: Sequence[str] = OPEN_PACKAGES
 ) -> Callable[..., Any]:
-    """Return the class (of a plugin also the function) that a dotted name stands for.
+    """Return the class (of a plugin also the function) that a dotted name stands for, such as `torch.optim.Adam`.
 
-    Args:
-        name: Dotted name, as `torch.optim.Adam`.
-        key: Option that holds the name, for errors.
-        plugins: Packages that may be named beside `packages`.
-        packages: Packages that may be named.
+    The name may be of `packages` and of the user's `plugins`; errors name the option `key`, which holds it.
 
     Raises:
         ConfigurationError: The name is of another package, or there is no such class.

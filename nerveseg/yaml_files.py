@@ -27,11 +27,7 @@ def read_yaml(path: Path, error: type[NervesegError] = ConfigurationError) -> An
 
 
 def check_yaml(path: Path, error: type[NervesegError] = ConfigurationError) -> str:
-    """Return the text of a YAML file that can be loaded safely and in little memory.
-
-    Raises:
-        NervesegError: The file cannot be read, is no YAML, or has a double key, a tag, or too many levels or aliases.
-    """
+    """Return the text of a YAML file that can be loaded safely and in little memory; raise `error` for any other."""
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise yaml_error(path, f"{path.stat().st_size:,} bytes, more than {LARGEST_BYTES:,}", error)

@@ -52,8 +52,7 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: Literal["rigid
     """Read everything of a scan.
 
     Raises:
-        VolumeError: A file is not a readable image.
-        GeometryError: The muscle's mask lies on another grid, or a channel or map does not overlap with the image.
+        VolumeError, GeometryError: A file is not a readable image, or lies on a grid that does not fit the image.
     """
     image = read_image(files.image, geometry=geometry, series=files.series)
     channels: dict[str, Image] = {}

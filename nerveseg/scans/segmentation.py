@@ -145,16 +145,11 @@ def predict_files(
 ) -> tuple[LoadedScan, Prediction]:
     """Read a scan, bring its channels onto one grid, and predict its mask, for the test of a fold and for `segment`.
 
-    Args:
-        files: Files of the scan.
-        members: Models that are averaged; they agree in channels, preprocessing and spacing.
-        options: Options, of which those of measurement are not used.
-        check: Function that raises an error if the image cannot be a scan.
-        progress: Function that is called with the number of slices done and the number of all slices.
+    The members are averaged; they agree in channels, preprocessing and spacing. `check` raises an error if the image
+    cannot be a scan; `progress` gets the number of slices done and that of all slices.
 
     Raises:
-        VolumeError: A file is not a readable image.
-        GeometryError: A channel or map does not overlap with the image.
+        VolumeError, GeometryError: A file is not a readable image, or a channel or map does not overlap with the image.
         BundleError: A channel of the model is missing, or a probability is not finite.
     """
     description = members[0].description

@@ -43,12 +43,7 @@ def write_segmentation(
 
 
 def check_writable(files: ScanFiles, options: ResultOptions) -> None:
-    """Check that DICOM-SEG, if it is asked for, can be written, before there is a mask.
-
-    Raises:
-        ConfigurationError: The input is not a DICOM series.
-        VolumeError: The series lacks what the standard requires.
-    """
+    """Raise `ConfigurationError` or `VolumeError` if DICOM-SEG is asked for and cannot be made of the input."""
     if options.dicom_seg is not True:
         return
     if not files.image.is_dir():

@@ -208,13 +208,10 @@ def build_schedule(make: MakeSchedule | None, optimizer: Optimizer, training_ste
 def fit_interruptible(
     trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, resumed: Path | None
 ) -> None:
-    """Run `trainer.fit`; re-raise the SystemExit that Lightning makes of a signal as an exception of the signal.
-
-    Training begins anew, or goes on from the checkpoint `resumed`.
+    """Run `trainer.fit`, anew or from a checkpoint; re-raise the SystemExit that Lightning makes of a signal.
 
     Raises:
-        StoppedBySignal: SIGTERM, or another signal that asks the process to end, came.
-        KeyboardInterrupt: Ctrl-C was pressed.
+        StoppedBySignal, KeyboardInterrupt: A signal asked the process to end, or Ctrl-C was pressed.
     """
     try:
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)

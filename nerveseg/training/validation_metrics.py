@@ -90,12 +90,7 @@ class SurfaceDistance(Metric):
         reference: Bool[Tensor, "batch x y z"],
         spacing_mm: SpacingMm,
     ) -> None:
-        """Add whole volumes, one per subject, all of the same spacing in mm.
-
-        Raises:
-            GeometryError: A spacing is not above zero.
-            ConfigurationError: The quantile is out of its range.
-        """
+        """Add whole volumes, one per subject, all of the same spacing in mm."""
         for predicted, true in zip(prediction.cpu().numpy(), reference.cpu().numpy(), strict=True):
             if predicted.any() and true.any():
                 self.total_mm += hausdorff_distance(true, predicted, spacing_mm, self.quantile)

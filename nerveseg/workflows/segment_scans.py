@@ -158,10 +158,8 @@ def segment_recorded(config: SegmentConfig) -> None:
 def segment_and_collect(jobs: Sequence[Job[SegmentConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
     """Run the jobs of `segment`; check shards before, and collect their tables afterwards.
 
-    In a sweep every shard has to end well for the command to end well.
-
     Raises:
-        NervesegError: An option that concerns all shards is wrong, or shards failed.
+        NervesegError: An option that concerns all shards is wrong, or in a sweep a shard did not end well.
     """
     configs = [job.config for job in jobs]
     shards = [shard for shard in map(chosen_shard, configs) if shard]

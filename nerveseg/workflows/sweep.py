@@ -31,9 +31,7 @@ LOCK = ".comparing"  # name of the lock file in the folder of a cross-validation
 
 
 def train_and_compare(jobs: Sequence[Job[TrainConfig]], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    """Check all jobs, run them, and compare every cross-validation that is complete.
-
-    In a sweep every job has to end well for the command to end well.
+    """Check all jobs, run them, and compare every complete cross-validation; in a sweep every job has to end well.
 
     Raises:
         NervesegError: A job's configuration or study is wrong; raised before the first job starts.
@@ -124,8 +122,7 @@ def search_settings(job: Job[TrainConfig], run_trials: Callable[[], None]) -> No
     """Check the job with the options that all trials share, run the trials, and rank their settings.
 
     Raises:
-        ConfigurationError: No training subject is held out, so there is no objective.
-        NervesegError: A mistake in the configuration or the study, found before the first trial.
+        NervesegError: A mistake in configuration or study, found before the first trial, or no subject is held out.
     """
     if job.config.folds.validation_fraction == 0:
         raise ConfigurationError(
