@@ -12,7 +12,7 @@ from nerveseg.console import console as shared_console
 
 
 class FoldProgress(ProgressBar):
-    """Epochs, loss, speed and time left of one fold's training, and the time left with the `folds_after` it."""
+    """Epochs, loss, speed and time left of one fold's training, and the time left with `folds_after` more folds."""
 
     def __init__(self, title: str, folds_after: int = 0, console: Console | None = None) -> None:
         super().__init__()
