@@ -1,4 +1,4 @@
-"""Atomic writes of files, their SHA-256, and locks."""
+"""Atomic writes of files, which can be confined to a folder; their SHA-256; locks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -99,6 +100,31 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_OUTPUT: ContextVar[Path | None] = ContextVar("output", default=None)  # folder outside of which nothing is written
+
+
+@contextmanager
+def writing_below(folder: Path) -> Iterator[None]:
+    """Confine the writes of the enclosed block to a folder, whatever names, links and `..` lead elsewhere."""
+    token = _OUTPUT.set(folder.resolve())
+    try:
+        yield
+    finally:
+        _OUTPUT.reset(token)
+
+
+def _check_below_output(path: Path) -> None:
+    """Raise `RunError` if a file that is about to be written would lie outside the folder of the output."""
+    root, parent = _OUTPUT.get(), path.parent.resolve()
+    if root is not None and not parent.is_relative_to(root):
+        raise RunError(
+            "results are written below the output",
+            found=f"a path that leads to {parent}",
+            path=path,
+            remedy="remove this link, or give another output",
+        )
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; rename it to `path` on success, remove it on failure.
@@ -106,7 +132,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     File and folder are synced to the disk before and after the renaming, so a power cut leaves the old file or the new
     one. The file gets the user's usual permissions (0666 less the umask), even from a writer that creates it as 0600,
     as safetensors does.
+
+    Raises:
+        RunError: The path lies outside the folder to which `writing_below` confines.
     """
+    _check_below_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:

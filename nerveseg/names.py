@@ -9,9 +9,11 @@ figures and the console read no markup (`reporting.style.RC`, `console`).
 import hashlib
 import re
 import unicodedata
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, Strict
+from pydantic_core import PydanticCustomError
 
 LONGEST = 120  # largest size of a name in bytes of UTF-8; file systems allow 255 for a name with what we add to it
 
@@ -49,6 +51,16 @@ def _checked(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_checked)]
 """Type of the fields of configurations that hold the name of a study, a rater or a channel."""
+
+
+def _not_empty(path: Any) -> Any:
+    if path == "":  # `Path("")` is the working directory
+        raise PydanticCustomError("string_too_short", "a folder", {"kind": "folder"})
+    return path
+
+
+FolderPath = Annotated[Path, Strict(False), BeforeValidator(_not_empty)]
+"""Type of the fields of configurations that hold a folder, which is given as text."""
 
 
 def file_name(text: str) -> str:

@@ -9,14 +9,14 @@ from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
 from nerveseg.data.volumes.nifti import Geometry
-from nerveseg.names import Name
+from nerveseg.names import FolderPath, Name
 
 
 class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     """Layout of a study on disk; the content of a file of `conf/study/`."""
 
     name: Name  # name of the study in tables, outputs and models
-    root: Path  # folder that the templates start from
+    root: FolderPath  # folder that the templates start from
     images: dict[Name, str] = Field(min_length=1)  # path template of each channel; the first has the reference grid
     # Path template of each rater's masks; one rater is the reference, several have a consensus.
     raters: dict[Name, str] = Field(min_length=1)

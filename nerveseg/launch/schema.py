@@ -79,7 +79,8 @@ def _in_one_line(error: ValidationError, cls: type[BaseModel]) -> ConfigurationE
             f"{option} is given", found="nothing", remedy=f"{group}=<name> chooses a file of conf/{group}/"
         )
     if first["type"] == "string_too_short" and not first["input"]:
-        return ConfigurationError(f"{option} is not empty", found=first["input"], remedy=f"{option}=<text>")
+        kind = first.get("ctx", {}).get("kind", "text")
+        return ConfigurationError(f"{option} is not empty", found=first["input"], remedy=f"{option}=<{kind}>")
     message = str(first["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     names_file = not section and ("dictionary" in message or "_target_" in message)
     return ConfigurationError(

@@ -14,7 +14,7 @@ from nerveseg.errors import NervesegError, StudyError
 from nerveseg.evaluation.mask_faults import Doubt, judge_masks
 from nerveseg.evaluation.mask_measures import MaskMeasures
 from nerveseg.evaluation.study_check import check_subject
-from nerveseg.files import write_csv
+from nerveseg.files import write_csv, writing_below
 from nerveseg.workflows.config import CheckConfig
 from nerveseg.workflows.prepare_study import STORES
 
@@ -40,7 +40,8 @@ def check_configured_study(config: CheckConfig) -> None:
         rows += found.masks
     certain, likely = judge_masks(rows)
     faults, doubts = [*faults, *certain], [*doubts, *likely]
-    page = _write(config.output_root / "checks" / layout.name, study, rows, faults, doubts) if rows else None
+    with writing_below(config.output_root):
+        page = _write(config.output_root / "checks" / layout.name, study, rows, faults, doubts) if rows else None
     for doubt in doubts:
         say(f"warning: {doubt}")
     for fault in faults:

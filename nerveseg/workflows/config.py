@@ -4,7 +4,6 @@ Each record refuses keys that it does not know. Sections that name a class by `_
 instantiated by `nerveseg.targets` where they are used.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, Strict
@@ -13,6 +12,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.inference.prediction_settings import PredictionSettings
+from nerveseg.names import FolderPath
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.targets import TARGET
 
@@ -33,8 +33,6 @@ def _require_target(section: dict[str, Any]) -> dict[str, Any]:
 
 Target = Annotated[dict[str, Any], AfterValidator(_require_target)]
 """Section that names a class by `_target_`, with the keyword arguments of its constructor."""
-
-FolderPath = Annotated[Path, Strict(False)]  # path that a configuration gives as text
 
 
 class Section(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -159,7 +157,7 @@ class EvaluateConfig(ReportConfig):
 class SimulateConfig(Section):
     """Configuration of `simulate`."""
 
-    output: Annotated[Path, Strict(False)]  # folder of the study
+    output: FolderPath  # folder of the study
     output_root: FolderPath  # folder of all outputs
     workers: PositiveInt  # number of processes
     cohort: CohortSpec  # options of the cohort

@@ -8,17 +8,14 @@ in size.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, Strict
+from pydantic import Field
 
 from nerveseg.errors import ConfigurationError
-from nerveseg.names import Name
+from nerveseg.names import FolderPath, Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions
 from nerveseg.workflows.config import StudyConfig
-
-OptionalPath = Annotated[Path | None, Strict(False)]
 
 SHARDS = "shards"  # name of the folder of the shards' tables and errors, among the results
 
@@ -28,10 +25,10 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
 
     input: str | None  # volume, DICOM folder or pattern of scans
     study: StudyConfig | None = None  # study whose subjects are segmented instead
-    model: OptionalPath  # folder of a sweep, a fold or one model
+    model: FolderPath | None  # folder of a sweep, a fold or one model
     plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
-    output: str | None  # folder of the results
-    output_root: Path  # folder of all outputs
+    output: FolderPath | None  # folder of the results
+    output_root: FolderPath  # folder of all outputs
     shard: int | None = Field(strict=True)  # number of the part of an archive that this job segments, from 0
     shards: int | None = Field(strict=True)  # number of parts
     images: dict[Name, str]  # path template of each further channel; `{id}` stands for the scan's name
@@ -57,7 +54,7 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
     @property
     def results_root(self) -> Path:
         """Folder of the folders of all scans."""
-        return Path(self.output) if self.output else self.output_root / "segmentations"
+        return self.output or self.output_root / "segmentations"
 
     def files(self, name: str, image: Path, person: PatientInfo) -> ScanFiles:
         """Return the files of a scan, whose name replaces `{id}` in the templates; a DICOM image is a folder."""

@@ -13,7 +13,7 @@ from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.participants import WORDS
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
-from nerveseg.files import check_writable_folder, wait_for_lock, write_csv
+from nerveseg.files import check_writable_folder, wait_for_lock, write_csv, writing_below
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles
@@ -41,7 +41,8 @@ def segment_configured_scans(config: SegmentConfig) -> None:
     plan = planned(config)
     for line in plan.model.lines:
         say(line)
-    segmented = segment_all(plan.scans, plan.folders, plan.model, config.options, config.written)
+    with writing_below(config.results_root):
+        segmented = segment_all(plan.scans, plan.folders, plan.model, config.options, config.written)
     outcomes = [_still_there(outcome, plan.folders[outcome.name]) for outcome in segmented]
     for fault in plan.missing:
         say(f"{fault.subject}: failed; {fault}")
@@ -69,8 +70,6 @@ def planned(config: SegmentConfig) -> Plan:
             found="neither" if config.input is None else "both",
             remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
         )
-    if config.output == "":
-        raise ConfigurationError("output names a folder", found="nothing", remedy="output=out")
     shard = chosen_shard(config)
     if config.model is None:
         raise no_model_error(config.output_root)
@@ -81,7 +80,7 @@ def planned(config: SegmentConfig) -> Plan:
     _check_names(scans, config)
     folders = {scan.name: config.results_root / scan.name for scan in scans}
     if len(scans) == 1 and config.input is not None and shard is None and config.output is not None:
-        folders = {scans[0].name: Path(config.output)}
+        folders = {scans[0].name: config.output}
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
         check_writable_folder(folder, "output")
     table = config.results_root / TABLE if len(scans) + len(missing) > 1 else None

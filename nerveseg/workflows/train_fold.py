@@ -18,7 +18,7 @@ from torch.utils import deterministic
 from nerveseg.console import say
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished
+from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished, writing_below
 from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.networks import registry
@@ -105,7 +105,8 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
         if not processes.is_first:
             return
         save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec))
-        evaluate_fold(job, loaded, device, dashboards)
+        with writing_below(job.folder.path):
+            evaluate_fold(job, loaded, device, dashboards)
 
 
 def check_configuration(config: TrainConfig) -> None:
