@@ -38,7 +38,7 @@ from nerveseg.files import write_csv, write_text
 TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
 SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
 RATERS = "raters"
-NAMED = 10  # largest number of subjects that a sentence names
+NAMED = 10  # largest number of names in a sentence
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Analysis:
 
     measurements: Measurements  # measurements that the tables summarise
     # Sentences under Table 1: empty masks, raters who drew a part of the subjects, an even number of raters, repeated
-    # scans, margins that were changed.
+    # scans, what was left out, margins that were changed.
     remarks: list[str]
     table1: pd.DataFrame
     locations: pd.DataFrame
@@ -82,8 +82,13 @@ class Analysis:
     margins_changed: str = ""  # statement that margins differ from those of the sweep, or empty
 
 
-def analyse(measurements: Measurements, margins: Margins, stored: Margins | None = None) -> Analysis:
-    """Compute all tables; `stored` are margins from before the results were known, others are named as changed."""
+def analyse(
+    measurements: Measurements, margins: Margins, stored: Margins | None = None, notes: Sequence[str] = ()
+) -> Analysis:
+    """Compute all tables; `stored` are margins from before the results were known, others are named as changed.
+
+    `notes` are sentences on masks and subjects that are left out.
+    """
     scores, raters = measurements.scores, measurements.raters
     changed = margins_changed(margins, stored)
     majority = measurements.consensus == "majority"
@@ -96,6 +101,7 @@ def analyse(measurements: Measurements, margins: Margins, stored: Margins | None
             *missing_raters(measurements.quantities, raters),
             *ties,
             *repeated_scans(scores),
+            *notes,
             *([f"{changed[0].upper()}{changed[1:]}."] if changed else []),
         ],
         table1=_noted(table1(scores, raters), ties),
@@ -134,13 +140,18 @@ def copied_masks(scores: pd.DataFrame, raters: Sequence[str]) -> list[str]:
     return [f"Automatic masks that equal a rater's, voxel by voxel: {', '.join(named)}."] if named else []
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas, the first `NAMED` of them."""
+    return f"{', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}"
+
+
 def missing_raters(quantities: pd.DataFrame, raters: Sequence[str]) -> list[str]:
     """Return a sentence per rater who did not draw every subject."""
     drawn = quantities.groupby("subject", sort=False)["source"].agg(set)
     absent = {rater: [subject for subject, sources in drawn.items() if rater not in sources] for rater in raters}
     return [
-        f"{rater} did not draw {len(missing)} of {len(drawn)} subjects (GT is the others' consensus there): "
-        f"{', '.join(map(str, missing[:NAMED]))}{', ...' if len(missing) > NAMED else ''}."
+        f"{rater} did not draw {len(missing)} of {len(drawn)} subjects (GT is the others' consensus there):"
+        f" {listed(list(map(str, missing)))}."
         for rater, missing in absent.items()
         if missing
     ]
@@ -205,15 +216,15 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
 
 
 def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
-    """Write every table into a folder, each file in one piece; the Markdown and LaTeX tables have a title."""
+    """Write every table into a folder, each file in one piece; a title such as "study bids" is part of Table 1's."""
     write_scores(folder / "scores.csv", analysis.measurements.scores)
     write_csv(folder / "quantities.csv", analysis.measurements.quantities)
     write_csv(folder / "slices.csv", analysis.measurements.slices)
     for name in ("table1", "locations", "like_for_like", "tests", "agreement", "times"):
         write_csv(folder / f"{name}.csv", getattr(analysis, name))
     remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
-    write_text(folder / "table1.md", f"# {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
-    write_text(folder / "table1.tex", table1_latex(analysis.table1, title, analysis.remarks))
+    write_text(folder / "table1.md", f"# Table 1, {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
+    write_text(folder / "table1.tex", table1_latex(analysis.table1, f"Agreement, {title}", analysis.remarks))
 
 
 def time_summary(times: pd.DataFrame) -> pd.DataFrame:

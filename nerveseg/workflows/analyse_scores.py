@@ -12,7 +12,7 @@ from nerveseg.console import PLAIN, console, say
 from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
 from nerveseg.evaluation.tables.summaries import render_table1, summaries
 from nerveseg.evaluation.tables.table1 import reference_table
-from nerveseg.files import check_writable_folder, write_text
+from nerveseg.files import check_writable_folder, write_text, writing_below
 from nerveseg.runs import find_folds
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.score_subjects import measure_subjects
@@ -47,17 +47,18 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
     """Measure the masks of a study; compute, write and print all tables, and write the report, `summary.txt` last."""
     check_writable_folder(output, "output")
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
-    analysis = analyse(measurements, options.margins, evaluated.margins)
+    analysis = analyse(measurements, options.margins, evaluated.margins, evaluated.notes)
     reference = None if options.reference_table is None else reference_table(options.reference_table)
     title = f"Table 1, {evaluated.title}"
-    write_analysis(analysis, output, title)
     page = io.StringIO()
-    for target in (console, Console(file=page, width=PAGE_WIDTH, **PLAIN)):
-        for part in _summary(analysis, title, reference):
-            target.print(part)
-    report = write_report(output, evaluated, analysis, reference) if options.report else None
-    write_text(output / OPTIONS, options_text(options))
-    write_text(output / SUMMARY, page.getvalue())
+    with writing_below(output):
+        write_analysis(analysis, output, evaluated.title)
+        for target in (console, Console(file=page, width=PAGE_WIDTH, **PLAIN)):
+            for part in _summary(analysis, title, reference):
+                target.print(part)
+        report = write_report(output, evaluated, analysis, reference) if options.report else None
+        write_text(output / OPTIONS, options_text(options))
+        write_text(output / SUMMARY, page.getvalue())
     say(f"\ntables and figures: {output}")
     if report:
         say(f"report: {report}")

@@ -9,6 +9,7 @@ from nerveseg.dashboards.publish import log_evaluation
 from nerveseg.data.external_masks import find_predictions, surplus_predictions
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import ConfigurationError, RunError, StudyError
+from nerveseg.evaluation.analysis import listed
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.files import write_csv
 from nerveseg.runs import FoldFolder, find_cross_validations, find_folds
@@ -180,9 +181,7 @@ def _compare_predictions(study: Study, config: EvaluateConfig, output: Path) -> 
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
     foreground = config.prediction_foreground or None
     predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
-    analyse_and_write(EvaluatedStudy(part, predictions), output, config)
-    surplus = surplus_predictions(config.prediction, study.subjects)
-    if surplus:
-        say(f"Not evaluated, because no subject has their id: {', '.join(map(str, surplus))}", style="bold")
-    if missing:
-        say(f"Not evaluated, because they have no mask: {', '.join(missing)}", style="bold")
+    surplus = [path.name for path in surplus_predictions(config.prediction, study.subjects)]
+    left_out = {"Masks that are of no subject": surplus, "Subjects without a mask": missing}
+    notes = tuple(f"{which}, not evaluated: {listed(names)}." for which, names in left_out.items() if names)
+    analyse_and_write(EvaluatedStudy(part, predictions, notes=notes), output, config)

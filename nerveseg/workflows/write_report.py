@@ -50,6 +50,7 @@ class EvaluatedStudy:
     consensus: Callable[[str], Mask] | None = None
     folds: tuple[FoldFolder, ...] = ()  # folds of the cross-validation, for its training curves
     margins: Margins | None = None  # margins that were stored when the cross-validation began
+    notes: tuple[str, ...] = ()  # sentences on masks and subjects that are left out
 
     @property
     def title(self) -> str:
@@ -82,7 +83,7 @@ def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, re
         warning=evaluated.warning,
         reference=reference,
         cards=cards,
-        figures=write_figures(folder, kept, analysis, evaluated.title, reference, training),
+        figures=write_figures(folder, kept, analysis, evaluated.warning, reference, training),
         provenance=list(package_versions().items()),
     )
     write_study_page(folder / REPORT, page)

@@ -52,7 +52,7 @@ def study():
 
 def test_each_table_is_written_with_its_columns(tmp_path):
     measured = measurements(study(), times=[("P1", "patient", "A", 20.0)])
-    write_analysis(analyse(measured, Margins()), tmp_path / "evaluation", "Table 1, study t")
+    write_analysis(analyse(measured, Margins()), tmp_path / "evaluation", "study t")
     columns = {path.name: tuple(pd.read_csv(path, nrows=0).columns) for path in (tmp_path / "evaluation").glob("*.csv")}
     assert columns["scores.csv"] == SCORE_COLUMNS
     assert columns["table1.csv"][:6] == ("cohort", "comparison", "n", "n_failed", "dice_mean", "dice_sd")

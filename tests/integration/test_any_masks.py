@@ -139,7 +139,17 @@ def test_missing_masks_are_refused_or_skipped_and_named(study, capsys):
     assert "missing_predictions=skip" in line
     tables = study.evaluated(f"prediction={study.masks}", "missing_predictions=skip")
     assert set(tables["scores"]["subject"]) == {"P01", "P03", "V01"}
-    assert "because they have no mask: P02" in capsys.readouterr().out
+    assert "Subjects without a mask, not evaluated: P02." in capsys.readouterr().out
+
+
+def test_what_is_not_evaluated_is_named_in_every_output(study, capsys):
+    study.prediction("P02").rename(study.masks / "Q9.nii.gz")
+    study.evaluated(f"prediction={study.masks}", "missing_predictions=skip")
+    (folder,) = study.output.rglob("evaluation")
+    for name in ("summary.txt", "table1.md", "table1.tex"):
+        text = " ".join((folder / name).read_text(encoding="utf-8").split())
+        assert "Masks that are of no subject, not evaluated: Q9.nii.gz." in text
+        assert "Subjects without a mask, not evaluated: P02." in text
 
 
 def test_masks_on_another_grid_are_refused(study, capsys):
