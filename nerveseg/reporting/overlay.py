@@ -47,7 +47,7 @@ def window_of(image: NDArray[Any]) -> Window:
 def to_grey(image: NDArray[Any], window: Window) -> UInt8[np.ndarray[Any, Any], "..."]:
     """Map intensities to grey values from 0 to 255; an empty window gives black."""
     low, high = window
-    share = (image - low) / (high - low) if high > low else np.zeros(image.shape)
+    share = (np.clip(image, low, high) - low) / np.float64(high - low) if high > low else np.zeros(image.shape)
     return np.asarray(np.rint(255 * np.clip(share, 0, 1)), dtype=np.uint8)
 
 

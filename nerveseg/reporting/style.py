@@ -35,9 +35,9 @@ MARKERS = ("o", "s", "D", "v", "P", "X")  # of series without their own colour: 
 LINE_STYLES = ("-", "--", ":", "-.")
 
 WIDTH_INCHES = 7.2  # of a page's two columns
-DOTS_PER_INCH = 200
+DOTS_PER_INCH = 300
 SMALL_POINTS = 6.5
-_LETTERS_PER_LINE, _LINE_INCHES = 158, 0.24
+_LETTERS_PER_LINE, _LINE_INCHES = 150, 0.24
 _SHEET_INCHES, _SHEET_DOTS_PER_INCH = (14.0, 8.2), 125  # of pages drawn off screen
 
 PLAIN_TEXT: Any = {"text.parse_math": False}  # everywhere: texts hold names, in which $ is no sign of mathematics
@@ -68,7 +68,8 @@ def new_figure(
 ) -> tuple[Figure, SubFigure]:
     """Return an empty figure as wide as a page, and its part to draw on, with constrained layout.
 
-    The title is above, on the left; the legend's `entries` are below it; `note` is small print at the foot.
+    The title, if there is one, is above, on the left; the legend's `entries` are below it; `note` is small print at the
+    foot.
     """
     small_print = textwrap.wrap(note, _LETTERS_PER_LINE)
     heights = (_LINE_INCHES * (bool(title) + bool(entries)) + 0.06, body_inches, 0.12 * len(small_print) + 0.04)
@@ -91,7 +92,7 @@ def format_p(p_value: float) -> str:
 
 
 def save_figure(folder: Path, name: str, figure: Figure) -> tuple[Path, Path]:
-    """Write a figure as NAME.png (200 dpi) and NAME.pdf, each in one piece, and return both paths."""
+    """Write a figure as NAME.png (300 dpi) and NAME.pdf, each in one piece, and return both paths."""
     png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
     for path, undated in ((png, ("Software",)), (pdf, ("CreationDate", "Producer", "Creator"))):
         with rc_context(RC), atomic_write(path) as temporary:

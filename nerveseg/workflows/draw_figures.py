@@ -34,7 +34,7 @@ def write_figures(
     """Draw and write every figure that the study allows; return their entries on the study's page.
 
     The views are those of the subjects in `figure_subjects`, `reference` is the published Table 1, `training` is
-    `metrics.csv` by fold.
+    `metrics.csv` by fold. The title is a warning, or empty, since a caption names the study.
     """
     entries = []
     for named in [*study_figures(analysis, title, reference, training), *_case_figures(views, analysis, title)]:

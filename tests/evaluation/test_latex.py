@@ -81,8 +81,18 @@ def test_the_caption_holds_the_notes_and_remarks():
     assert caption.endswith("Empty masks: sub-P1 (patient) Auto.")
 
 
+def test_the_table_is_never_wider_than_the_text_and_has_a_label():
+    latex = table1_latex(table((HARD, "x" * 60)), "Agreement, study t")
+    scaled, _, rest = latex.partition(r"\begin{tabular}")
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in scaled.splitlines()
+    assert rest.count(r"\end{tabular}}") == 1
+    assert re.findall(r"\\label\{(.*)\}", latex) == ["tab:agreement"]
+    assert latex.index(r"\caption") < latex.index(r"\label")
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles(tmp_path):
-    document = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\begin{document}"
+    document = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,graphicx}\begin{document}"
     (tmp_path / "t.tex").write_text(f"{document}\n{table1_latex(table(), HARD)}\\end{{document}}", encoding="utf-8")
     subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, capture_output=True)
+    assert "Overfull" not in (tmp_path / "t.log").read_text(errors="replace")

@@ -56,12 +56,12 @@ def test_two_processes_draw_the_same_bytes(tmp_path):
     assert first == second
 
 
-def test_a_figure_is_as_wide_as_a_page_at_200_dots_per_inch(tmp_path):
+def test_a_figure_is_as_wide_as_a_page_at_300_dots_per_inch(tmp_path):
     png, pdf = save_figure(tmp_path, "line", line())
     with Image.open(png) as picture:
         width, dots = picture.width, picture.info["dpi"]
-    assert width == pytest.approx(7.2 * 200, abs=1)
-    assert dots == pytest.approx((200, 200), abs=0.1)
+    assert width == pytest.approx(7.2 * 300, abs=1)
+    assert dots == pytest.approx((300, 300), abs=0.1)
     assert pdf.read_bytes().startswith(b"%PDF")
 
 

@@ -196,22 +196,35 @@ def three_digits(value: float) -> str:
 
 
 def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
-    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs}`; remarks end its caption."""
+    r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs,graphicx}`; remarks end its caption.
+
+    The table is set in small type, and scaled to the width of the text if it is wider.
+    """
     metrics = table_metrics(table)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
+        r"\label{tab:agreement}",
+        r"\footnotesize\setlength{\tabcolsep}{3pt}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
         r"\toprule",
-        _line(_headings(table)),
+        " & ".join(_stacked(heading) for heading in _headings(table)) + r" \\",
     ]
     for cohort, rows in table.groupby("cohort", sort=False):
         lines.append(r"\midrule")
         for index, row in enumerate(rows.to_dict("records")):
             cells = [str(cohort) if index == 0 else "", row["comparison"], *counts_and_means(row, metrics)]
             lines.append(_line(cells, bold=row["comparison"] in SET_OFF))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
+
+
+def _stacked(heading: str) -> str:
+    """Return a heading in LaTeX, a line below the other where it has several parts."""
+    parts = [escape(part) for part in heading.split(", ")]
+    below = r"\\".join(parts)
+    return below if len(parts) == 1 else rf"\shortstack[r]{{{below}}}"
 
 
 def escape(text: str) -> str:

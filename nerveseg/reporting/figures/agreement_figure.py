@@ -36,8 +36,7 @@ def agreement_figure(analysis: Analysis, title: str = "") -> Figure:
     rows = _chosen(analysis)
     quantities = [quantity for quantity in QUANTITIES if (rows["quantity"] == quantity).any()]
     cohorts = analysis.measurements.cohorts
-    named = f"Bland-Altman, {title}" if title else "Bland-Altman"
-    figure, body = new_figure(2.5 * len(quantities), named, _legend(list(dict.fromkeys(rows["comparison"]))), NOTE)
+    figure, body = new_figure(2.5 * len(quantities), title, _legend(list(dict.fromkeys(rows["comparison"]))), NOTE)
     panels = body.subplots(len(quantities), len(cohorts), squeeze=False, sharey="row")
     for quantity, line in zip(quantities, panels, strict=True):
         name, unit = QUANTITIES[quantity]

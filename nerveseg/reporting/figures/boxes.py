@@ -1,6 +1,7 @@
 """Boxplots with all points, manual (R-R, all pairs of raters) beside automatic (Auto-GT), per cohort or location.
 
-Quartiles and whiskers (1.5 interquartile ranges, Tukey) are drawn over the points, so no value is hidden. A distance
+Points are drawn over quartiles and whiskers (1.5 interquartile ranges, Tukey), so no value is hidden; fewer than four
+values, which have no quartiles of their own, are points only. A distance
 that is undefined, because a mask is empty, is a point in a separate strip at the top, "no mask", and counts as larger
 than all others; without it, a failure would improve the result. Two empty masks have no value and no point. The time
 per subject is on one logarithmic axis (paper, Figure 2 D).
@@ -35,7 +36,7 @@ _TICKS_MM = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 _TICKS_S = {0.01: "0.01 s", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h"}
 _FINE_TICKS_S = _TICKS_S | {0.2: "0.2 s", 0.5: "0.5 s", 2: "2 s", 5: "5 s", 20: "20 s", 30: "30 s", 120: "2 min",
                             300: "5 min", 1200: "20 min", 1800: "30 min", 7200: "2 h", 18000: "5 h"}  # fmt: skip
-_LEAST_TICKS = 3
+_LEAST_TICKS, _LEAST_VALUES = 3, 4  # of a logarithmic axis, of a box
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,11 @@ def _draw(axes: Axes, x: float, sample: PanelSample, top: float) -> None:
     if not sample.values.size:
         return
     values = np.where(np.isinf(sample.values), top, sample.values)
-    (statistics,) = boxplot_stats(values)
     lines = {"color": INK, "linewidth": 0.8}
     axes.bxp(
-        [statistics], positions=[x], widths=BOX_WIDTH, showfliers=False, patch_artist=True, manage_ticks=False,
+        boxplot_stats(values) if len(values) >= _LEAST_VALUES else [],
+        positions=[x] if len(values) >= _LEAST_VALUES else [],
+        widths=BOX_WIDTH, showfliers=False, patch_artist=True, manage_ticks=False,
         boxprops={"facecolor": FILL[sample.kind], "edgecolor": INK, "linewidth": 0.8, "alpha": 0.55},
         medianprops={"color": INK, "linewidth": 1.6}, whiskerprops=lines, capprops=lines, zorder=2,
     )  # fmt: skip
@@ -135,8 +137,7 @@ def _draw(axes: Axes, x: float, sample: PanelSample, top: float) -> None:
     )  # fmt: skip
     if sample.published is not None:
         half = BOX_WIDTH / 2 + 0.03
-        axes.plot([x - half, x + half], [sample.published] * 2, color="white", lw=2.6, zorder=4)
-        axes.plot([x - half, x + half], [sample.published] * 2, color=INK, lw=1.4, ls=(0, (2, 1)), zorder=4)
+        axes.plot([x - half, x + half], [sample.published] * 2, color=INK, lw=1.4, ls=(0, (2, 1)), zorder=2.5)
 
 
 def cohort_groups(analysis: Analysis, metric: str, reference: pd.DataFrame | None = None) -> list[Group]:

@@ -59,16 +59,17 @@ _COLOURS = colormaps["YlOrRd"]
 @styled
 def distance_figure(view: SubjectView, title: str = "") -> Figure:
     """Draw the coloured surface of a subject with nerve from the front and from the side, and three slices."""
-    entries = outline_entries()
-    entries.append(Line2D([], [], ls="", marker="s", ms=7, color=FILL["manual"], label=f"missed by > {FAR_MM:g} mm"))
+    entries, solids = outline_entries(), painted(view)
+    if len(solids[0].surface.triangles):
+        entries.append(
+            Line2D([], [], ls="", marker="s", ms=7, color=FILL["manual"], label=f"missed by > {FAR_MM:g} mm")
+        )
     note = (
         "Surface of the automatic mask, in true proportions, coloured by the distance to the surface of the consensus;"
         " the letters mark the cuts beside it. In the cuts the patient's right is on the left."
     )
-    named = f"Distance to the consensus, {view.name}{', ' if title else ''}{title}"
-    figure, body = new_figure(5.6, named, entries, note)
+    figure, body = new_figure(5.6, title, entries, note)
     views, cuts = body.subfigures(1, 2, width_ratios=(1.75, 1))
-    solids = painted(view)
     widths = [float(np.ptp(extent_mm(solids, azimuth_deg)[0])) for azimuth_deg in (FRONT_DEG, SIDE_DEG)]
     front, side = views.subplots(1, 2, sharey=True, width_ratios=widths)
     chosen = cuts_of(view)
@@ -148,8 +149,7 @@ def chosen_cases(scores: pd.DataFrame) -> list[ChosenCase]:
 def cases_figure(chosen: list[ChosenCase], views: Mapping[str, SubjectView], title: str = "") -> Figure:
     """Draw a row per metric; each cell has the slice, the nerve from the front, the scores, and the causes."""
     metrics = list(dict.fromkeys(case.metric for case in chosen))
-    named = f"Best, median and worst case{', ' if title else ''}{title}"
-    figure, body = new_figure(2.5 * len(metrics), named, outline_entries(), NOTE)
+    figure, body = new_figure(2.5 * len(metrics), title, outline_entries(), NOTE)
     surfaces = {subject: _solids(views[subject]) for subject in dict.fromkeys(case.subject for case in chosen)}
     grid = body.add_gridspec(len(metrics), 2 * len(RANKS), width_ratios=[2.6, 1.0] * len(RANKS))
     for case in chosen:

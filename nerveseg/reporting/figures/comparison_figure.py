@@ -21,6 +21,7 @@ from nerveseg.evaluation.analysis import Analysis, Measurements
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS
 from nerveseg.evaluation.hypotheses import CONTRAST
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS, label_of
+from nerveseg.evaluation.tables.table1 import SET_OFF, published_rows
 from nerveseg.reporting.figures.boxes import cohort_groups, draw_durations, draw_groups, location_groups
 from nerveseg.reporting.style import FILL, INK, LESION, LINE, MARKER, PALE, Kind, new_figure, styled
 
@@ -52,11 +53,9 @@ def comparison_figure(analysis: Analysis, title: str = "", reference: pd.DataFra
         panels.append(partial(_draw_contrasts, tests=analysis.tests))
     columns = min(3 if len(panels) > 4 else 2, len(panels))
     rows = -(-len(panels) // columns)
-    named = f"Agreement, {title}" if title else "Agreement"
-    legend = _legend(measured, reference is not None)
-    figure, body = new_figure(
-        _ROW_INCHES * rows, named, legend, _note(len(analysis.tests) > 0, analysis.margins_changed)
-    )
+    published = any(name in SET_OFF for _, name in published_rows(reference, analysis.table1))
+    note = _note(len(analysis.tests) > 0, analysis.margins_changed)
+    figure, body = new_figure(_ROW_INCHES * rows, title, _legend(measured, published), note)
     cells = np.ravel(body.subfigures(rows, columns, squeeze=False))
     for letter, panel, cell in zip(ascii_uppercase, panels, cells, strict=False):
         panel(cell)
@@ -115,8 +114,7 @@ def locations_figure(analysis: Analysis, title: str = "") -> Figure:
     measured = analysis.measurements
     found = {cohort: location_groups(measured, "dice", cohort) for cohort in measured.cohorts}
     found = {cohort: groups for cohort, groups in found.items() if groups}
-    named = f"Dice by location, {title}" if title else "Dice by location"
-    figure, body = new_figure(2.9, named, _legend_entries(_kinds(measured)))
+    figure, body = new_figure(2.9, title, _legend_entries(_kinds(measured)))
     widths = [len(groups) for groups in found.values()]
     panels = body.subplots(1, len(found), squeeze=False, sharey=True, width_ratios=widths)[0]
     lowest = 1.0

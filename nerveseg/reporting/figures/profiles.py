@@ -30,15 +30,19 @@ _NOTE = (
 @styled
 def profiles_figure(views: Mapping[str, SubjectView], title: str = "") -> Figure:
     """Draw a row per automatic mask: the view from the front, and the area of the nerve of its first side."""
+    profiles = [_first_side(view.profiles[AUTOMATIC]) for view in views.values()]
+    branches = set().union(*(profile.loc[profile[AREA] > 0, "branch"] for profile in profiles))
     entries = [
         Patch(facecolor=NERVE, edgecolor=PALE, label="nerve"),
         Line2D([], [], color=LINE["manual"], label="whole nerve"),
-        *(Line2D([], [], color=PALE, ls=style, label=name) for name, style in BRANCH_STYLES.items()),
+        *(
+            Line2D([], [], color=PALE, ls=style, label=name)
+            for name, style in BRANCH_STYLES.items()
+            if name in branches
+        ),
     ]
-    named = f"Along the nerve{', ' if title else ''}{title}"
-    figure, body = new_figure(_ROW_INCHES * len(views), named, entries, _NOTE)
+    figure, body = new_figure(_ROW_INCHES * len(views), title, entries, _NOTE)
     solids = [[Painted(surface_of(view.masks[AUTOMATIC], view.spacing_mm), NERVE)] for view in views.values()]
-    profiles = [_first_side(view.profiles[AUTOMATIC]) for view in views.values()]
     limits = [_limits(shown, profile) for shown, profile in zip(solids, profiles, strict=True)]
     width = max(float(np.ptp(across) / np.ptp(along)) for across, along in limits) * _ROW_INCHES * _SHARE_OF_ROW
     widths = [width, WIDTH_INCHES - width - _LABELS_INCHES]

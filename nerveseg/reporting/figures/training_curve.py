@@ -38,14 +38,14 @@ def has_training(training: Mapping[int, pd.DataFrame]) -> bool:
 def training_figure(training: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
     """Draw loss, Dice of validation subjects and learning rate, one line per fold, if `has_training`."""
     is_validated = any(len(per_epoch(rows, VALIDATION_DICE)) for rows in training.values())
-    figure, body = new_figure(4.8 if is_validated else 3.6, f"Training, {title}" if title else "Training")
+    figure, body = new_figure(4.8 if is_validated else 3.6, title)
     heights = {LOSS: 3, VALIDATION_DICE: 2, RATE: 1} if is_validated else {LOSS: 3, RATE: 1}
     panels = body.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
     for number, (fold, rows) in enumerate(sorted(training.items())):
         for axes, column in zip(panels, heights, strict=True):
             _draw(axes, per_epoch(rows, column), number, f"fold {fold}")
-        if is_validated:
-            _draw(panels[0], per_epoch(rows, VALIDATION_LOSS), number, f"fold {fold}, validation", hollow=True)
+        if len(losses := per_epoch(rows, VALIDATION_LOSS)):
+            _draw(panels[0], losses, number, f"fold {fold}, validation", hollow=True)
     for axes, subs in ((panels[0], (1, 2, 3, 5)), (panels[-1], (1,))):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=subs))
