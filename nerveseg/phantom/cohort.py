@@ -2,7 +2,7 @@
 
 sub-V01/anat/sub-V01_T2w.nii.gz                                 and its .json
 sub-V01/anat/sub-V01_acq-fatsat_T2w.nii.gz                      the second channel on its own grid
-derivatives/resampled/../sub-V01_acq-fatsat_space-T2w.nii.gz    second channel on the first one's grid
+derivatives/resampled/../sub-V01_acq-fatsat_space-T2w_T2w.nii.gz  second channel on the first one's grid
 derivatives/rater-OS/../sub-V01_label-nerve_mask.nii.gz         one folder per rater
 derivatives/truth/../sub-V01_label-nerve_mask.nii.gz            and branches, coverage, lesion, vastus, slices
 """
@@ -32,6 +32,22 @@ from nerveseg.phantom.subject import SimulatedSubject, simulate_subject
 __all__ = ["CohortSpec", "Participant", "SimulatedSubject", "participants", "simulate_subject", "write_cohort"]
 
 DESCRIPTION = "SYNTHETIC phantom, nerveseg"
+
+README = """# SYNTHETIC study {name}
+
+Simulated T2-weighted thigh MR neurography, no data of a person. derivatives/rater-* hold the nerve as simulated raters
+draw it, derivatives/truth the simulated nerve itself. code/cohort.json has the options of the simulation.
+"""
+
+COLUMNS = {
+    "cohort": {"Description": "Volunteer or patient"},
+    "group": {"Description": "Person; scans of one person are dependent"},
+    "side": {"Description": "Side of the thigh"},
+    "location": {"Description": "Part of the thigh that the stack shows"},
+    "lesion": {"Description": "Simulated lesion of the nerve"},
+    "repeat_of": {"Description": "Earlier scan of the same leg"},
+}
+"""Descriptions of the columns of participants.tsv."""
 
 
 def write_cohort(
@@ -88,7 +104,7 @@ def write_subject(spec: CohortSpec, root: Path, participant: Participant) -> Non
     volume(truth, "label-nerve_mask", known.nerve.astype(np.uint8), "truth")
     if subject.images is None:
         return
-    volume(truth, "label-branches_dseg", known.branches, "1 tibial, 2 peroneal")
+    volume(truth, "desc-branches_dseg", known.branches, "1 tibial, 2 peroneal")
     volume(truth, "label-nerve_probseg", known.coverage, "share of the voxel")
     volume(truth, "label-lesion_mask", known.lesion.astype(np.uint8), "lesion")
     volume(truth, "label-vastus_mask", subject.images.vastus.astype(np.uint8), "vastus")
@@ -105,16 +121,19 @@ def write_subject(spec: CohortSpec, root: Path, participant: Participant) -> Non
         }  # fmt: skip
         _write_json(root / name / "anat" / f"{name}_acq-fatsat_T2w.json", metadata)
         folder, content = f"derivatives/resampled/{name}/anat", "fat-suppressed on the T2 grid"
-        volume(folder, "acq-fatsat_space-T2w", second.on_t2.astype(np.uint16), content)
+        volume(folder, "acq-fatsat_space-T2w_T2w", second.on_t2.astype(np.uint16), content)
 
 
 def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None:
     _write_description(root, f"SYNTHETIC thigh MR neurography phantom: {spec.name}", "raw")
     for source in ("truth", *(f"rater-{rater.name}" for rater in RATERS)):
         _write_description(root / "derivatives" / source, f"SYNTHETIC nerve masks: {source}", "derivative")
+    (root / "derivatives" / "truth" / ".bidsignore").write_text("*_slices.*\n", encoding="utf-8")  # no name of BIDS
     if spec.fat_suppressed_mm is not None and not spec.raters_only:
         name = "SYNTHETIC fat-suppressed images on the T2 grid"
         _write_description(root / "derivatives" / "resampled", name, "derivative")
+        about = {"SpatialReference": "T2w image of the subject", "SkullStripped": False}
+        _write_json(root / "derivatives" / "resampled" / "acq-fatsat_space-T2w_T2w.json", about)
     columns = ["cohort", "group", "side", "location", "lesion"]
     table = [
         {"participant_id": f"sub-{row.id}"}
@@ -124,9 +143,9 @@ def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None
         for row in rows
     ]
     pd.DataFrame(table).to_csv(root / "participants.tsv", sep="\t", index=False, float_format="%.1f")
-    about = {"Description": "Simulated drawing time", "Units": "min"}
-    minutes = {f"minutes_{rater.name}": about for rater in RATERS}
-    _write_json(root / "participants.json", minutes)
+    minutes = {"Description": "Simulated drawing time", "Units": "min"}
+    _write_json(root / "participants.json", COLUMNS | {f"minutes_{rater.name}": minutes for rater in RATERS})
+    (root / "README.md").write_text(README.format(name=spec.name), encoding="utf-8")
 
 
 def _write_slices(path: Path, slices: tuple[SliceTruth, ...]) -> None:

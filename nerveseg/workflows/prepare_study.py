@@ -21,8 +21,8 @@ STORES = "slices"  # name of the folder, below `output_root`, of slice stores an
 
 LOCK = ".preparing"  # name of the lock file in the folder of slice stores
 
-COHORT_FILE = "cohort.json"
-"""Name of the file, beside a synthetic study's participants.tsv, with the options of the simulation."""
+COHORT_FILE = "code/cohort.json"  # BIDS keeps there what made a dataset
+"""Name of the file, in a synthetic study's folder, with the options of the simulation."""
 
 
 def open_configured_study(config: StudyConfig) -> Study:

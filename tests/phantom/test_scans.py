@@ -73,7 +73,7 @@ def test_a_second_scan_shows_the_same_leg_in_another_place_with_other_noise(repe
 
 
 def test_the_second_channel_can_be_read_beside_the_first(tiny_study):
-    copy = "derivatives/resampled/sub-{id}/anat/sub-{id}_acq-fatsat_space-T2w.nii.gz"
+    copy = "derivatives/resampled/sub-{id}/anat/sub-{id}_acq-fatsat_space-T2w_T2w.nii.gz"
     study = open_study(description(tiny_study, FS=copy))
     channels, _ = study.read_channels(study.subjects[0])
     assert channels.shape[0] == 2

@@ -20,7 +20,7 @@ def tiny(tmp_path):
 def test_a_synthetic_study_is_simulated_once_and_remembers_how(tiny, tmp_path):
     study = prepare_study.open_configured_study(tiny)
     assert study.description.synthetic
-    assert json.loads((tmp_path / "phantom" / "cohort.json").read_text())["seed"] == tiny.simulate.seed
+    assert json.loads((tmp_path / "phantom" / "code" / "cohort.json").read_text())["seed"] == tiny.simulate.seed
     written = (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns
     prepare_study.open_configured_study(tiny)
     assert (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns == written
