@@ -30,12 +30,12 @@ def folders(*typed):
 def test_one_failed_job_of_a_grid(command, arguments, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     grid = ["-m", "fold=0,1", "seed=1,2", "optimization.epochs=1", "folds.validation_fraction=0.3", *arguments]
-    grid += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     folds = folders(*grid)
     broken = folds[2, 1]
     broken.checkpoints.mkdir(parents=True)
     (broken.checkpoints / "last.ckpt").write_bytes(b"half a checkpoint")
-    done = command("train", *grid, code=2)
+    done = command("train", *grid, *side_by_side, code=2)
     assert "1 of 4 not complete" in done.stderr
     assert str(broken.path) in done.stderr
     (told,) = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
@@ -63,7 +63,7 @@ def test_one_failed_job_of_a_grid(command, arguments, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the job's process in /proc")
 def test_a_killed_job_is_awaited_by_nobody_and_the_others_by_all(arguments, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    words = ["fold=0,1", "-m", "optimization.epochs=40", "hydra/launcher=submitit_local", *arguments]
+    words = ["fold=0,1", "-m", "optimization.epochs=25", "hydra/launcher=submitit_local", *arguments]
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
     with (tmp_path / "printed").open("w") as printed:
         sweep = subprocess.Popen(

@@ -88,10 +88,11 @@ def test_a_metaimage_and_an_nrrd_of_the_scan_give_the_same_mask(image_of, sweep,
         assert np.array_equal(nerveseg.segment_scan(path, model, options=RAW).mask, expected.mask)
 
 
-def test_a_scan_of_both_thighs_is_two_nerves(shared_data, sweep):
-    scan = shared_data("thigh_dixon") / "Thigh_001_0001.nii.gz"
+def test_a_scan_of_both_thighs_is_two_nerves(shared_data, sweep, tmp_path):
+    scan = tmp_path / "thighs.nii.gz"
+    nib.save(nib.load(shared_data("thigh_dixon") / "Thigh_001_0001.nii.gz").slicer[..., 5:11], scan)
     found = nerveseg.segment_scan(scan, sweep / "fold-2")
-    assert found.mask.shape == nib.load(scan).shape == (512, 512, 16)
+    assert found.mask.shape == (512, 512, 6)
     assert [nerve.side for nerve in found.nerves] == ["left", "right"]
     assert set(found.profile["side"]) == {"left", "right"}
     left_of_middle = nib.as_closest_canonical(nib.Nifti1Image(found.mask.astype(np.uint8), found.affine)).get_fdata()

@@ -41,7 +41,8 @@ _BELOW_TESTS = (
     " [-1, 1]. p: two-sided, of no difference; p Holm: adjusted for"
     " the number of tests of its kind. p no worse: one-sided, of a loss as large as the margin (margins=), adjusted"
     " likewise. verdict, from the 95 % interval: better if it lies above no difference, no worse if it excludes a loss"
-    " of the margin, worse if it lies below no difference, else inconclusive."
+    " of the margin, worse if it lies below no difference, else inconclusive, or not"
+    " decidable where even a perfect result of so few units could not exclude a loss of the margin."
 )
 _BELOW_AGREEMENT = (
     "Bland-Altman: bias [95 % interval] and limits of agreement, in percent of the pair's mean. ICC(2,1): agreement of"
