@@ -5,6 +5,7 @@ of one subject. Without `participants.tsv`, the participants are the files that 
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,9 +150,10 @@ def says_synthetic(root: Path) -> bool:
 def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:
     """Return the subjects whose files all exist, and every fault of the other subjects and of the study."""
     root = description.root
-    if not root.is_dir():
+    if not os.access(root, os.R_OK | os.X_OK) or not root.is_dir():
+        found = "a folder that may not be read" if root.is_dir() else "no such folder"
         rule, remedy = "the study's folder exists", "study.root=/path/to/the/study"
-        return (), [StudyError(rule, found="no such folder", path=root, remedy=remedy)]
+        return (), [StudyError(rule, found=found, path=root, remedy=remedy)]
     template = next(iter(description.images.values()))
     rows, faults = participant_rows(root / description.participants, root, template, description.name)
     faults += _shared_files(description) if len(rows) > 1 else []

@@ -19,7 +19,7 @@ import pytest
 from tests.helpers.scan_models import write_model
 
 pytestmark = [
-    pytest.mark.integration,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="gives up the rights of root on Linux"),
 ]
 
@@ -119,6 +119,7 @@ def test_what_may_not_be_read_or_written_is_one_line(case, found):
     assert code == 2, errors
     assert all(line.startswith("error: ") and "remedy: " in line for line in errors), errors
     assert any(path in line for line in errors), errors
+    assert path != "study" or "path: study;" in errors[0]
     if verb != "check":
         assert len(errors) == 1
         assert [name for name in left if os.path.splitext(name)[1]] == []
