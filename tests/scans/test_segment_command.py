@@ -262,7 +262,7 @@ def test_dicom_seg_of_another_format_is_refused_before_the_work(run, image_of, s
 @pytest.mark.parametrize("output", ["", "file.txt", "file.txt/below"])
 def test_an_output_that_is_no_folder_is_refused_before_the_work(output, run, image_of, sweep, tmp_path):
     (tmp_path / "file.txt").write_text("kept")
-    assert "output names a folder" in run(image_of("V01"), f"model={sweep}", f"output={output}", code=2).err
+    assert "remedy: output=<" in run(image_of("V01"), f"model={sweep}", f"output={output}", code=2).err
     assert (tmp_path / "file.txt").read_text() == "kept"
 
 
