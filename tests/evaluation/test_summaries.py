@@ -13,6 +13,7 @@ from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["OS", "BW", "LG"]
 LONG = ["Anna-Maria Müller-Lüdenscheidt", "resident_in_training_2", "x" * 60]
+LONG_NAMES = ("a cohort whose name is a sentence, " * 4, "b")
 NOTHING = np.zeros((24, 24, 5), dtype=bool)
 
 
@@ -49,9 +50,12 @@ def everything(raters=RATERS, names=("volunteer", "patient")):
 
 
 @pytest.mark.parametrize(
-    "names", [("volunteer", "patient"), ("all",), ("a cohort whose name is a sentence, " * 4, "b")]
+    ("raters", "names"),
+    [
+        *((RATERS, names) for names in (("volunteer", "patient"), ("all",))),
+        *((raters, LONG_NAMES) for raters in (["A"], RATERS, [*RATERS, "TK"], LONG, [f"rater {n}" for n in range(7)])),
+    ],
 )
-@pytest.mark.parametrize("raters", [["A"], RATERS, [*RATERS, "TK"], LONG, [f"rater {n}" for n in range(7)]])
 def test_nothing_is_wider_than_100_columns_and_no_number_is_cut(raters, names):
     text = printed(everything(raters, names))
     assert max(map(len, text.splitlines())) <= 100

@@ -162,11 +162,12 @@ def _summary(cases: pd.DataFrame) -> dict[str, int | float]:
     """Count cases and failures (a mask is empty); compute the statistics of the defined values."""
     failed = cases[[metric for metric in cases if metric in DEFINED_UNLESS_EMPTY]].isna().any(axis=1)
     row: dict[str, int | float] = {"n": len(cases), "n_failed": int(failed.sum())}
-    for metric, column in cases.items():
-        values = column.dropna()
-        quartiles = values.quantile([0.25, 0.5, 0.75])
-        interval = mean_interval(values.to_numpy(np.float64), values.index.get_level_values("group"))
-        found = (values.mean(), values.std(ddof=1), quartiles[0.5], quartiles[0.25], quartiles[0.75], *interval)
+    groups = pd.factorize(cases.index.get_level_values("group"))[0]
+    quartiles = cases.quantile([0.5, 0.25, 0.75]).to_numpy().T
+    parts = zip(cases.mean(), cases.std(ddof=1), quartiles, cases.to_numpy(np.float64).T, strict=True)
+    for metric, (mean, sd, quantiles, values) in zip(cases, parts, strict=True):
+        known = ~np.isnan(values)
+        found = (mean, sd, *quantiles, *mean_interval(values[known], groups[known]))
         row |= {f"{metric}_{name}": float(value) for name, value in zip(STATISTICS, found, strict=True)}
     return row
 
