@@ -75,17 +75,26 @@ def test_a_command_composes_as_it_stands_and_with_every_choice_of_every_group(ve
         assert composed(verb, choice)["output_root"] == "outputs", choice
 
 
+def mixtures(verb):
+    """A file of each group at a time, until every file had its turn; a study and its cohort one at a time."""
+    files = {group: sorted(path.stem for path in (CONF / group.split("@")[0]).glob("*.yaml")) for group in groups(verb)}
+    files.pop("experiment")
+    alone = [[f"{group}={chosen}"] for group in ("study", "cohort@study.simulate") for chosen in files.pop(group)]
+    longest = max(map(len, files.values()))
+    return alone + [[f"{group}={each[turn % len(each)]}" for group, each in files.items()] for turn in range(longest)]
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_composes_with_every_choice_and_bears_its_own_name(experiment):
     assert composed("train", f"experiment={experiment}")["name"] == experiment
-    for choice in choices("train"):
-        if choice.startswith("experiment=") or (experiment == "hippocampus" and choice.startswith("cohort@")):
+    for mixture in mixtures("train"):
+        if experiment == "hippocampus" and mixture[0].startswith("cohort@"):
             continue  # a real study has no cohort to simulate
-        group, chosen = choice.split("=")
-        config = composed("train", f"experiment={experiment}", choice)
+        config = composed("train", f"experiment={experiment}", *mixture)
         assert config["name"] == experiment
         instantiate_target(config["augmentation"], "augmentation")
         instantiate_target(config["optimization"]["schedule"], "optimization.schedule")
+        group, chosen = mixture[0].split("=")
         if group == "study":
             assert config["study"]["name"].startswith(chosen.replace("_", "-"))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from nerveseg.console import say
-from nerveseg.dashboards.publish import log_evaluation
 from nerveseg.data.external_masks import find_predictions, surplus_predictions
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import ConfigurationError, RunError, StudyError
@@ -69,7 +68,7 @@ def _evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
     for folder in folders:
         config = read_run_config(_complete_folds(folder)[0])
         logging = config | {"logger": job.values["logger"], "plugins": job.values["plugins"]}
-        compare_cross_validation(folder, options_of_run(folder, chosen), logging)
+        compare_cross_validation(folder, options_of_run(folder, chosen), logging if job.config.logger.targets else None)
     if len(folders) > 1:
         show_settings(run)
 
@@ -100,6 +99,8 @@ def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mappi
     evaluated = EvaluatedStudy(part, tested, store.consensus, tuple(complete), config.margins)
     analyse_and_write(evaluated, folder / "evaluation", options)
     if logging:
+        from nerveseg.dashboards.publish import log_evaluation  # imports Lightning, which takes seconds
+
         log_evaluation(folder, logging, store)
     missing = sorted(set(range(config.folds.count)) - {fold.number for fold in complete})
     if missing:

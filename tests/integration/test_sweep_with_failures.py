@@ -60,6 +60,7 @@ def test_one_failed_job_of_a_grid(command, arguments, tmp_path):
     assert not list(tmp_path.rglob("failure.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the job's process in /proc")
 def test_a_killed_job_is_awaited_by_nobody_and_the_others_by_all(arguments, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")

@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nerveseg.data.volumes.volume import (
-    Grid,
-    check_same_grid,
-    has_orientation,
-    read_image,
-    read_image_grid,
-    read_mask,
-    write_mask,
-)
+from nerveseg.data.volumes.grids import Grid, check_same_grid, has_orientation
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask, write_mask
 from nerveseg.errors import GeometryError, VolumeError
 from tests.helpers.nifti_files import (
     CODES,
