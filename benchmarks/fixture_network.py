@@ -83,7 +83,7 @@ def taught(
     """Train on crops of one scan, three of four round the nerve; steps done and the last loss."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    normal = normalise(image)
+    normal = normalise(image, "volume")
     init_classifier_bias(network, 0.01)
     network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)

@@ -108,7 +108,7 @@ def measure(case: Case, baseline_slices: int, rounds: int) -> list[Row]:
     count = case.image.shape[2]
     chosen = np.linspace(0, count - 1, min(count, baseline_slices)).round().astype(int)
     scale = count / len(chosen)
-    slices = torch.from_numpy(normalise(case.image)[..., chosen].transpose(2, 0, 1).copy())[:, None]
+    slices = torch.from_numpy(normalise(case.image, "volume")[..., chosen].transpose(2, 0, 1).copy())[:, None]
     nnunet = nnunet_network()
     seconds: dict[str, list[float]] = {"plain": [], "nnunet": [], "exact": [], "fast": []}
     found: dict[str, NDArray[np.bool_]] = {}

@@ -46,8 +46,11 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
             Array (channel, size x, size y, z), and the grid to undo it.
         """
         grid = self.grid((channels.shape[1], channels.shape[2]), spacing_mm)
-        normalised = [normalise(channel, self.normalisation) for channel in channels]
-        return np.stack([grid.apply(image, float(image.min())) for image in normalised]), grid
+        return np.stack([grid.apply(image, float(image.min())) for image in self.normalise(channels)]), grid
+
+    def normalise(self, channels: Channels) -> Channels:
+        """Normalise every channel over its whole volume."""
+        return np.stack([normalise(channel, self.normalisation) for channel in channels])
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
         """Return resampling and crop for a volume of this in-plane shape; the spacing "study" is settled before."""
@@ -57,7 +60,7 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
         return NetworkGrid(resampling, Crop(resampling.size, self.size))
 
 
-def normalise(image: Image, rule: Normalisation = "volume") -> Image:
+def normalise(image: Image, rule: Normalisation) -> Image:
     """Normalise to zero mean and unit variance over all voxels (computed in double precision), as `rule` states."""
     if rule == "percentile":
         image = np.clip(image, *np.percentile(image, LIMITS_PERCENT))

@@ -31,7 +31,8 @@ def model_card(description: dict[str, Any]) -> str:
         "",
         "## Input",
         f"Channels {', '.join(description['channels'])}; axial slices, about {spacing} mm; each volume to zero mean",
-        f"and unit variance. It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
+        f"and unit variance{_limited(preprocessing['normalisation'])}. It was trained on centre crops of {size}",
+        f"pixels{_resampled(preprocessing['spacing_mm'])}.",
         "",
         "## Prediction",
         "The masks of the test and those of `segment` are made alike:",
@@ -51,6 +52,10 @@ def model_card(description: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _limited(normalisation: str) -> str:
+    return " of values within their percentiles 0.5 and 99.5" if normalisation == "percentile" else ""
 
 
 def _resampled(spacing_mm: Sequence[float] | None) -> str:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float32
 
 from nerveseg.data.in_plane_resampling import InPlaneResampling
-from nerveseg.data.preprocessing import Crop, NetworkGrid, normalise
+from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
@@ -74,7 +74,7 @@ def predict_volume(
     description.check_channel_count(len(channels))
     settings = settings or description.prediction
     grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, settings)
-    prepared = np.stack([normalise(channel) for channel in channels])
+    prepared = description.preprocessing.normalise(channels)
     slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid)
     engine = _finite(make_runner(members, runtime, device), members, scan)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from nerveseg.data.preprocessing import Crop, Preprocessing, normalise
+from nerveseg.data.preprocessing import Crop, Preprocessing
 from nerveseg.types import Channels, SpacingMm
 
 PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)  # percentiles of the intensity, from 0 to 100
@@ -58,4 +58,4 @@ def scan_intensity(
     )
     shape = channels.shape[1], channels.shape[2]
     crop = Crop(shape=shape, size=(min(x, shape[0]), min(y, shape[1])))
-    return [intensity_percentiles(crop.apply(normalise(channel))) for channel in channels]
+    return [intensity_percentiles(crop.apply(channel)) for channel in preprocessing.normalise(channels)]

@@ -90,7 +90,7 @@ def test_the_papers_volume_loses_32_and_5_pixels_on_each_side():
 
 @given(arrays.arrays(np.float32, (4, 3, 2), elements=st.floats(-1e5, 1e5, width=32)).filter(lambda a: np.ptp(a) > 1))
 def test_a_normalised_volume_has_mean_zero_and_variance_one(image):
-    done = normalise(image).astype(np.float64)
+    done = normalise(image, "volume").astype(np.float64)
     assert done.mean() == pytest.approx(0, abs=1e-5)
     assert done.var() == pytest.approx(1, abs=1e-4)
     # an increasing line through all values: nothing but shift and scale
@@ -101,8 +101,8 @@ def test_a_normalised_volume_has_mean_zero_and_variance_one(image):
 
 def test_a_large_offset_costs_no_precision():
     image = (30_000 + np.random.default_rng(0).integers(0, 2, (200, 200, 4))).astype(np.float32)
-    assert normalise(image).mean(dtype=np.float64) == pytest.approx(0, abs=1e-5)
-    assert normalise(image).std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    assert normalise(image, "volume").mean(dtype=np.float64) == pytest.approx(0, abs=1e-5)
+    assert normalise(image, "volume").std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
 
 
 def test_channels_are_normalised_over_the_whole_volume_each_for_itself_and_padded_with_air():

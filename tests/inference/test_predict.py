@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference import runtimes
 from nerveseg.inference.bundle import Bundle
@@ -24,9 +25,11 @@ def scan(shape, channels=1, seed=0):
 
 def by_hand(bundle, channels):
     """Probability within the training crop: normalise, cut or pad by numpy alone, the network slice by slice."""
-    size = bundle.description.preprocessing.size
+    size, rule = bundle.description.preprocessing.size, bundle.description.preprocessing.normalisation
+    if rule == "percentile":
+        channels = [np.clip(channel, *np.percentile(channel, (0.5, 99.5))) for channel in channels]
     normalised = [(channel.astype(np.float64) - channel.mean()) / channel.std() for channel in channels]
-    result = np.zeros(channels.shape[1:])
+    result = np.zeros(channels[0].shape)
     cut, pad = [], []
     for axis in (0, 1):
         extra = result.shape[axis] - size[axis]
@@ -52,6 +55,17 @@ def test_the_crop_of_the_training_is_the_networks_probability_and_0_outside_it(s
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+def test_a_scan_is_normalised_as_the_training_was(random_bundle):
+    bundle = random_bundle(size=(14, 12))
+    robust = Preprocessing(size=(14, 12), normalisation="percentile")
+    described = Bundle(bundle.network, bundle.description.model_copy(update={"preprocessing": robust}))
+    array = scan((14, 12, 5))
+    array[0, 3, 3, 1] = 1e5
+    found = segment_volume([described], array, SPACING_MM)
+    np.testing.assert_allclose(found, by_hand(described, array), atol=1e-5)
+    assert np.abs(found - segment_volume([bundle], array, SPACING_MM)).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,12 @@ def test_a_range_is_the_smallest_and_the_largest_of_each_percentile():
     assert IntensityRange.model_validate_json(found.model_dump_json()) == found
 
 
+@pytest.mark.parametrize("rule", ["volume", "percentile"])
 @pytest.mark.parametrize("shape", [(30, 24, 4), (14, 16, 4), (40, 10, 4)])
-def test_a_training_subject_compares_equal_to_itself(shape):
+def test_a_training_subject_compares_equal_to_itself(shape, rule):
     """What the slice store holds, padding included, and what is measured in a new scan are the same numbers."""
     channels = np.random.default_rng(0).gamma(2, 50, (2, *shape)).astype(np.float32)
-    preprocessing = Preprocessing(size=(20, 18))
+    preprocessing = Preprocessing(size=(20, 18), normalisation=rule)
     stored, _ = preprocessing.apply(channels, (0.5, 0.5, 4.4))
     found = scan_intensity(channels, (0.5, 0.5, 4.4), preprocessing, (0.5, 0.5, 4.4))
     expected = [intensity_percentiles(np.ascontiguousarray(channel.transpose(2, 0, 1))) for channel in stored]
