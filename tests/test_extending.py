@@ -61,7 +61,7 @@ def test_the_command_of_the_page_trains(configured, tmp_path):
 def test_the_command_of_the_page_builds_what_the_package_defines(configured):
     config = configured()
     check_configuration(config)
-    network = build_network(config, channels=1)
+    network = build_network(config)
     segmenter = build_segmenter(config, network.module)
     assert network.spec.name == "my_package.TwoLayers"
     assert network.spec.arguments == {"width": 32, "in_channels": 1, "classes": 2}
@@ -88,5 +88,5 @@ def test_the_augmentation_depends_on_its_seed_alone(configured):
 
 def test_a_network_of_monai_needs_no_plugin(configured):
     pytest.importorskip("monai")
-    config = configured("network=dynunet", "optimization.class_prior_bias=false")
-    assert build_network(config, channels=2).module(torch.randn(1, 2, 64, 64)).shape == (1, 2, 64, 64)
+    config = configured("network=dynunet", "optimization.class_prior_bias=false", "context=neighbours")
+    assert build_network(config).module(torch.randn(1, 5, 64, 64)).shape == (1, 2, 64, 64)

@@ -27,7 +27,7 @@ def config():
 def built(config):
     """Return the network and the Lightning module of a configuration in plain types."""
     parsed = parse_config("train", config)
-    network = build_network(parsed, channels=1)
+    network = build_network(parsed)
     return network.module, build_segmenter(parsed, network.module)
 
 

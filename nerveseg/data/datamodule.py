@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nerveseg.data.augmentation import Augmentation, BatchAugmentation, NoAugmentation, slice_seed
+from nerveseg.data.context import Context
 from nerveseg.data.slice_store import SliceStore
 
 EpochSlice = tuple[int, int]
+SLICE = Context()  # each slice by itself
 Batch = dict[str, Any]
 """`image` and `label`; before augmentation `spacing_mm` and `seed` too, lists that stay on the host; in validation
 `subject` too."""
@@ -54,9 +56,10 @@ class EpochSampler(Sampler[EpochSlice]):
 class PlainSlices(Dataset[Batch]):
     """All slices of some subjects as they are stored, each with the spacing and seed that its augmentation needs."""
 
-    def __init__(self, store: SliceStore, subjects: Sequence[str], seed: int) -> None:
+    def __init__(self, store: SliceStore, subjects: Sequence[str], seed: int, context: Context = SLICE) -> None:
         self.store = store
         self.seed = seed
+        self.context = context
         self.subjects = list(subjects)
         stored = (store.subject(subject) for subject in subjects)
         table = np.array([(one.slices, *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
@@ -67,14 +70,19 @@ class PlainSlices(Dataset[Batch]):
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, key: EpochSlice) -> Batch:
-        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`."""
+        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`.
+
+        The channels are those of every slice of the context.
+        """
         epoch, number = key
         subject = self.subject_of(number)
         index = number - (int(self.ends[subject - 1]) if subject else 0)
         name = self.subjects[subject]
         x, y = self.spacing_mm[subject].tolist()
+        images = self.store.images(name)
+        seen = images[self.context.windows(len(images))[index]]
         return {
-            "image": torch.from_numpy(np.array(self.store.images(name)[index])),
+            "image": torch.from_numpy(seen.reshape(-1, *seen.shape[2:])),
             "label": torch.from_numpy(np.array(self.store.labels(name)[index])),
             "spacing_mm": (x, y),
             "seed": slice_seed(self.seed, epoch, number),
@@ -129,6 +137,7 @@ class SliceDataModule(pl.LightningDataModule):
         subjects: Ids of the training subjects.
         validation: Ids of the validation subjects; without any there is no validation.
         augmentation: Augmentation of every training slice.
+        context: Neighbouring slices that the network sees; by default none.
         batch_size: Number of slices per batch (paper: 8), of all processes together.
         seed: Seed of order and augmentation.
         workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
@@ -146,6 +155,7 @@ class SliceDataModule(pl.LightningDataModule):
         validation: Sequence[str] = (),
         *,
         augmentation: Augmentation | None = None,
+        context: Context = SLICE,
         batch_size: int = 8,
         seed: int = 0,
         workers: int = 0,
@@ -158,6 +168,7 @@ class SliceDataModule(pl.LightningDataModule):
         self.subjects = list(subjects)
         self.validation = list(validation)
         self.augmentation = NoAugmentation() if augmentation is None else augmentation
+        self.context = context
         self.batch_size = batch_size // processes
         self.seed = seed
         self.workers = workers
@@ -179,8 +190,8 @@ class SliceDataModule(pl.LightningDataModule):
             self._list_slices(self.store)
 
     def _list_slices(self, store: SliceStore) -> None:
-        self.slices = PlainSlices(store, self.subjects, self.seed)
-        self.validation_slices = ValidationSlices(PlainSlices(store, self.validation, self.seed))
+        self.slices = PlainSlices(store, self.subjects, self.seed, self.context)
+        self.validation_slices = ValidationSlices(PlainSlices(store, self.validation, self.seed, self.context))
         self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
 
     def train_dataloader(self) -> DataLoader[Batch]:

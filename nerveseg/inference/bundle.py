@@ -21,6 +21,7 @@ from pydantic import BaseModel, PositiveFloat, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
+from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import temporary_sibling, write_text
@@ -65,6 +66,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     # Median voxel spacing of the training volumes in RAS order.
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing  # preprocessing of a volume
+    context: Context = Context()  # neighbouring slices that the network sees; none in bundles of earlier versions
     # Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
     prediction: PredictionSettings = PredictionSettings()
     foreground: tuple[int, ...] | None  # label values that were learned as nerve; null means every label above zero
@@ -80,8 +82,14 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
 
     def sha256(self) -> str:
         """Return the hash of the description without scores; models of the same hash give the same masks."""
-        text = self.model_dump(mode="json", exclude={"scores", "computation"})
+        later = {"context"} if self.context == Context() else set()  # the hash of bundles of earlier versions stays
+        text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
         return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels that the network sees: those of a scan, of every slice of the context."""
+        return len(self.channels) * self.context.slices
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
         """Raise `BundleError` about a subject unless every channel of the model is among the names given."""
@@ -115,7 +123,7 @@ class Bundle:
     @cached_property
     def reduction(self) -> int:
         """Factor by which the network divides the in-plane size, of which its inputs are multiples."""
-        return find_reduction(self.network, len(self.description.channels))
+        return find_reduction(self.network, self.description.in_channels)
 
 
 def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:

@@ -147,15 +147,16 @@ def _checked(model: Ensemble) -> Ensemble:
     for bundle in model.bundles:
         description = bundle.description
         in_channels = description.architecture.arguments.get(CHANNELS_ARGUMENT)
-        if in_channels != len(description.channels):
+        if in_channels != description.in_channels:
             raise BundleError(
                 "a model's network takes as many channels as model.json names",
-                found=f"{in_channels} and {len(description.channels)}",
+                found=f"{in_channels} and {description.in_channels}",
                 path=model.name,
                 remedy="copy the model again from its source",
             )
         for name, agree in (
             ("channels", description.channels == first.channels),
+            ("context", description.context == first.context),
             ("preprocessing", description.preprocessing == first.preprocessing),
             ("prediction", description.prediction == first.prediction),
             ("architecture", description.architecture == first.architecture),

@@ -4,7 +4,7 @@ References:
     Mitchell M, et al. Model cards for model reporting. FAT* 2019.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nerveseg.inference.prediction_settings import PredictionSettings
@@ -30,9 +30,9 @@ def model_card(description: dict[str, Any]) -> str:
         "sequences, body regions or spacings are outside what was measured.",
         "",
         "## Input",
-        f"Channels {', '.join(description['channels'])}; axial slices, about {spacing} mm; each volume to zero mean",
-        f"and unit variance{_limited(preprocessing['normalisation'])}. It was trained on centre crops of {size}",
-        f"pixels{_resampled(preprocessing['spacing_mm'])}.",
+        f"Channels {', '.join(description['channels'])}; axial slices{_context(description['context'])},",
+        f"about {spacing} mm; each volume to zero mean and unit variance{_limited(preprocessing['normalisation'])}.",
+        f"It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
         "",
         "## Prediction",
         "The masks of the test and those of `segment` are made alike:",
@@ -52,6 +52,10 @@ def model_card(description: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _context(context: Mapping[str, int]) -> str:
+    return f", each with {context['neighbours']} slices on either side" if context["neighbours"] else ""
 
 
 def _limited(normalisation: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from nerveseg.data.context import Context
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
@@ -75,7 +76,7 @@ def predict_volume(
     settings = settings or description.prediction
     grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, settings)
     prepared = description.preprocessing.normalise(channels)
-    slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid)
+    slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid, description.context)
     engine = _finite(make_runner(members, runtime, device), members, scan)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
     accuracy = settle_accuracy(settings.accuracy, device)
@@ -142,16 +143,20 @@ class _ScanSlices:
     channels: Channels
     fills: Sequence[float]
     grid: NetworkGrid
+    context: Context
 
     def __len__(self) -> int:
         return int(self.channels.shape[3])
 
     def slices(self, part: slice) -> torch.Tensor:
-        """Return some slices as the network takes them, (slice, channel, x, y)."""
+        """Return some slices with their context as the network takes them, (slice, channel, x, y)."""
+        windows = self.context.windows(len(self))[part]
+        seen = slice(windows.min(), windows.max() + 1)
         cropped = np.stack(
-            [self.grid.apply(image[..., part], fill) for image, fill in zip(self.channels, self.fills, strict=True)]
+            [self.grid.apply(image[..., seen], fill) for image, fill in zip(self.channels, self.fills, strict=True)]
         )
-        return torch.from_numpy(np.ascontiguousarray(cropped.transpose(3, 0, 1, 2)))
+        stacks = cropped.transpose(3, 0, 1, 2)[windows - seen.start]
+        return torch.from_numpy(stacks.reshape(len(windows), -1, *self.grid.crop.size))
 
 
 _Found = Iterator[tuple[slice, Float32[np.ndarray, "slice net_x net_y"]]]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, Strict
 
+from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.hypotheses import Margins
@@ -129,14 +130,20 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     fold: int  # number of the test fold
     resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
     plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
+    context: Context  # neighbouring slices that the network sees
     augmentation: Target  # augmentation of the training slices
     inference: PredictionSettings  # everything that changes the mask of a scan; stored with the model
-    network: Target  # network; the study's channels and the classes are added
+    network: Target  # network; its number of input channels and the classes are added
     loss: Target  # loss of logits and labels
     optimization: OptimizationConfig  # epochs, batch, optimizer and schedule
     trainer: TrainerConfig  # device and `pl.Trainer`'s keywords
     callbacks: dict[str, Target]  # Lightning callbacks by name
     logger: LoggerConfig  # dashboards
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels that the network sees: those of the study, of every slice of the context."""
+        return len(self.study.images) * self.context.slices
 
 
 class EvaluateConfig(ReportConfig):

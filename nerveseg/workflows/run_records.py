@@ -16,8 +16,9 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
     config = read_yaml(fold.config, RunError)
     if not isinstance(config, dict):
         raise yaml_error(fold.config, f"a {type(config).__name__} instead of options", RunError)
-    if isinstance(config.get("folds"), dict):
-        config["folds"].setdefault("validation_fraction", 0)  # folds of earlier versions lack this option
+    if isinstance(config.get("folds"), dict):  # folds of earlier versions lack some options
+        config["folds"].setdefault("validation_fraction", 0)
+        config.setdefault("context", {"neighbours": 0})
     return config
 
 

@@ -84,14 +84,13 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     device = choose_device(config.trainer.accelerator, config.trainer.precision)
     device = replace(device, description=device.description + processes.description)
     loaded = load_fold(job)
-    channels = len(loaded.study.description.images)
-    network = build_network(config, channels)
+    network = build_network(config)
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
     compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
     segmenter = build_segmenter(config, network.module, compiled)
     share = loaded.store.foreground_share(loaded.training_ids)
     if config.optimization.class_prior_bias:
-        init_classifier_bias(network.module, share, channels)
+        init_classifier_bias(network.module, share, config.in_channels)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
         say(f"warning: {resumption.warning}")
@@ -115,7 +114,7 @@ def check_configuration(config: TrainConfig) -> None:
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
-    segmenter = build_segmenter(config, build_network(config, len(config.study.images)).module)
+    segmenter = build_segmenter(config, build_network(config).module)
     check_loss(segmenter.loss)
     try:
         segmenter.configure_optimizers()
@@ -189,6 +188,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=preprocessing,
+        context=config.context,
         prediction=config.inference,
         foreground=description.foreground,
         training=TrainingRecord(

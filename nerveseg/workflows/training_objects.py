@@ -20,12 +20,12 @@ from nerveseg.workflows.config import TrainConfig
 CLASSES = 2  # number of classes: background and nerve
 
 
-def build_network(config: TrainConfig, channels: int) -> registry.BuiltNetwork:
+def build_network(config: TrainConfig) -> registry.BuiltNetwork:
     """Build the network, its weights drawn from the seed; raise `ConfigurationError` for wrong options."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    network = registry.build_network(config.network, channels, CLASSES, config.plugins)
+    network = registry.build_network(config.network, config.in_channels, CLASSES, config.plugins)
     if network.spec.name not in registry.NETWORKS:
-        check_network(network.module, channels, CLASSES, config.preprocessing.size)
+        check_network(network.module, config.in_channels, CLASSES, config.preprocessing.size)
     return network
 
 
@@ -78,6 +78,7 @@ def build_datamodule(
         [subject.id for subject in fold.train],
         [subject.id for subject in fold.validation],
         augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
+        context=config.context,
         batch_size=config.optimization.batch_size,
         seed=config.seed,
         workers=config.trainer.workers,

@@ -11,6 +11,7 @@ from nerveseg.data.augmentation import (
     TorchioAugmentation,
     slice_seed,
 )
+from nerveseg.data.context import Context
 from nerveseg.data.datamodule import EpochSampler, PlainSlices, SliceDataModule, TrainingSlices
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import prepare_slices
@@ -138,6 +139,27 @@ def test_every_number_is_one_slice_and_the_next_is_none(store):
         with pytest.raises(IndexError):
             slices[0, number]
     assert len(PlainSlices(store, [], seed=1)) == 0
+
+
+def test_with_a_context_the_channels_are_those_of_the_slices_around(store):
+    slices = PlainSlices(store, ["P02", "V01"], seed=1, context=Context(neighbours=2))
+    for number, window in {0: (2, 1, 0, 1, 2), 2: (0, 1, 2, 3, 2), 7: (1, 2, 3, 2, 1)}.items():
+        subject = "P02" if number < 4 else "V01"
+        expected = np.concatenate([store.images(subject)[index] for index in window])
+        np.testing.assert_array_equal(slices[0, number]["image"], expected)
+        np.testing.assert_array_equal(slices[0, number]["label"], store.labels(subject)[number % 4])
+
+
+@pytest.mark.parametrize("augment", [bending(), augmentation()], ids=["whole batches", "slice by slice"])
+def test_the_slices_of_a_context_move_together(augment, store):
+    """Were each slice moved by itself, the middle of the window would not be what the slice alone becomes."""
+    alone = module(store, augment)
+    data = SliceDataModule(store, SUBJECTS, augmentation=augment, context=Context(neighbours=1), batch_size=5, seed=1)
+    channels = len(store.images("V01")[0])
+    for batch, expected in zip(epoch_of(data, 1), epoch_of(alone, 1), strict=True):
+        assert batch["image"].shape[1] == 3 * channels
+        torch.testing.assert_close(batch["image"][:, channels : 2 * channels], expected["image"])
+        torch.testing.assert_close(batch["label"], expected["label"])
 
 
 def test_a_subject_without_slices_takes_no_number(store):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.inference.bundle import Bundle, ModelDescription, TrainingRecord
 from nerveseg.networks.fc_densenet import FCDenseNet
@@ -21,13 +22,14 @@ def random_bundle():
         subjects=None,
         fold=0,
         synthetic=True,
+        neighbours=0,
         **network_options,
     ):
         torch.manual_seed(seed)
         options = {"first_filters": 4, "growth_rate": 3, "layers_per_block": 1, "transitions": 1} | network_options
-        options["in_channels"] = len(channels)
+        options["in_channels"] = len(channels) * (2 * neighbours + 1)
         network = FCDenseNet(**options)
-        network(torch.randn(8, len(channels), 16, 16))
+        network(torch.randn(8, options["in_channels"], 16, 16))
         with torch.no_grad():
             network.classifier.weight *= 5
         description = ModelDescription(
@@ -35,6 +37,7 @@ def random_bundle():
             channels=list(channels),
             spacing_mm=spacing_mm,
             preprocessing=Preprocessing(size=size),
+            context=Context(neighbours=neighbours),
             foreground=None,
             training=TrainingRecord(
                 study="x", synthetic=synthetic, subjects=subjects or {}, fold=fold, epochs=1, seed=1, folds_seed=1

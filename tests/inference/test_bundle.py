@@ -20,6 +20,7 @@ from nerveseg.inference.bundle import (
     TrainingRecord,
     add_scores,
     load_bundle,
+    read_description,
     renamed_bundle,
     save_bundle,
 )
@@ -320,6 +321,16 @@ def test_intensities_are_kept_and_may_be_absent_as_may_the_null_of_older_bundles
     edit(tmp_path / "model", lambda values: [values.pop(key) for key in ("intensity", "lesion_reference")])
     older = load_bundle(tmp_path / "model").description
     assert (older.intensity, older.lesion_reference) == ({}, None)
+
+
+def test_a_model_of_single_slices_has_the_hash_of_earlier_versions(folder):
+    """Results of `segment` are known to be of this model by the hash, once taken of a description without context."""
+    description = load_bundle(folder).description
+    text = description.model_dump(mode="json", exclude={"scores", "computation", "context"})
+    canonical = json.dumps(text, sort_keys=True, separators=(",", ":"))
+    assert description.sha256() == hashlib.sha256(canonical.encode()).hexdigest()
+    edit(folder, lambda values: values["context"].update(neighbours=1))
+    assert read_description(folder).sha256() != description.sha256()
 
 
 def test_an_edited_description_is_another_model_and_scores_are_none(folder):

@@ -36,8 +36,10 @@ def by_hand(bundle, channels):
         cut.append(slice(extra // 2, extra // 2 + size[axis]) if extra > 0 else slice(None))
         pad.append((-extra // 2, -extra - (-extra // 2)) if extra < 0 else (0, 0))
     back = tuple(slice(before, length - after) for (before, after), length in zip(pad, size, strict=True))
+    beside, last = bundle.description.context.neighbours, result.shape[2] - 1
     for index in range(result.shape[2]):
-        cropped = [np.pad(c[(*cut, index)], pad, constant_values=c.min()) for c in normalised]
+        window = [last - abs(last - abs(place)) for place in range(index - beside, index + beside + 1)]
+        cropped = [np.pad(c[(*cut, z)], pad, constant_values=c.min()) for z in window for c in normalised]
         with torch.no_grad():
             logits = bundle.network(torch.tensor(np.stack(cropped)[None], dtype=torch.float32))[0].double().numpy()
         result[(*cut, index)] = (1 / (1 + np.exp(logits[0] - logits[1])))[back]
@@ -55,6 +57,15 @@ def test_the_crop_of_the_training_is_the_networks_probability_and_0_outside_it(s
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+@pytest.mark.parametrize("neighbours", [1, 2])
+@pytest.mark.parametrize("slices_per_batch", [1, 3, 8])
+def test_the_network_sees_the_slices_beside_each_mirrored_at_the_ends(neighbours, slices_per_batch, random_bundle):
+    bundle = random_bundle(size=(14, 12), channels=("T2", "FS"), neighbours=neighbours)
+    array = scan((14, 11, 5), channels=2)
+    found = segment_volume([bundle], array, SPACING_MM, slices_per_batch=slices_per_batch)
+    np.testing.assert_allclose(found, by_hand(bundle, array), atol=1e-5)
 
 
 def test_a_scan_is_normalised_as_the_training_was(random_bundle):

@@ -32,7 +32,7 @@ def sharpened(monkeypatch):
         with torch.no_grad():
             network.classifier.weight *= 4
             network.eval()
-            bright = torch.randn(4, len(description.channels), 48, 48, generator=torch.Generator().manual_seed(0))
+            bright = torch.randn(4, description.in_channels, 48, 48, generator=torch.Generator().manual_seed(0))
             logits = network.cpu()(bright)
             network.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).quantile(0.9)
         save(folder, network, description)
@@ -111,6 +111,13 @@ def test_with_the_settings_of_the_paper(trained, tiny_study):
     settings = load_bundle(folds[0].model).description.prediction
     assert (settings.field_of_view, settings.accuracy, settings.in_plane_spacing) == ("crop", "exact", "scan")
     assert not settings.postprocessing.remove_specks
+    assert_one_path(folds, tiny_study)
+
+
+def test_with_the_slices_on_each_side(trained, tiny_study):
+    folds = trained("context=neighbours")
+    description = load_bundle(folds[0].model).description
+    assert (description.context.neighbours, description.in_channels) == (2, 5)
     assert_one_path(folds, tiny_study)
 
 

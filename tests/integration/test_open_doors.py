@@ -126,6 +126,7 @@ def test_a_network_and_a_loss_of_monai(stopped_and_resumed, segmented):
         ("early", "default,early_stopping", [VALIDATION]),
         ("averaged", "default,weight_averaging", []),
         ("best", "default,best_checkpoint", [VALIDATION]),
+        ("neighbours", "default", ["context=neighbours"]),
     ],
 )  # fmt: skip
 def test_a_choice_of_the_training_is_resumed_exactly(name, callbacks, options, stopped_and_resumed, small):

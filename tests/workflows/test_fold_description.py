@@ -36,7 +36,7 @@ def job(tmp_path):
 
 def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
     loaded = train_fold.load_fold(job)
-    network = training_objects.build_network(job.config, 2)
+    network = training_objects.build_network(job.config)
     described = train_fold._describe(job, loaded, network.spec)
 
     held_out = {subject.id for subject in loaded.fold.test}
