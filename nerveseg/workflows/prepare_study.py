@@ -38,8 +38,7 @@ def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
         with wait_for_lock(root.with_name(f".{root.name}.simulating")):
             if not root.exists():  # another process may have simulated it meanwhile
                 simulate(cohort, root, workers=1)
-    record = root / COHORT_FILE
-    if record.is_file():
+    for record in filter(Path.is_file, (root / COHORT_FILE, root / "cohort.json")):  # the second of earlier versions
         changes = differences(json.loads(record.read_text(encoding="utf-8")), json.loads(cohort.model_dump_json()))
         if changes:
             raise StudyError(

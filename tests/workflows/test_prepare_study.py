@@ -26,8 +26,11 @@ def test_a_synthetic_study_is_simulated_once_and_remembers_how(tiny, tmp_path):
     assert (tmp_path / "phantom" / "participants.tsv").stat().st_mtime_ns == written
 
 
-def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(tiny):
+@pytest.mark.parametrize("record", ["code/cohort.json", "cohort.json"])
+def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(record, tiny, tmp_path):
+    """Earlier versions wrote the options beside participants.tsv."""
     prepare_study.open_configured_study(tiny)
+    (tmp_path / "phantom" / "code" / "cohort.json").rename(tmp_path / "phantom" / record)
     other = tiny.model_copy(update={"simulate": tiny.simulate.model_copy(update={"seed": 99})})
     with pytest.raises(StudyError) as caught:
         prepare_study.open_configured_study(other)
