@@ -16,12 +16,12 @@ from nerveseg.evaluation.mask_measures import MaskMeasures
 from nerveseg.evaluation.study_check import check_subject
 from nerveseg.files import write_csv, writing_below
 from nerveseg.workflows.config import CheckConfig
-from nerveseg.workflows.prepare_study import STORES
+from nerveseg.workflows.prepare_study import STORES, checked_layout
 
 
 def check_configured_study(config: CheckConfig) -> None:
     """Check a study, print and write its faults and doubts, and raise `StudyError` if it has faults."""
-    layout, preprocessing = config.study.layout, config.preprocessing
+    layout, preprocessing = checked_layout(config.study), config.preprocessing
     subjects, faults = list_subjects(layout)
     study = Study(layout, subjects)
     try:

@@ -10,6 +10,7 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, prepare_slices
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, open_study
+from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
@@ -27,17 +28,23 @@ COHORT_FILE = "code/cohort.json"  # BIDS keeps there what made a dataset
 
 def open_configured_study(config: StudyConfig) -> Study:
     """Open a study; simulate a synthetic one first if its folder does not exist."""
-    if config.simulate:
-        _simulate_if_missing(config.simulate, config.root)
-    return open_study(config.layout)
-
-
-def _simulate_if_missing(cohort: CohortSpec, root: Path) -> None:
-    if not root.exists():
+    root = config.root
+    if config.simulate and not root.exists():
         check_writable_folder(root, "study.root")
         with wait_for_lock(root.with_name(f".{root.name}.simulating")):
             if not root.exists():  # another process may have simulated it meanwhile
-                simulate(cohort, root, workers=1)
+                simulate(config.simulate, root, workers=1)
+    return open_study(checked_layout(config))
+
+
+def checked_layout(config: StudyConfig) -> StudyLayout:
+    """Return a study's layout; raise `StudyError` if its folder was simulated with other options than configured."""
+    if config.simulate:
+        _check_simulation(config.simulate, config.root)
+    return config.layout
+
+
+def _check_simulation(cohort: CohortSpec, root: Path) -> None:
     for record in filter(Path.is_file, (root / COHORT_FILE, root / "cohort.json")):  # the second of earlier versions
         changes = differences(json.loads(record.read_text(encoding="utf-8")), json.loads(cohort.model_dump_json()))
         if changes:

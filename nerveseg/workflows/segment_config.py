@@ -43,8 +43,10 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
 
     @property
     def options(self) -> SegmentOptions:
-        """Options of segmentation and measurement."""
-        return SegmentOptions.model_validate({name: getattr(self, name) for name in SegmentOptions.model_fields})
+        """Options of segmentation and measurement; the transform is the study's unless the command gives one."""
+        own = {name: getattr(self, name) for name in SegmentOptions.model_fields}
+        studys = self.study.geometry if self.study else None
+        return SegmentOptions.model_validate(own | {"geometry": self.geometry or studys})
 
     @property
     def written(self) -> ResultOptions:

@@ -20,6 +20,7 @@ from nerveseg.scans.request import PatientInfo, ScanFiles
 from nerveseg.scans.results import SUMMARY, is_result
 from nerveseg.workflows.failures import is_worker_death, read_failure, record_failure, run_catching
 from nerveseg.workflows.job import Job
+from nerveseg.workflows.prepare_study import checked_layout
 from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
 
 LOCK = ".collecting"  # name of the lock file in the folder of the shards' tables
@@ -103,7 +104,7 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
             )
         return [config.files(scan.name, scan.path, config.person) for scan in found], []
     assert config.study is not None
-    subjects, faults = list_scans(config.study.layout)
+    subjects, faults = list_scans(checked_layout(config.study))
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]

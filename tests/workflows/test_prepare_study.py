@@ -2,12 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from nerveseg.data.study import says_synthetic
 from nerveseg.errors import StudyError
-from nerveseg.workflows import prepare_study
+from nerveseg.inference.ensemble import Ensemble
+from nerveseg.workflows import prepare_study, segment_scans
+from nerveseg.workflows.check_study import check_configured_study
 from tests.helpers.composed import parsed_config
 
 
@@ -35,6 +38,25 @@ def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(record, ti
     with pytest.raises(StudyError) as caught:
         prepare_study.open_configured_study(other)
     assert caught.value.found == "seed: 2018 -> 99"
+
+
+@pytest.mark.parametrize(
+    ("verb", "read"),
+    [("check", check_configured_study), ("segment", partial(segment_scans._scans, model=Ensemble("none", ())))],
+)
+def test_every_command_compares_the_options_of_a_synthetic_study(verb, read, tiny, tmp_path):
+    prepare_study.open_configured_study(tiny)
+    words = ["cohort@study.simulate=tiny", "study.simulate.seed=99", f"study.root={tmp_path / 'phantom'}"]
+    config = parsed_config(verb, "study=phantom", *words, f"output_root={tmp_path / 'out'}")
+    with pytest.raises(StudyError) as caught:
+        read(config)
+    assert caught.value.found == "seed: 2018 -> 99"
+
+
+@pytest.mark.parametrize(("given", "used"), [("null", "sform"), ("qform", "qform")])
+def test_scans_of_a_study_are_read_by_the_transform_of_the_study(given, used):
+    config = parsed_config("segment", "study=bids", "study.root=x", "study.geometry=sform", f"geometry={given}")
+    assert config.options.geometry == used
 
 
 def test_who_comes_second_uses_the_study_of_the_first(tiny, monkeypatch):
