@@ -38,13 +38,14 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
             found="neither" if config.run is None else "both",
             remedy="run=outputs/demo, or study=aorta, or study=... prediction=<folder>",
         )
+    if config.run is not None and (config.prediction is not None or config.output is not None):
+        raise ConfigurationError(
+            "run= without prediction= and output=, because a run has its own masks and its own folder of tables",
+            found="both",
+            remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
+        )
+    _check_effects(config)
     if config.run is not None:
-        if config.prediction is not None or config.output is not None:
-            raise ConfigurationError(
-                "run= without prediction= and output=, because a run has its own masks and its own folder of tables",
-                found="both",
-                remedy="study=<name> prediction=<folder> output=<folder>, or run=<folder> alone",
-            )
         _evaluate_run(job, config.run)
         return
     assert config.study is not None
@@ -57,25 +58,45 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
         _compare_predictions(study, config, output)
 
 
+def _check_effects(config: EvaluateConfig) -> None:
+    """Raise `ConfigurationError` for an option that would change nothing."""
+    for option, is_given, other in (
+        ("prediction_foreground", config.prediction_foreground is not None, "prediction"),
+        ("missing_predictions", config.missing_predictions != "refuse", "prediction"),
+        ("logger", bool(config.logger.targets), "run"),
+    ):
+        if is_given and getattr(config, other) is None:
+            rule = f"{option} is an option beside {other}="
+            raise ConfigurationError(rule, found=f"no {other}=", remedy=f"{other}=<folder>, or leave {option} out")
+
+
 def _evaluate_run(job: Job[EvaluateConfig], run: Path) -> None:
     """Evaluate every cross-validation of a run, and rank them where there are several.
 
-    Margins, published table and report are those of the command's own overrides; without any, those of the run.
+    Each margin, published table, report and form of subjects' ids is the command's if an override gives it, or else the
+    run's.
     """
-    named = {override.lstrip("+").partition("=")[0].partition(".")[0] for override in job.overrides}
+    named = {override.lstrip("+").partition("=")[0] for override in job.overrides}
     chosen = {key: getattr(job.config, key) for key in ReportConfig.model_fields if key in named}
+    margins = {key: value for key, value in job.config.margins.model_dump().items() if f"margins.{key}" in named}
     folders = find_cross_validations(run)
     for folder in folders:
         config = read_run_config(_complete_folds(folder)[0])
-        logging = config | {"logger": job.values["logger"], "plugins": job.values["plugins"]}
-        compare_cross_validation(folder, options_of_run(folder, chosen), logging if job.config.logger.targets else None)
+        ids = {key: value for key, value in config.get("logger", {}).items() if key == "subject_ids"}
+        logging = config | {"logger": ids | job.values["logger"], "plugins": job.values["plugins"]}
+        options = options_of_run(folder, chosen, margins)
+        compare_cross_validation(folder, options, logging if job.config.logger.targets else None)
     if len(folders) > 1:
         show_settings(run)
 
 
-def options_of_run(folder: Path, chosen: Mapping[str, Any]) -> ReportConfig:
-    """Return the options of the analysis from a run's own configuration, replaced by those that are chosen now."""
-    return parse_run_config(_complete_folds(folder)[0]).model_copy(update=chosen)
+def options_of_run(folder: Path, chosen: Mapping[str, Any], margins: Mapping[str, float]) -> ReportConfig:
+    """Return the options of the analysis from a run's own configuration, replaced by those that are chosen now.
+
+    `margins` are single ones of the margins, by name.
+    """
+    options = parse_run_config(_complete_folds(folder)[0]).model_copy(update=chosen)
+    return options.model_copy(update={"margins": options.margins.model_copy(update=margins)})
 
 
 def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mapping[str, Any] | None = None) -> None:

@@ -194,6 +194,12 @@ def test_the_predictions_labels_have_their_own_foreground(study):
     assert (dice > 0.7).all()
 
 
+@pytest.mark.parametrize("option", ["prediction_foreground=[7]", "missing_predictions=skip", "logger=wandb"])
+def test_an_option_that_would_change_nothing_is_refused(study, option, capsys):
+    """Raters alone have no predicted masks, and dashboards show the evaluation of a run."""
+    assert option.partition("=")[0] in study.refused(capsys, option)
+
+
 def test_a_mask_belongs_to_a_study_not_to_a_run(study, capsys):
     assert evaluate([f"run={study.root}", f"prediction={study.masks}"]) == 2
     error = capsys.readouterr().err

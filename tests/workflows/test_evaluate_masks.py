@@ -16,7 +16,9 @@ from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
+from nerveseg.launch.compose import compose_config, make_job
 from nerveseg.runs import FoldFolder, Provenance
+from nerveseg.workflows import evaluate_masks
 from nerveseg.workflows.analyse_scores import print_cached_summary
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.evaluate_masks import compare_cross_validation, compare_raters, options_of_run
@@ -215,11 +217,35 @@ def test_a_run_is_judged_as_it_was_configured_unless_told_otherwise(run):
     for fold in (0, 1):
         own = run.config | {"margins": {"dice": 0.2}, "reference_table": "paper", "report": False}
         (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    as_configured = options_of_run(run.folder, {})
+    as_configured = options_of_run(run.folder, {}, {})
     assert as_configured.margins.dice == 0.2
     assert as_configured.reference_table == "paper"
-    chosen = options_of_run(run.folder, {"reference_table": None})
+    chosen = options_of_run(run.folder, {"reference_table": None}, {"vs": 0.3})
     assert (chosen.reference_table, chosen.margins.dice, chosen.report) == (None, 0.2, False)
+    assert chosen.margins.vs == 0.3
+
+
+@pytest.mark.parametrize(
+    ("override", "ids", "margins"),
+    [
+        ("margins.far_mm=12", "hashed", (0.2, 12.0)),
+        ("margins=default", "hashed", (0.05, 10.0)),
+        ("++logger.subject_ids=plain", "plain", (0.2, 10.0)),
+    ],
+)
+def test_what_the_command_does_not_name_is_the_runs(run, override, ids, margins, monkeypatch):
+    """Subjects' ids that the run hides stay hidden, and one changed margin leaves the run's others."""
+    for fold in (0, 1):
+        own = run.config | {"margins": {"dice": 0.2}, "logger": {"subject_ids": "hashed"}}
+        (run.folder / f"fold-{fold}" / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    evaluated = []
+    monkeypatch.setattr(evaluate_masks, "compare_cross_validation", lambda *arguments: evaluated.append(arguments))
+    overrides = [f"run='{run.folder}'", "logger=wandb", override]
+    evaluate_masks.evaluate(make_job("evaluate", compose_config("evaluate", overrides), overrides))
+    ((_, options, logging),) = evaluated
+    assert (options.margins.dice, options.margins.far_mm) == margins
+    assert logging["logger"]["subject_ids"] == ids
+    assert set(logging["logger"]) == {"subject_ids", "wandb"}
 
 
 def test_what_was_printed_is_shown_again_until_a_fold_is_new(run, compared, capsys):
