@@ -26,6 +26,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from nerveseg.dashboards.loggers import JobType, RunLabel, close_logger, last_logged_step, open_logger
 from nerveseg.dashboards.privacy import SubjectNames, subject_names, without_paths
 from nerveseg.data.slice_store import SliceStore
+from nerveseg.data.study import says_synthetic
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, automatic_dice, read_scores
 from nerveseg.evaluation.tables.table1 import table1
 from nerveseg.inference.bundle import read_description, renamed_bundle
@@ -150,7 +151,8 @@ def open_dashboards(
         return Dashboards((), names)
     root, path = Path(config["output_root"]).resolve(), folder.resolve()
     group = (path.relative_to(root) if path.is_relative_to(root) else Path(path.parent.name, path.name)).parent
-    synthetic = ["synthetic"] if config["study"].get("synthetic") else []
+    study = config["study"]
+    synthetic = ["synthetic"] if study.get("synthetic") or says_synthetic(Path(study["root"])) else []
     logged = {key: value for key, value in config.items() if job_type == "train" or key != "fold"}
     label = RunLabel(
         group=shortened(group.as_posix()),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nerveseg.dashboards import publish
 from nerveseg.dashboards.privacy import subject_names, without_paths
 from nerveseg.dashboards.publish import Dashboards, in_one_piece, log_evaluation, mean_dice, shortened
 from nerveseg.data.preprocessing import Preprocessing
@@ -17,6 +18,7 @@ from nerveseg.data.slice_store import SliceStore, StoreIndex
 from nerveseg.data.slice_store_build import StoredSubject
 from nerveseg.evaluation.comparisons import RATER_RATER
 from nerveseg.evaluation.tables.table1 import table1
+from nerveseg.training.checkpointed_loggers import MetricsCsv
 from tests.helpers.wandb_server import inspected, rows, run_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -123,6 +125,21 @@ def test_hashed_ids_are_the_only_ones_shown_and_no_figure_or_page_that_has_ids(c
     assert re.fullmatch("[0-9a-f]{12}", subject)
     (path,) = run_files(cross_validation / "evaluation")
     assert not [name for name, content in {**files, "run": path.read_bytes()}.items() if b'"007"' in content]
+
+
+def test_a_study_that_is_synthetic_by_its_description_has_the_tag(cross_validation, monkeypatch):
+    labels = []
+
+    def labelled(name, section, label, folder, root, plugins):
+        labels.append(label)
+        return MetricsCsv(folder / "metrics.csv")
+
+    monkeypatch.setattr(publish, "open_logger", labelled)
+    written = cross_validation.parent / "dataset_description.json"
+    for described in ("thighs", "SYNTHETIC thighs"):
+        written.write_text(json.dumps({"Name": described}))
+        publish.open_dashboards(config(cross_validation), STORE, cross_validation / "evaluation", "evaluate")
+    assert ["synthetic" in label.tags for label in labels] == [False, True]
 
 
 def test_without_a_logger_an_evaluation_leaves_nothing(cross_validation):
