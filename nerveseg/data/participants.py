@@ -8,6 +8,7 @@ import glob
 import io
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ UNKNOWN = ("", "n/a", "N/A", "nan")
 WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
 """Known values by column; `side` has no others, `location` may have."""
 
-ONE_SPELLING = ("cohort", "location", "side")  # columns by whose values subjects are grouped
+ONE_SPELLING = ("cohort", "group", "location", "side")  # columns by whose values subjects are grouped
+
+KNOWN_COLUMNS = ("participant_id", "cohort", "group", "side", "location", "repeat_of")
 
 NAMES = {
     "participant_id": fault_of_name, "repeat_of": fault_of_name,
@@ -79,9 +82,9 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
                 add(f"{column} is {', '.join(known)} or n/a", value, remedy, row["participant_id"])
     for column in ONE_SPELLING:
         spellings = Counter(row[column] for row in rows if column in row)
-        first = {" ".join(value.split()).casefold(): value for value, _ in reversed(spellings.most_common())}
+        first = {_folded(value): value for value, _ in reversed(spellings.most_common())}
         for value in spellings:
-            usual = first[" ".join(value.split()).casefold()]
+            usual = first[_folded(value)]
             if value != usual:
                 add(f"one spelling of each {column}", f"{value} and {usual}", f"write {usual} in all rows")
     for row in rows:
@@ -90,6 +93,16 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
                 rule = f"{column} is a number of minutes above 0, such as 15.6, or n/a"
                 add(rule, row[column], "correct the number", row["participant_id"])
     return faults
+
+
+def _folded(text: str) -> str:
+    """Return a text without differences that a reader may not see: case, spaces, composed or decomposed letters."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Group names that a reader, or a file system without case, takes for one."""
+    return [[name for name in names if _folded(name) == each] for each in dict.fromkeys(map(_folded, names))]
 
 
 def minutes_of(text: str) -> float | None:
@@ -119,6 +132,11 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
     except (OSError, ValueError, pd.errors.ParserWarning) as error:  # of pandas and of Unicode are ValueErrors
         rule = "participants.tsv is a table with tabs between its columns"
         return [], [StudyError(rule, found=error, path=table, remedy="save it as tab-separated UTF-8 text")]
+    for name, count in Counter(frame.columns).items():
+        if count > 1 or (_folded(name) in KNOWN_COLUMNS and name not in KNOWN_COLUMNS):
+            rule = "participants.tsv has each column once, " + ", ".join(KNOWN_COLUMNS) + " in lower case"
+            found = f"{count} columns {name or 'without a name'}" if count > 1 else name
+            return [], [StudyError(rule, found=found, path=table, remedy="rename or remove the column")]
     if "participant_id" not in frame.columns:
         rule, remedy = "participants.tsv has a column participant_id", "name the column, and put tabs between columns"
         return [], [StudyError(rule, found=", ".join(map(str, frame.columns)), path=table, remedy=remedy)]
@@ -140,15 +158,18 @@ def _table(path: Path) -> pd.DataFrame:
     text = re.sub(r"\t+$", "", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False, index_col=False)
+        lines = io.StringIO(text)
+        frame = pd.read_csv(lines, sep="\t", dtype=str, keep_default_na=False, index_col=False, header=None)
+    names = [str(name).strip() for name in frame.iloc[0]]  # pandas would rename a second column of a name
+    return frame.iloc[1:].set_axis(names, axis="columns")
 
 
 def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
     rule, remedy = "a participant is listed once", "remove or rename the others"
     faults: list[NervesegError] = [
-        StudyError(rule, found=f"{count} rows", subject=subject_id, path=table, remedy=remedy)
-        for subject_id, count in Counter(row["participant_id"] for row in named).items()
-        if count > 1
+        StudyError(rule, found=f"{len(same)} rows", subject=same[0], path=table, remedy=remedy)
+        for same in _alike([row["participant_id"] for row in named])
+        if len(same) > 1
     ]
     if len(named) < max(len(rows), 1):
         rule = "every row of participants.tsv names a participant"

@@ -38,10 +38,11 @@ EXPECTED = [{"participant_id": "V01", "cohort": "volunteer"}, {"participant_id":
         ("participant_id\tcohort\nV01\tvolunteer\nP01\tnan", "utf-8-sig"),
         ("participant_id\tcohort\r\nV01\tvolunteer\r\nP01\tN/A\r\n", "utf-8-sig"),
         ("cohort\tparticipant_id\nvolunteer\t V01 \n\nn/a\tP01\n\n", "utf-8"),
+        (" participant_id\tcohort \nV01\tvolunteer\nP01\tn/a\n", "utf-8"),
         ("participant_id\tcohort\nV01\tvolunteer\t\nP01\tn/a\t\n", "utf-8"),
         ("participant_id\tcohort\t\t\nV01\tvolunteer\nP01\n\t\t\t\n", "utf-8"),
     ],
-    ids=["prefix", "mixed", "bom", "crlf", "blank lines", "tab at the end of rows", "rows of tabs"],
+    ids=["prefix", "mixed", "bom", "crlf", "blank lines", "spaced headings", "tab at the end of rows", "rows of tabs"],
 )
 def test_a_table_is_read_however_it_was_saved(text, encoding, tmp_path):
     assert listed(tmp_path / "participants.tsv", text, encoding) == (EXPECTED, [])
@@ -73,6 +74,8 @@ def test_umlauts_and_quotes_within_a_field_are_kept(tmp_path):
         (b"participant_id,cohort\nV01,volunteer\n", "has a column participant_id"),
         (b"id\tcohort\nV01\tvolunteer\n", "has a column participant_id"),
         (b"participant_id\tcohort\n", "names a participant"),
+        (b"participant_id\tcohort\tcohort\nV01\tvolunteer\tpatient\n", "each column once"),
+        (b"participant_id\tCohort\nV01\tvolunteer\n", "each column once"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_fault_in_one_line(content, rule, tmp_path):
@@ -95,6 +98,12 @@ def test_all_faults_of_a_table_are_found_at_once_and_the_rest_is_listed(tmp_path
         ("V02", "3 rows"),
         (None, "2 rows without one"),
     ]
+
+
+def test_ids_that_look_alike_are_one_participant(tmp_path):
+    text = "participant_id\nS\u00fcd\nSu\u0308d\nP01\np01\nP02\n"
+    _, faults = listed(tmp_path / "participants.tsv", text)
+    assert [(fault.subject, fault.found) for fault in faults] == [("S\u00fcd", "2 rows"), ("P01", "2 rows")]
 
 
 def test_without_a_table_the_files_are_the_participants(tmp_path):
@@ -169,6 +178,7 @@ def _row(**values):
         ({"minutes_OS": "inf"}, ["inf"]),
         ({"cohort": "Patient"}, ["Patient and patient"]),
         ({"location": "forearm"}, []),
+        ({"cohort": "ｐatient"}, ["ｐatient and patient"]),
         ({"side": "left", "location": "distal", "minutes_OS": "15.6", "minutes_other": "x"}, []),
     ],
 )
@@ -177,6 +187,13 @@ def test_values_that_would_group_subjects_wrongly_are_faults(values, found, tmp_
     faults = wrong_values(rows, tmp_path / "participants.tsv", ["OS"])
     assert [fault.found for fault in faults] == found
     assert all(fault.path == tmp_path / "participants.tsv" for fault in faults)
+
+
+def test_a_name_in_composed_and_decomposed_letters_is_one_name(tmp_path):
+    composed, decomposed = "S\u00fcd", "Su\u0308d"
+    rows = [_row(group=composed), _row(group=composed), _row(group=decomposed)]
+    faults = wrong_values(rows, tmp_path / "participants.tsv", [])
+    assert [fault.found for fault in faults] == [f"{decomposed} and {composed}"]
 
 
 @pytest.mark.parametrize(
