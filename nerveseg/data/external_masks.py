@@ -1,7 +1,8 @@
 """Masks of a study's subjects that another program or a person made: the file of each subject.
 
 A template holds `{id}` as in a study's layout (`masks/{id}.nii.gz`). A folder is searched for NIfTI files, at any
-depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not.
+depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not, nor
+is `P01-2.nii.gz` if there is a subject P01-2.
 """
 
 import glob
@@ -59,7 +60,14 @@ def _from_folder(folder: Path, subjects: Sequence[Subject]) -> Mapping[str, list
         remedy = "prediction=/path/to/masks, or prediction='/path/to/{id}.nii.gz'"
         raise StudyError(rule, found="a file" if folder.exists() else "no such folder", path=folder, remedy=remedy)
     files = _masks(folder)
-    return {subject.id: [path for path in files if _holds_id(path.name, subject.id)] for subject in subjects}
+    owners = {path: _ids_in(path.name, subjects) for path in files}
+    return {subject.id: [path for path in files if subject.id in owners[path]] for subject in subjects}
+
+
+def _ids_in(name: str, subjects: Sequence[Subject]) -> list[str]:
+    """Return the ids that a file's name holds, without those that are part of a longer one: P01 of P01-2."""
+    ids = [subject.id for subject in subjects if _holds_id(name, subject.id)]
+    return [each for each in ids if not any(each != other and each in other for other in ids)]
 
 
 def _holds_id(name: str, subject_id: str) -> bool:

@@ -38,6 +38,11 @@ def test_an_id_is_a_word_and_not_a_part_of_one(tmp_path):
     assert found(tmp_path, "P01", "P011") == {"P01": "nnunet_P01_0000.nii.gz", "P011": "sub-P011.nii.gz"}
 
 
+def test_an_id_within_a_longer_id_does_not_take_its_mask(tmp_path):
+    files(tmp_path, "P01-2.nii.gz", "sub-P02.nii.gz", "sub-P02_run-P01-2.json")
+    assert found(tmp_path, "P01", "P01-2", "P02") == {"P01-2": "P01-2.nii.gz", "P02": "sub-P02.nii.gz"}
+
+
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_numbers_are_told_apart(first, second):
     from nerveseg.data.external_masks import _holds_id
