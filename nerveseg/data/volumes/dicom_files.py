@@ -104,6 +104,9 @@ def read_slice(path: Path) -> DicomSlice | None:
         return None
     with library_errors(path):
         one = _slice(reader, path)
+        slope = _text(reader, "0028|1053")
+        if slope and (float(slope) == 0 or not np.isfinite(float(slope))):  # GDCM would take 1 instead
+            raise ValueError(f"RescaleSlope {slope}")
         is_compressed = _first_group_uid(start, TRANSFER_SYNTAX_ELEMENT) not in UNCOMPRESSED
         held_bytes = path.stat().st_size * (DEFLATE_LIMIT if is_compressed else 1)
         check_size(path, reader.GetSize(), (_integer(reader, "0028|0100") or 8) * one.samples, held_bytes)

@@ -18,6 +18,9 @@ from nerveseg.data.volumes.grids import CORNER_TOLERANCE_MM, ItkFrame
 from nerveseg.errors import GeometryError, VolumeError
 
 STEP_TOLERANCE = 0.02
+ONE_CONTRAST = ("image type", "echo time", "inversion time", "b value")
+"""Elements with one value in a volume; time points and acquisitions may differ where slices are interleaved."""
+
 NAMED = 3  # largest number of gaps or of pairs of files that an error names
 
 
@@ -45,6 +48,7 @@ def stack_frame(slices: Sequence[DicomSlice]) -> ItkFrame:
     _check_kind(slices)
     _check_alike(slices)
     _check_positions(slices)
+    _check_contrast(slices)
     first = slices[0]
     step = (slices[-1].position_mm - first.position_mm) / (len(slices) - 1)
     step_mm = float(np.linalg.norm(step))
@@ -121,6 +125,17 @@ def _check_positions(slices: Sequence[DicomSlice]) -> None:
             found=f"{slices[worst].path.name} is shifted by {across[worst]:.2f} mm against {slices[0].path.name}",
             remedy="a tilted gantry or a moved slice: resample the series, for example with dcm2niix",
         )
+
+
+def _check_contrast(slices: Sequence[DicomSlice]) -> None:
+    """Check for one contrast: slices of two echoes at alternating positions are no volume."""
+    first = slices[0]
+    for one in slices:
+        for name in ONE_CONTRAST:
+            if one.contrast[name] != first.contrast[name]:
+                found = f"{first.contrast[name]} in {first.path.name}, {one.contrast[name]} in {one.path.name}"
+                remedy = "sort echoes, phase images and derived images into folders of their own, and give one of them"
+                raise VolumeError(f"the slices of a series have one {name}", found=found, remedy=remedy)
 
 
 def _same_position_error(slices: Sequence[DicomSlice], indices: NDArray[np.intp]) -> VolumeError:

@@ -281,6 +281,25 @@ def test_several_images_at_one_position_are_named(element, tmp_path):
     refused(tmp_path, rf"0[ab]\.dcm and 0[ab]\.dcm at .* 1 more: .* {words[element]}$")
 
 
+@pytest.mark.parametrize(
+    ("element", "value", "named"),
+    [("EchoTime", "40", "echo time"), ("ImageType", ["DERIVED", "SECONDARY"], "image type")],
+)
+def test_alternating_contrasts_are_no_volume(element, value, named, tmp_path):
+    write_series(tmp_path, EchoTime="10", changes={index: {element: value} for index in (1, 3)})
+    with pytest.raises(VolumeError) as caught:
+        read_series(tmp_path)
+    assert caught.value.rule.endswith(named)
+
+
+@pytest.mark.parametrize("slope", ["0", "0.0"])
+def test_a_rescale_slope_that_is_none_is_an_error(slope, tmp_path):
+    written = write_series(tmp_path, changes={2: {"RescaleSlope": slope, "RescaleIntercept": "0"}})
+    with pytest.raises(VolumeError) as caught:
+        read_series(tmp_path)
+    assert caught.value.path == written[2]
+
+
 def test_one_image_under_two_names_is_told_from_two_images(tmp_path):
     (path, *_) = write_series(tmp_path)
     shutil.copy(path, tmp_path / "copy.dcm")
