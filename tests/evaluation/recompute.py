@@ -449,7 +449,7 @@ def bland_altman(reference, other):
 
 def icc(table):
     """Return ICC(2,1) after Shrout and Fleiss, with McGraw and Wong's interval."""
-    table = np.array([row for row in table if not np.isnan(row).any()])
+    table = np.array([row for row in table if row.any() and not np.isnan(row).any()])
     n = len(table)
     if n < 2 or np.ptp(table) == 0:
         return {"n": n}

@@ -169,3 +169,11 @@ def test_repeatability_pools_cohorts_where_one_has_few_pairs_and_counts_a_person
     assert "volunteer 4" in found.loc["all", "note"]
     legs = quantities.assign(group=quantities["group"].replace("pat1", "pat0"))
     assert agreement_table(legs, ["A"], repeats).query("cohort == 'all'")["n"].tolist() == [5]
+
+
+def test_a_subject_in_whom_nobody_drew_does_not_raise_the_icc():
+    judges = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+    judges = np.vstack([100 + judges, np.zeros(4)])
+    found = row(agreement_table(volumes(dict(zip("ABCD", judges.T, strict=True))), list("ABCD")), "A, B, C, D", "icc")
+    assert (found["n"], found["note"]) == (6, "1 subject with empty masks only left out")
+    assert found["estimate"] == pytest.approx(0.29, abs=0.005)

@@ -172,7 +172,10 @@ def test_margins_decide():
     assert row(lenient, "patient", "dice", "contrast")["non_inferior"]
 
 
-@pytest.mark.parametrize("margin", [{"dice": 0}, {"vs": -0.1}, {"far_share": 1}, {"far_mm": 0}, {"hd": 1}])
+@pytest.mark.parametrize(
+    "margin",
+    [{"dice": 0}, {"vs": -0.1}, {"vs": 1}, {"far_share": 1}, {"far_mm": 0}, {"far_mm": np.inf}, {"hd": 1}],
+)
 def test_margins_are_losses(margin):
     with pytest.raises(ValidationError):
         Margins(**margin)

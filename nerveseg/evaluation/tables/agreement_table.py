@@ -107,9 +107,15 @@ def _between(wide: pd.DataFrame, raters: Sequence[str], scans: str) -> Iterator[
 
 
 def _icc(raters: pd.DataFrame, scans: str) -> dict[str, object]:
-    complete = raters.dropna()
+    known = raters.dropna()
+    complete = known[(known != 0).any(axis=1)]  # an absent nerve would widen the range of the subjects
     icc = icc_2_1(complete.to_numpy(dtype=np.float64))
-    note = join_notes(icc.note, _left_out(len(raters) - len(complete), "without a mask of each rater"), scans)
+    note = join_notes(
+        icc.note,
+        _left_out(len(raters) - len(known), "without a mask of each rater"),
+        _left_out(len(known) - len(complete), "with empty masks only"),
+        scans,
+    )
     return {"analysis": "icc", "comparison": ", ".join(raters.columns)} | asdict(icc) | {"note": note}
 
 
