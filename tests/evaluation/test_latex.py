@@ -8,7 +8,7 @@ import pytest
 from nerveseg.evaluation.tables.table1 import escape, table1, table1_latex, table1_markdown
 from tests.helpers.score_tables import tidy
 
-HARD = "A&B_100%#1 {~^\\} $x$ ±"
+HARD = "A&B_100%#1 {~^\\} $x$ ± |<>"
 
 
 def table(raters=("OS", "BW"), cohorts=("volunteer", "patient")):
@@ -28,7 +28,8 @@ def rows(latex):
 def unescaped(text):
     """What TeX prints: an independent inverse, command by command."""
     for command, character in ((r"\textbackslash{}", "\0"), (r"\textasciitilde{}", "~"), (r"\textasciicircum{}", "^"),
-                               (r"$\pm$", "±")):  # fmt: skip
+                               (r"$\pm$", "±"), (r"\textbar{}", "|"), (r"\textless{}", "<"),
+                               (r"\textgreater{}", ">")):  # fmt: skip
         text = text.replace(command, character)
     return re.sub(r"\\([&%$#_{}])", r"\1", text).replace("\0", "\\")
 

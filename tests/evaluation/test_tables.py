@@ -228,6 +228,7 @@ def test_markup_in_names_is_printed_as_it_stands():
     table = table1(frame, ["[red]", "B"])
     assert "[red]-GT" in shown(table)
     assert "[bold]" in shown(table)
+    assert "&lt;b&gt;" in table1_markdown(table.assign(cohort="<b>"))
     lines = [line.replace(r"\|", "") for line in table1_markdown(table).splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {5}
 

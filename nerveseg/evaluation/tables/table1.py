@@ -9,6 +9,7 @@ The interval of a mean is Student's over the groups (persons): the pairs of rate
 dependent.
 """
 
+import html
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -35,6 +36,9 @@ _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&
     ord("~"): r"\textasciitilde{}",
     ord("^"): r"\textasciicircum{}",
     ord("±"): r"$\pm$",
+    ord("|"): r"\textbar{}",  # LaTeX's default fonts show other characters in place of these three
+    ord("<"): r"\textless{}",
+    ord(">"): r"\textgreater{}",
 }
 """LaTeX's special characters."""
 
@@ -84,7 +88,7 @@ def table1_markdown(table: pd.DataFrame) -> str:
         cells = [row["cohort"], row["comparison"], *counts_and_means(row, table_metrics(table))]
         bold = "**" if row["comparison"] in SET_OFF else ""
         # The names of cohorts and raters would otherwise break the table.
-        plain = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+        plain = [html.escape(cell, quote=False).replace("|", "\\|").replace("\n", " ") for cell in cells]
         lines.append([f"{bold}{cell}{bold}" for cell in plain])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + notes(table) + "\n"
 
