@@ -106,7 +106,7 @@ _OUTPUT: ContextVar[Path | None] = ContextVar("output", default=None)  # folder 
 @contextmanager
 def writing_below(folder: Path) -> Iterator[None]:
     """Confine the writes of the enclosed block to a folder, whatever names, links and `..` lead elsewhere."""
-    token = _OUTPUT.set(folder.resolve())
+    token = _OUTPUT.set(Path(os.path.realpath(folder)))  # unlike resolve, passes over a loop of links
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ def writing_below(folder: Path) -> Iterator[None]:
 
 def _check_below_output(path: Path) -> None:
     """Raise `RunError` if a file that is about to be written would lie outside the folder of the output."""
-    root, parent = _OUTPUT.get(), path.parent.resolve()
+    root, parent = _OUTPUT.get(), Path(os.path.realpath(path.parent))
     if root is not None and not parent.is_relative_to(root):
         raise RunError(
             "results are written below the output",
@@ -202,7 +202,7 @@ def check_working_directory() -> None:
 
 def check_writable_folder(folder: Path, option: str) -> None:
     """Raise `ConfigurationError` where the folder that an option names cannot be made or written to."""
-    existing = next(path for path in (folder, *folder.resolve().parents) if os.path.lexists(path))
+    existing = next(path for path in (folder, *Path(os.path.realpath(folder)).parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryDirectory(dir=existing, prefix=".nerveseg-"):  # root may write, but not below /proc
             return

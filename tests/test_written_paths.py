@@ -101,3 +101,9 @@ def test_no_model_is_taken_from_the_working_directory(tmp_path, monkeypatch, cap
     (line,) = capsys.readouterr().err.splitlines()
     assert "remedy: model=<folder>" in line
     assert files(tmp_path) == before
+
+
+def test_an_output_that_is_a_loop_of_links_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OSError, match="loop"), writing_below(tmp_path / "loop"):
+        write_text(tmp_path / "loop" / "a", "a")

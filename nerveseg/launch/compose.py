@@ -192,6 +192,8 @@ def configuration_error(error: Exception, verb: str = "") -> NervesegError:
     found = " ".join(line for line in lines if not line.startswith("full_key: "))
     suggestion = _nearest_option(verb, found) if verb and "Could not override" in found else ""
     remedy = f"did you mean {suggestion}" if suggestion else "`--cfg job` prints all options with their values"
+    if suggestion and f"'{suggestion}'" in found:
+        remedy = f"the file that you chose leaves it out: add it with +{suggestion}=..."
     return ConfigurationError(
         "an option of conf/ with a value that it takes",
         found=f"{found} ({full[0]})" if full else found,

@@ -6,6 +6,7 @@ is kept beside the new one, and the provenance records the change.
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _change_configuration(job: TrainingJob, changes: list[str]) -> None:
 def _configuration(job: TrainingJob) -> str:
     """Return the configuration as YAML, with absolute paths, so that the run can be evaluated from any folder."""
     study = job.values["study"] | {"root": str(job.config.study.root.resolve())}
-    values = job.values | {"study": study, "output_root": str(job.config.output_root.resolve())}
+    values = job.values | {"study": study, "output_root": os.path.realpath(job.config.output_root)}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import ConfigurationError
-from nerveseg.launch.compose import compose_config, to_plain_dict
+from nerveseg.launch.compose import compose_config, compose_jobs, to_plain_dict
 from nerveseg.launch.schema import parse_section
 
 
@@ -85,3 +85,14 @@ def test_a_section_becomes_a_record():
     assert parse_section(Record, {"number": 3}) == Record(number=3)
     description = parse_section(StudyLayout, {"name": "x", "root": "r", "images": {"T2": "a"}, "raters": {"A": "b"}})
     assert description.foreground is None
+
+
+def test_an_option_that_the_chosen_file_leaves_out_is_added(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "short.yaml").write_text(
+        f"name: short\nroot: {tmp_path}\nimages: {{a: a}}\nraters: {{b: b}}\n"
+    )
+    arguments = ["--config-dir", str(tmp_path), "study=short", "study.participants=p.tsv"]
+    with pytest.raises(ConfigurationError) as caught:
+        compose_jobs("check", arguments)
+    assert "+study.participants=" in caught.value.remedy
