@@ -139,18 +139,18 @@ class Segmenter(pl.LightningModule):
             scheduler.step()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return optimizer and schedule; raise `ConfigurationError` if `ReduceLROnPlateau` has no value to follow."""
+        """Return optimizer and schedule; raise `ConfigurationError` if `ReduceLROnPlateau` cannot follow its value."""
         optimizer = self._optimizer(self.network.parameters())
         schedule = build_schedule(self._schedule, optimizer, self._training_steps)
         options: dict[str, Any] = {"scheduler": schedule, "interval": self._interval, "name": "learning_rate"}
         if isinstance(schedule, ReduceLROnPlateau):
-            if self._monitor is None:
+            if self._monitor is None or self._interval == "step":
                 raise ConfigurationError(
-                    "ReduceLROnPlateau follows a logged value",
-                    found="optimization.schedule_monitor=null",
-                    remedy="optimization.schedule_monitor=validation/dice, and mode: max in optimization.schedule",
+                    "ReduceLROnPlateau follows a logged value at the end of each epoch",
+                    found=f"schedule_monitor={self._monitor or 'null'}, schedule_interval={self._interval}",
+                    remedy="optimization.schedule_monitor=validation/dice, schedule_interval=epoch, and mode: max",
                 )
-            options |= {"interval": "epoch", "monitor": self._monitor}
+            options |= {"monitor": self._monitor}
         return {"optimizer": optimizer, "lr_scheduler": options}  # type: ignore[return-value]
 
     def _training_steps(self) -> int:

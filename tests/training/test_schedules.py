@@ -182,6 +182,12 @@ def test_a_plateau_without_its_value_is_an_error_that_names_it(monitor, tmp_path
     assert str(monitor or "null") in caught.value.found
 
 
+def test_a_plateau_is_not_stepped_at_each_batch_without_a_word(tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        fit(tmp_path, options=SCHEDULES["plateau of validation"] | {"interval": "step"})
+    assert caught.value.found.endswith("schedule_interval=step")
+
+
 @pytest.mark.parametrize("name", ["epochs", "one cycle", "warm-up", "none"])
 def test_a_run_resumed_under_another_schedule_has_the_rates_of_the_new_one(name, tmp_path):
     with pytest.raises(KilledError):

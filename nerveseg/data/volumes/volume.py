@@ -51,6 +51,9 @@ def read_image(
         if os.path.isdir(path):
             volume = read_series(path, series)
         else:
+            if series is not None and os.path.isfile(path):
+                rule = "series= chooses a series of a DICOM folder"
+                raise VolumeError(rule, found=f"the file {path.name}", remedy="leave series= out, or give the folder")
             array, grid = _read(path, geometry)
             volume = Volume(array.astype(np.float32, copy=False), grid)
         _check_values(volume.array, allow_nan)

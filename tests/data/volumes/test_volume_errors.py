@@ -61,6 +61,16 @@ def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
     assert (caught.value.rule, caught.value.path) == (DAMAGED, path)
 
 
+def test_a_series_of_a_file_is_refused(tmp_path):
+    path = save(image_in("RAS", straight()), tmp_path / "x.nii.gz")
+    with pytest.raises(VolumeError) as caught:
+        read_image(path, "V01", series="3")
+    assert (caught.value.found, caught.value.path) == ("the file x.nii.gz", path)
+    with pytest.raises(VolumeError) as caught:
+        read_image(tmp_path / "none.nii", series="3")
+    assert caught.value.found == "no such file"
+
+
 def test_a_missing_file_and_another_format_are_named(tmp_path):
     with pytest.raises(VolumeError) as caught:
         read_image(tmp_path / "none.nii", "V01")
