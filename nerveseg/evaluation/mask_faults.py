@@ -152,6 +152,8 @@ def _doubts(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[str]:
     if row.stray_mm > STRAY_MM and row.stray_voxels <= max(1, STRAY_SHARE * row.voxels):
         share = row.stray_voxels / row.voxels
         yield f"a piece of {share:.1%} of the mask lies {row.stray_mm:.0f} mm from the rest"
+    if forgotten := row.last_slice - row.first_slice + 1 - row.slices:
+        yield f"{forgotten} of its slices without any voxel, between slices {row.first_slice} and {row.last_slice}"
     drawn = [other.volume_mm3 for other in others if other.voxels]
     usual = float(np.median(drawn)) if drawn else row.volume_mm3
     if not 1 / VOLUME_RATIO < row.volume_mm3 / usual < VOLUME_RATIO:

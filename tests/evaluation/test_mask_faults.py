@@ -81,6 +81,12 @@ def stray(mask):
     return mask
 
 
+def forgotten(mask):
+    mask = mask.copy()
+    mask[:, :, 4] = False
+    return mask
+
+
 FAULTS = {
     "one rater mirrored left-right": one(lambda mask: mask[::-1]),
     "one rater upside down": one(lambda mask: mask[:, :, ::-1]),
@@ -94,6 +100,7 @@ DOUBTS = {
     "one rater a slice too high": one(lambda mask: np.roll(mask, 1, axis=2)),
     "one rater a slice too low": one(lambda mask: np.roll(mask, -1, axis=2)),
     "a voxel far away": one(stray),
+    "a slice forgotten": one(forgotten),
     "anatomy mirrored front to back": lambda image, masks: (image[:, ::-1], {r: m[:, ::-1] for r, m in masks.items()}),
     "no rater drew": every(np.zeros_like),
     "a large mask": one(lambda mask: mask | (np.indices(SHAPE)[0] < 20)),
