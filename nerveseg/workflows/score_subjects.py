@@ -9,7 +9,9 @@ import pandas as pd
 from nerveseg.console import track_progress
 from nerveseg.data.consensus import leave_one_out
 from nerveseg.data.study import Study, Subject
+from nerveseg.data.volumes.labels import check_foreground
 from nerveseg.data.volumes.volume import read_mask
+from nerveseg.errors import errors_about
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
@@ -49,6 +51,9 @@ def load_masks(
     if prediction is not None:
         geometry = study.description.geometry
         automatic = read_mask(prediction.path, grid, subject.id, prediction.foreground, geometry)
+        if prediction.fold is None:
+            with errors_about(prediction.path, subject.id):
+                check_foreground(automatic)
     return SubjectMasks(
         subject=subject.id,
         cohort=subject.cohort,

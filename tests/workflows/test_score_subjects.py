@@ -7,7 +7,7 @@ import pytest
 
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.errors import GeometryError
+from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.evaluation.comparisons import automatic_dice, score_subject
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 
@@ -110,3 +110,10 @@ def test_a_models_scores_are_means_per_cohort():
     )
     scores = {score.cohort: (score.n, score.dice) for score in bundle_scores(frame)}
     assert scores == {"volunteer": (2, pytest.approx(0.6)), "patient": (1, None), "healed": (2, 0.0)}
+
+
+def test_an_inverted_automatic_mask_is_refused(study, tmp_path):
+    save(tmp_path / "x.nii.gz", 1 - box((1, 5), (2, 4), (1, 3)))
+    with pytest.raises(VolumeError) as caught:
+        load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz"))
+    assert (caught.value.subject, caught.value.path) == ("7", tmp_path / "x.nii.gz")

@@ -47,7 +47,7 @@ def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -
     named = ", ".join(map(str, present[:MOST_LABELS])) + (", ..." if len(present) > MOST_LABELS else "")
     if foreground and present and not set(foreground) & set(present):
         rule = "a label map holds a declared label: " + ", ".join(map(str, foreground))
-        raise VolumeError(rule, found=f"only {named}", remedy="correct study.foreground, or the label in the file")
+        raise VolumeError(rule, found=f"only {named}", remedy="correct study.foreground or prediction_foreground")
     if not foreground and len(present) > MOST_LABELS:
         raise VolumeError(
             f"a mask has at most {MOST_LABELS} labels, unless study.foreground declares the nerve's",
