@@ -100,11 +100,6 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
-def _alike(names: Sequence[str]) -> list[list[str]]:
-    """Group names that a reader, or a file system without case, takes for one."""
-    return [[name for name in names if _folded(name) == each] for each in dict.fromkeys(map(_folded, names))]
-
-
 def minutes_of(text: str) -> float | None:
     """Return a drawing time in minutes; None unless it is a number above 0 and at most a day."""
     try:
@@ -166,9 +161,12 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
     rule, remedy = "a participant is listed once", "remove or rename the others"
+    alike: dict[str, list[str]] = {}
+    for row in named:
+        alike.setdefault(_folded(row["participant_id"]), []).append(row["participant_id"])
     faults: list[NervesegError] = [
         StudyError(rule, found=f"{len(same)} rows", subject=same[0], path=table, remedy=remedy)
-        for same in _alike([row["participant_id"] for row in named])
+        for same in alike.values()
         if len(same) > 1
     ]
     if len(named) < max(len(rows), 1):

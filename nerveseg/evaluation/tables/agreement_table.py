@@ -110,12 +110,8 @@ def _icc(raters: pd.DataFrame, scans: str) -> dict[str, object]:
     known = raters.dropna()
     complete = known[(known != 0).any(axis=1)]  # an absent nerve would widen the range of the subjects
     icc = icc_2_1(complete.to_numpy(dtype=np.float64))
-    note = join_notes(
-        icc.note,
-        _left_out(len(raters) - len(known), "without a mask of each rater"),
-        _left_out(len(known) - len(complete), "with empty masks only"),
-        scans,
-    )
+    empty = _left_out(len(known) - len(complete), "with empty masks only")
+    note = join_notes(icc.note, _left_out(len(raters) - len(known), "without a mask of each rater"), empty, scans)
     return {"analysis": "icc", "comparison": ", ".join(raters.columns)} | asdict(icc) | {"note": note}
 
 

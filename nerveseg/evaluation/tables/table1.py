@@ -36,9 +36,7 @@ _SPECIAL: dict[int, str] = {ord(character): f"\\{character}" for character in "&
     ord("~"): r"\textasciitilde{}",
     ord("^"): r"\textasciicircum{}",
     ord("±"): r"$\pm$",
-    ord("|"): r"\textbar{}",  # LaTeX's default fonts show other characters in place of these three
-    ord("<"): r"\textless{}",
-    ord(">"): r"\textgreater{}",
+    **{ord(each): rf"\text{name}{{}}" for each, name in (("|", "bar"), ("<", "less"), (">", "greater"))},
 }
 """LaTeX's special characters."""
 
