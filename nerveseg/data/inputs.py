@@ -6,6 +6,7 @@ other text is a pattern.
 
 import glob
 import os
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, count
@@ -194,15 +195,19 @@ def _numbered(names: list[str]) -> list[str]:
     unique = []
     for name in names:
         candidates = chain([name], (f"{name}_{number}" for number in count(2)))
-        unique.append(next(candidate for candidate in candidates if candidate.casefold() not in taken))
-        taken.add(unique[-1].casefold())
+        unique.append(next(candidate for candidate in candidates if _folded(candidate) not in taken))
+        taken.add(_folded(unique[-1]))
     return unique
 
 
 def _repeated(names: list[str]) -> set[str]:
-    """Return names that occur more than once, also on a disk that ignores case."""
-    counts = Counter(name.casefold() for name in names)
-    return {name for name in names if counts[name.casefold()] > 1}
+    """Return names that occur more than once, also on a disk that ignores case and composition of letters."""
+    counts = Counter(map(_folded, names))
+    return {name for name in names if counts[_folded(name)] > 1}
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(path: Path) -> str:

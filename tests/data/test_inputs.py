@@ -2,6 +2,7 @@
 
 import errno
 import os
+import unicodedata
 from pathlib import Path
 
 import nibabel as nib
@@ -225,3 +226,10 @@ def test_a_real_scan_of_few_grey_levels_is_still_a_scan(levels, shared_data, tmp
     few = np.floor(np.clip(array / np.percentile(array, 99.5), 0, 1) * (levels - 1)).astype(np.float32)
     write_volume(tmp_path / "x.nii", few, straight())
     check_is_scan(read_image(tmp_path / "x.nii"), tmp_path / "x.nii")
+
+
+def test_names_in_composed_and_decomposed_letters_are_told_apart(tmp_path):
+    for name in ("p\u00e4", "pa\u0308"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    names = [unicodedata.normalize("NFC", scan.name) for scan in resolve_inputs(str(tmp_path / "*.nii.gz"))]
+    assert len(set(names)) == 2
