@@ -3,6 +3,9 @@
 SYNTHETIC = "SYNTHETIC TRAINING DATA"
 """Notice in every result of a model that was trained on the phantom."""
 
+SYNTHETIC_STUDY = "SYNTHETIC STUDY"
+"""Notice on every page and figure about a simulated study."""
+
 NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 

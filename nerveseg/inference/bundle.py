@@ -43,7 +43,7 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     synthetic: bool  # flag: true if the study is simulated
     subjects: dict[str, dict[str, str]]  # hash of every file of every training subject
     fold: int  # number of the fold whose subjects were held out
-    epochs: int  # number of epochs
+    epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
 

@@ -34,15 +34,17 @@ def checked_case(subject: str, image: Image, masks: Mapping[str, Mask]) -> dict[
 def write_check_page(
     path: Path,
     name: str,
+    warning: str,
     rows: Sequence[MaskMeasures],
     faults: Sequence[NervesegError],
     doubts: Sequence[Doubt],
     cases: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write the page of the study `name`: the measures of every mask, and the cases of `checked_case`."""
+    """Write the page of the study `name`, with a warning or none: all measures, and the cases of `checked_case`."""
     flagged = {str(fault.subject) for fault in faults} | {doubt.subject for doubt in doubts}
     content = {
         "name": name,
+        "warning": warning,
         "subjects": len({row.subject for row in rows}),
         "faults": [str(fault) for fault in faults],
         "doubts": [str(doubt) for doubt in doubts],

@@ -9,12 +9,13 @@ import pandas as pd
 from nerveseg.console import print_error, say, track_progress
 from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
-from nerveseg.data.study import Study, list_subjects
+from nerveseg.data.study import Study, list_subjects, says_synthetic
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.evaluation.mask_faults import Doubt, judge_masks
 from nerveseg.evaluation.mask_measures import MaskMeasures
 from nerveseg.evaluation.study_check import check_subject
 from nerveseg.files import write_csv, writing_below
+from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.workflows.config import CheckConfig
 from nerveseg.workflows.prepare_study import STORES, checked_layout
 
@@ -81,7 +82,8 @@ def _write(
         channels, grid = study.read_channels(subject)
         cases.append(checked_case(subject.id, channels[0], study.read_masks(subject, grid).raters))
     page = folder / "check.html"
-    write_check_page(page, study.description.name, rows, faults, doubts, cases)
+    warning = SYNTHETIC_STUDY if study.description.synthetic or says_synthetic(study.description.root) else ""
+    write_check_page(page, study.description.name, warning, rows, faults, doubts, cases)
     return page
 
 

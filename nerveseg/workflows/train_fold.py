@@ -100,10 +100,10 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     say(f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}")
     with open_dashboards(job.values, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
         loggers = [MetricsCsv(job.folder.metrics), *dashboards.loggers]
-        _train(job, loaded, segmenter, device, processes, loggers, resumption)
+        epochs = _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return
-        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec))
+        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec, epochs))
         with writing_below(job.folder.path):
             evaluate_fold(job, loaded, device, dashboards)
 
@@ -136,7 +136,8 @@ def _train(
     processes: Processes,
     loggers: list[Logger],
     resumption: Resumption | None,
-) -> None:
+) -> int:
+    """Train, and return the number of epochs after which the network has its weights."""
     if resumption:
         say(f"{job.title} goes on from its last checkpoint")
     config, folder = job.config, job.folder
@@ -161,22 +162,26 @@ def _train(
     data = build_datamodule(config, loaded.store, loaded.fold, processes)
     fit_interruptible(trainer, segmenter, data, resumption.checkpoint if resumption else None)
     processes.shut_down()
-    _restore_best_weights(trainer, segmenter)
+    epochs = _restore_best_weights(trainer, segmenter)
     if processes.is_first:
         add_training_time(job, time.monotonic() - started)
+    return epochs
 
 
-def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> None:
-    """Load the weights of the epoch that a monitoring `ModelCheckpoint` found best; by default keep the last."""
+def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> int:
+    """Load the weights that a monitoring `ModelCheckpoint` found best, else keep the last; return their epochs."""
+    epochs = trainer.current_epoch
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             checkpoint = torch.load(callback.best_model_path, map_location=segmenter.device, weights_only=True)
             segmenter.load_state_dict(checkpoint["state_dict"])
             score = f"{callback.monitor} {callback.best_model_score:.3f}"
-            say(f"the weights of epoch {checkpoint['epoch'] + 1} are tested, the best with {score}")
+            epochs = checkpoint["epoch"] + 1
+            say(f"the weights of epoch {epochs} are tested, the best with {score}")
+    return epochs
 
 
-def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec) -> ModelDescription:
+def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int) -> ModelDescription:
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
@@ -196,7 +201,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
             synthetic=description.synthetic,
             subjects={subject.id: subject.sha256 for subject in stored},
             fold=loaded.fold.number,
-            epochs=config.optimization.epochs,
+            epochs=epochs,
             seed=config.seed,
             folds_seed=config.folds.seed,
         ),

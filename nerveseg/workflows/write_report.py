@@ -24,6 +24,7 @@ from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
 from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
 from nerveseg.reporting.study_view import StudyView, SubjectCard, thumbnail
@@ -36,7 +37,6 @@ from nerveseg.workflows.score_subjects import PredictedMask, load_masks
 
 REPORT = "report.html"
 SUBJECTS = "subjects"
-SYNTHETIC = "SYNTHETIC STUDY"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class EvaluatedStudy:
     @property
     def warning(self) -> str:
         """Warning that the study is simulated, or empty."""
-        return SYNTHETIC if self.study.description.synthetic else ""
+        return SYNTHETIC_STUDY if self.study.description.synthetic else ""
 
 
 def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None) -> Path:

@@ -131,3 +131,15 @@ def test_a_network_and_a_loss_of_monai(stopped_and_resumed, segmented):
 )  # fmt: skip
 def test_a_choice_of_the_training_is_resumed_exactly(name, callbacks, options, stopped_and_resumed, small):
     assert_equal(*stopped_and_resumed(name, *small, *options, callbacks=callbacks))
+
+
+def test_a_bundle_states_the_epochs_after_which_the_training_stopped(tmp_path, tiny_study, tiny_overrides):
+    stop = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", VALIDATION]
+    rise = ["+callbacks.early_stopping.min_delta=1", "optimization.epochs=5"]
+    own = [word for word in tiny_overrides if not word.startswith("optimization.epochs")]
+    in_process("fold=0", "name=early", f"output_root={tmp_path}", f"study.root={tiny_study}", *own, *stop, *rise)
+    (fold,) = tmp_path.rglob("fold-0")
+    rows = (fold / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    column = rows[0].split(",").index("epoch")
+    trained = 1 + max(int(float(row.split(",")[column])) for row in rows[1:] if row.split(",")[column])
+    assert json.loads((fold / "model" / "model.json").read_text())["training"]["epochs"] == trained == 2

@@ -77,4 +77,10 @@ def test_every_mask_has_a_row_and_the_page_names_a_planted_fault(config, tmp_pat
         check_configured_study(config)
     table = pd.read_csv(folder / "check.csv", keep_default_na=False)
     assert list(table["faults"] != "") == [False, True]
-    assert "B_mask.nii.gz" in (folder / "check.html").read_text(encoding="utf-8")
+    page = (folder / "check.html").read_text(encoding="utf-8")
+    assert "B_mask.nii.gz" in page
+    assert "SYNTHETIC" not in page
+    (tmp_path / "dataset_description.json").write_text('{"Name": "SYNTHETIC thighs"}', encoding="utf-8")
+    with pytest.raises(StudyError):
+        check_configured_study(config)
+    assert "SYNTHETIC STUDY" in (folder / "check.html").read_text(encoding="utf-8")

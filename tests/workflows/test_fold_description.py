@@ -37,8 +37,9 @@ def job(tmp_path):
 def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
     loaded = train_fold.load_fold(job)
     network = training_objects.build_network(job.config)
-    described = train_fold._describe(job, loaded, network.spec)
+    described = train_fold._describe(job, loaded, network.spec, epochs=3)
 
+    assert described.training.epochs == 3
     held_out = {subject.id for subject in loaded.fold.test}
     assert len(held_out) == 2
     assert list(described.intensity) == described.channels == ["T2", "FS"]
