@@ -77,6 +77,11 @@ def file_name(text: str) -> str:
     return shown
 
 
+def folded(text: str) -> str:
+    """Return a text without differences that a reader may not see: case, spaces, composed or decomposed letters."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
 def csv_cell(value: object) -> object:
     """Return a cell that no spreadsheet computes: a text that begins as a formula gets an apostrophe before it."""
     if not isinstance(value, str) or not value.startswith(_COMPUTED) or _is_number(value) or not value.strip("-+"):

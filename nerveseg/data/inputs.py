@@ -6,7 +6,6 @@ other text is a pattern.
 
 import glob
 import os
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, count
@@ -18,7 +17,7 @@ from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import GeometryError, VolumeError
-from nerveseg.names import file_name
+from nerveseg.names import file_name, folded
 from nerveseg.types import Image, SpacingMm
 
 MASK_VALUES = 3  # largest number of different values, all whole numbers, of an image that is taken for a mask
@@ -195,19 +194,15 @@ def _numbered(names: list[str]) -> list[str]:
     unique = []
     for name in names:
         candidates = chain([name], (f"{name}_{number}" for number in count(2)))
-        unique.append(next(candidate for candidate in candidates if _folded(candidate) not in taken))
-        taken.add(_folded(unique[-1]))
+        unique.append(next(candidate for candidate in candidates if folded(candidate) not in taken))
+        taken.add(folded(unique[-1]))
     return unique
 
 
 def _repeated(names: list[str]) -> set[str]:
     """Return names that occur more than once, also on a disk that ignores case and composition of letters."""
-    counts = Counter(map(_folded, names))
-    return {name for name in names if counts[_folded(name)] > 1}
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    counts = Counter(map(folded, names))
+    return {name for name in names if counts[folded(name)] > 1}
 
 
 def _stem(path: Path) -> str:

@@ -8,7 +8,6 @@ import glob
 import io
 import os
 import re
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.errors import NervesegError, StudyError
-from nerveseg.names import fault_of_name, fault_of_text
+from nerveseg.names import fault_of_name, fault_of_text, folded
 
 UNKNOWN = ("", "n/a", "N/A", "nan")
 WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
@@ -82,9 +81,9 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
                 add(f"{column} is {', '.join(known)} or n/a", value, remedy, row["participant_id"])
     for column in ONE_SPELLING:
         spellings = Counter(row[column] for row in rows if column in row)
-        first = {_folded(value): value for value, _ in reversed(spellings.most_common())}
+        first = {folded(value): value for value, _ in reversed(spellings.most_common())}
         for value in spellings:
-            usual = first[_folded(value)]
+            usual = first[folded(value)]
             if value != usual:
                 add(f"one spelling of each {column}", f"{value} and {usual}", f"write {usual} in all rows")
     for row in rows:
@@ -93,11 +92,6 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
                 rule = f"{column} is a number of minutes above 0, such as 15.6, or n/a"
                 add(rule, row[column], "correct the number", row["participant_id"])
     return faults
-
-
-def _folded(text: str) -> str:
-    """Return a text without differences that a reader may not see: case, spaces, composed or decomposed letters."""
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
 def minutes_of(text: str) -> float | None:
@@ -128,7 +122,7 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
         rule = "participants.tsv is a table with tabs between its columns"
         return [], [StudyError(rule, found=error, path=table, remedy="save it as tab-separated UTF-8 text")]
     for name, count in Counter(frame.columns).items():
-        if count > 1 or (_folded(name) in KNOWN_COLUMNS and name not in KNOWN_COLUMNS):
+        if count > 1 or (folded(name) in KNOWN_COLUMNS and name not in KNOWN_COLUMNS):
             rule = "participants.tsv has each column once, " + ", ".join(KNOWN_COLUMNS) + " in lower case"
             found = f"{count} columns {name or 'without a name'}" if count > 1 else name
             return [], [StudyError(rule, found=found, path=table, remedy="rename or remove the column")]
@@ -163,7 +157,7 @@ def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]
     rule, remedy = "a participant is listed once", "remove or rename the others"
     alike: dict[str, list[str]] = {}
     for row in named:
-        alike.setdefault(_folded(row["participant_id"]), []).append(row["participant_id"])
+        alike.setdefault(folded(row["participant_id"]), []).append(row["participant_id"])
     faults: list[NervesegError] = [
         StudyError(rule, found=f"{len(same)} rows", subject=same[0], path=table, remedy=remedy)
         for same in alike.values()
