@@ -39,7 +39,7 @@ test: install lint type  ## Lint, types and tests, in a process for each core
 browser: install  ## The tests that open the pages in Chromium, which has to be installed
 	@$(RUN) -m pytest --quiet -m browser
 
-slow: install  ## The tests that take minutes: trainings killed at random moments
+slow: install  ## The tests that take minutes: sweeps, searches, kills, mutated input
 	@$(RUN) -m pytest --quiet -m slow
 
 slurm: install  ## Folds on a real Slurm, which the tests start: as root, with slurm-wlm and munge installed

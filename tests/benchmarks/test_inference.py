@@ -20,6 +20,7 @@ def test_the_fixture_learns_from_crops_that_hold_its_nerve(monkeypatch):
     assert all(label.any() and part.shape == label.shape == (48, 48) for part, label in crops)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_three_rows_come_out_and_the_exact_mask_is_the_plain_ones(tmp_path):
     options = ["--size", "tiny", "--minutes", "0.05", "--slices", "4", "--baseline-slices", "2", "--rounds", "1"]

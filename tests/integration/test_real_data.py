@@ -40,6 +40,7 @@ def test_the_hippocampus_study_is_fit_to_use(data, tmp_path, capsys):
     assert "64 subjects" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_fold_of_real_volumes_is_trained_and_the_table_says_there_is_one_rater(data, tmp_path, capsys):
     data("hippocampus")
     quick = [

@@ -124,6 +124,7 @@ def test_killed_terminated_and_interrupted_it_ends_the_same(runs, straight):
     assert_same(fold, straight[0])
 
 
+@pytest.mark.slow
 def test_with_a_damaged_last_checkpoint_it_goes_on_from_the_one_before_and_ends_the_same(runs, straight):
     original = straight[0]
     root = next(parent for parent in original.parents if parent.name == "straight")

@@ -9,6 +9,7 @@ from tests.workflows.test_search import HELD_OUT, OPTUNA, RATE
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.slow
 def test_a_search_maximises_the_dice_of_held_out_training_subjects(command, tiny_overrides, tiny_study, tmp_path):
     words = [f"output_root={tmp_path}", "name=s", f"study.root={tiny_study}", "hydra.sweeper.n_trials=3", HELD_OUT]
     fixed = [word for word in tiny_overrides if not word.startswith("network.growth_rate")]

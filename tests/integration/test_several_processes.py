@@ -25,6 +25,7 @@ def arguments(tiny_overrides, tiny_study, tmp_path):
     return ["fold=0", f"study.root={tiny_study}", "optimization.epochs=3", *plain]
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(command, arguments, tmp_path):
     script = Path(__file__).parents[1] / "helpers" / "two_processes.py"
     trained = {}

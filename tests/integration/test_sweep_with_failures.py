@@ -27,6 +27,7 @@ def folders(*typed):
     return {(job.config.seed, job.config.fold): job.folder for job in training_jobs(*typed)}
 
 
+@pytest.mark.slow
 def test_one_failed_job_of_a_grid(command, arguments, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     grid = ["-m", "fold=0,1", "seed=1,2", "optimization.epochs=1", "folds.validation_fraction=0.3", *arguments]

@@ -86,6 +86,7 @@ def test_the_last_of_single_shards_collects(run, archive, sweep, tmp_path):
     assert len(pd.read_csv(tmp_path / "out" / "segmentations.csv")) == 5
 
 
+@pytest.mark.slow
 def test_the_subjects_of_a_study_are_sharded_too(run, tiny_study, sweep, tmp_path):
     (tmp_path / "out").mkdir()
     run("-m", "shard=0,1", "study=phantom_tiny", f"study.root={tiny_study}", f"model={sweep}", "output=out")
