@@ -133,9 +133,12 @@ def open_study(description: StudyLayout) -> Study:
     subjects, faults = list_subjects(description)
     if faults:
         raise faults[0]
-    if says_synthetic(description.root):
-        description = description.model_copy(update={"synthetic": True})
-    return Study(description, subjects)
+    return Study(with_synthetic(description), subjects)
+
+
+def with_synthetic(description: StudyLayout) -> StudyLayout:
+    """Return a layout whose flag `synthetic` is true if the study's own description says so, too."""
+    return description.model_copy(update={"synthetic": True}) if says_synthetic(description.root) else description
 
 
 def says_synthetic(root: Path) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 from nerveseg.console import print_error, say, track_progress
 from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
-from nerveseg.data.study import Study, list_subjects, says_synthetic
+from nerveseg.data.study import Study, list_subjects, with_synthetic
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.evaluation.mask_faults import Doubt, judge_masks
 from nerveseg.evaluation.mask_measures import MaskMeasures
@@ -22,7 +22,7 @@ from nerveseg.workflows.prepare_study import STORES, checked_layout
 
 def check_configured_study(config: CheckConfig) -> None:
     """Check a study, print and write its faults and doubts, and raise `StudyError` if it has faults."""
-    layout, preprocessing = checked_layout(config.study), config.preprocessing
+    layout, preprocessing = with_synthetic(checked_layout(config.study)), config.preprocessing
     subjects, faults = list_subjects(layout)
     study = Study(layout, subjects)
     try:
@@ -82,7 +82,7 @@ def _write(
         channels, grid = study.read_channels(subject)
         cases.append(checked_case(subject.id, channels[0], study.read_masks(subject, grid).raters))
     page = folder / "check.html"
-    warning = SYNTHETIC_STUDY if study.description.synthetic or says_synthetic(study.description.root) else ""
+    warning = SYNTHETIC_STUDY if study.description.synthetic else ""
     write_check_page(page, study.description.name, warning, rows, faults, doubts, cases)
     return page
 

@@ -6,11 +6,9 @@ import csv
 import io
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image as Picture
 
 from nerveseg.biomarkers.course import follow_nerves
@@ -19,21 +17,21 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
-from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
+from nerveseg.phantom.cohort import participants, simulate_subject
 from nerveseg.reporting.page_assets import write_plotly
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
+from tests.helpers.studies import cohort_spec
 
 pytestmark = pytest.mark.browser
 
-COHORT = Path(__file__).parents[2] / "conf" / "cohort" / "demo.yaml"
 WARNING = "SYNTHETIC STUDY"
 
 
 @pytest.fixture(scope="session")
 def view():
     """A patient of the demo cohort; the mask of a rater stands for the automatic one."""
-    spec = CohortSpec(**yaml.safe_load(COHORT.read_text(encoding="utf-8")))
+    spec = cohort_spec("demo")
     row = next(row for row in participants(spec) if row.lesion == "focal")
     subject = simulate_subject(spec, row)
     masks = {"Auto": subject.raters["OS"], "GT": subject.truth, "lesion": subject.known.lesion}

@@ -1,18 +1,14 @@
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
-import yaml
 from scipy.spatial.transform import Rotation
 
 from nerveseg.data.registration import register_rigidly
 from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.volume import Volume
-from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
-
-DEMO = Path(__file__).parents[2] / "conf" / "cohort" / "demo.yaml"
+from nerveseg.phantom.cohort import participants, simulate_subject
+from tests.helpers.studies import cohort_spec
 
 
 def volume(array, affine):
@@ -20,7 +16,7 @@ def volume(array, affine):
 
 
 def simulated(number):
-    spec = CohortSpec(**yaml.safe_load(DEMO.read_text(encoding="utf-8")))
+    spec = cohort_spec("demo")
     subject = simulate_subject(spec, participants(spec)[number])
     second = subject.images.fat_suppressed
     return subject, volume(subject.image, subject.affine), volume(second.image, second.affine)

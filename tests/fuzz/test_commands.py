@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
-import yaml
 from safetensors.torch import load_file, save_file
 
 from nerveseg.check import main as check
@@ -27,7 +26,6 @@ from nerveseg.data.inputs import resolve_inputs
 from nerveseg.errors import NervesegError
 from nerveseg.evaluate import main as evaluate
 from nerveseg.files import file_sha256
-from nerveseg.phantom.cohort import CohortSpec, write_cohort
 from nerveseg.scans.results import ScanSummary
 from tests.data.volumes.test_hostile_files import METAIMAGE, NRRD, nested
 from tests.data.volumes.test_slicer_seg import write as write_segmentation
@@ -36,6 +34,7 @@ from tests.fuzz.contained import GIB, outcomes
 from tests.fuzz.test_fuzz import judge
 from tests.helpers.dicom_series import pixels_of, write_enhanced, write_series
 from tests.helpers.scan_models import write_model
+from tests.helpers.studies import write_study
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +45,7 @@ RATERS = ("OS", "BW", "LG")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    spec = CohortSpec(**yaml.safe_load((ROOT / "conf" / "cohort" / "tiny.yaml").read_text(encoding="utf-8")))
-    root = tmp_path_factory.mktemp("study") / "tiny"
-    write_cohort(spec, root)
-    return root
+    return write_study("tiny", tmp_path_factory.mktemp("study") / "tiny")
 
 
 @pytest.fixture(scope="module")

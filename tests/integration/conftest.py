@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+
+from tests.helpers.studies import write_study
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -59,12 +60,7 @@ def command(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory):
     """The tiny synthetic study, simulated once; whoever alters it copies it first."""
-    from nerveseg.phantom.cohort import CohortSpec, write_cohort
-
-    spec = CohortSpec(**yaml.safe_load((ROOT / "conf" / "cohort" / "tiny.yaml").read_text(encoding="utf-8")))
-    root = tmp_path_factory.mktemp("study") / "tiny"
-    write_cohort(spec, root)
-    return root
+    return write_study("tiny", tmp_path_factory.mktemp("study") / "tiny")
 
 
 @pytest.fixture(scope="session")

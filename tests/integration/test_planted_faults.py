@@ -6,11 +6,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from nerveseg.check import main
-from nerveseg.phantom.cohort import CohortSpec, write_cohort
-from tests.integration.conftest import ROOT
+from tests.helpers.studies import write_study
 
 pytestmark = pytest.mark.slow
 
@@ -19,10 +17,7 @@ RATERS = ("OS", "BW", "LG")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    spec = CohortSpec(**yaml.safe_load((ROOT / "conf" / "cohort" / "demo.yaml").read_text(encoding="utf-8")))
-    root = tmp_path_factory.mktemp("study") / "demo"
-    write_cohort(spec, root, workers=2)
-    return root
+    return write_study("demo", tmp_path_factory.mktemp("study") / "demo", workers=2)
 
 
 def checked(output, *arguments):

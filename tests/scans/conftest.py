@@ -3,12 +3,10 @@
 import hashlib
 
 import pytest
-import yaml
 
-from nerveseg.launch.compose import config_folder
-from nerveseg.phantom.cohort import CohortSpec, write_cohort
 from nerveseg.segment import main as segment
 from tests.helpers.scan_models import write_model
+from tests.helpers.studies import write_study
 
 FOLDS = 4
 
@@ -16,10 +14,7 @@ FOLDS = 4
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory):
     """The tiny synthetic study, with its fat-suppressed series and its truth."""
-    path = config_folder() / "cohort" / "tiny.yaml"
-    root = tmp_path_factory.mktemp("study") / "tiny"
-    write_cohort(CohortSpec(**yaml.safe_load(path.read_text(encoding="utf-8"))), root)
-    return root
+    return write_study("tiny", tmp_path_factory.mktemp("study") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from tests.helpers.composed import training_jobs
+from tests.helpers.studies import write_study
 
 pytestmark = pytest.mark.slurm
 
@@ -34,12 +34,7 @@ SUBMITTED = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    from nerveseg.phantom.cohort import CohortSpec, write_cohort
-
-    spec = CohortSpec(**yaml.safe_load((ROOT / "conf" / "cohort" / "tiny.yaml").read_text(encoding="utf-8")))
-    root = tmp_path_factory.mktemp("study") / "tiny"
-    write_cohort(spec, root)
-    return root
+    return write_study("tiny", tmp_path_factory.mktemp("study") / "tiny")
 
 
 class Training:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from nerveseg.inference.bundle import load_bundle
-from nerveseg.phantom.cohort import CohortSpec, write_cohort
 from tests.helpers.scan_models import write_model
+from tests.helpers.studies import write_study
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -21,8 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ig
 
 @pytest.fixture
 def tiny_study(tmp_path, monkeypatch):
-    spec = CohortSpec(**yaml.safe_load((ROOT / "conf" / "cohort" / "tiny.yaml").read_text(encoding="utf-8")))
-    write_cohort(spec, tmp_path / "study")
+    write_study("tiny", tmp_path / "study")
     monkeypatch.chdir(tmp_path)
 
 
