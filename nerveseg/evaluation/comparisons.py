@@ -25,17 +25,20 @@ AUTOMATIC = "Auto"
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 RATER_RATER = "R-R"  # all pairs of raters, pooled or averaged
 
-SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
+NERVE = "nerve"  # name of the class of a study that names none
+CLASS = "class"  # column with the name of the class
+
+SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", CLASS, "fold", "comparison", "metric", "value")
 _COLUMN_TYPES = {column: "string" for column in SCORE_COLUMNS} | {"fold": "Int64", "value": "float64"}
-QUANTITY_COLUMNS = ("subject", "group", "cohort", "location", "side", "source", "quantity", "value")
-SLICE_COLUMNS = ("subject", "group", "cohort", "comparison", "slice", "dice")
+QUANTITY_COLUMNS = ("subject", "group", "cohort", "location", "side", CLASS, "source", "quantity", "value")
+SLICE_COLUMNS = ("subject", "group", "cohort", CLASS, "comparison", "slice", "dice")
 VOLUME, MEAN_AREA = "volume_mm3", "mean_cross_sectional_area_mm2"
-_NEVER_EMPTY = ["subject", "group", "cohort", "comparison", "metric"]
+_NEVER_EMPTY = ["subject", "group", "cohort", CLASS, "comparison", "metric"]
 
 
 @dataclass(frozen=True)
 class SubjectMasks:
-    """Masks of one subject on one grid.
+    """Masks of one class of one subject on one grid.
 
     Raises:
         StudyError: There is no rater, or a rater has a reserved name.
@@ -56,6 +59,7 @@ class SubjectMasks:
     consensus_without: dict[str, AnyMask] = field(default_factory=dict)
     # Independent unit of the statistics (a person, with all legs and scans); by default the subject alone.
     group: str = ""
+    structure: str = NERVE  # name of the class that the masks show
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -68,9 +72,9 @@ class SubjectMasks:
                 remedy = "draw or export all masks on the image's own grid"
                 raise GeometryError("masks of one shape per subject", found=found, subject=self.subject, remedy=remedy)
 
-    def facts(self) -> tuple[str, str, str, str | None, str | None]:
-        """Return the first columns of every table of subjects: subject, group, cohort, location, side."""
-        return self.subject, self.group, self.cohort, self.location, self.side
+    def facts(self) -> tuple[str, str, str, str | None, str | None, str]:
+        """Return the first columns of every table of subjects: subject, group, cohort, location, side, class."""
+        return self.subject, self.group, self.cohort, self.location, self.side, self.structure
 
     def named(self) -> dict[str, AnyMask]:
         """Return the masks by their names in comparisons, without `consensus_without`."""
@@ -143,7 +147,7 @@ def slice_scores(masks: SubjectMasks, study_raters: Sequence[str] | None = None)
     for first, second in _subject_comparisons(masks, study_raters):
         both = 2 * np.count_nonzero(named[first] & named[second], axis=(0, 1))
         either = voxels[first] + voxels[second]
-        facts = (masks.subject, masks.group, masks.cohort, f"{first}-{second}")
+        facts = (masks.subject, masks.group, masks.cohort, masks.structure, f"{first}-{second}")
         rows += [(*facts, int(z), float(both[z] / either[z])) for z in np.flatnonzero(either)]
     return pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
 
@@ -183,8 +187,18 @@ def scans_note(scans: int, units: int, how: str) -> str:
 
 
 def automatic_dice(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the automatic mask's Dice against the consensus."""
+    """Return the rows of the automatic mask's Dice against the consensus, of every class."""
     return scores[(scores["comparison"] == AUTOMATIC_CONSENSUS) & (scores["metric"] == "dice")]
+
+
+def subject_dice(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return subject, cohort, and the automatic mask's Dice (`value`): the mean over the classes that have a value."""
+    return automatic_dice(scores).groupby(["subject", "cohort"], sort=False)["value"].mean().reset_index()
+
+
+def classes_of(table: pd.DataFrame) -> list[str]:
+    """Return the classes of a table with a column `class`, in the table's order."""
+    return list(dict.fromkeys(map(str, table[CLASS])))
 
 
 def _damaged(path: Path, found: str) -> NervesegError:

@@ -1,7 +1,8 @@
 """Rank the settings of a sweep: a table with a row for each cross-validation, best first.
 
 Settings are chosen by subjects that were held out of the training sets (`folds.validation_fraction`). Without such
-subjects the test subjects rank them, and a note under the table says that the choice is biased.
+subjects the test subjects rank them, and a note under the table says that the choice is biased. The Dice of a subject
+is the mean over its classes.
 """
 
 import json
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from nerveseg.console import console, say
 from nerveseg.errors import RunError
-from nerveseg.evaluation.comparisons import automatic_dice, read_scores
+from nerveseg.evaluation.comparisons import read_scores, subject_dice
 from nerveseg.files import write_csv, write_text
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
 from nerveseg.workflows.run_records import read_run_config
@@ -156,7 +157,7 @@ def _row(folds: Sequence[FoldFolder], config: Mapping[str, Any], scores: pd.Data
     complete = [fold for fold in folds if fold.is_complete]
     missing = sorted(set(range(config["folds"]["count"])) - {fold.number for fold in complete})
     held_out = [fold.validation_scores for fold in complete if fold.validation_scores.is_file()]
-    validated = [automatic_dice(read_scores(file))["value"] for file in held_out]
+    validated = [subject_dice(read_scores(file))["value"] for file in held_out]
     dice = scores["value"]
     return {
         "folds": len(complete),
@@ -169,10 +170,10 @@ def _row(folds: Sequence[FoldFolder], config: Mapping[str, Any], scores: pd.Data
 
 
 def _scores(complete: Sequence[FoldFolder]) -> pd.DataFrame:
-    """Return the Auto-GT Dice of the test subjects; no rows without a complete fold."""
+    """Return the Auto-GT Dice of the test subjects, each the mean over its classes; no rows without a complete fold."""
     if not complete:
         return pd.DataFrame({"subject": [], "cohort": [], "value": pd.Series([], dtype="float64")})
-    return automatic_dice(pd.concat([read_scores(fold.scores) for fold in complete], ignore_index=True))
+    return subject_dice(pd.concat([read_scores(fold.scores) for fold in complete], ignore_index=True))
 
 
 def show_settings(run: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nerveseg.console import say
 from nerveseg.errors import ConfigurationError, RunError
-from nerveseg.evaluation.comparisons import automatic_dice, read_scores
+from nerveseg.evaluation.comparisons import read_scores, subject_dice
 from nerveseg.files import wait_for_lock
 from nerveseg.runs import find_folds
 from nerveseg.training.distributed import training_processes
@@ -139,7 +139,7 @@ def search_settings(job: Job[TrainConfig], run_trials: Callable[[], None]) -> No
 
 
 def read_objective(job: TrainingJob) -> float | None:
-    """Return the mean Dice of a fold's held-out training subjects; None where it has none."""
+    """Return the mean Dice of a fold's held-out training subjects (of each over its classes); None without any."""
     if job.config.folds.validation_fraction == 0 or not job.folder.validation_scores.is_file():
         return None
-    return float(automatic_dice(read_scores(job.folder.validation_scores))["value"].mean())
+    return float(subject_dice(read_scores(job.folder.validation_scores))["value"].mean())

@@ -88,10 +88,10 @@ def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validat
         fold = cross_validation / f"fold-{number}"
         fold.mkdir()
         held_out = [
-            (f"H{number}{n}", f"H{number}{n}", cohort, "", "", number, "Auto-GT", "dice", dice + n / 10)
+            (f"H{number}{n}", f"H{number}{n}", cohort, "", "", "nerve", number, "Auto-GT", "dice", dice + n / 10)
             for n in range(number + 1)
         ]
-        columns = ["subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value"]
+        columns = ["subject", "group", "cohort", "location", "side", "class", "fold", "comparison", "metric", "value"]
         for name in ("validation", "scores"):
             pd.DataFrame(held_out, columns=columns).to_csv(fold / f"{name}.csv", index=False)
     log_evaluation(cross_validation, config(cross_validation), STORE)

@@ -14,7 +14,7 @@ NOTHING = np.zeros((24, 24, 5), dtype=bool)
 def volumes(values, cohort="patient", quantity=VOLUME):
     """Rows of quantities.csv from {source: [value of each subject]}; None leaves a row out."""
     rows = [
-        (f"{cohort[:3]}{n}", f"{cohort[:3]}{n}", cohort, None, None, source, quantity, value)
+        (f"{cohort[:3]}{n}", f"{cohort[:3]}{n}", cohort, None, None, "nerve", source, quantity, value)
         for source, column in values.items()
         for n, value in enumerate(column)
         if value is not None

@@ -18,6 +18,7 @@ from nerveseg.evaluation.comparisons import (
     rater_pairs,
     read_scores,
     score_subject,
+    slice_scores,
     write_scores,
 )
 from nerveseg.evaluation.metrics.mask_pair import nominal_spacing
@@ -148,8 +149,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_every_row_names_its_class():
+    tibial = replace(subject_masks(), structure="tibial")
+    for table in (score_subject(tibial), slice_scores(tibial), measure_masks(tibial)):
+        assert set(table["class"]) == {"tibial"}
+    assert set(score_subject(subject_masks())["class"]) == {"nerve"}
+    columns = [column for column in SCORE_COLUMNS if column != "class"]
+    same = score_subject(tibial)[columns], score_subject(subject_masks())[columns]
+    pd.testing.assert_frame_equal(*same, check_exact=True)
+
+
 HEADER = ",".join(SCORE_COLUMNS) + "\n"
-ROW = "001,001,volunteer,,left,0,Auto-GT,dice,0.5\n"
+ROW = "001,001,volunteer,,left,nerve,0,Auto-GT,dice,0.5\n"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +175,22 @@ ROW = "001,001,volunteer,,left,0,Auto-GT,dice,0.5\n"
         (HEADER + ROW.replace("dice", "dice,dice")).encode(),
         b"\x89PNG\r\n\x1a\n\xff\xff",
         HEADER.encode() + b"\x00\xff\x00\n",
+        (HEADER + ROW.replace("nerve", "")).encode(),
+        (HEADER.replace("class,", "") + ROW.replace("nerve,", "")).encode(),
     ],
-    ids=["empty", "foreign", "cut in a value", "cut in a row", "word", "fold", "column too many", "png", "binary"],
+    ids=[
+        "empty",
+        "foreign",
+        "cut in a value",
+        "cut in a row",
+        "word",
+        "fold",
+        "column too many",
+        "png",
+        "binary",
+        "no class",
+        "earlier version",
+    ],
 )
 def test_a_damaged_table_is_one_clear_error(tmp_path, content):
     path = tmp_path / "scores.csv"

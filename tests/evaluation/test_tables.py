@@ -20,7 +20,7 @@ def scores(values, cohort="volunteer", metric="dice"):
     """Tidy rows from {comparison: [value of each subject]}."""
     return pd.DataFrame(
         [
-            (f"{cohort}-{index}", f"{cohort}-{index}", cohort, None, None, 0, comparison, metric, value)
+            (f"{cohort}-{index}", f"{cohort}-{index}", cohort, None, None, "nerve", 0, comparison, metric, value)
             for comparison, column in values.items()
             for index, value in enumerate(column)
         ],

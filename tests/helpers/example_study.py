@@ -20,7 +20,7 @@ def names(volunteers, patients):
     return people + [(f"P{number:02d}", "patient") for number in range(1, patients + 1)]
 
 
-def scores_of(people, raters=RATERS, automatic=True, failed=(), seed=1):
+def scores_of(people, raters=RATERS, automatic=True, failed=(), seed=1, structure="nerve"):
     """Scores of every comparison; a failed subject has an empty automatic mask."""
     random = np.random.default_rng(seed)
     rows = []
@@ -31,7 +31,7 @@ def scores_of(people, raters=RATERS, automatic=True, failed=(), seed=1):
             dice = 0.0 if empty else float(random.uniform(0.6, 0.95))
             values = {"dice": dice, "vs": min(1.0, dice + 0.05) if dice else 0.0, "cldice": dice}
             values |= {name: np.nan if empty else float(random.uniform(0.5, 30)) for name in DISTANCES}
-            facts = (subject, subject, cohort, location, "left", number % 4, comparison)
+            facts = (subject, subject, cohort, location, "left", structure, number % 4, comparison)
             rows += [(*facts, *item) for item in values.items()]
     kinds = {"value": float, "location": "string", "side": "string", "fold": "Int64"}
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype(kinds)
@@ -42,7 +42,7 @@ def analysis_of(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=
     people = names(volunteers, patients)
     sources = [*raters, *(["Auto"] if automatic else [])]
     quantities = [
-        (subject, subject, cohort, None, None, source, "volume_mm3", volume)
+        (subject, subject, cohort, None, None, "nerve", source, "volume_mm3", volume)
         for subject, cohort in people
         for source in sources
         for volume in [0.0 if source == "Auto" and subject in failed else 9000.0]

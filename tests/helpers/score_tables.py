@@ -13,7 +13,7 @@ METRICS = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
 def tidy(values, metric="dice", cohort="patient", location=None):
     """Rows of scores.csv from {comparison: [value of each subject]}; None leaves a row out."""
     rows = [
-        (f"{cohort[:3]}{index}", f"{cohort[:3]}{index}", cohort, location, None, 0, comparison, metric, value)
+        (f"{cohort[:3]}{index}", f"{cohort[:3]}{index}", cohort, location, None, "nerve", 0, comparison, metric, value)
         for comparison, column in values.items()
         for index, value in enumerate(column)
         if value is not None

@@ -31,7 +31,7 @@ def analysed(volunteers=3, patients=5, raters=RATERS, automatic=True, failed=())
     sources = [*raters, *([AUTOMATIC] if automatic else [])]
     lost = {(AUTOMATIC, subject) for subject in failed}
     quantities = [
-        (subject, subject, cohort, None, None, source, quantity, 0.0 if (source, subject) in lost else value)
+        (subject, subject, cohort, None, None, "nerve", source, quantity, 0.0 if (source, subject) in lost else value)
         for subject, cohort in people
         for source in sources
         for quantity, value in ((VOLUME, random.normal(9000, 500)), (MEAN_AREA, random.normal(40, 4)))

@@ -70,7 +70,7 @@ class FinishedRun:
         fold.config.write_text(yaml.safe_dump(self.config), encoding="utf-8")
         provenance = Provenance(command=["train"], data=key, config_sha256="", device="CPU")
         fold.provenance.write_text(json.dumps(provenance.model_dump()), encoding="utf-8")
-        rows = [(subject, subject, "all", "", "", number, "Auto-GT", "dice", 0.5) for subject in subjects]
+        rows = [(subject, subject, "all", "", "", "nerve", number, "Auto-GT", "dice", 0.5) for subject in subjects]
         write_scores(fold.scores, pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
 
 

@@ -6,16 +6,19 @@ import pandas as pd
 import pytest
 import yaml
 
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS
 from nerveseg.runs import find_folds
 from nerveseg.workflows.model_selection import BIASED, UNBIASED, averaged_over_seeds, rank_settings, show_settings
 
-COLUMNS = ("subject", "group", "cohort", "location", "side", "fold", "comparison", "metric", "value")
-
 
 def write_scores(path, fold, dice):
-    rows = [(subject, subject, subject[0], "", "", fold, "Auto-GT", "dice", value) for subject, value in dice.items()]
-    rows += [(subject, subject, subject[0], "", "", fold, "Auto-GT", "vs", 0.0) for subject in dice]
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False, lineterminator="\n")
+    """Write scores of subjects; several values of one are those of its classes."""
+    rows = []
+    for subject, values in dice.items():
+        for number, value in enumerate(values if isinstance(values, tuple) else (values,)):
+            facts = (subject, subject, subject[0], "", "", f"class-{number}", fold, "Auto-GT")
+            rows += [(*facts, "dice", value), (*facts, "vs", 0.0)]
+    pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).to_csv(path, index=False, lineterminator="\n")
 
 
 class Run:
@@ -64,6 +67,18 @@ def test_the_best_by_validation_is_first_though_another_is_best_in_the_test(run)
     assert ranking.table["test_dice_P"].tolist() == pytest.approx([0.6, 0.8])
     assert ranking.table["subjects"].tolist() == [4, 4]
     assert (ranking.options, ranking.notes) == (("network.growth_rate",), (UNBIASED,))
+
+
+def test_classes_are_averaged_within_a_subject_so_that_none_counts_twice(run):
+    for number, (first, second) in enumerate([("V1", "P1"), ("V2", "P2")]):
+        run.fold("a", number, growth(12), {first: (0.9, 0.5), second: (0.6, "")}, {"X": (0.2, 0.4)})
+        run.fold("b", number, growth(16), {first: (0.7, 0.7), second: (0.7, 0.7)}, {"X": (0.8, 0.4)})
+    table = run.rank().table.set_index("network.growth_rate")
+    assert table["validation_dice"].to_dict() == pytest.approx({16: 0.6, 12: 0.3})
+    assert table["test_dice"].to_dict() == pytest.approx({16: 0.7, 12: 0.65}), "a class without a value is left out"
+    assert table["test_dice_sd"].to_dict() == pytest.approx({16: 0.0, 12: 0.1 / 3**0.5})
+    assert table["test_dice_P"].to_dict() == pytest.approx({16: 0.7, 12: 0.6})
+    assert set(table["subjects"]) == {4}
 
 
 def test_without_an_inner_split_the_test_decides_and_the_bias_is_told(run):
