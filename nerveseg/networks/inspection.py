@@ -17,12 +17,14 @@ from nerveseg.errors import ConfigurationError
 
 PROBE_SIDE = 256  # side of the image with which the reduction is found, in pixels
 
+Classifier: TypeAlias = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
 ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
 """Output of a network, and the names and outputs of its modules in the order of the computation."""
 
 
 def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:
-    """Raise `ConfigurationError` unless a network returns one tensor of logits for slices of a size (x, y)."""
+    """Raise `ConfigurationError` unless a network returns one tensor of logits for a size (x, y) or (x, y, z)."""
     expected = (2, classes, *size)
     for training in (True, False):
         result, _ = _run(network, (2, in_channels, *size), training)
@@ -35,8 +37,10 @@ def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequ
             )
 
 
-def find_reduction(network: nn.Module, in_channels: int) -> int:
+def find_reduction(network: nn.Module, in_channels: int, depth: int | None = None) -> int:
     """Return the factor by which a network divides the in-plane size, of which its inputs have to be multiples.
+
+    A network of three dimensions is tried with volumes of `depth` slices, one of two dimensions with slices.
 
     It is the network's own integer attribute `reduction` if it has one. Otherwise it is the size of a probe over the
     smallest feature map larger than one pixel, doubled until odd multiples of it are accepted: for a U-Net the product
@@ -48,11 +52,13 @@ def find_reduction(network: nn.Module, in_channels: int) -> int:
     own = getattr(network, "reduction", None)
     if isinstance(own, int):
         return own
-    _, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
-    sides = [min(output.shape[2:]) for _, output in outputs if output.ndim == 4 and min(output.shape[2:]) > 1]
+    slices = () if depth is None else (depth,)
+    _, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE, *slices))
+    maps = [output.shape[2:4] for _, output in outputs if output.ndim == 4 + len(slices)]
+    sides = [min(size) for size in maps if min(size) > 1]
     reduction = PROBE_SIDE // min([*sides, PROBE_SIDE])
     while reduction < PROBE_SIDE:
-        size = (3 * reduction, 5 * reduction)
+        size = (3 * reduction, 5 * reduction, *slices)
         try:
             result, _ = _run(network, (1, in_channels, *size))
         except ConfigurationError:
@@ -67,12 +73,16 @@ def find_reduction(network: nn.Module, in_channels: int) -> int:
     )
 
 
-def find_classifier(network: nn.Module, in_channels: int, classes: int) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Return the convolution with a bias that makes the logits; raise `ConfigurationError` if there is none."""
-    logits, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE))
+def find_classifier(network: nn.Module, in_channels: int, classes: int, depth: int | None = None) -> Classifier:
+    """Return the convolution with a bias that makes the logits; raise `ConfigurationError` if there is none.
+
+    A network of three dimensions is run with `depth` slices.
+    """
+    slices = () if depth is None else (depth,)
+    logits, outputs = _run(network, (1, in_channels, PROBE_SIDE, PROBE_SIDE, *slices))
     for name, output in reversed(outputs):
         module = network.get_submodule(name)
-        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or output is not logits:
+        if not isinstance(module, Classifier) or output is not logits:
             continue
         if module.out_channels == classes and module.bias is not None:
             return module
@@ -90,10 +100,13 @@ def _run(network: nn.Module, shape: tuple[int, ...], training: bool = False) -> 
     except NotImplementedError:
         return _run_on("cpu", network, shape, training)
     except Exception as error:  # whatever a network raises about a size
+        volume = len(shape) == 5
+        axes, sizes = ("x, y, z", "context.size and context.depth") if volume else ("x, y", "preprocessing.size")
         raise ConfigurationError(
-            f"{type(network).__name__} takes images (batch, channel, x, y) of the shape {shape}",
+            f"{type(network).__name__} takes images (batch, channel, {axes}) of the shape {shape}",
             found=" ".join(f"{type(error).__name__}: {error}".split())[:300],
-            remedy="preprocessing.size in multiples of what the network divides by, such as [320,320]",
+            remedy=f"{sizes} in multiples of what the network divides by; a network of three dimensions takes"
+            " context=volume, one of two dimensions the other contexts",
         ) from error
 
 

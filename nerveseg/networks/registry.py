@@ -39,14 +39,15 @@ CLASSES_ARGUMENTS = ("classes", "out_channels", "num_classes")
 class SegmentationNetwork(Protocol):
     """Network as training and inference use it, in training and in evaluation mode.
 
-    It returns one tensor of logits, not probabilities, and no further outputs: a network with deep supervision is
-    refused (`inspection.check_network`), because its additional outputs would need losses of their own. It takes every
-    in-plane size that is a multiple of its reduction, which is the integer attribute `reduction` if it has one, else
-    found by `inspection.find_reduction`. A class prior needs a last convolution with a bias (`find_classifier`).
+    Images are slices (x, y), or with `context=volume` patches (x, y, z). It returns one tensor of logits, not
+    probabilities, and no further outputs: a network with deep supervision is refused (`inspection.check_network`),
+    because its additional outputs would need losses of their own. It takes every in-plane size that is a multiple of
+    its reduction, which is the integer attribute `reduction` if it has one, else found by `inspection.find_reduction`.
+    A class prior needs a last convolution with a bias (`find_classifier`).
     """
 
-    def __call__(self, images: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
-        """Return the logits of every pixel."""
+    def __call__(self, images: Float[Tensor, "batch channel *size"]) -> Float[Tensor, "batch class *size"]:
+        """Return the logits of every pixel or voxel."""
         ...
 
 

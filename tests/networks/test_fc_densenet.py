@@ -10,6 +10,7 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 
 NETWORKS = Path(__file__).parents[2] / "conf" / "network"
 NAMES = ["tiramisu", "tiramisu_small", "fc_densenet56", "fc_densenet67", "fc_densenet103"]
+NAMES_3D = ["tiramisu_3d", "tiramisu_3d_small"]
 
 
 def from_config(name, **arguments):
@@ -90,6 +91,55 @@ def test_every_configured_network_runs_forwards_and_backwards(name):
     gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
     assert [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
     assert all(gradient.abs().sum() > 0 for key, gradient in gradients.items() if key.endswith("weight"))
+
+
+@pytest.mark.parametrize("name", NAMES_3D)
+def test_every_configured_network_of_three_dimensions_runs_forwards_and_backwards(name):
+    network = from_config(name, in_channels=2, classes=3)
+    logits = network(torch.randn(1, 2, 32, 16, 3))
+    assert logits.shape == (1, 3, 32, 16, 3)
+    logits.square().mean().backward()
+    gradients = {key: parameter.grad for key, parameter in network.named_parameters()}
+    assert [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+
+
+def within_the_slice(**arguments):
+    return small(dimensions=3, kernel_size=3 * [[3, 3, 1]], pooling=2 * [[2, 2, 1]], **arguments)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_with_kernels_within_the_slice_a_volume_is_a_batch_of_slices(training):
+    """The slices of a volume take the places of a batch, also in the statistics of the normalisation."""
+    plane, volume = small(dropout=0.0).train(training), within_the_slice(dropout=0.0).train(training)
+    weights = {key: value.unsqueeze(-1) if value.ndim == 4 else value for key, value in plane.state_dict().items()}
+    volume.load_state_dict(weights)
+    image = torch.randn(1, 1, 21, 16, 5)
+    slices = plane(image[0].permute(3, 0, 1, 2))
+    torch.testing.assert_close(volume(image)[0].permute(3, 0, 1, 2), slices, atol=1e-4, rtol=1e-4)
+
+
+def test_a_slice_reaches_as_far_as_the_kernels_of_the_levels():
+    """One kernel of three slices at the bottleneck, which has two layers: two slices on each side."""
+    network = small(dimensions=3, kernel_size=[[3, 3, 1], [3, 3, 1], 3], pooling=2 * [[2, 2, 1]]).eval()
+    image = torch.randn(1, 1, 16, 16, 11)
+    changed = image.clone()
+    changed[..., 5] += 1
+    with torch.no_grad():
+        differs = (network(image) - network(changed)).abs().amax(dim=(0, 1, 2, 3)) > 0
+    assert differs.nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("size", [(16, 16, 8), (17, 15, 5), (5, 7, 1), (4, 4, 3)])
+def test_any_size_of_a_volume_comes_back(size):
+    network = small(dimensions=3, kernel_size=[[3, 3, 1], 3, 3], pooling=[[2, 2, 1], 2]).eval()
+    assert network.reduction == 4
+    with torch.no_grad():
+        assert network(torch.randn(2, 1, *size)).shape == (2, 2, *size)
+
+
+def test_the_reduction_is_that_of_the_plane():
+    assert small(dimensions=3, pooling=[[2, 2, 1], [3, 2, 1]]).reduction == 12
+    assert FCDenseNet().reduction == 16
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (31, 19), (5, 7), (1, 1), (40, 3)])
@@ -198,6 +248,13 @@ def test_a_shift_by_the_pooling_steps_shifts_the_output():
         ({"layers_per_block": [2, 2, 2]}, "layers_per_block"),
         ({"layers_per_block": []}, "layers_per_block"),
         ({"layers_per_block": [2, 2, 0, 2, 2]}, "layers_per_block"),
+        ({"dimensions": 1}, "dimensions"),
+        ({"kernel_size": 2}, "kernel_size"),
+        ({"kernel_size": [3, 3]}, "kernel_size"),
+        ({"kernel_size": [[3, 3, 1], 3, 3]}, "kernel_size"),
+        ({"dimensions": 3, "kernel_size": [[3, 3], 3, 3]}, "kernel_size"),
+        ({"pooling": 0}, "pooling"),
+        ({"pooling": [2, 2, 2]}, "pooling"),
     ],
 )
 def test_impossible_networks_are_refused_by_name(arguments, named):

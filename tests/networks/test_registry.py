@@ -20,10 +20,21 @@ DYNUNET = {
     "_target_": "monai.networks.nets.DynUNet", "spatial_dims": 2, "kernel_size": [3, 3, 3], "strides": [1, 2, 2],
     "upsample_kernel_size": [2, 2], "filters": [4, 6, 8], "norm_name": ["instance", {"affine": True}],
 }  # fmt: skip
+SEGRESNET = {
+    "_target_": "monai.networks.nets.SegResNet", "spatial_dims": 3, "init_filters": 8, "blocks_down": [1, 1, 1],
+    "blocks_up": [1, 1],
+}  # fmt: skip
 OURS = {
     "_target_": "nerveseg.networks.fc_densenet.FCDenseNet", "first_filters": 4, "growth_rate": 2,
     "layers_per_block": 1, "transitions": 2,
 }  # fmt: skip
+DYNUNET_3D = DYNUNET | {
+    "spatial_dims": 3, "kernel_size": [[3, 3, 1], [3, 3, 3], [3, 3, 3]], "strides": [[1, 1, 1], [2, 2, 1], [2, 2, 2]],
+    "upsample_kernel_size": [[2, 2, 1], [2, 2, 2]],
+}  # fmt: skip
+OURS_3D = OURS | {"dimensions": 3, "kernel_size": [[3, 3, 1], 3, 3], "pooling": [[2, 2, 1], [2, 2, 1]]}
+VOLUMES = [pytest.param(OURS_3D, 4, id="ours"), pytest.param(DYNUNET_3D, 4, id="DynUNet"),
+           pytest.param(SEGRESNET, 4, id="SegResNet")]  # fmt: skip
 SECTIONS = [pytest.param(OWN, id="plugin"), pytest.param(DYNUNET, id="DynUNet"), pytest.param(OURS, id="ours")]
 
 
@@ -106,6 +117,27 @@ def test_the_last_convolution_is_the_last_one_computed_not_the_last_one_defined(
 @pytest.mark.parametrize(("section", "reduction"), [(OWN, 2), (DYNUNET, 4), (OURS, 4)])
 def test_the_reduction_is_the_product_of_the_strides(section, reduction):
     assert find_reduction(built(section).module, 2) == reduction
+
+
+@pytest.mark.parametrize(("section", "reduction"), VOLUMES)
+def test_a_network_of_three_dimensions_is_looked_into_with_its_slices(section, reduction):
+    network = built(section).module
+    check_network(network, 2, 2, (16, 16, 4))
+    assert find_reduction(network, 2, depth=4) == reduction
+    classifier = find_classifier(network, 2, 2, depth=4)
+    assert isinstance(classifier, torch.nn.Conv3d)
+    with torch.no_grad():
+        classifier.weight.zero_()
+        classifier.bias[1] = 3.0
+        torch.testing.assert_close(network.eval()(torch.randn(1, 2, 16, 16, 4))[:, 1], torch.full((1, 16, 16, 4), 3.0))
+
+
+@pytest.mark.parametrize(("section", "size"), [(OURS, (16, 16, 4)), (OURS_3D, (16, 16)), (DYNUNET_3D, (16, 16, 3))])
+def test_a_network_of_other_dimensions_or_another_depth_is_refused(section, size):
+    with pytest.raises(ConfigurationError) as caught:
+        check_network(built(section).module, 2, 2, size)
+    assert "context=volume" in caught.value.remedy
+    assert "\n" not in str(caught.value)
 
 
 def test_an_attribute_goes_before_what_trying_would_find():
