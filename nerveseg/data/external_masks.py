@@ -1,8 +1,9 @@
 """Masks of a study's subjects that another program or a person made: the file of each subject.
 
-A template holds `{id}` as in a study's layout (`masks/{id}.nii.gz`). A folder is searched for NIfTI files, at any
-depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's, `P011.nii.gz` is not, nor
-is `P01-2.nii.gz` if there is a subject P01-2.
+A template holds `{id}` and further fields as the study's layout does (`masks/{id}.nii.gz`). A folder is searched for
+NIfTI files, at any depth, whose name holds the subject's id as a separate word: `sub-P01_mask.nii.gz` is P01's,
+`P011.nii.gz` is not, nor is `P01-2.nii.gz` if there is a subject P01-2. A scan's id is that of its results, as
+`P01_ses-1_run-2`.
 """
 
 import glob
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nerveseg.data.study import Subject
+from nerveseg.data.template_fields import PARTICIPANT, fill_template, template_glob
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES
 from nerveseg.errors import StudyError
 
@@ -19,13 +21,18 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
     """Return the mask of every subject that has one, by subject id, in a folder or by a path template with `{id}`.
 
     Raises:
-        StudyError: The folder does not exist, no subject has a mask, or a subject has several.
+        StudyError: The folder does not exist, no subject has a mask, a subject has several, or several have one.
     """
+    template = _is_template(location, subjects)
     candidates = (
-        {subject.id: [Path(location.replace("{id}", subject.id))] for subject in subjects}
-        if "{id}" in location
+        {subject.id: [_path_of(location, subject)] for subject in subjects}
+        if template
         else _from_folder(Path(location), subjects)
     )
+    if template and len({path for paths in candidates.values() for path in paths}) < len(candidates):
+        fields = ", ".join(f"{{{name}}}" for name in (PARTICIPANT, *subjects[0].fields))
+        rule, remedy = f"a template of several scans' masks holds {fields}", "complete the template, or give a folder"
+        raise StudyError(rule, found=location, path=location, remedy=remedy)
     for subject, paths in candidates.items():
         if len(paths) > 1:
             rule, found_names = "a subject has one predicted mask", ", ".join(path.name for path in paths[:3])
@@ -42,12 +49,19 @@ def find_predictions(location: str, subjects: Sequence[Subject]) -> dict[str, Pa
 
 def surplus_predictions(location: str, subjects: Sequence[Subject]) -> list[Path]:
     """Return the masks in a folder, or of a template, that are of none of the subjects, sorted."""
-    if "{id}" in location:
-        before, *others = location.split("{id}")
-        paths = map(Path, glob.glob("*".join(glob.escape(part) for part in (before, *others))))
-        known = {Path(location.replace("{id}", subject.id)) for subject in subjects}
-        return sorted(set(paths) - known)
+    if _is_template(location, subjects):
+        paths = map(Path, glob.glob(template_glob(location)))
+        return sorted(set(paths) - {_path_of(location, subject) for subject in subjects})
     return [path for path in _masks(Path(location)) if not any(_holds_id(path.name, each.id) for each in subjects)]
+
+
+def _is_template(location: str, subjects: Sequence[Subject]) -> bool:
+    names = {PARTICIPANT, *(name for subject in subjects for name in subject.fields)}
+    return any(f"{{{name}}}" in location for name in names)
+
+
+def _path_of(template: str, subject: Subject) -> Path:
+    return Path(fill_template(template, subject.participant, subject.fields))
 
 
 def _masks(folder: Path) -> list[Path]:

@@ -1,10 +1,11 @@
 """Participants of a study: rows of `participants.tsv`, or without one, the files that match the image template.
 
-The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` for unknown values.
+The table is that of BIDS: tabs between columns, `participant_id` with or without `sub-`, `n/a` for unknown values. The
+values of the template's further fields, as `{ses}`, are those of columns of the same name; of a field without a column,
+those of the files that match the template. So a row is a person or one scan.
 """
 
 import difflib
-import glob
 import io
 import os
 import re
@@ -15,6 +16,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from nerveseg.data.template_fields import (
+    PARTICIPANT,
+    by_number,
+    fill_template,
+    matching_files,
+    scan_id,
+    template_fields,
+)
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.names import fault_of_name, fault_of_text, folded
 
@@ -38,7 +47,7 @@ _SIMILAR = 0.75  # least similarity (difflib) of a misspelt word
 def participant_rows(
     table: Path, root: Path, template: str, single_id: str
 ) -> tuple[list[dict[str, str]], list[NervesegError]]:
-    """Return one row per participant, without unknown values, and every fault of the table or the template.
+    """Return one row per participant or scan, without unknown values, and every fault of the table or the template.
 
     Args:
         table: Path of `participants.tsv`; the file is optional.
@@ -46,22 +55,40 @@ def participant_rows(
         template: Path template of the first image channel, relative to the root.
         single_id: Id of the participant if the template has no `{id}`.
     """
-    if os.path.lexists(table):
-        return _read(table)
-    ids = _matching_ids(root, template, single_id)
-    if not ids:
-        rule, remedy = "the study's image template matches files", "correct study.images, or study.root"
-        return [], [StudyError(rule, found="no file matches", path=root / template, remedy=remedy)]
-    return [{"participant_id": subject_id} for subject_id in ids], []
+    fields = template_fields([template])
+    if not os.path.lexists(table):
+        rows, faults = _scans([{}], fields, root, template, single_id)
+        if not rows:
+            rule, remedy = "the study's image template matches files", "correct study.images, or study.root"
+            return [], [StudyError(rule, found="no file matches", path=root / template, remedy=remedy)]
+        return rows, faults
+    listed, faults = _read(table)
+    rows, more = _scans(listed, fields, root, template, single_id)
+    once_each = {row_id(row, fields): row for row in reversed(rows)}
+    return list(once_each.values())[::-1], _listed_twice(rows, fields, table) + faults + more
 
 
-def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequence[str]) -> list[NervesegError]:
+def row_id(row: Mapping[str, str], fields: Sequence[str]) -> str:
+    """Return the id of a row's participant, or of its scan if the templates have further fields."""
+    return scan_id(row["participant_id"], {name: row[name] for name in fields})
+
+
+def fault_of_id(row: Mapping[str, str], fields: Sequence[str]) -> str:
+    """Return why the id of a row's scan may not be a part of file names; empty for a sound one."""
+    parts = (row["participant_id"], *(row[name] for name in fields), row_id(row, fields))
+    return next(filter(None, map(fault_of_name, parts)), "")
+
+
+def wrong_values(
+    rows: Sequence[Mapping[str, str]], table: Path, raters: Sequence[str], fields: Sequence[str] = ()
+) -> list[NervesegError]:
     """Return a fault for every value that would group subjects wrongly or be left out.
 
     Args:
         rows: Rows of `participant_rows`.
         table: Path of `participants.tsv`.
         raters: Names of the raters, whose drawing times are columns `minutes_<rater>`.
+        fields: Further fields of the templates.
     """
     faults: list[NervesegError] = []
 
@@ -72,6 +99,8 @@ def wrong_values(rows: Sequence[Mapping[str, str]], table: Path, raters: Sequenc
         for column, fault_of in NAMES.items():
             if fault := fault_of(row.get(column, "A")):
                 add(f"{column} is a name: no separator, no dot or =, +, -, @ at its start", fault, "rename it")
+        if not fault_of_name(row["participant_id"]) and (fault := fault_of_id(row, fields)):
+            add(f"{', '.join(fields)} are names, and the scan's id short", fault, "rename it", row["participant_id"])
     for column, known in WORDS.items():
         for row in rows:
             value = row.get(column, known[0])
@@ -103,16 +132,32 @@ def minutes_of(text: str) -> float | None:
     return minutes if 0 < minutes <= 24 * 60 else None
 
 
-def _matching_ids(root: Path, template: str, single_id: str) -> list[str]:
-    """Return the values of `{id}` for which the template is a file, sorted."""
-    template = Path(template).as_posix()
-    if "{id}" not in template:
-        return [single_id] if (root / template).is_file() else []
-    before, *others = template.split("{id}")
-    pattern = re.escape(before) + "(?P<id>[^/]+?)" + "(?P=id)".join(re.escape(part) for part in others)
-    found = glob.glob("*".join(glob.escape(part) for part in [before, *others]), root_dir=root)
-    matches = (re.fullmatch(pattern, Path(path).as_posix()) for path in found)
-    return sorted(match["id"] for match in matches if match)
+def _scans(
+    listed: Sequence[dict[str, str]], fields: Sequence[str], root: Path, template: str, single_id: str
+) -> tuple[list[dict[str, str]], list[NervesegError]]:
+    """Return the rows; those that lack values of the template's fields as one row per file that matches."""
+    listed = [row | {name: row[name].removeprefix(f"{name}-") for name in fields if name in row} for row in listed]
+    named = ("participant_id", *fields)
+    if all(name in row for row in listed for name in named):
+        return listed, []
+    files, ambiguous = matching_files(root, template)
+    found = [{"participant_id": values.pop(PARTICIPANT, single_id)} | values for values in files.values()]
+    found.sort(key=lambda values: (values["participant_id"], *by_number(list(values.values()))))
+    rule, remedy = "a file matches the image template in one way", "add columns of the fields to participants.tsv"
+    faults: list[NervesegError] = [
+        StudyError(rule, found="several ways", path=root / path, remedy=remedy) for path in ambiguous
+    ]
+    rows: list[dict[str, str]] = []
+    for row in listed:
+        known = {name: row[name] for name in named if name in row}
+        scans = [row | values for values in found if known.items() <= values.items()]
+        if not scans and known:
+            rule, remedy = "every participant has an image", "add the file, correct study.images, or remove the row"
+            own, found_none = row["participant_id"], "no file matches"
+            path = root / fill_template(template, own, known)
+            faults.append(StudyError(rule, found=found_none, subject=own, path=path, remedy=remedy))
+        rows += scans
+    return rows, faults
 
 
 def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
@@ -138,8 +183,7 @@ def _read(table: Path) -> tuple[list[dict[str, str]], list[NervesegError]]:
         for row in rows
         if row.get("participant_id", "").removeprefix("sub-")
     ]
-    once_each = {row["participant_id"]: row for row in reversed(named)}
-    return list(once_each.values())[::-1], _faults(table, rows, named)
+    return named, _unnamed(table, rows, named)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -153,19 +197,23 @@ def _table(path: Path) -> pd.DataFrame:
     return frame.iloc[1:].set_axis(names, axis="columns")
 
 
-def _faults(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
-    rule, remedy = "a participant is listed once", "remove or rename the others"
+def _listed_twice(rows: Sequence[dict[str, str]], fields: Sequence[str], table: Path) -> list[NervesegError]:
+    rule, remedy = "a scan" if fields else "a participant", "remove or rename the others"
     alike: dict[str, list[str]] = {}
-    for row in named:
-        alike.setdefault(folded(row["participant_id"]), []).append(row["participant_id"])
-    faults: list[NervesegError] = [
-        StudyError(rule, found=f"{len(same)} rows", subject=same[0], path=table, remedy=remedy)
+    for row in rows:
+        own = row_id(row, fields)
+        alike.setdefault(folded(own), []).append(own)
+    return [
+        StudyError(f"{rule} is listed once", found=f"{len(same)} rows", subject=same[0], path=table, remedy=remedy)
         for same in alike.values()
         if len(same) > 1
     ]
-    if len(named) < max(len(rows), 1):
-        rule = "every row of participants.tsv names a participant"
-        found = f"{len(rows) - len(named)} rows without one" if rows else "no rows"
-        remedy = "add the participants, or delete the file: then the images are listed"
-        faults.append(StudyError(rule, found=found, path=table, remedy=remedy))
-    return faults
+
+
+def _unnamed(table: Path, rows: list[dict[str, str]], named: list[dict[str, str]]) -> list[NervesegError]:
+    if len(named) == len(rows) > 0:
+        return []
+    rule = "every row of participants.tsv names a participant"
+    found = f"{len(rows) - len(named)} rows without one" if rows else "no rows"
+    remedy = "add the participants, or delete the file: then the images are listed"
+    return [StudyError(rule, found=found, path=table, remedy=remedy)]

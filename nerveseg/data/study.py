@@ -1,26 +1,28 @@
 """A study on disk: its subjects, the files of their images and rater masks, and the columns of `participants.tsv`.
 
 Paths are templates in which `{id}` stands for the participant without `sub-`; a template without it describes a study
-of one subject. Without `participants.tsv`, the participants are the files that match the first image template.
+of one subject. With further fields, as `{ses}`, a subject is one scan of a participant (`template_fields`), and scans
+of a participant are one group. Without `participants.tsv`, the subjects are the files that match the first image
+template.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
 
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
-from nerveseg.data.participants import minutes_of, participant_rows, wrong_values
-from nerveseg.data.study_layout import StudyLayout, SubjectFiles
+from nerveseg.data.participants import fault_of_id, minutes_of, participant_rows, row_id, wrong_values
+from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles
+from nerveseg.data.template_fields import PARTICIPANT, REPETITIONS, template_fields
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.labels import check_foreground
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
 from nerveseg.errors import NervesegError, StudyError, errors_about
-from nerveseg.names import fault_of_name
 from nerveseg.types import Channels, Mask
 
 NO_COHORT = "all"
@@ -32,9 +34,9 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Participant of a study, with its files."""
+    """Participant of a study, or one scan of a participant, with its files."""
 
-    id: str  # id of the participant, without `sub-`
+    id: str  # id of the participant, without `sub-`, or of the scan (`P01_ses-1`)
     images: Mapping[str, Path]  # file of each channel, by name
     raters: Mapping[str, Path]  # file of each rater's mask, by rater
     cohort: str = NO_COHORT  # name of the cohort; tables have one part per cohort
@@ -44,8 +46,12 @@ class Subject:
     repeat_of: str | None = None  # id of the subject that is an earlier scan of the same leg; both stay in one fold
     # Drawing time of each rater in minutes, where it is known.
     minutes: Mapping[str, float] = field(default_factory=dict)
+    participant: str = ""  # id of the participant; by default the id
+    fields: Mapping[str, str] = field(default_factory=lambda: NO_FIELDS)  # values of the templates' further fields
 
     def __post_init__(self) -> None:
+        if not self.participant:
+            object.__setattr__(self, "participant", self.id)
         if not self.group:
             object.__setattr__(self, "group", self.repeat_of or self.id)
 
@@ -159,15 +165,17 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
         return (), [StudyError(rule, found=found, path=root, remedy=remedy)]
     template = next(iter(description.images.values()))
     rows, faults = participant_rows(root / description.participants, root, template, description.name)
-    faults += _shared_files(description) if len(rows) > 1 else []
-    faults += wrong_values(rows, root / description.participants, tuple(description.raters))
+    fields = description.fields
+    faults += _shared_files(description, rows)
+    faults += wrong_values(rows, root / description.participants, tuple(description.raters), fields)
     subjects: list[Subject] = []
-    for row in (row for row in rows if not fault_of_name(row["participant_id"])):
+    for row in (row for row in rows if not fault_of_id(row, fields)):
         subject = _subject(description, row)
         missing = _missing_files(subject)
         faults += missing
         if not missing:
             subjects.append(subject)
+    subjects = subjects if any("repeat_of" in row for row in rows) else _with_repeats(subjects)
     return tuple(subjects), faults + _wrong_repeats(subjects, root / description.participants)
 
 
@@ -177,23 +185,37 @@ def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[Nerv
 
 
 def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
-    subject_id = row["participant_id"]
-    raters = description.raters
+    root, participant, raters = description.root, row["participant_id"], description.raters
+    fields = {name: row[name] for name in description.fields} or NO_FIELDS
     drawing = {rater: minutes_of(row[f"minutes_{rater}"]) for rater in raters if f"minutes_{rater}" in row}
     if description.missing_raters == "allow":
-        files = SubjectFiles(description.root, raters, subject_id)
+        files = SubjectFiles(root, raters, participant, fields)
         raters = {rater: raters[rater] for rater, path in files.items() if path.is_file()} or raters
     return Subject(
-        id=subject_id,
-        images=SubjectFiles(description.root, description.images, subject_id),
-        raters=SubjectFiles(description.root, raters, subject_id),
+        id=row_id(row, description.fields),
+        images=SubjectFiles(root, description.images, participant, fields),
+        raters=SubjectFiles(root, raters, participant, fields),
         cohort=row.get("cohort", NO_COHORT),
-        group=row.get("group", ""),
+        group=row.get("group", participant if fields else ""),
         side=row.get("side"),
         location=row.get("location"),
         repeat_of=row["repeat_of"].removeprefix("sub-") if "repeat_of" in row else None,
         minutes={rater: minutes for rater, minutes in drawing.items() if minutes is not None},
+        participant=participant,
+        fields=fields,
     )
+
+
+def _with_repeats(subjects: Sequence[Subject]) -> list[Subject]:
+    """Return the subjects, with the first scan of a leg in `repeat_of` of those that differ in `REPETITIONS` only."""
+    first: dict[tuple[object, ...], Subject] = {}
+    found = []
+    for subject in subjects:
+        others = tuple(item for item in subject.fields.items() if item[0] not in REPETITIONS)
+        leg = (subject.participant, subject.group, subject.side, subject.location, others)
+        earlier = first.setdefault(leg, subject)
+        found.append(subject if earlier is subject else replace(subject, repeat_of=earlier.id))
+    return found
 
 
 def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegError]:
@@ -208,15 +230,25 @@ def _wrong_repeats(subjects: Iterable[Subject], table: Path) -> list[NervesegErr
     ]
 
 
-def _shared_files(description: StudyLayout) -> list[NervesegError]:
-    """Return a fault for each template that would give several subjects one file, for training and for test."""
-    rule = "a template of a study of several subjects holds {id}"
-    remedy = "put {id} in place of the participant, or leave one row in participants.tsv"
-    return [
-        StudyError(rule, found=template, path=description.root / template, remedy=remedy)
-        for template in [*description.images.values(), *description.raters.values()]
-        if "{id}" not in template
-    ]
+def _shared_files(description: StudyLayout, rows: Sequence[Mapping[str, str]]) -> list[NervesegError]:
+    """Return a fault for each template that has unknown fields, or gives several subjects one file."""
+    templates = [*description.images.values(), *description.raters.values()]
+    listed = ", ".join(f"{{{name}}}" for name in (PARTICIPANT, *description.fields))
+    faults: list[NervesegError] = []
+    for template in templates:
+        own = template_fields([template])
+        unknown = [f"{{{name}}}" for name in own if name not in description.fields]
+        columns = ("participant_id", *own) if f"{{{PARTICIPANT}}}" in template else own
+        several = len({tuple(row.get(name) for name in columns) for row in rows}) < len(rows)
+        if unknown:
+            rule, remedy = "the first image's template holds every field", f"the fields are {listed}"
+            found = f"{', '.join(unknown)} in {template}"
+            faults.append(StudyError(rule, found=found, path=description.root / template, remedy=remedy))
+        elif several:
+            rule = f"a template of a study of several subjects holds {listed}"
+            remedy = f"put {listed} in place of the participant, or leave one row in participants.tsv"
+            faults.append(StudyError(rule, found=template, path=description.root / template, remedy=remedy))
+    return faults
 
 
 def _missing_files(subject: Subject) -> list[NervesegError]:

@@ -1,15 +1,18 @@
 """Layout of a study on disk: path templates and reading rules; the files of one participant."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
+from nerveseg.data.template_fields import fill_template, template_fields
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.names import FolderPath, Name
+
+NO_FIELDS: Mapping[str, str] = {}  # one object for all participants
 
 
 class StudyLayout(BaseModel, frozen=True, extra="forbid"):
@@ -27,6 +30,11 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
     synthetic: bool = False  # flag of a simulated study, stated in every result of its models
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the first image's template but `id`, in order; with any, a participant may have several scans."""
+        return template_fields([next(iter(self.images.values()))])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectFiles(Mapping[str, Path]):
@@ -38,11 +46,13 @@ class SubjectFiles(Mapping[str, Path]):
 
     root: Path  # folder of the study
     templates: Mapping[str, str]  # path template by name, relative to the root; `{id}` stands for the participant
-    subject_id: str  # id of the participant, without `sub-`
+    participant: str  # id of the participant, without `sub-`
+    # Values of the templates' further fields.
+    fields: Mapping[str, str] = field(default_factory=lambda: NO_FIELDS)
 
     def __getitem__(self, name: str) -> Path:
         """Return the path of that name; the file need not exist."""
-        return self.root / self.templates[name].replace("{id}", self.subject_id)
+        return self.root / fill_template(self.templates[name], self.participant, self.fields)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in the order of the templates."""

@@ -6,11 +6,13 @@ in size.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
+from nerveseg.data.template_fields import fill_template
 from nerveseg.errors import ConfigurationError
 from nerveseg.names import FolderPath, Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
@@ -58,15 +60,22 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
         """Folder of the folders of all scans."""
         return self.output or self.output_root / "segmentations"
 
-    def files(self, name: str, image: Path, person: PatientInfo) -> ScanFiles:
-        """Return the files of a scan, whose name replaces `{id}` in the templates; a DICOM image is a folder."""
+    def files(self, name: str, image: Path, person: PatientInfo, fields: Mapping[str, str] | None = None) -> ScanFiles:
+        """Return the files of a scan; a DICOM image is a folder.
+
+        In the templates, the scan's name (of a study's subject: the participant) replaces `{id}`, `fields` the others.
+        """
+
+        def path(template: str) -> Path:
+            return Path(fill_template(template, name, fields or {}))
+
         return ScanFiles(
             name=name,
             image=image,
             series=None if self.series is None else str(self.series),
-            channels={key: Path(template.replace("{id}", name)) for key, template in self.images.items()},
-            maps={key: Path(template.replace("{id}", name)) for key, template in self.maps.items()},
-            muscle=Path(self.muscle.replace("{id}", name)) if self.muscle else None,
+            channels={key: path(template) for key, template in self.images.items()},
+            maps={key: path(template) for key, template in self.maps.items()},
+            muscle=path(self.muscle) if self.muscle else None,
             person=person,
         )
 

@@ -118,7 +118,8 @@ def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFi
     given = config.person.model_dump(exclude_none=True)
     image = subject.images.get(model.description.channels[0], subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
-    files = config.files(subject.id, image, PatientInfo.model_validate(listed | given))
+    person = PatientInfo.model_validate(listed | given)
+    files = config.files(subject.participant, image, person, subject.fields)
     return replace(files, name=f"sub-{subject.id}", channels=further | dict(files.channels))
 
 
@@ -128,9 +129,10 @@ def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
     given |= {f"maps.{key}": value for key, value in config.maps.items()} | {"muscle": config.muscle}
     if len(scans) > 1:
         for key, value in given.items():
-            if value is not None and "{id}" not in value:
+            if value is not None and len({scan.paths[key] for scan in scans}) < len(scans):
                 raise ConfigurationError(
-                    "with several scans, the path of a further file holds {id}, the scan's name",
+                    "with several scans, the path of a further file holds {id}, the scan's name"
+                    + (", and further fields of the study's templates" if config.study else ""),
                     found=f"{key}={value}",
                     remedy=f"{key}='scans/{{id}}_{key.split('.')[-1]}.nii.gz'",
                 )

@@ -67,7 +67,7 @@ def test_any_folder_name_will_do(name, study_on_disk, tmp_path):
 
 def test_templates_may_hold_glob_characters_and_the_id_twice(study_on_disk):
     images = {"T2": "[a]*/{id} (1)/x,{id}+.nii.gz"}
-    disk = study_on_disk(ids=("ä[1]", "*"), images=images, raters={"R": "masks {x}/{id}-{id}.nii"})
+    disk = study_on_disk(ids=("ä[1]", "*"), images=images, raters={"R": "masks {1} {x/{id}-{id}.nii"})
     study = open_study(disk.description)
     assert {subject.id for subject in study.subjects} == {"ä[1]", "*"}
     assert study.subject("*").image == disk.root / "[a]*" / "* (1)" / "x,*+.nii.gz"
