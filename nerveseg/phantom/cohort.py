@@ -4,7 +4,9 @@ sub-V01/anat/sub-V01_T2w.nii.gz                                 and its .json
 sub-V01/anat/sub-V01_acq-fatsat_T2w.nii.gz                      the second channel on its own grid
 derivatives/resampled/../sub-V01_acq-fatsat_space-T2w_T2w.nii.gz  second channel on the first one's grid
 derivatives/rater-OS/../sub-V01_label-nerve_mask.nii.gz         one folder per rater
-derivatives/truth/../sub-V01_label-nerve_mask.nii.gz            and branches, coverage, lesion, vastus, slices
+derivatives/rater-OS/../sub-V01_desc-nerves_dseg.nii.gz         the same voxels: tibial, peroneal, sciatic
+derivatives/truth/../sub-V01_label-nerve_mask.nii.gz            and nerves, structures, lesion, coverage, slices
+derivatives/truth/desc-structures_dseg.tsv                      names of the labels; one for each kind of label map
 """
 
 import json
@@ -24,7 +26,8 @@ from numpy.typing import NDArray
 from nerveseg import __version__
 from nerveseg.data.volumes.volume import write_volume
 from nerveseg.errors import StudyError
-from nerveseg.phantom.outline import SliceTruth
+from nerveseg.phantom import structures
+from nerveseg.phantom.outline import PERONEAL, SCIATIC, TIBIAL, SliceTruth
 from nerveseg.phantom.raters import RATERS
 from nerveseg.phantom.specification import CohortSpec, Participant, participants
 from nerveseg.phantom.subject import SimulatedSubject, simulate_subject
@@ -48,6 +51,14 @@ COLUMNS = {
     "repeat_of": {"Description": "Earlier scan of the same leg"},
 }
 """Descriptions of the columns of participants.tsv."""
+
+BRANCHES = {TIBIAL: "tibial", PERONEAL: "peroneal"}
+NERVES = BRANCHES | {SCIATIC: "sciatic"}
+STRUCTURES = {
+    structures.NERVE: "nerve", structures.ARTERY: "artery", structures.VEIN: "vein", structures.BONE: "bone",
+    structures.MUSCLE: "muscle", structures.FAT: "fat",
+}  # fmt: skip
+"""Names of the labels of a label map, as its table `desc-<kind>_dseg.tsv` has them."""
 
 
 def write_cohort(
@@ -104,7 +115,11 @@ def write_subject(spec: CohortSpec, root: Path, participant: Participant) -> Non
     volume(truth, "label-nerve_mask", known.nerve.astype(np.uint8), "truth")
     if subject.images is None:
         return
-    volume(truth, "desc-branches_dseg", known.branches, "1 tibial, 2 peroneal")
+    volume(truth, "desc-branches_dseg", known.branches, _named(BRANCHES))
+    volume(truth, "desc-nerves_dseg", known.nerves, _named(NERVES))
+    volume(truth, "desc-structures_dseg", subject.images.structures, _named(STRUCTURES))
+    for rater, labels in subject.named.items():
+        volume(f"derivatives/rater-{rater}/{name}/anat", "desc-nerves_dseg", labels, f"rater-{rater}: {_named(NERVES)}")
     volume(truth, "label-nerve_probseg", known.coverage, "share of the voxel")
     volume(truth, "label-lesion_mask", known.lesion.astype(np.uint8), "lesion")
     volume(truth, "label-vastus_mask", subject.images.vastus.astype(np.uint8), "vastus")
@@ -134,6 +149,11 @@ def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None
         _write_description(root / "derivatives" / "resampled", name, "derivative")
         about = {"SpatialReference": "T2w image of the subject", "SkullStripped": False}
         _write_json(root / "derivatives" / "resampled" / "acq-fatsat_space-T2w_T2w.json", about)
+    if not spec.raters_only:
+        for rater in RATERS:
+            _write_labels(root / "derivatives" / f"rater-{rater.name}", "nerves", NERVES)
+        for kind, labels in (("branches", BRANCHES), ("nerves", NERVES), ("structures", STRUCTURES)):
+            _write_labels(root / "derivatives" / "truth", kind, labels)
     columns = ["cohort", "group", "side", "location", "lesion"]
     table = [
         {"participant_id": f"sub-{row.id}"}
@@ -146,6 +166,17 @@ def _write_tables(spec: CohortSpec, root: Path, rows: list[Participant]) -> None
     minutes = {"Description": "Simulated drawing time", "Units": "min"}
     _write_json(root / "participants.json", COLUMNS | {f"minutes_{rater.name}": minutes for rater in RATERS})
     (root / "README.md").write_text(README.format(name=spec.name), encoding="utf-8")
+
+
+def _named(labels: dict[int, str]) -> str:
+    return ", ".join(f"{value} {label}" for value, label in labels.items())
+
+
+def _write_labels(folder: Path, kind: str, labels: dict[int, str]) -> None:
+    """Write the table of the names of labels that BIDS asks for, for all subjects."""
+    path = folder / f"desc-{kind}_dseg.tsv"
+    pd.DataFrame(labels.items(), columns=["index", "name"]).to_csv(path, sep="\t", index=False)
+    _write_json(path.with_suffix(".json"), {"SpatialReference": "T2w image of the subject"})
 
 
 def _write_slices(path: Path, slices: tuple[SliceTruth, ...]) -> None:

@@ -73,14 +73,16 @@ class NerveSection:
     """Nerve in one plane."""
 
     distance_mm: Plane  # signed distance to the outline, negative inside
-    peroneal: Plane  # 1 where the peroneal part is nearer, else 0
+    # Signed distance to the border between the parts, negative on the peroneal side: half the difference of the
+    # distances to the two outlines.
+    peroneal_mm: Plane
 
 
 def nerve_section(nerve: Nerve, level_mm: float, lateral_mm: Plane, anterior_mm: Plane) -> NerveSection:
     """Compute the signed distance to the nerve's outline at coordinates relative to its (tibial) centre."""
     tibial, peroneal = _parts(nerve, level_mm, lateral_mm, anterior_mm)
-    offset = _area_offset_mm(nerve, level_mm)
-    return NerveSection(_smooth_minimum(tibial, peroneal) - np.float32(offset), (peroneal < tibial).astype(np.float32))
+    outline = _smooth_minimum(tibial, peroneal) - np.float32(_area_offset_mm(nerve, level_mm))
+    return NerveSection(outline, np.float32(0.5) * (peroneal - tibial))
 
 
 def peroneal_offset_mm(nerve: Nerve, level_mm: float) -> tuple[float, float]:

@@ -25,8 +25,9 @@ from nerveseg.types import Image, Mask
 SURROUNDINGS_MM = 15.0  # margin around the nerve's centres in which outlines are drawn
 SHARP_PER_MM = 1.3  # contrast, in signal of healthy muscle per mm, at which the uncertainty is 1 (usual in volunteers)
 CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
-TIBIAL, PERONEAL = 1, 2  # labels of the two parts, also in their common sheath
+TIBIAL, PERONEAL, SCIATIC = 1, 2, 3  # labels of the two parts, and of the undivided nerve above the split
 InBox = Float32[np.ndarray[Any, Any], "bx by z"]
+LabelMap = UInt8[np.ndarray[Any, Any], "x y z"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Outline:
     box: Box  # of the arrays in the grid
     distance_mm: InBox  # signed distance to the true outline, averaged through the slice
     uncertainty: InBox  # error of an outline relative to a border of usual contrast
-    peroneal: Bool[np.ndarray[Any, Any], "bx by z"]  # true where the peroneal part is nearer
-    split_first: int  # number of slices from the distal end that show two nerves
+    peroneal_mm: InBox  # signed distance to the border between the two parts, negative on the peroneal side
+    split_mm: float  # level above the popliteal crease at which the two nerves part
     veins: tuple[VeinTrack, ...]  # those that can be mistaken for nerve
 
     def whole(self, part: NDArray[Any]) -> Any:
@@ -56,6 +57,21 @@ class Outline:
         array = np.zeros(self.grid.shape, dtype=part.dtype)
         array[self.box] = part
         return array
+
+    def extended(self, part: NDArray[Any]) -> NDArray[Any]:
+        """Extend an array of the box to the whole scan, each voxel with the value of the nearest voxel of the box."""
+        margins = [(span.start, n - span.stop) for span, n in zip(self.box, self.grid.shape, strict=False)]
+        return np.pad(part, [*margins, (0, 0)], mode="edge")
+
+    @property
+    def peroneal(self) -> Bool[np.ndarray[Any, Any], "bx by z"]:
+        """Section that is nearer to the peroneal part."""
+        return np.asarray(self.peroneal_mm < 0)
+
+    @property
+    def split_first(self) -> int:
+        """Number of slices from the distal end that show two nerves."""
+        return int((self.grid.levels_mm < self.split_mm).sum())
 
     @property
     def truth(self) -> Mask:
@@ -72,19 +88,17 @@ def outline_of(person: SimulatedPerson, grid: ScanGrid, scan: Acquisition) -> Ou
     """Compute the outline of a scan."""
     box = _stack_box(person.thigh, grid)
     near = grid.crop(box)
-    distance_mm, uncertainty = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
-    peroneal = np.zeros(near.shape, bool)
+    distance_mm, peroneal_mm, uncertainty = (np.zeros(near.shape, np.float32) for _ in range(3))
     for number in range(len(grid.levels_mm)):
         axes_mm, planes_mm = near.axes_mm(number), near.planes_mm(number)
         for plane_mm in planes_mm:
             section = nerve_in(person.thigh, *axes_mm, float(plane_mm))
             distance_mm[:, :, number] += section.distance_mm / np.float32(len(planes_mm))
-        peroneal[:, :, number] = section.peroneal > 0
+        peroneal_mm[:, :, number] = section.peroneal_mm
         contrast = _contrast_per_mm(person, near, number) * scan.sensitivity(near, number)
         uncertainty[:, :, number] = np.clip(np.sqrt(SHARP_PER_MM / (contrast + 1e-3)), 0.6, 2.2)
-    split_first = int((grid.levels_mm < person.thigh.nerve.split_mm).sum())
     veins = tuple(_tracks(person.thigh, grid))
-    return Outline(grid, box, distance_mm, uncertainty, peroneal, split_first, veins)
+    return Outline(grid, box, distance_mm, uncertainty, peroneal_mm, person.thigh.nerve.split_mm, veins)
 
 
 def _stack_box(thigh: Thigh, grid: ScanGrid) -> Box:
@@ -152,7 +166,8 @@ class Truth:
 
     nerve: Mask  # voxels that are at least half nerve
     coverage: Image  # share of every voxel that is nerve
-    branches: UInt8[np.ndarray[Any, Any], "x y z"]  # `TIBIAL` and `PERONEAL` within the nerve
+    branches: LabelMap  # `TIBIAL` and `PERONEAL` within the nerve, also above the split
+    nerves: LabelMap  # `TIBIAL` and `PERONEAL` below the split, `SCIATIC` above it
     lesion: Mask  # nerve in which the lesion has at least half its strength
     slices: tuple[SliceTruth, ...]
 
@@ -163,11 +178,13 @@ def truth_of(thigh: Thigh, outline: Outline) -> Truth:
     coverage = np.clip(0.5 - outline.distance_mm / np.float32(step_mm), 0.0, 1.0)
     inside = outline.distance_mm < 0
     parts = np.where(outline.peroneal, PERONEAL, TIBIAL) * inside
+    nerves = np.where(np.arange(parts.shape[2]) < outline.split_first, parts, SCIATIC * inside)
     weights = np.array([thigh.nerve.lesion_weight(float(level)) for level in outline.grid.levels_mm])
     return Truth(
         nerve=outline.truth,
         coverage=outline.whole(coverage),
         branches=outline.whole(parts.astype(np.uint8)),
+        nerves=outline.whole(nerves.astype(np.uint8)),
         lesion=outline.whole(inside & (weights >= 0.5)),
         slices=tuple(_slice_truth(thigh, outline, number, coverage) for number in range(len(weights))),
     )

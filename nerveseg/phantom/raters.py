@@ -2,7 +2,8 @@
 
 A rater's outline is the true one moved outward by the rater's bias plus smooth noise, larger where the image shows
 little contrast. Gross events come on top, more often in patients and in those whose nerve has low contrast: a thin
-distal branch is lost, an end of the stack is not drawn, or a vein is drawn as nerve, more likely a near one.
+distal branch is lost, an end of the stack is not drawn, or a vein is drawn as nerve, more likely a near one. Naming the
+nerves comes after drawing: it labels the voxels of a rater's own mask and changes none.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 from scipy import ndimage
 
-from nerveseg.phantom.outline import Outline, VeinTrack, vein_mask
+from nerveseg.phantom.outline import PERONEAL, SCIATIC, TIBIAL, LabelMap, Outline, VeinTrack, vein_mask
 from nerveseg.types import Mask, SpacingMm
 
 NOISE_LENGTH_MM = 2.0  # correlation length of the outline's error in the plane
 NOISE_LENGTH_SLICES = 0.7  # correlation length of the outline's error along the stack
 TREMOR_SHARE = 0.5  # share of the error's variance that is independent between voxels, because raters paint voxels
+SPLIT_SD_MM = 3.0  # standard deviation of the level at which a rater sees the split (assumed)
 VEIN_REACH_MM = 15.0  # distance from the nerve at which a vein is a third as likely to be drawn as beside it (assumed)
 
 
@@ -69,6 +71,23 @@ def rate(outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.
     if rng.random() >= chance:
         return np.asarray(outline.whole(drawn))
     return _gross_event(drawn, outline, difficulty.patient, rater.event_size[difficulty.patient], rng)
+
+
+def name_nerves(
+    mask: Mask, outline: Outline, rater: Rater, difficulty: Difficulty, rng: np.random.Generator
+) -> LabelMap:
+    """Name the nerve of every voxel of a rater's mask: `TIBIAL` or `PERONEAL` below the split, `SCIATIC` above it.
+
+    The rater sees the split up to a slice away from the true one. Below it a voxel belongs to the nearest part of the
+    true nerve; in each slice the rater shifts the border between the parts by an error of the size of the outline's.
+    """
+    levels_mm, step_mm = outline.grid.levels_mm, outline.grid.spacing_mm[2]
+    split_mm = outline.split_mm + np.clip(SPLIT_SD_MM * rng.standard_normal(), -step_mm, step_mm)
+    shift_mm = rater.noise[difficulty.patient] * difficulty.noise_mm * rng.standard_normal(len(levels_mm))
+    peroneal = outline.peroneal_mm < shift_mm.astype(np.float32) * outline.uncertainty
+    below = np.where(peroneal, np.uint8(PERONEAL), np.uint8(TIBIAL))
+    labels = np.where(levels_mm < split_mm, below, np.uint8(SCIATIC))
+    return np.asarray(outline.extended(labels) * mask)
 
 
 def _outline_noise(

@@ -22,6 +22,7 @@ HIP_MM = 400.0  # level of the second value of `CohortSpec.patient_conspicuity`;
 PERSON_SD, STRETCH_SD = 1.2, 1.5  # of the log odds of the loss: over patients, and along one nerve (assumed)
 STRETCH_MM = 22.0  # correlation length of the loss along the nerve (assumed): a stretch is some 5 to 10 cm long
 REACH_MM = (3.0, 3.5)  # mean and SD of the reach of scar and oedema around the nerve; negative values are none
+SKIN_MM = 1.5  # thickness of the skin (assumed)
 VESSEL_FAT_MM = 0.5  # thickness of the fat around vessels (assumed)
 PERIOSTEUM_MM = 1.0  # distance from bone at which scar around the nerve ends (assumed)
 
@@ -93,7 +94,7 @@ def render(
 
     paint, paint_nerve = _brush(pictures, voxel_mm), _brush(pictures[:, *nerve], voxel_mm)
     paint(section.skin, [s.skin for s in sequences])
-    paint(section.skin + np.float32(1.5), [s.fat * coarse for s in sequences])
+    paint(section.skin + np.float32(SKIN_MM), [s.fat * coarse for s in sequences])
     paint(np.abs(section.fascia) - np.float32(0.05), [s.fascia for s in sequences])
     paint(section.muscle, [_muscle_signal(section, look, patches, streaks, s) for s in sequences])
     paint(section.bone, [s.bone for s in sequences])

@@ -20,13 +20,13 @@ def outline(spacing_mm: float = 0.25, uncertainty: float = 1.0) -> Outline:
     nerve = np.broadcast_to((np.hypot(x, y) - RADIUS_MM)[..., None], shape).astype(np.float32).copy()
     branch = np.hypot(x - 14, y) - 3
     nerve[:, :, :4] = np.minimum(nerve[:, :, :4], branch[..., None])
-    nearer = np.broadcast_to((branch < np.hypot(x, y) - RADIUS_MM)[..., None], shape).copy()
+    border = np.broadcast_to((branch - np.hypot(x, y) + RADIUS_MM)[..., None] / 2, shape).astype(np.float32)
     stacked = np.tile(axis, (8, 1))
     grid = ScanGrid(stacked, stacked, 4.4 * np.arange(8.0), (spacing_mm, spacing_mm, 4.4), 4.0, 1)
     centre = np.tile([0.0, -15.0], (8, 1))
     vein = VeinTrack(centre, np.full(8, 2.0), np.full(8, 15.0), beside=True)
     box = slice(0, len(axis)), slice(0, len(axis))
-    return Outline(grid, box, nerve, np.full(shape, uncertainty, np.float32), nearer, 4, (vein,))
+    return Outline(grid, box, nerve, np.full(shape, uncertainty, np.float32), border, 15.0, (vein,))
 
 
 def drawn(event_rate: float, seed: int = 0, noise_mm: float = 0.0, bias_mm: float = 0.0, uncertainty: float = 1.0,

@@ -83,7 +83,7 @@ def test_the_second_channel_can_be_read_beside_the_first(tiny_study):
 
 def test_every_table_and_volume_has_synthetic_in_its_metadata(tiny_study):
     tables = list(tiny_study.rglob("*.tsv"))
-    assert len(tables) == 9
+    assert len(tables) == 9 + 3 + 3  # subjects and participants; labels of three raters, and of the truth
     for path in tables:
         assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["Synthetic"] is True
     for path in tiny_study.rglob("*.json"):
