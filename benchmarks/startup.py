@@ -215,7 +215,7 @@ def hold(study_root: Path, folder: Path) -> None:
     from torch.utils.data import DataLoader
 
     from nerveseg.data.augmentation import TensorAugmentation
-    from nerveseg.data.datamodule import PlainSlices, TrainingSlices
+    from nerveseg.data.context_samples import PlainSlices, TrainingSlices
 
     class Measured(TrainingSlices):
         """Reads no slice: the store holds none."""

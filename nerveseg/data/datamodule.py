@@ -1,8 +1,8 @@
 """Batches of training and validation slices for Lightning, drawn from the slice store.
 
-The order of an epoch is a pure function of (seed, epoch), and the augmentation of a slice one of (seed, epoch, slice).
-The sampler hands out pairs (epoch, slice), so that worker processes need no state of their own. On a CPU the loader's
-workers augment slice by slice; on a GPU they only read, and the GPU augments whole batches where it can.
+The order of an epoch is a function of (seed, epoch), and a sample (`context_samples`) one of (seed, epoch, number).
+The sampler hands out pairs (epoch, number), so that worker processes need no state of their own. On a CPU the loader's
+workers augment sample by sample; on a GPU they only read, and the GPU augments whole batches where it can.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,26 +14,29 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from nerveseg.data.augmentation import Augmentation, BatchAugmentation, NoAugmentation, slice_seed
+from nerveseg.data.augmentation import Augmentation, BatchAugmentation, NoAugmentation
 from nerveseg.data.context import Context
+from nerveseg.data.context_samples import (
+    SLICE,
+    Batch,
+    EpochSample,
+    PlainSlices,
+    TrainingSlices,
+    ValidationSlices,
+    as_patch,
+)
 from nerveseg.data.slice_store import SliceStore
 
-EpochSlice = tuple[int, int]
-SLICE = Context()  # each slice by itself
-Batch = dict[str, Any]
-"""`image` and `label`; before augmentation `spacing_mm` and `seed` too, lists that stay on the host; in validation
-`subject` too."""
 
-
-class EpochSampler(Sampler[EpochSlice]):
-    """Every slice once per epoch, in an order that depends on seed and epoch alone.
+class EpochSampler(Sampler[EpochSample]):
+    """Every sample once per epoch, in an order that depends on seed and epoch alone.
 
     Several processes, of which this has `rank`, take turns, so that their batches together are those of one process.
-    Slices that remain when each process has had the same number are left out, other slices in each epoch.
+    Samples that remain when each process has had the same number are left out, others in each epoch.
     """
 
-    def __init__(self, slices: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        self.slices = slices
+    def __init__(self, samples: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.samples = samples
         self.seed = seed
         self.rank = rank
         self.processes = processes
@@ -44,88 +47,13 @@ class EpochSampler(Sampler[EpochSlice]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.slices // self.processes
+        return self.samples // self.processes
 
-    def __iter__(self) -> Iterator[EpochSlice]:
+    def __iter__(self) -> Iterator[EpochSample]:
         epoch = self.epoch
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.slices)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
         own = order[: len(self) * self.processes][self.rank :: self.processes]
         return ((epoch, int(index)) for index in own)
-
-
-class PlainSlices(Dataset[Batch]):
-    """All slices of some subjects as they are stored, each with the spacing and seed that its augmentation needs."""
-
-    def __init__(self, store: SliceStore, subjects: Sequence[str], seed: int, context: Context = SLICE) -> None:
-        self.store = store
-        self.seed = seed
-        self.context = context
-        self.subjects = list(subjects)
-        stored = (store.subject(subject) for subject in subjects)
-        table = np.array([(one.slices, *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
-        self.ends = np.cumsum(table[:, 0].astype(int))
-        self.spacing_mm = table[:, 1:]
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def __getitem__(self, key: EpochSlice) -> Batch:
-        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`.
-
-        The channels are those of every slice of the context.
-        """
-        epoch, number = key
-        subject = self.subject_of(number)
-        index = number - (int(self.ends[subject - 1]) if subject else 0)
-        name = self.subjects[subject]
-        x, y = self.spacing_mm[subject].tolist()
-        images = self.store.images(name)
-        seen = images[self.context.windows(len(images))[index]]
-        return {
-            "image": torch.from_numpy(seen.reshape(-1, *seen.shape[2:])),
-            "label": torch.from_numpy(np.array(self.store.labels(name)[index])),
-            "spacing_mm": (x, y),
-            "seed": slice_seed(self.seed, epoch, number),
-        }
-
-    def subject_of(self, number: int) -> int:
-        """Return the position in `subjects` of a slice's subject; raise `IndexError` if there is no such slice."""
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        return int(np.searchsorted(self.ends, number, side="right"))  # a list of all would be a worker's largest
-
-
-class TrainingSlices(Dataset[Batch]):
-    """Augmented slices of the training subjects, indexed by (epoch, slice)."""
-
-    def __init__(self, plain: PlainSlices, augmentation: Augmentation) -> None:
-        self.plain = plain
-        self.augmentation = augmentation
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __getitem__(self, key: EpochSlice) -> Batch:
-        """Return `image` float32 (channel, x, y) and `label` int64 (x, y)."""
-        plain = self.plain[key]
-        image, label = self.augmentation(plain["image"], plain["label"], plain["spacing_mm"], plain["seed"])
-        return {"image": image, "label": label.long()}
-
-
-class ValidationSlices(Dataset[Batch]):
-    """Slices of the validation subjects in order, not augmented."""
-
-    def __init__(self, plain: PlainSlices) -> None:
-        self.plain = plain
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __getitem__(self, number: int) -> Batch:
-        """Return `image` float32 (channel, x, y), `label` int64 (x, y) and `subject` int64, the subject's position."""
-        plain = self.plain[0, number]
-        subject = torch.tensor(self.plain.subject_of(number))
-        return {"image": plain["image"], "label": plain["label"].long(), "subject": subject}
 
 
 class SliceDataModule(pl.LightningDataModule):
@@ -137,8 +65,8 @@ class SliceDataModule(pl.LightningDataModule):
         subjects: Ids of the training subjects.
         validation: Ids of the validation subjects; without any there is no validation.
         augmentation: Augmentation of every training slice.
-        context: Neighbouring slices that the network sees; by default none.
-        batch_size: Number of slices per batch (paper: 8), of all processes together.
+        context: Part of a stack that the network sees at a time; by default a slice.
+        batch_size: Number of slices, or patches, per batch (paper: 8), of all processes together.
         seed: Seed of order and augmentation.
         workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
             process. The batches do not depend on it.
@@ -191,7 +119,8 @@ class SliceDataModule(pl.LightningDataModule):
 
     def _list_slices(self, store: SliceStore) -> None:
         self.slices = PlainSlices(store, self.subjects, self.seed, self.context)
-        self.validation_slices = ValidationSlices(PlainSlices(store, self.validation, self.seed, self.context))
+        validation = PlainSlices(store, self.validation, self.seed, self.context, random=False)
+        self.validation_slices = ValidationSlices(validation)
         self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -231,6 +160,9 @@ class SliceDataModule(pl.LightningDataModule):
             images, labels = self.augmentation.augment_batch(
                 batch["image"], batch["label"], batch["spacing_mm"], batch["seed"]
             )
+        if self.context.depth is not None:
+            patches = map(as_patch, images, labels, len(images) * [self.context], batch["seed"])
+            images, labels = map(torch.stack, zip(*patches, strict=True))
         return {"image": images, "label": labels.long()}
 
     def state_dict(self) -> dict[str, int]:
@@ -243,7 +175,7 @@ class SliceDataModule(pl.LightningDataModule):
 
 
 def collate(slices: Sequence[Batch]) -> Batch:
-    """Return a batch of slices: tensors stacked, other values in lists, which stay on the host."""
+    """Return a batch of samples: tensors stacked, other values in lists, which stay on the host."""
     batch = {name: [one[name] for one in slices] for name in slices[0]}
     return {
         name: default_collate(values) if isinstance(values[0], Tensor) else values for name, values in batch.items()

@@ -12,7 +12,8 @@ from nerveseg.data.augmentation import (
     slice_seed,
 )
 from nerveseg.data.context import Context
-from nerveseg.data.datamodule import EpochSampler, PlainSlices, SliceDataModule, TrainingSlices
+from nerveseg.data.context_samples import PlainSlices, TrainingSlices
+from nerveseg.data.datamodule import EpochSampler, SliceDataModule
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import prepare_slices
 from nerveseg.data.study import open_study

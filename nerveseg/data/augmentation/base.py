@@ -18,9 +18,11 @@ MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
 
 
 Image2d: TypeAlias = Float32[Tensor, "channel x y"]
-Label2d: TypeAlias = UInt8[Tensor, "x y"]
+Label2d: TypeAlias = UInt8[Tensor, "*slices x y"]
 Images2d: TypeAlias = Float32[Tensor, "slice channel x y"]
-Labels2d: TypeAlias = UInt8[Tensor, "slice x y"]  # preprocessed slices and their labels, 0 and 1
+Labels2d: TypeAlias = UInt8[Tensor, "slice *slices x y"]
+"""Preprocessed slices and their labels. A patch is a slice whose channels are those of several slices, with a label for
+each (`*slices`); all are moved alike."""
 
 
 @runtime_checkable

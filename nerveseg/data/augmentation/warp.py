@@ -97,8 +97,8 @@ def move_slices(
         return _resample(images, labels, spacings_mm, movements)
     images, labels = images.clone(), labels.clone()
     for index in (~resampled).nonzero().flatten().tolist():
-        axes = movements.flipped[index].nonzero().flatten().tolist()
-        images[index] = images[index].flip([axis + 1 for axis in axes])
+        axes = [axis - 2 for axis in movements.flipped[index].nonzero().flatten().tolist()]
+        images[index] = images[index].flip(axes)
         labels[index] = labels[index].flip(axes)
     if resampled.any():
         spacings = [spacing for spacing, chosen in zip(spacings_mm, resampled.tolist(), strict=True) if chosen]
@@ -117,9 +117,11 @@ def _resample(
         positions, inside = _origins((width, height), spacings_mm, movements, images.device)
         grid = positions.permute(0, 2, 3, 1)
         linear = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        nearest = grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+        each = labels.reshape(len(labels), -1, width, height).float()
+        nearest = grid_sample(each, grid, mode="nearest", padding_mode="border", align_corners=False)
     air = images.amin(dim=(-2, -1), keepdim=True)
-    return torch.where(inside[:, None], linear, air), nearest[:, 0].to(torch.uint8) * inside
+    moved = (nearest.to(torch.uint8) * inside[:, None]).reshape(labels.shape)
+    return torch.where(inside[:, None], linear, air), moved
 
 
 def _origins(

@@ -1,0 +1,145 @@
+"""Samples of training and validation, read from the slice store: slices, or patches of several slices.
+
+A sample is what the context shows the network at a time. Its augmentation, and the place of a patch in the stack and in
+the plane, are a pure function of (seed, epoch, sample). The slices of a sample are moved alike: for the augmentation
+they are channels of one image, with a label each.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nerveseg.data.augmentation import Augmentation, slice_seed
+from nerveseg.data.context import Context, mirrored
+from nerveseg.data.slice_store import SliceStore
+
+EpochSample = tuple[int, int]
+SLICE = Context()  # each slice by itself
+Batch = dict[str, Any]
+"""`image` and `label`; before augmentation `spacing_mm` and `seed` too, lists that stay on the host; in validation
+`subject` too, and of patches `counted`, flags (batch, z) of the slices that no patch before has shown."""
+
+
+class PlainSlices(Dataset[Batch]):
+    """All samples of some subjects as they are stored, each with the spacing and seed that its augmentation needs.
+
+    Patches lie at random places of the stack; without `random` they follow one another.
+    """
+
+    def __init__(
+        self, store: SliceStore, subjects: Sequence[str], seed: int, context: Context = SLICE, random: bool = True
+    ) -> None:
+        self.store = store
+        self.seed = seed
+        self.context = context
+        self.random = random
+        self.subjects = list(subjects)
+        stored = (store.subject(subject) for subject in subjects)
+        table = np.array([(context.samples(one.slices), *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
+        self.ends = np.cumsum(table[:, 0].astype(int))
+        self.spacing_mm = table[:, 1:]
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, key: EpochSample) -> Batch:
+        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`.
+
+        The channels are those of every slice of the sample; a patch has a label (slice, x, y).
+        """
+        epoch, number = key
+        subject, index = self.place(number)
+        name = self.subjects[subject]
+        x, y = self.spacing_mm[subject].tolist()
+        seed = slice_seed(self.seed, epoch, number)
+        images, labels = self.store.images(name), self.store.labels(name)
+        share = shares_of(seed)[2] if self.random and self.context.depth is not None else None
+        slices = mirrored(self.context.positions(len(images), index, share), len(images))
+        return {
+            "image": torch.from_numpy(images[slices].reshape(-1, *images.shape[2:])),
+            "label": torch.from_numpy(np.array(labels[index if self.context.depth is None else slices])),
+            "spacing_mm": (x, y),
+            "seed": seed,
+        }
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return the position in `subjects` of a sample's subject, and the sample's number among those of the subject.
+
+        Raises:
+            IndexError: The number is that of no sample.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        subject = int(np.searchsorted(self.ends, number, side="right"))  # a list of all would be a worker's largest
+        return subject, number - (int(self.ends[subject - 1]) if subject else 0)
+
+
+class TrainingSlices(Dataset[Batch]):
+    """Augmented samples of the training subjects, indexed by (epoch, sample)."""
+
+    def __init__(self, plain: PlainSlices, augmentation: Augmentation) -> None:
+        self.plain = plain
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, key: EpochSample) -> Batch:
+        """Return `image` float32 (channel, x, y) and `label` int64 (x, y), or those of a patch with z."""
+        plain = self.plain[key]
+        image, label = self.augmentation(plain["image"], plain["label"], plain["spacing_mm"], plain["seed"])
+        if self.plain.context.depth is not None:
+            image, label = as_patch(image, label, self.plain.context, plain["seed"])
+        return {"image": image, "label": label.long()}
+
+
+class ValidationSlices(Dataset[Batch]):
+    """Samples of the validation subjects in order, not augmented; patches show the whole crop."""
+
+    def __init__(self, plain: PlainSlices) -> None:
+        self.plain = plain
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, number: int) -> Batch:
+        """Return `image` float32 (channel, x, y), `label` int64 (x, y) and `subject` int64, the subject's position.
+
+        A patch has z too, and `counted` bool (z).
+        """
+        plain, context = self.plain[0, number], self.plain.context
+        subject, index = self.plain.place(number)
+        image, label = plain["image"], plain["label"]
+        batch = {"subject": torch.tensor(subject)}
+        if context.depth is not None:
+            image, label = as_patch(image, label, context)
+            slices = self.plain.store.subject(self.plain.subjects[subject]).slices
+            positions = context.positions(slices, index)
+            batch["counted"] = torch.from_numpy((positions >= index * context.depth) & (positions < slices))
+        return {"image": image, "label": label.long(), **batch}
+
+
+def shares_of(seed: int) -> tuple[float, float, float]:
+    """Return the shares (0 to 1) of crop (x, y) and stack (z) at which the centre of a training patch lies."""
+    x, y, z = np.random.default_rng(seed).random(3).tolist()
+    return x, y, z
+
+
+def as_patch(image: Tensor, label: Tensor, context: Context, seed: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return a patch as the network takes it, image (channel, x, y, z) and label (x, y, z), cut out if there is a seed.
+
+    Args:
+        image: Image (slice and channel, x, y).
+        label: Labels (slice, x, y).
+        context: Depth and in-plane size of the patch.
+        seed: Seed of the place of the patch in the plane; None for the whole crop.
+    """
+    image, label = image.reshape(len(label), -1, *image.shape[1:]).movedim(0, -1), label.movedim(0, -1)
+    if seed is None:
+        return image, label
+    x, y = context.in_plane((label.shape[0], label.shape[1]), shares_of(seed)[:2])
+    return image[:, x, y], label[x, y]
