@@ -144,6 +144,7 @@ def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[st
     rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
     options = preprocessing.model_dump_json(exclude_none=True)
     content = [str(FORMAT_VERSION), rules, options, repr(sorted(hashes.items()))]
+    content += [description.channels] if description.channels else []
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from statistics import median_low
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
+from nerveseg.data.further_channels import fill_outside, place_channel
 from nerveseg.data.participants import fault_of_id, minutes_of, participant_rows, row_id, wrong_values
 from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles
 from nerveseg.data.template_fields import PARTICIPANT, REPETITIONS, template_fields
@@ -108,15 +109,22 @@ class Study:
     def read_channels(self, subject: Subject) -> tuple[Channels, Grid]:
         """Read all channels of a subject, float32 (channel, x, y, z) in RAS order, and the grid of the first.
 
+        A channel on another grid is placed on the first's by the rule of the study, `channels`.
+
         Raises:
             VolumeError: A file is not a readable image.
-            GeometryError: A channel has another grid than the first.
+            GeometryError: A channel has another grid than the first, or does not overlap with it.
         """
-        volumes = [read_image(path, subject.id, self.description.geometry) for path in subject.images.values()]
-        for volume, path in zip(volumes, subject.images.values(), strict=True):
+        rule = self.description
+        first = read_image(subject.image, subject.id, rule.geometry)
+        arrays = [first.array]
+        for name, path in list(subject.images.items())[1:]:
+            volume = read_image(path, subject.id, rule.geometry, allow_nan=rule.channels is not None)
             with errors_about(path, subject.id):
-                check_same_grid(volume.grid, volumes[0].grid, what="a further channel")
-        return np.stack([volume.array for volume in volumes]), volumes[0].grid
+                if rule.channels is None:
+                    check_same_grid(volume.grid, first.grid, what="a further channel")
+                arrays.append(fill_outside(place_channel(volume, first, rule.registration, path, name)[0]))
+        return np.stack(arrays), first.grid
 
     def read_masks(self, subject: Subject, like: Grid) -> RaterMasks:
         """Read every rater's mask and compute their consensus, in RAS order.

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from nerveseg.data.consensus import Rule
+from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.template_fields import fill_template, template_fields
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.names import FolderPath, Name
@@ -21,6 +22,8 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     name: Name  # name of the study in tables, outputs and models
     root: FolderPath  # folder that the templates start from
     images: dict[Name, str] = Field(min_length=1)  # path template of each channel; the first has the reference grid
+    # Treatment of further channels on another grid than the first; by default another grid is an error.
+    channels: Literal["resample", "register"] | None = None
     # Path template of each rater's masks; one rater is the reference, several have a consensus.
     raters: dict[Name, str] = Field(min_length=1)
     participants: str = "participants.tsv"  # table of participants, relative to the root; the file is optional
@@ -29,6 +32,11 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     consensus: Rule = "majority"  # rule of the consensus of several raters (paper, 2.3: majority vote)
     missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
     synthetic: bool = False  # flag of a simulated study, stated in every result of its models
+
+    @property
+    def registration(self) -> RegistrationRule:
+        """Rule by which `segment` places further channels as training does."""
+        return "none" if self.channels == "resample" else "rigid"
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveseg.data.consensus import consensus_of
+from nerveseg.data.further_channels import place_channel
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
@@ -44,13 +45,17 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     faults: list[NervesegError] = []
     grid: Grid | None = None
     volumes: list[Volume] = []
-    for path in subject.images.values():
+    for name, path in subject.images.items():
         try:
             own = read_image_grid(path, subject.id, rule.geometry)
             grid = grid or own
             with errors_about(path, subject.id):
-                check_same_grid(own, grid, what="a further channel")
-            volumes.append(read_image(path, subject.id, rule.geometry))
+                if rule.channels is None:
+                    check_same_grid(own, grid, what="a further channel")
+            incomplete = rule.channels is not None and bool(volumes)  # a further channel, which may end early
+            volumes.append(read_image(path, subject.id, rule.geometry, allow_nan=incomplete))
+            with errors_about(path, subject.id):
+                place_channel(volumes[-1], volumes[0], "none", path, name)
         except NervesegError as error:
             faults.append(error)
     masks: dict[str, Mask] = {}

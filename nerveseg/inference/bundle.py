@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from nerveseg.data.context import Context
+from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import temporary_sibling, write_text
@@ -66,6 +67,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     # Median voxel spacing of the training volumes in RAS order.
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing  # preprocessing of a volume
+    registration: RegistrationRule = "rigid"  # treatment of further channels on another grid than the first
     context: Context = Context()  # neighbouring slices that the network sees; none in bundles of earlier versions
     # Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
     prediction: PredictionSettings = PredictionSettings()
@@ -82,7 +84,8 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
 
     def sha256(self) -> str:
         """Return the hash of the description without scores; models of the same hash give the same masks."""
-        later = {"context"} if self.context == Context() else set()  # the hash of bundles of earlier versions stays
+        fields = type(self).model_fields  # the hash of bundles of earlier versions stays
+        later = {name for name in ("context", "registration") if getattr(self, name) == fields[name].default}
         text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
         return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.biomarkers.quality import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
+from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
@@ -63,7 +64,7 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     """
 
     geometry: Geometry = None  # transform of a header to trust if the two differ
-    registration: Literal["rigid", "none"] = "rigid"  # treatment of a further channel on another grid
+    registration: RegistrationRule | None = None  # treatment of a further channel on another grid
     lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))  # rule of a lesion
     # Clean-up of the mask that replaces the model's.
     postprocessing: PostprocessingChange | Postprocessing = Field(default_factory=PostprocessingChange)

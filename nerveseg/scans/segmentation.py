@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nerveseg.data.inputs import check_is_scan
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.errors import ConfigurationError
-from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.notices import SYNTHETIC
@@ -124,6 +124,7 @@ def segment_files(
     notes = (
         *((held_out,) if held_out else ()),
         *settings_notes(prediction.settings, model.description.prediction),
+        *_registration_note(options, model.description),
         *measured.notes,
     )
     return Segmentation(
@@ -156,7 +157,7 @@ def predict_files(
     settings = options.settings(description.prediction)
     description.check_channels([description.channels[0], *files.channels], files.name)
     device = choose_device(options.accelerator, settings.precision)
-    scan = read_scan(files, options.geometry, options.registration)
+    scan = read_scan(files, options.geometry, options.registration or description.registration)
     if check:
         check(scan.image, files.image)
     prediction = predict_volume(
@@ -171,6 +172,13 @@ def predict_files(
         scan=files.name,
     )
     return scan, prediction
+
+
+def _registration_note(options: SegmentOptions, model: ModelDescription) -> tuple[str, ...]:
+    """Return a note if the network's further channels are placed in another way than in its training and test."""
+    given, own = options.registration, model.registration
+    differs = len(model.channels) > 1 and given not in (None, own)
+    return (f"registration={given}: the scores of this model are of registration={own}",) if differs else ()
 
 
 def check_names(files: ScanFiles, model: Ensemble) -> None:

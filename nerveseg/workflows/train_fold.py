@@ -193,6 +193,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
         channels=list(description.images),
         spacing_mm=(x, y, z),
         preprocessing=preprocessing,
+        registration=description.registration,
         context=config.context,
         prediction=config.inference,
         foreground=description.foreground,
