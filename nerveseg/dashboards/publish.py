@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,14 @@ from nerveseg.dashboards.loggers import JobType, RunLabel, close_logger, last_lo
 from nerveseg.dashboards.privacy import SubjectNames, subject_names, without_paths
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import says_synthetic
-from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, automatic_dice, read_scores
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC_CONSENSUS,
+    CLASS,
+    RATER_RATER,
+    automatic_dice,
+    classes_of,
+    read_scores,
+)
 from nerveseg.evaluation.tables.table1 import table1
 from nerveseg.inference.bundle import read_description, renamed_bundle
 from nerveseg.runs import FoldFolder, find_folds
@@ -181,7 +188,10 @@ def log_test(dashboards: Dashboards, folder: FoldFolder, scores: pd.DataFrame, r
     dashboards.log_table("test/scores", _by_pair(scores))
     for subject in scores["subject"].unique():
         dashboards.log_image(f"test/overlay/sub-{dashboards.names(subject)}", folder.overlay(subject), CAPTION)
-    dashboards.summarize(mean_dice(table1(scores, raters)))
+    means: dict[str, float] = {}
+    for prefix, own in _by_class(scores, "test"):
+        means |= mean_dice(table1(own, raters), prefix)
+    dashboards.summarize(means)
     _log_model(dashboards, folder.model)
 
 
@@ -189,24 +199,38 @@ def log_validation(dashboards: Dashboards, scores: pd.DataFrame) -> None:
     """Log the scores (tidy) by which settings are chosen: of the subjects held out of the training sets."""
     dashboards.log_table("validation/scores", _by_pair(scores))
     dice = automatic_dice(scores)
-    means = {"validation/dice": float(dice["value"].mean())}
-    for cohort, values in dice.groupby("cohort")["value"]:
+    over_classes = dice.groupby(["fold", "subject", "cohort"], sort=False)["value"].mean()
+    means = {"validation/dice": float(over_classes.mean())}
+    for cohort, values in over_classes.groupby(level="cohort"):
         means[f"validation/dice/{cohort}"] = float(values.mean())
+    for prefix, own in _by_class(dice, "validation"):
+        if prefix:
+            means[f"{prefix}dice"] = float(own["value"].mean())
     dashboards.summarize(means)
+
+
+def _by_class(table: pd.DataFrame, stage: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of each class after the prefix of their names: "<stage>/<class>/", empty for a single class."""
+    names = classes_of(table)
+    for name in names:
+        yield (f"{stage}/{name}/" if len(names) > 1 else ""), table[table[CLASS] == name]
 
 
 def _by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each pair of masks that was compared, a column for each metric that has a value."""
-    pair = ["subject", "cohort", "comparison"]
+    several = [CLASS] if len(classes_of(scores)) > 1 else []
+    pair = ["subject", "cohort", *several, "comparison"]
     wide = scores.pivot(index=pair, columns="metric", values="value")[scores["metric"].unique()]
     in_order = pd.MultiIndex.from_frame(scores[pair].drop_duplicates())
     return wide.reindex(in_order).reset_index().dropna(how="all", axis=1)
 
 
-def mean_dice(table1: pd.DataFrame) -> dict[str, float]:
+def mean_dice(table1: pd.DataFrame, prefix: str = "") -> dict[str, float]:
     """Return mean Dice per cohort by name: of the automatic mask against the consensus, and of all pairs of raters."""
     rows = table1[table1["comparison"].isin([AUTOMATIC_CONSENSUS, RATER_RATER])].dropna(subset=["dice_mean"])
-    return {f"{row['comparison']}/dice/{row['cohort']}": float(row["dice_mean"]) for row in rows.to_dict("records")}
+    return {
+        f"{prefix}{row['comparison']}/dice/{row['cohort']}": float(row["dice_mean"]) for row in rows.to_dict("records")
+    }
 
 
 def _log_model(dashboards: Dashboards, bundle: Path) -> None:
@@ -237,17 +261,17 @@ def log_evaluation(cross_validation: Path, config: Mapping[str, Any], store: Sli
             if (folder / f"{name}.csv").is_file():
                 table = pd.read_csv(folder / f"{name}.csv", dtype={"subject": str, "cohort": str})
                 dashboards.log_table(f"evaluation/{name}", table)
-        for path in sorted((folder / "figures").glob("*.png")):
+        for path in sorted((folder / "figures").rglob("*.png")):
             if path.stem in NAMELESS_FIGURES or not dashboards.names.are_hidden:
-                dashboards.log_image(f"figures/{path.stem}", path)
-        report = folder / "report.html"
-        if report.is_file() and not dashboards.names.are_hidden:
-            dashboards.log_page("report", in_one_piece(report))
+                dashboards.log_image(path.relative_to(folder).with_suffix("").as_posix(), path)
+        for report in [] if dashboards.names.are_hidden else sorted(folder.glob("report*.html")):
+            dashboards.log_page(report.stem, in_one_piece(report))
         held_out = [fold.validation_scores for fold in find_folds(cross_validation) if fold.is_complete]
         validated = [read_scores(file) for file in held_out if file.is_file()]
         if validated:
             log_validation(dashboards, pd.concat(validated, ignore_index=True))
-        dashboards.summarize(mean_dice(pd.read_csv(folder / "table1.csv", dtype={"cohort": str})))
+        for prefix, own in _by_class(pd.read_csv(folder / "table1.csv", dtype={"cohort": str, CLASS: str}), "test"):
+            dashboards.summarize(mean_dice(own, prefix))
 
 
 def in_one_piece(page: Path) -> str:

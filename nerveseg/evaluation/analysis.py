@@ -12,28 +12,28 @@ times.csv          minutes per subject
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
+    CLASS,
     CONSENSUS,
+    NERVE,
     RATER_RATER,
     SLICE_COLUMNS,
     VOLUME,
+    classes_of,
     cohorts_in_order,
-    write_scores,
 )
 from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests, margins_changed
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import agreement_pairs, like_for_like
 from nerveseg.evaluation.tables.agreement_table import agreement_table
-from nerveseg.evaluation.tables.table1 import SET_OFF, table1, table1_latex, table1_markdown
-from nerveseg.files import write_csv, write_text
+from nerveseg.evaluation.tables.table1 import SET_OFF, table1
 
 TIME_COLUMNS = ("subject", "cohort", "source", "minutes")
 SUMMARY_COLUMNS = ("cohort", "source", "n", "minutes_mean", "minutes_sd")
@@ -60,6 +60,16 @@ class Measurements:
         """Names of the cohorts: volunteer, patient, others by name."""
         return cohorts_in_order(self.scores)
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the study's order."""
+        return classes_of(self.quantities)
+
+    def of_class(self, name: str) -> "Measurements":
+        """Return the measurements of one class; those of times are of all classes together."""
+        tables = {key: getattr(self, key) for key in ("scores", "quantities", "slices")}
+        return replace(self, **{key: own[own[CLASS] == name].reset_index(drop=True) for key, own in tables.items()})
+
     def subject_count(self, cohort: str) -> int:
         """Return the number of subjects in a cohort."""
         return int(self.scores.loc[self.scores["cohort"] == cohort, "subject"].nunique())
@@ -67,9 +77,9 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All tables of a study; each is the content of the file of the same name."""
+    """All tables of one class of a study; each is the content of the file of the same name, without `class`."""
 
-    measurements: Measurements  # measurements that the tables summarise
+    measurements: Measurements  # measurements of the class, which the tables summarise
     # Sentences under Table 1: empty masks, raters who drew a part of the subjects, an even number of raters, repeated
     # scans, what was left out, margins that were changed.
     remarks: list[str]
@@ -80,14 +90,21 @@ class Analysis:
     agreement: pd.DataFrame
     times: pd.DataFrame
     margins_changed: str = ""  # statement that margins differ from those of the sweep, or empty
+    structure: str = NERVE  # name of the class
+    classes: tuple[str, ...] = (NERVE,)  # names of all classes of the study, in its order
+
+    @property
+    def label(self) -> str:
+        """Name of the class as texts show it: empty for the only class of a study."""
+        return self.structure if len(self.classes) > 1 else ""
 
 
 def analyse(
     measurements: Measurements, margins: Margins, stored: Margins | None = None, notes: Sequence[str] = ()
 ) -> Analysis:
-    """Compute all tables; `stored` are margins from before the results were known, others are named as changed.
+    """Compute all tables of a study with one class; margins that differ from `stored` ones are named as changed.
 
-    `notes` are sentences on masks and subjects that are left out.
+    The `stored` margins are from before the results were known; `notes` are sentences on masks and subjects left out.
     """
     scores, raters = measurements.scores, measurements.raters
     changed = margins_changed(margins, stored)
@@ -213,18 +230,6 @@ def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.Dat
                 row |= {f"{metric}_mean": subjects[metric].mean(), f"{metric}_sd": subjects[metric].std()}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def write_analysis(analysis: Analysis, folder: Path, title: str) -> None:
-    """Write every table into a folder, each file in one piece; a title such as "study bids" is part of Table 1's."""
-    write_scores(folder / "scores.csv", analysis.measurements.scores)
-    write_csv(folder / "quantities.csv", analysis.measurements.quantities)
-    write_csv(folder / "slices.csv", analysis.measurements.slices)
-    for name in ("table1", "locations", "like_for_like", "tests", "agreement", "times"):
-        write_csv(folder / f"{name}.csv", getattr(analysis, name))
-    remarks = "".join(f"\n{remark}\n" for remark in analysis.remarks)
-    write_text(folder / "table1.md", f"# Table 1, {title}\n\n{table1_markdown(analysis.table1)}{remarks}")
-    write_text(folder / "table1.tex", table1_latex(analysis.table1, f"Agreement, {title}", analysis.remarks))
 
 
 def time_summary(times: pd.DataFrame) -> pd.DataFrame:

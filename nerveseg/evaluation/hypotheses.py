@@ -8,7 +8,8 @@ The independent unit is the group (a person): a test has one value per group, th
 repeated, or the other leg, adds no evidence.
 
 Margins of non-inferiority are options, set before the test. P-values are adjusted after Holm within each
-kind of test, over all cohorts and metrics. Every test with a margin has one verdict, from its interval: better than a
+kind of test, over all cohorts and metrics of a class: each class is a question of its own, and its tests are those of a
+study that has no other class. Every test with a margin has one verdict, from its interval: better than a
 rater (above 0), no worse (above minus the margin), worse (below 0), inconclusive; or not decidable, where even a
 perfect result of so few subjects would not exclude the margin.
 """

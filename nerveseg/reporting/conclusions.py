@@ -22,7 +22,7 @@ Row = Mapping[Hashable, Any]
 class Finding:
     """Answer for one cohort."""
 
-    cohort: str
+    cohort: str  # name of the cohort, after that of the class where there are several
     topic: str  # heading of the metric that was compared
     text: str  # answer in one or a few sentences
     verdict: str = ""  # verdict as in tests.csv; "" without a margin
@@ -38,8 +38,11 @@ class Question:
     findings: tuple[Finding, ...]
 
 
-def questions(tests: pd.DataFrame) -> list[Question]:
-    """Answer up to three questions by the rows of `tests.csv`; questions without an answer are left out."""
+def questions(tests: pd.DataFrame, label: str = "") -> list[Question]:
+    """Answer up to three questions by the rows of `tests.csv` of a class; questions without an answer are left out.
+
+    A label, the name of the class where there are several, stands before each cohort.
+    """
     asked = [
         (
             "Is the automatic mask as close to the raters as they are to each other?",
@@ -63,15 +66,15 @@ def questions(tests: pd.DataFrame) -> list[Question]:
             {"paper": _paper},
         ),
     ]
-    answered = [(title, why, _findings(tests, words)) for title, why, words in asked]
+    answered = [(title, why, _findings(tests, words, label)) for title, why, words in asked]
     return [Question(title, why, findings) for title, why, findings in answered if findings]
 
 
-def _findings(tests: pd.DataFrame, words: Mapping[str, Callable[[Row], str]]) -> tuple[Finding, ...]:
+def _findings(tests: pd.DataFrame, words: Mapping[str, Callable[[Row], str]], label: str) -> tuple[Finding, ...]:
     """Return one finding per cohort and topic; the Williams index is added to its contrast."""
     found: dict[tuple[str, str], Finding] = {}
     for row in tests[tests["test"].isin(list(words))].to_dict("records"):
-        cohort, topic = str(row["cohort"]), _topic(row)
+        cohort, topic = f"{label}, {row['cohort']}" if label else str(row["cohort"]), _topic(row)
         text = words[row["test"]](row) if pd.notna(row["estimate"]) else _not_computable(row)
         before = found.get((cohort, topic), Finding(cohort, topic, ""))
         answer = f"{before.text} {text}".strip()

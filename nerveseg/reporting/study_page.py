@@ -22,7 +22,7 @@ from nerveseg.console import PLAIN
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs
 from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, number_in_words
-from nerveseg.evaluation.tables.summaries import summaries
+from nerveseg.evaluation.tables.summaries import summaries, time_summaries
 from nerveseg.evaluation.tables.table1 import mean_sd, median_and_interval, notes, published_rows, table_metrics
 from nerveseg.files import write_text
 from nerveseg.reporting.conclusions import questions
@@ -49,7 +49,7 @@ def study_html(view: StudyView) -> str:
     content = {
         "view": view,
         "notes": notes(table),
-        "questions": questions(view.analysis.tests),
+        "questions": questions(view.analysis.tests, view.label),
         "numbers": _as_text(view.analysis),
         "introduction": introduction(view),
         "headings": [(BY_KEY[metric], f"{metric}_mean" in in_paper) for metric in table_metrics(table)],
@@ -85,12 +85,13 @@ def introduction(view: StudyView) -> list[str]:
         _counted(int(cohorts[cohort]), cohort) for cohort in dict.fromkeys(map(str, view.analysis.table1["cohort"]))
     )
     raters = listed(list(view.raters))
+    structure = f"the class {view.label}" if view.label else "nerves"
     hands = f"{len(view.raters)} raters ({raters})" if len(view.raters) > 1 else f"one rater ({raters})"
     opens = "; its name opens a page to check by eye" if _has_pages(view) else ""
     ending = f"Below Table 1, every subject has a row, the worst first{opens}."
     if view.compared == RATER_RATER:
         return [
-            f"This page shows how well {hands} agree when they outline nerves by hand in the MR images of"
+            f"This page shows how well {hands} agree when they outline {structure} by hand in the MR images of"
             f" {len(view.subjects)} subjects ({counted}).",
             f"GT is {_reference(view)}; no automatic segmentation is judged here.",
             ending,
@@ -103,7 +104,7 @@ def introduction(view: StudyView) -> list[str]:
         else "The automatic masks came from outside, so it is not known here whether the method had seen these subjects"
     )
     return [
-        f"This page shows how well an automatic method outlines nerves in the MR images of {len(view.subjects)}"
+        f"This page shows how well an automatic method outlines {structure} in the MR images of {len(view.subjects)}"
         f" subjects ({counted}), measured against the outlines that {hands} drew by hand.",
         f"{origin}; the reference, called GT, is {_reference(view)}.",
         ending,
@@ -121,7 +122,7 @@ def _reference(view: StudyView) -> str:
 def _as_text(analysis: Analysis) -> str:
     page = io.StringIO()
     console = Console(file=page, width=100, **PLAIN)
-    for summary in summaries(analysis):
+    for summary in [*summaries(analysis), *time_summaries(analysis)]:
         console.print(summary)
     return "\n".join(line.rstrip() for line in page.getvalue().strip("\n").splitlines())
 

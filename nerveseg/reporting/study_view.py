@@ -114,7 +114,7 @@ class FigureEntry:
 
 @dataclass(frozen=True)
 class StudyView:
-    """Data of a study's page."""
+    """Data of a study's page, of one class where the study has several."""
 
     analysis: Analysis
     name: str  # of the study, under which reviews are kept
@@ -124,6 +124,18 @@ class StudyView:
     cards: Mapping[str, SubjectCard] = field(default_factory=dict)  # by subject id; subjects may be missing
     figures: Sequence[FigureEntry] = ()  # in order
     provenance: Sequence[tuple[str, str]] = ()  # names and values of versions, model and date; no paths
+    classes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # page of each class, relative to this one; of several only
+
+    def __post_init__(self) -> None:
+        for page in self.classes.values():
+            _check_relative(page)
+
+    @property
+    def label(self) -> str:
+        """Name of the class that the page is about, where the study has several."""
+        return self.analysis.label
 
     @property
     def raters(self) -> Sequence[str]:

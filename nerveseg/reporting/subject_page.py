@@ -30,15 +30,18 @@ LESION_COLOUR = (255, 82, 82)
 Assets = Literal["inline", "folder"]
 
 
-def write_subject_page(path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> None:
+def write_subject_page(
+    path: Path, view: SubjectView, *, assets: Assets = "inline", back: str | None = None, above: str = ".."
+) -> None:
     """Write the page as an HTML file; `back` is the address of the study's page, relative to this one.
 
-    The chart library is in the page ("inline"), or `write_plotly` has written it into the folder above ("folder").
+    The chart library is in the page ("inline"), or `write_plotly` has written it into a folder ("folder"),
+    which is `above` this page's.
     """
-    write_text(path, subject_html(view, assets=assets, back=back))
+    write_text(path, subject_html(view, assets=assets, back=back, above=above))
 
 
-def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | None = None) -> str:
+def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | None = None, above: str = "..") -> str:
     """Render the page."""
     page = _data(view)
     return render(
@@ -47,6 +50,7 @@ def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | No
         notice=NOTICE,
         inline=assets == "inline",
         back=back,
+        above=above,
         page=page,
         feet_first=view.order[0] <= view.order[-1],  # RAS slices go from inferior to superior
         scores=_scores(view.scores or {}),

@@ -39,6 +39,10 @@ class SubjectView:
     sides: Mapping[str, slice] = field(default_factory=dict)  # columns (along x) of each leg, where both are shown
     registrations: Mapping[str, bytes] = field(default_factory=dict)  # PNG of channels registered to the first
     study: str = ""  # name of the study, under which reviews are kept; empty for a single scan
+    classes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # page of each class, relative to this one; of several only
+    label: str = ""  # class that the masks show, where there are several
 
     def __post_init__(self) -> None:
         check_one_grid(self.image, self.masks, self.slice_numbers, self.name)

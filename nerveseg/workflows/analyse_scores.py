@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from nerveseg.console import PLAIN, console, say
-from nerveseg.evaluation.analysis import Analysis, analyse, write_analysis
-from nerveseg.evaluation.tables.summaries import render_table1, summaries
+from nerveseg.evaluation.analysis import Analysis
+from nerveseg.evaluation.class_analysis import analyse_classes, common_remarks, own_remarks, write_analysis
+from nerveseg.evaluation.tables.summaries import render_table1, summaries, time_summaries
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.files import check_writable_folder, write_text, writing_below
 from nerveseg.runs import find_folds
@@ -47,16 +49,20 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
     """Measure the masks of a study; compute, write and print all tables, and write the report, `summary.txt` last."""
     check_writable_folder(output, "output")
     measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
-    analysis = analyse(measurements, options.margins, evaluated.margins, evaluated.notes)
     reference = None if options.reference_table is None else reference_table(options.reference_table)
+    notes = list(evaluated.notes)
+    if reference is not None and len(measurements.classes) > 1:
+        reference = None
+        notes.append("The published table is of whole nerves, so it does not stand beside several classes.")
+    analyses = analyse_classes(measurements, options.margins, evaluated.margins, notes)
     title = f"Table 1, {evaluated.title}"
     page = io.StringIO()
     with writing_below(output):
-        write_analysis(analysis, output, evaluated.title)
+        write_analysis(analyses, measurements, output, evaluated.title)
         for target in (console, Console(file=page, width=PAGE_WIDTH, **PLAIN)):
-            for part in _summary(analysis, title, reference):
+            for part in _summary(analyses, title, reference):
                 target.print(part)
-        report = write_report(output, evaluated, analysis, reference) if options.report else None
+        report = write_report(output, evaluated, analyses, reference) if options.report else None
         write_text(output / OPTIONS, options_text(options))
         write_text(output / SUMMARY, page.getvalue())
     say(f"\ntables and figures: {output}")
@@ -64,7 +70,20 @@ def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportCo
         say(f"report: {report}")
 
 
-def _summary(analysis: Analysis, title: str, reference: pd.DataFrame | None) -> list[RenderableType]:
-    """Return the title, Table 1, its remarks and the further tables, in the order in which they are printed."""
-    table1 = render_table1(analysis.table1, reference)
-    return [Text(f"\n{title}", style="bold"), table1, *map(Text, analysis.remarks), *summaries(analysis)]
+def _summary(analyses: Sequence[Analysis], title: str, reference: pd.DataFrame | None) -> list[RenderableType]:
+    """Return the title, Table 1, its remarks and the further tables, in the order in which they are printed.
+
+    Several classes have a block each, below their names.
+    """
+    common = common_remarks(analyses)
+    parts: list[RenderableType] = [Text(f"\n{title}", style="bold")]
+    for part in analyses:
+        parts += [*_heading(part), render_table1(part.table1, reference), *map(Text, own_remarks(part, common))]
+    parts += map(Text, common)
+    for part in analyses:
+        parts += [*_heading(part), *summaries(part)]
+    return [*parts, *time_summaries(analyses[0])]
+
+
+def _heading(part: Analysis) -> list[Text]:
+    return [Text(f"\nClass {part.label}", style="bold")] if part.label else []

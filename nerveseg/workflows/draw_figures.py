@@ -7,7 +7,7 @@ import pandas as pd
 
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice
-from nerveseg.reporting.figures import NamedFigure, study_figures
+from nerveseg.reporting.figures import TRAINING, NamedFigure, study_figures, titled
 from nerveseg.reporting.figures.cases import cases_figure, chosen_cases, distance_figure
 from nerveseg.reporting.figures.profiles import profiles_figure
 from nerveseg.reporting.study_view import FigureEntry
@@ -31,15 +31,20 @@ def write_figures(
     reference: pd.DataFrame | None,
     training: dict[int, pd.DataFrame],
 ) -> list[FigureEntry]:
-    """Draw and write every figure that the study allows; return their entries on the study's page.
+    """Draw and write every figure that a class allows; return their entries on its page.
 
-    The views are those of the subjects in `figure_subjects`, `reference` is the published Table 1, `training` is
-    `metrics.csv` by fold. The title is a warning, or empty, since a caption names the study.
+    Where there are several, the figures of each are in a folder of its name; the training is that of all. The views are
+    those of the subjects in `figure_subjects`, `reference` is the published Table 1, `training` is `metrics.csv` by
+    fold. The title is a warning, or empty, since a caption names the study.
     """
     entries = []
-    for named in [*study_figures(analysis, title, reference, training), *_case_figures(views, analysis, title)]:
-        picture, vector = save_figure(folder / FIGURES, named.name, named.figure)
-        entries.append(FigureEntry(f"{FIGURES}/{picture.name}", named.caption, f"{FIGURES}/{vector.name}"))
+    for named in [
+        *study_figures(analysis, title, reference, training),
+        *_case_figures(views, analysis, titled(analysis, title)),
+    ]:
+        place = "/".join(filter(None, (FIGURES, "" if named.name == TRAINING else analysis.label)))
+        picture, vector = save_figure(folder / place, named.name, named.figure)
+        entries.append(FigureEntry(f"{place}/{picture.name}", named.caption, f"{place}/{vector.name}"))
     return entries
 
 

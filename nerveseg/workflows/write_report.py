@@ -4,11 +4,16 @@ evaluation/report.html                the study: Table 1, tests in words, every 
 evaluation/subjects/<id>.html         one subject, slice by slice
 evaluation/figures/*.png, *.pdf       for a paper
 evaluation/assets/                    the chart library, once
+
+Of several classes each has its pages and figures: `report.html` is the first class's, `report-<class>.html` that of
+every further one, and subjects and figures are in `subjects/<class>/` and `figures/<class>/`. A list on every page
+leads to the other classes' pages.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -63,50 +68,78 @@ class EvaluatedStudy:
         return SYNTHETIC_STUDY if self.study.description.synthetic else ""
 
 
-def write_report(folder: Path, evaluated: EvaluatedStudy, analysis: Analysis, reference: pd.DataFrame | None) -> Path:
-    """Write the pages and the figures of a study, the study's page last; each subject is read once."""
-    study = evaluated.study
-    cards: dict[str, SubjectCard] = {}
-    kept: dict[str, SubjectView] = {}
-    in_figures = figure_subjects(analysis)
+def write_report(
+    folder: Path, evaluated: EvaluatedStudy, analyses: Sequence[Analysis], reference: pd.DataFrame | None
+) -> Path:
+    """Write the pages and the figures of a study, the study's pages last; each subject is read once."""
+    study, name = evaluated.study, evaluated.study.description.name
+    cards: list[dict[str, SubjectCard]] = [{} for _ in analyses]
+    kept: list[dict[str, SubjectView]] = [{} for _ in analyses]
+    in_figures = [figure_subjects(part) for part in analyses]
+    pages = report_pages(analyses)
     for subject in track_progress(study.subjects, "reporting"):
-        view = _read_view(evaluated, subject, analysis)
-        cards[subject.id] = _write_subject(folder, view)
-        if subject.id in in_figures:
-            kept[subject.id] = view
+        for number, view in enumerate(_read_views(evaluated, subject, analyses)):
+            cards[number][subject.id] = _write_subject(folder, view, pages[analyses[number].structure])
+            if subject.id in in_figures[number]:
+                kept[number][subject.id] = view
     say("drawing the figures")
     training = read_training(evaluated.folds[0].path.parent) if evaluated.folds else {}
-    page = StudyView(
-        analysis,
-        name=study.description.name,
-        title=f"{study.description.name}: automatic segmentation against the raters",
-        warning=evaluated.warning,
-        reference=reference,
-        cards=cards,
-        figures=write_figures(folder, kept, analysis, evaluated.warning, reference, training),
-        provenance=list(package_versions().items()),
-    )
-    write_study_page(folder / REPORT, page)
+    for number, part in reversed([*enumerate(analyses)]):
+        page = StudyView(
+            part,
+            name=_named(name, part.label),
+            title=f"{_named(name, part.label)}: automatic segmentation against the raters",
+            warning=evaluated.warning,
+            reference=reference,
+            cards=cards[number],
+            figures=write_figures(folder, kept[number], part, evaluated.warning, reference, training),
+            provenance=list(package_versions().items()),
+            classes=pages if part.label else {},
+        )
+        write_study_page(folder / pages[part.structure], page)
     return folder / REPORT
 
 
-def _write_subject(folder: Path, view: SubjectView) -> SubjectCard:
-    page = f"{SUBJECTS}/{view.name}.html"
-    write_subject_page(folder / page, view, assets="folder", back=f"../{REPORT}")
+def report_pages(analyses: Sequence[Analysis]) -> dict[str, str]:
+    """Return the name of the study's page by class: `report.html` for the first class."""
+    names = [part.structure for part in analyses]
+    return {name: f"report-{name}.html" if number else REPORT for number, name in enumerate(names)}
+
+
+def _named(name: str, label: str) -> str:
+    """Return the name of a study or subject, with the class after it where there are several."""
+    return ", ".join(filter(None, (name, label)))
+
+
+def _write_subject(folder: Path, view: SubjectView, study_page: str) -> SubjectCard:
+    page = "/".join(filter(None, (SUBJECTS, view.label, f"{view.name}.html")))
+    above = "../.." if view.label else ".."
+    write_subject_page(folder / page, view, assets="folder", back=quote(f"{above}/{study_page}"), above=above)
     compared = {name: view.masks[name] for name in (CONSENSUS, AUTOMATIC) if name in view.masks}
     picture = thumbnail(view.image, compared, view.slice_numbers, view.spacing_mm)
     return SubjectCard(picture, page, view.flags, view.digest)
 
 
-def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) -> SubjectView:
-    """Read a subject's image and masks; return the data of the subject's page."""
+def _read_views(evaluated: EvaluatedStudy, subject: Subject, analyses: Sequence[Analysis]) -> Iterator[SubjectView]:
+    """Read a subject's image and masks; yield the data of the subject's page of every class."""
     study = evaluated.study
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = evaluated.consensus(subject.id) if evaluated.consensus else None
-    masks = load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))
-    drawn = _masks_in_order(masks)
-    numbers = volume.grid.slice_numbers
     legs = find_legs(volume.array, volume.grid.ras_spacing_mm, subject.side)
+    classes = [load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))]
+    for masks, part in zip(classes, analyses, strict=True):
+        yield _view(evaluated, subject, volume, legs, masks, part)
+
+
+def _view(
+    evaluated: EvaluatedStudy,
+    subject: Subject,
+    volume: Volume,
+    legs: tuple[Leg, ...],
+    masks: SubjectMasks,
+    analysis: Analysis,
+) -> SubjectView:
+    drawn, numbers, label = _masks_in_order(masks), volume.grid.slice_numbers, analysis.label
     profiles, nerves = {}, {}
     for name in (AUTOMATIC, CONSENSUS):
         if name in drawn:
@@ -117,9 +150,11 @@ def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) 
     if masks.automatic is not None:
         flags = find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
+    study = evaluated.study.description.name
+    classes = analysis.classes if label else ()
     return SubjectView(
         name=subject.id,
-        title=f"{study.description.name}, {subject.id}",
+        title=_named(f"{study}, {subject.id}", label),
         warning=evaluated.warning,
         image=volume.array,
         spacing_mm=volume.grid.ras_spacing_mm,
@@ -131,7 +166,9 @@ def _read_view(evaluated: EvaluatedStudy, subject: Subject, analysis: Analysis) 
         scores=_scores(analysis, subject.id),
         notes=[note for nerve in nerves[first] for note in nerve.notes],
         sides=sides,
-        study=study.description.name,
+        study=_named(study, label),
+        classes={name: f"../{name}/{subject.id}.html" for name in classes},
+        label=label,
     )
 
 

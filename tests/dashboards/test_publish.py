@@ -12,11 +12,11 @@ import pytest
 
 from nerveseg.dashboards import publish
 from nerveseg.dashboards.privacy import subject_names, without_paths
-from nerveseg.dashboards.publish import Dashboards, in_one_piece, log_evaluation, mean_dice, shortened
+from nerveseg.dashboards.publish import Dashboards, in_one_piece, log_evaluation, log_validation, mean_dice, shortened
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import SliceStore, StoreIndex
 from nerveseg.data.slice_store_build import StoredSubject
-from nerveseg.evaluation.comparisons import RATER_RATER
+from nerveseg.evaluation.comparisons import RATER_RATER, SCORE_COLUMNS
 from nerveseg.evaluation.tables.table1 import table1
 from nerveseg.training.checkpointed_loggers import MetricsCsv
 from tests.helpers.wandb_server import inspected, rows, run_files
@@ -37,7 +37,8 @@ STORE = SliceStore(
 def cross_validation(tmp_path):
     folder = tmp_path / "outputs" / "demo"
     (folder / "evaluation" / "figures").mkdir(parents=True)
-    table = pd.DataFrame({"cohort": ["all", "all"], "comparison": ["R-R", "Auto-GT"], "dice_mean": [0.75, 0.5]})
+    named = {"class": ["nerve", "nerve"], "cohort": ["all", "all"]}
+    table = pd.DataFrame(named | {"comparison": ["R-R", "Auto-GT"], "dice_mean": [0.75, 0.5]})
     table.to_csv(folder / "evaluation" / "table1.csv", index=False)
     scores = pd.DataFrame({"subject": ["007"], "cohort": ["all"], "metric": ["dice"], "value": [0.5]})
     scores.to_csv(folder / "evaluation" / "scores.csv", index=False)
@@ -77,10 +78,59 @@ def test_tables_figures_and_the_page_are_in_the_offline_run(cross_validation):
     log_evaluation(cross_validation, config(cross_validation), STORE)
     names, files = shown(cross_validation)
     assert {"evaluation/table1", "evaluation/scores", "figures/comparison", "figures/cases", "report"} <= names
-    assert table(files, "table1") == [["all", "R-R", 0.75], ["all", "Auto-GT", 0.5]]
+    assert table(files, "table1") == [["nerve", "all", "R-R", 0.75], ["nerve", "all", "Auto-GT", 0.5]]
     assert table(files, "scores") == [["007", "all", "dice", 0.5]]
     (page,) = [content for name, content in files.items() if name.endswith(".html")]
     assert b"report of 007" in page
+
+
+class Kept(Dashboards):
+    """Dashboards that keep what is logged."""
+
+    def log_table(self, name, table):
+        vars(self)[name] = table
+
+    def summarize(self, values):
+        vars(self).setdefault("values", {}).update(values)
+
+
+def test_the_validation_of_several_classes_is_their_mean_and_each_has_a_name_of_its_own():
+    rows = [
+        (subject, subject, cohort, "", "", structure, 0, "Auto-GT", "dice", dice)
+        for subject, cohort, values in [("H1", "healthy", (0.9, 0.5)), ("I1", "ill", (0.6, 0.2))]
+        for structure, dice in zip(("tibial", "peroneal"), values, strict=True)
+    ]
+    kept = Kept()
+    log_validation(kept, pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+    assert kept.values == pytest.approx({
+        "validation/dice": 0.55, "validation/dice/healthy": 0.7, "validation/dice/ill": 0.4,
+        "validation/tibial/dice": 0.75, "validation/peroneal/dice": 0.35,
+    })  # fmt: skip
+    assert vars(kept)["validation/scores"]["class"].tolist() == ["tibial", "peroneal"] * 2
+    single = Kept()
+    log_validation(single, pd.DataFrame(rows[::2], columns=list(SCORE_COLUMNS)))
+    assert set(single.values) == {"validation/dice", "validation/dice/healthy", "validation/dice/ill"}
+    assert "class" not in vars(single)["validation/scores"]
+
+
+def test_each_of_several_classes_has_its_own_means_figures_and_page(cross_validation):
+    folder = cross_validation / "evaluation"
+    rows = [(name, "all", "Auto-GT", dice) for name, dice in (("tibial", 0.8), ("peroneal", 0.4))]
+    pd.DataFrame(rows, columns=["class", "cohort", "comparison", "dice_mean"]).to_csv(
+        folder / "table1.csv", index=False
+    )
+    (folder / "figures" / "peroneal").mkdir()
+    matplotlib.image.imsave(folder / "figures" / "peroneal" / "agreement.png", np.zeros((4, 4, 3)))
+    (folder / "report-peroneal.html").write_text("<p>report of the peroneal nerve</p>")
+    log_evaluation(cross_validation, config(cross_validation), STORE)
+    names, _ = shown(cross_validation)
+    assert {"figures/peroneal/agreement", "figures/comparison", "report", "report-peroneal"} <= names
+    (path,) = run_files(folder)
+    summary = {}
+    for record in inspected(path):
+        if record["type"] == "summary":
+            summary |= {key: value for key, value in record["summary"]["update"].items() if "/dice/" in key}
+    assert summary == {"test/tibial/Auto-GT/dice/all": 0.8, "test/peroneal/Auto-GT/dice/all": 0.4}
 
 
 def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validation):

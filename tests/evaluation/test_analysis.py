@@ -13,8 +13,8 @@ from nerveseg.evaluation.analysis import (
     even_numbers,
     like_for_like_summary,
     location_table,
-    write_analysis,
 )
+from nerveseg.evaluation.class_analysis import write_analysis
 from nerveseg.evaluation.comparisons import (
     QUANTITY_COLUMNS,
     SCORE_COLUMNS,
@@ -42,6 +42,10 @@ def measurements(masks, raters=RATERS, times=()):
     )
 
 
+def write(analysis, folder, title):
+    write_analysis([analysis], analysis.measurements, folder, title)
+
+
 def study():
     return [
         *cohort(["P1", "P2", "P3"], RATERS, location="distal"),
@@ -52,18 +56,18 @@ def study():
 
 def test_each_table_is_written_with_its_columns(tmp_path):
     measured = measurements(study(), times=[("P1", "patient", "A", 20.0)])
-    write_analysis(analyse(measured, Margins()), tmp_path / "evaluation", "study t")
+    write(analyse(measured, Margins()), tmp_path / "evaluation", "study t")
     columns = {path.name: tuple(pd.read_csv(path, nrows=0).columns) for path in (tmp_path / "evaluation").glob("*.csv")}
     assert columns["scores.csv"] == SCORE_COLUMNS
-    assert columns["table1.csv"][:6] == ("cohort", "comparison", "n", "n_failed", "dice_mean", "dice_sd")
-    assert columns["locations.csv"][:5] == ("cohort", "location", "comparison", "n", "n_failed")
+    assert columns["table1.csv"][:7] == ("class", "cohort", "comparison", "n", "n_failed", "dice_mean", "dice_sd")
+    assert columns["locations.csv"][:6] == ("class", "cohort", "location", "comparison", "n", "n_failed")
     metrics = ("dice", "hd95_paper_mm", "hd95_mm", "vs")
     statistics = tuple(f"{metric}_{statistic}" for metric in metrics for statistic in ("mean", "sd"))
-    assert columns["like_for_like.csv"] == ("cohort", "source", "n", "n_failed", *statistics)
+    assert columns["like_for_like.csv"] == ("class", "cohort", "source", "n", "n_failed", *statistics)
     assert columns["slices.csv"] == SLICE_COLUMNS
-    assert columns["tests.csv"] == TEST_COLUMNS
+    assert columns["tests.csv"] == ("class", *TEST_COLUMNS)
     assert columns["quantities.csv"] == QUANTITY_COLUMNS
-    assert columns["agreement.csv"] == AGREEMENT_COLUMNS
+    assert columns["agreement.csv"] == ("class", *AGREEMENT_COLUMNS)
     assert columns["times.csv"] == SUMMARY_COLUMNS
     assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {*columns, "table1.md", "table1.tex"}
     assert len(columns) == 9
@@ -75,10 +79,10 @@ def test_each_table_is_written_with_its_columns(tmp_path):
 def test_a_study_without_anything_special_has_the_same_files(raters, tmp_path):
     """No location, no time, no method or no second rater: a file without rows, but with its columns."""
     masks = cohort(["P1", "P2"], raters, automatic=len(raters) == 1)
-    write_analysis(analyse(measurements(masks, raters), Margins()), tmp_path, "t")
-    assert tuple(pd.read_csv(tmp_path / "tests.csv").columns) == TEST_COLUMNS
+    write(analyse(measurements(masks, raters), Margins()), tmp_path, "t")
+    assert tuple(pd.read_csv(tmp_path / "tests.csv").columns) == ("class", *TEST_COLUMNS)
     assert pd.read_csv(tmp_path / "tests.csv").empty
-    assert tuple(pd.read_csv(tmp_path / "locations.csv").columns[:2]) == ("cohort", "location")
+    assert tuple(pd.read_csv(tmp_path / "locations.csv").columns[:3]) == ("class", "cohort", "location")
     assert len(list(tmp_path.glob("*.csv"))) == 9
 
 
@@ -143,7 +147,7 @@ def test_who_did_not_draw_is_named_and_the_rest_counted(tmp_path):
     counts = analysis.table1.set_index("comparison")["n"].to_dict()
     assert counts == {"A-B": 1, "A-C": 2, "B-C": 1, "A-GT": 2, "B-GT": 1, "C-GT": 2, "R-R": 4,
                       "Auto-A": 3, "Auto-B": 1, "Auto-C": 2, "Auto-GT": 3}  # fmt: skip
-    write_analysis(analysis, tmp_path, "t")
+    write(analysis, tmp_path, "t")
     for name in ("table1.md", "table1.tex"):
         assert "B did not draw 2 of 3 subjects" in (tmp_path / name).read_text(encoding="utf-8")
 
@@ -167,7 +171,7 @@ def test_table_1_has_no_row_that_leaves_a_rater_out():
 
 def test_a_single_subject_makes_every_table_without_a_warning(tmp_path):
     analysis = analyse(measurements(cohort(["P1"], RATERS)), Margins())
-    write_analysis(analysis, tmp_path, "t")
+    write(analysis, tmp_path, "t")
     assert analysis.table1["dice_sd"].isna().sum() == 10
     assert analysis.like_for_like["n"].tolist() == [1, 1, 1, 1]
 
@@ -181,7 +185,7 @@ def test_a_consensus_of_an_even_number_of_raters_is_named_in_every_table(raters,
     measured = replace(measurements(cohort(["P1", "P2", "P3"], list(raters)), list(raters)), consensus=rule)
     analysis = analyse(measured, Margins())
     assert len(analysis.remarks) == (words is not None)
-    write_analysis(analysis, tmp_path, "t")
+    write(analysis, tmp_path, "t")
     for name in ("table1.md", "table1.tex"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert all(word in text for word in words or [])
@@ -199,7 +203,7 @@ def test_margins_that_were_changed_afterwards_are_named_on_the_table_and_the_tes
     changed = analyse(measured, Margins(dice=0.13), Margins())
     assert "0.05" in changed.margins_changed
     assert changed.tests["note"].str.contains("were dice 0.05").tolist() == changed.tests["margin"].notna().tolist()
-    write_analysis(changed, tmp_path, "t")
+    write(changed, tmp_path, "t")
     for name in ("table1.md", "table1.tex"):
         assert "(were dice 0.05)" in (tmp_path / name).read_text(encoding="utf-8")
     assert "(were far_mm 10)" in analyse(measured, Margins(far_mm=40), Margins()).margins_changed

@@ -8,7 +8,7 @@ from rich.console import Console
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import measure_masks, score_subject
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.evaluation.tables.summaries import render_table1, summaries
+from nerveseg.evaluation.tables.summaries import render_table1, summaries, time_summaries
 from tests.helpers.score_tables import cohort, subject
 
 RATERS = ["OS", "BW", "LG"]
@@ -32,7 +32,7 @@ def printed(analysis, width=100):
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(render_table1(analysis.table1))
-        for summary in summaries(analysis):
+        for summary in [*summaries(analysis), *time_summaries(analysis)]:
             console.print(summary)
     return capture.get()
 

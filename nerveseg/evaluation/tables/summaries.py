@@ -53,7 +53,7 @@ _BELOW_AGREEMENT = (
 
 
 def summaries(analysis: Analysis) -> Iterator[Table | Text]:
-    """Lay out the tables that follow Table 1, as far as the study has them."""
+    """Lay out the tables that follow Table 1, without times, as far as the study has them."""
     if len(analysis.like_for_like):
         rows = analysis.like_for_like
         yield _means("Agreement with the raters", {"source": "who"}, _BELOW_LIKE_FOR_LIKE, rows, _in_bold)
@@ -66,8 +66,11 @@ def summaries(analysis: Analysis) -> Iterator[Table | Text]:
     chosen = analysis.agreement[automatic | (analysis.agreement["analysis"] != "bland_altman")]
     if len(chosen):
         yield _agreement(chosen)
-    if len(analysis.times):
-        yield _times(analysis.times)
+
+
+def time_summaries(analysis: Analysis) -> list[Text]:
+    """Return the sentence on the minutes per subject, if the study has any."""
+    return [_times(analysis.times)] if len(analysis.times) else []
 
 
 def render_table1(table: pd.DataFrame, reference: pd.DataFrame | None = None) -> Table:

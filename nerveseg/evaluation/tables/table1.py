@@ -10,6 +10,7 @@ dependent.
 """
 
 import html
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -198,17 +199,20 @@ def three_digits(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = ()) -> str:
+def table1_latex(table: pd.DataFrame, caption: str, remarks: Sequence[str] = (), label: str = "") -> str:
     r"""Format Table 1 as a `table` environment, which needs `\usepackage{booktabs,graphicx}`; remarks end its caption.
+
+    Its `\label` is `tab:agreement`, or `tab:agreement-<label>` in letters and digits.
 
     The table is set in small type, and scaled to the width of the text if it is wider.
     """
     metrics = table_metrics(table)
+    anchor = "-".join(["tab:agreement", *re.findall(r"\w+", label)])
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(' '.join([f'{caption}.', notes(table), *remarks]))}}}",
-        r"\label{tab:agreement}",
+        rf"\label{{{anchor}}}",
         r"\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{ll{'r' * (1 + len(metrics))}}}",
