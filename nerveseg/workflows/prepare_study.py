@@ -1,7 +1,9 @@
 """Open and preprocess the study that a configuration names; simulate a synthetic one that does not exist."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from glob import iglob
 from pathlib import Path
 
 from nerveseg.console import report_progress, say
@@ -11,6 +13,7 @@ from nerveseg.data.slice_store import SliceStore, prepare_slices
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, open_study
 from nerveseg.data.study_layout import StudyLayout
+from nerveseg.data.template_fields import template_glob
 from nerveseg.errors import StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
@@ -37,10 +40,16 @@ def open_configured_study(config: StudyConfig) -> Study:
     return open_study(checked_layout(config))
 
 
-def checked_layout(config: StudyConfig) -> StudyLayout:
-    """Return a study's layout; raise `StudyError` if its folder was simulated with other options than configured."""
+def checked_layout(config: StudyConfig, masks: bool = True) -> StudyLayout:
+    """Return a study's layout; `masks` says whether the raters' masks are needed.
+
+    Raises:
+        StudyError: The study's folder was simulated with other options than configured, or by an earlier version that
+            wrote fewer files.
+    """
     if config.simulate:
         _check_simulation(config.simulate, config.root)
+        _check_simulated_files(config.root, [*config.images.values(), *(config.raters.values() if masks else ())])
     return config.layout
 
 
@@ -53,6 +62,17 @@ def _check_simulation(cohort: CohortSpec, root: Path) -> None:
                 found="; ".join(changes),
                 path=root,
                 remedy="study.root=<another folder>, or delete this one",
+            )
+
+
+def _check_simulated_files(root: Path, templates: Iterable[str]) -> None:
+    for template in templates if root.is_dir() else ():
+        if next(iglob(template_glob(template), root_dir=root), None) is None:
+            raise StudyError(
+                "a simulated study has files of each of its templates",
+                found=f"none of {template}",
+                path=root,
+                remedy="correct the template, or delete the folder, if an earlier version simulated it without them",
             )
 
 

@@ -104,7 +104,7 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
             )
         return [config.files(scan.name, scan.path, config.person) for scan in found], []
     assert config.study is not None
-    subjects, faults = list_scans(checked_layout(config.study))
+    subjects, faults = list_scans(checked_layout(config.study, masks=False))
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]

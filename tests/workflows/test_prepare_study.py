@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from shutil import rmtree
 
 import pytest
 
@@ -51,6 +52,25 @@ def test_every_command_compares_the_options_of_a_synthetic_study(verb, read, tin
     with pytest.raises(StudyError) as caught:
         read(config)
     assert caught.value.found == "seed: 2018 -> 99"
+
+
+def test_a_study_of_an_earlier_version_without_a_kind_of_file_is_one_error_that_says_to_simulate_again(tiny, tmp_path):
+    root = tmp_path / "phantom"
+    names = {"OS": "derivatives/rater-OS/sub-{id}/anat/sub-{id}_desc-nerves_dseg.nii.gz"}
+    tiny = tiny.model_copy(update={"simulate": tiny.simulate.model_copy(update={"volunteers": 2, "patients": {}})})
+    named = tiny.model_copy(update={"raters": names})
+    assert len(prepare_study.open_configured_study(named).subjects) == 2
+    for path in root.rglob("*_desc-nerves_dseg.nii.gz"):
+        path.unlink()
+    with pytest.raises(StudyError) as caught:
+        prepare_study.open_configured_study(named)
+    assert names["OS"] in caught.value.found
+    assert caught.value.path == root
+    assert caught.value.subject is None
+    assert len(prepare_study.open_configured_study(tiny).subjects) == 2
+    assert prepare_study.checked_layout(named, masks=False).raters == names  # segmentation needs no masks
+    rmtree(root)
+    assert len(prepare_study.open_configured_study(named).subjects) == 2
 
 
 @pytest.mark.parametrize(("given", "used"), [("null", "sform"), ("qform", "qform")])
