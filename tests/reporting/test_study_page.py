@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -261,3 +262,23 @@ def test_the_page_has_medians_quartiles_and_intervals():
     half = scores["value"].sem() * 2.776445
     mean = scores["value"].mean()
     assert row[2] == f"{median:.3f} [{low:.3f}, {high:.3f}]; mean {mean - half:.3f} to {mean + half:.3f}"
+
+
+def test_a_page_names_its_class_only_where_there_are_several():
+    single = study_html(view_of(analysis_of()))
+    assert 'id="table1-heading">Table 1<' in single
+    assert 'id="class"' not in single
+    analysis = replace(analysis_of(), structure="tibial", classes=("tibial", "peroneal"))
+    view = view_of(analysis, classes={"tibial": "report.html", "peroneal": "report-peroneal.html"})
+    html = study_html(view)
+    options = re.findall(r'<option value="(.*?)"( selected)?>(.*?)</option>', html)
+    assert options[:2] == [("report.html", " selected", "tibial"), ("report-peroneal.html", "", "peroneal")]
+    assert "the class tibial" in " ".join(introduction(view))
+    assert {finding.cohort for question in questions(analysis.tests, "tibial") for finding in question.findings} == {
+        "tibial, volunteer", "tibial, patient",
+    }  # fmt: skip
+
+
+def test_a_page_of_a_class_leads_nowhere_outside_its_folder():
+    with pytest.raises(RunError):
+        view_of(analysis_of(), classes={"tibial": "../report.html"})
