@@ -7,7 +7,7 @@ cohorts and the real studies of the tests have no fault, and at most one doubt i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveseg.errors import NervesegError, StudyError
+from nerveseg.evaluation.comparisons import NERVE
 from nerveseg.evaluation.mask_measures import MaskMeasures
 
 SAME_VOXELS_FROM = 20  # least number of voxels from which two equal masks are a copy and not a coincidence
@@ -41,6 +42,8 @@ STRAY_MM, STRAY_SHARE = 15.0, 0.02
 
 LARGE_SHARE = 0.2  # share of the volume's voxels above which a mask is doubted
 
+USUAL = 0.25  # share of a class's masks from which on a shape that is unlike a nerve is the class's own
+
 VOLUME_RATIO = 4.0  # ratio of a mask's volume to the median of the other raters that is doubted, in both directions
 
 
@@ -51,41 +54,81 @@ class Doubt:
     subject: str  # participant id, without `sub-`
     rater: str  # name of the rater, or empty if all masks of the subject are meant
     text: str  # fact and what to look at
+    structure: str = ""  # name of the class in a study with several, or empty if all are meant
 
     def __str__(self) -> str:
-        """Return one line: subject, rater, text."""
-        return f"sub-{self.subject}{f', rater {self.rater}' if self.rater else ''}: {self.text}"
+        """Return one line: subject, rater, class, text."""
+        named = {"rater": self.rater, "class": self.structure}
+        return f"sub-{self.subject}{''.join(f', {word} {name}' for word, name in named.items() if name)}: {self.text}"
 
 
-def judge_masks(rows: Sequence[MaskMeasures]) -> tuple[list[NervesegError], list[Doubt]]:
-    """Return the faults and doubts of all masks of a study."""
+def judge_masks(
+    rows: Sequence[MaskMeasures], nerves: Collection[str] = (NERVE,), declared: Collection[int] = ()
+) -> tuple[list[NervesegError], list[Doubt]]:
+    """Return the faults and doubts of all masks of a study.
+
+    Args:
+        rows: Measures of every mask of every class.
+        nerves: Names of the classes to which the rules on shape and place of a nerve apply.
+        declared: Label values of the classes; read where there are several.
+    """
+    classes = list(dict.fromkeys(row.structure for row in rows))
+    several = len(classes) > 1
+    faults: list[NervesegError] = [
+        *_copies(rows, several),
+        *_mirrored_study([row for row in rows if row.structure in nerves]),
+    ]
+    doubts = list(_unusual_labels([row for row in rows if row.structure == classes[0]], declared if several else ()))
+    blank = {row.path for row in rows} - {row.path for row in rows if row.voxels}
+    for structure in classes:
+        own_class = [row for row in rows if row.structure == structure]
+        label = structure if several else ""
+        usual = _usual_shapes(own_class) if several else set()
+        for own in _by_subject(own_class):
+            for row in own:
+                others = [other for other in own if other is not row]
+                faults += _faults(row, others, label, blank)
+                texts = [*_doubts(row, others, label, blank)]
+                if structure in nerves:
+                    texts += [text for shape, text in _shape_doubts(row) if shape not in usual]
+                doubts += [Doubt(row.subject, row.rater, text, label) for text in texts]
+            elsewhere = [row for row in own_class if row.subject != own[0].subject and row.voxels]
+            if structure in nerves:
+                doubts += [Doubt(own[0].subject, "", text, label) for text in _subject_doubts(own, elsewhere)]
+    undrawn = {row.subject for row in rows} - {row.subject for row in rows if row.voxels}
+    nothing = f"no rater drew any {'class' if several else 'nerve'}"
+    return faults, doubts + [Doubt(subject, "", nothing) for subject in sorted(undrawn)]
+
+
+def _by_subject(rows: Iterable[MaskMeasures]) -> Iterable[list[MaskMeasures]]:
     by_subject: dict[str, list[MaskMeasures]] = defaultdict(list)
     for row in rows:
         by_subject[row.subject].append(row)
-    faults = [*_copies(rows), *_mirrored_study(rows)]
-    doubts = list(_unusual_labels(rows))
-    for own in by_subject.values():
-        for row in own:
-            others = [other for other in own if other is not row]
-            faults += _faults(row, others)
-            doubts += [Doubt(row.subject, row.rater, text) for text in _doubts(row, others)]
-        elsewhere = [row for row in rows if row.subject != own[0].subject and row.voxels]
-        doubts += [Doubt(own[0].subject, "", text) for text in _subject_doubts(own, elsewhere)]
-    return faults, doubts
+    return by_subject.values()
 
 
-def _copies(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
-    """Yield a fault for every mask whose voxels are those of an earlier mask."""
-    seen: dict[str, MaskMeasures] = {}
+def _usual_shapes(rows: Sequence[MaskMeasures]) -> set[str]:
+    """Return the shapes that `USUAL` of a class's masks have, such as pieces far apart: no mistake of one mask."""
+    drawn = [row for row in rows if row.voxels]
+    counts = Counter(shape for row in drawn for shape in dict(_shape_doubts(row)))
+    return {shape for shape, count in counts.items() if count >= USUAL * len(drawn)}
+
+
+def _copies(rows: Sequence[MaskMeasures], several: bool) -> Iterable[NervesegError]:
+    """Yield a fault for every file whose voxels, of one of the classes at least, are those of an earlier file."""
+    seen: dict[tuple[str, str], MaskMeasures] = {}
+    copied: dict[tuple[str, str], tuple[MaskMeasures, MaskMeasures, list[str]]] = {}
     for row in rows:
         if row.voxels >= SAME_VOXELS_FROM:
-            first = seen.setdefault(row.sha256, row)
+            first = seen.setdefault((row.structure, row.sha256), row)
             if first is not row:
-                same_file = Path(first.path).resolve() == Path(row.path).resolve()
-                what = "file" if same_file else "same voxels as the mask"
-                found = f"the {what} of sub-{first.subject} by {first.rater}"
-                remedy = "export the mask again, or correct the template of the rater in study.raters"
-                yield _fault(row, "every mask was drawn separately", found, remedy)
+                copied.setdefault((first.path, row.path), (first, row, []))[2].append(row.structure)
+    for first, row, structures in copied.values():
+        same_file = Path(first.path).resolve() == Path(row.path).resolve()
+        what = "file" if same_file else f"same voxels{' of ' + ', '.join(structures) if several else ''} as the mask"
+        found = f"the {what} of sub-{first.subject} by {first.rater}"
+        remedy = "export the mask again, or correct the template of the rater in study.raters"
+        yield _fault(row, "every mask was drawn separately", found, remedy)
 
 
 def _mirrored_study(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
@@ -104,26 +147,40 @@ def _mirrored_study(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
             )
 
 
-def _unusual_labels(rows: Sequence[MaskMeasures]) -> Iterable[Doubt]:
-    """Yield a doubt for each set of labels that other masks of the study do not have."""
-    drawn = [row for row in rows if row.voxels]
-    ranked = Counter(row.labels for row in drawn).most_common()
+def _unusual_labels(rows: Sequence[MaskMeasures], declared: Collection[int]) -> Iterable[Doubt]:
+    """Yield a doubt for each set of labels, without the declared ones, that other masks of the study do not have."""
+    drawn = [row for row in rows if row.labels]
+    labels_of = {row.path: " ".join(each for each in row.labels.split() if int(each) not in declared) for row in drawn}
+    ranked = Counter(labels_of[row.path] for row in drawn).most_common()
     for labels, count in ranked[1:]:
-        first = next(row for row in drawn if row.labels == labels)
-        text = f"labels {labels}, in most masks of the study {ranked[0][0]} ({count} of {len(drawn)} masks)"
-        yield Doubt(first.subject, first.rater, text)
+        first = next(row for row in drawn if labels_of[row.path] == labels)
+        what = "labels of no class" if declared else "labels"
+        usual = f"{ranked[0][0] or 'none'} ({count} of {len(drawn)} masks)"
+        yield Doubt(first.subject, first.rater, f"{what} {labels or 'none'}, in most masks of the study {usual}")
 
 
-def _faults(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[NervesegError]:
+def _faults(
+    row: MaskMeasures, others: Sequence[MaskMeasures], label: str, blank: Collection[str]
+) -> Iterable[NervesegError]:
+    """Yield the faults of one mask; `blank` are the files without a voxel of any class."""
     if not row.voxels:
-        drawn = [other.rater for other in others if other.voxels]
-        if drawn:
+        if row.path in blank and any(other.voxels for other in others):
             yield _fault(
                 row,
                 "a rater's mask holds the nerve that the other raters drew",
                 f"no voxel (values above zero in the file: {row.labels or 'none'})",
                 "export the mask again, or remove the file and set study.missing_raters=allow",
+                label,
             )
+        return
+    if _is_swapped(row):
+        yield _fault(
+            row,
+            "a class has the same label values in all masks",
+            f"Dice {row.dice:.2f}, and {row.swapped_dice:.2f} with the other raters' {row.swapped}",
+            "exchange the two labels in the file",
+            label,
+        )
         return
     gain, mutual = row.changed_dice - row.dice, np.nan_to_num(row.others_dice)
     fits, poor = row.changed_dice >= FITS * mutual, row.dice < LOW_DICE and row.changed_dice >= 0.6
@@ -133,40 +190,53 @@ def _faults(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[Nerve
             "a mask overlaps with those of the other raters",
             f"Dice {row.dice:.2f}, and {row.changed_dice:.2f} {row.change}",
             "export the mask on the image's own grid and orientation",
+            label,
         )
 
 
-def _doubts(row: MaskMeasures, others: Sequence[MaskMeasures]) -> Iterable[str]:
-    """Yield the texts of doubts about one mask, by itself and beside the other raters' masks."""
+def _is_swapped(row: MaskMeasures) -> bool:
+    return row.dice < LOW_DICE and row.swapped_dice >= 0.6
+
+
+def _doubts(row: MaskMeasures, others: Sequence[MaskMeasures], label: str, blank: Collection[str]) -> Iterable[str]:
+    """Yield the texts of doubts about one mask beside the other raters' masks."""
+    drawn = [other.volume_mm3 for other in others if other.voxels]
     if not row.voxels:
+        if label and drawn and row.path not in blank:
+            yield f"no voxel, where {len(drawn)} of {len(others)} other raters drew this class"
         return
     gain, mutual = row.changed_dice - row.dice, np.nan_to_num(row.others_dice)
     along = row.change.startswith("shifted by (0, 0,")
     fits = row.changed_dice >= FITS * mutual
+    if _is_swapped(row):
+        return
     if fits and (LIKELY_GAIN <= gain < CERTAIN_GAIN or (along and SLICE_GAIN <= gain < CERTAIN_GAIN)):
         yield f"Dice {row.dice:.2f} with the other raters, {row.changed_dice:.2f} {row.change}"
     elif row.dice < LOW_DICE and mutual > 2 * LOW_DICE and not fits:
         yield f"Dice {row.dice:.2f} with the other raters: another structure or another subject?"
-    if row.foreground_share > LARGE_SHARE:
-        yield f"the mask covers {row.foreground_share:.0%} of the volume"
-    if row.stray_mm > STRAY_MM and row.stray_voxels <= max(1, STRAY_SHARE * row.voxels):
-        share = row.stray_voxels / row.voxels
-        yield f"a piece of {share:.1%} of the mask lies {row.stray_mm:.0f} mm from the rest"
-    if forgotten := row.last_slice - row.first_slice + 1 - row.slices:
-        yield f"{forgotten} of its slices without any voxel, between slices {row.first_slice} and {row.last_slice}"
-    drawn = [other.volume_mm3 for other in others if other.voxels]
     usual = float(np.median(drawn)) if drawn else row.volume_mm3
     if not 1 / VOLUME_RATIO < row.volume_mm3 / usual < VOLUME_RATIO:
         yield f"{row.volume_mm3:.0f} mm3, {usual:.0f} mm3 by the other raters"
 
 
+def _shape_doubts(row: MaskMeasures) -> Iterable[tuple[str, str]]:
+    """Yield name and text of every property of one mask that is unlike a nerve."""
+    if not row.voxels:
+        return
+    if row.foreground_share > LARGE_SHARE:
+        yield "large", f"the mask covers {row.foreground_share:.0%} of the volume"
+    if row.stray_mm > STRAY_MM and row.stray_voxels <= max(1, STRAY_SHARE * row.voxels):
+        share = row.stray_voxels / row.voxels
+        yield "stray", f"a piece of {share:.1%} of the mask lies {row.stray_mm:.0f} mm from the rest"
+    if forgotten := row.last_slice - row.first_slice + 1 - row.slices:
+        text = f"{forgotten} of its slices without any voxel, between slices {row.first_slice} and {row.last_slice}"
+        yield "gap", text
+
+
 def _subject_doubts(own: Sequence[MaskMeasures], others: Sequence[MaskMeasures]) -> Iterable[str]:
     """Yield the texts of doubts about all masks of one subject beside those of the other subjects."""
     drawn = [row for row in own if row.voxels]
-    if not drawn:
-        yield "no rater drew any nerve"
-        return
-    if len({row.subject for row in others}) < OTHERS:
+    if not drawn or len({row.subject for row in others}) < OTHERS:
         return
     known = [row.contrast for row in others if row.contrast == row.contrast]
     typical = (float(np.median(known)) if known else nan) or nan  # without any contrast, none is compared
@@ -191,5 +261,6 @@ def _deviation(drawn: Sequence[MaskMeasures], others: Sequence[MaskMeasures], ax
     return abs(float(np.median([getattr(row, axis) for row in drawn])) - centre) / spread
 
 
-def _fault(row: MaskMeasures, rule: str, found: str, remedy: str) -> NervesegError:
-    return StudyError(rule, found=f"rater {row.rater}: {found}", subject=row.subject, path=row.path, remedy=remedy)
+def _fault(row: MaskMeasures, rule: str, found: str, remedy: str, label: str = "") -> NervesegError:
+    found = f"rater {row.rater}{f', class {label}' if label else ''}: {found}"
+    return StudyError(rule, found=found, subject=row.subject, path=row.path, remedy=remedy)

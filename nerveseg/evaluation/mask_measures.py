@@ -1,4 +1,4 @@
-"""Measures of every rater's mask, by which `mask_faults` recognises masks that are exported, copied or named wrongly.
+"""Measures of every rater's mask of every class, by which `mask_faults` recognises masks that are wrong.
 
 A mask is compared with those of the other raters of the subject, as drawn and after a mirroring or a shift, and with
 the image below it; its position in the body is compared between subjects.
@@ -34,6 +34,7 @@ class MaskMeasures:
     cohort: str  # name of the cohort
     side: str | None  # side of the leg, or None
     location: str | None  # part of the limb, or None
+    structure: str  # name of the class
     rater: str  # name of the rater
     path: str  # file of the mask
     labels: str  # values in the file above zero, joined by spaces
@@ -52,6 +53,9 @@ class MaskMeasures:
     others_dice: float = nan  # mean Dice among the other raters; NaN for fewer than two of them
     changed_dice: float = nan  # mean Dice with the other raters after `change`
     change: str = ""  # mirroring or shift that increases the Dice most, such as "mirrored left-right"; empty for none
+    # Mean Dice with the other raters' masks of another class, and that class, where both masks fit better exchanged.
+    swapped_dice: float = nan
+    swapped: str = ""
     x_share: float = nan  # position of the centroid between the left and right border of the body, in [0, 1]
     y_share: float = nan  # the same from back to front
     z_share: float = nan  # the same from the lowest to the highest slice
@@ -111,6 +115,31 @@ def agreement_measures(masks: Mapping[str, Mask]) -> dict[str, dict[str, Any]]:
             changed, change = as_drawn, ""
         among = _mean([value for pair, value in pairs.items() if rater not in pair])
         found[rater] = {"dice": as_drawn, "others_dice": among, "changed_dice": changed, "change": change}
+    return found
+
+
+def swapped_classes(masks: Mapping[str, Mapping[str, Mask]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Find classes whose masks of one rater fit those of the other raters better if the two are exchanged.
+
+    Args:
+        masks: Masks of one subject, by class and rater.
+
+    Returns:
+        Values of `swapped` and `swapped_dice`, by class and rater; none where no exchange fits.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for first, second in combinations(masks, 2):
+        for rater in masks[first]:
+            others = [other for other in masks[first] if other != rater]
+            if (masks[first][rater] & masks[second][rater]).any():
+                continue  # nested classes
+            kept, exchanged = (
+                min(_mean([dice(masks[one][rater], masks[other][name]) for name in others]) for one, other in pairs)
+                for pairs in (((first, first), (second, second)), ((first, second), (second, first)))
+            )
+            if exchanged > max(kept, found.get((first, rater), {}).get("swapped_dice", 0.0)):
+                found[first, rater] = {"swapped_dice": exchanged, "swapped": second}
+                found[second, rater] = {"swapped_dice": exchanged, "swapped": first}
     return found
 
 

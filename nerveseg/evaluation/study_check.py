@@ -16,6 +16,7 @@ from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orien
 from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
 from nerveseg.errors import NervesegError, errors_about
+from nerveseg.evaluation.comparisons import NERVE
 from nerveseg.evaluation.mask_measures import (
     MaskMeasures,
     agreement_measures,
@@ -88,6 +89,7 @@ def _measures(
             cohort=subject.cohort,
             side=subject.side,
             location=subject.location,
+            structure=NERVE,
             rater=rater,
             path=str(subject.raters[rater]),
             labels=" ".join(map(str, labels[rater])),

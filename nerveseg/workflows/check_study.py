@@ -11,6 +11,7 @@ from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects, with_synthetic
 from nerveseg.errors import NervesegError, StudyError
+from nerveseg.evaluation.comparisons import CLASS
 from nerveseg.evaluation.mask_faults import Doubt, judge_masks
 from nerveseg.evaluation.mask_measures import MaskMeasures
 from nerveseg.evaluation.study_check import check_subject
@@ -71,7 +72,7 @@ def _write(
     """Write table and page, with a picture of each subject that has a fault or a doubt; return the page's path."""
     from nerveseg.reporting.check_page import MOST_PICTURES, checked_case, write_check_page
 
-    table = pd.DataFrame([asdict(row) for row in rows])
+    table = pd.DataFrame([asdict(row) for row in rows]).rename(columns={"structure": CLASS})
     for name, found in (("faults", faults), ("doubts", doubts)):
         table[name] = [_about(row, found) for row in rows]
     write_csv(folder / "check.csv", table)

@@ -10,6 +10,7 @@ from nerveseg.evaluation.mask_measures import (
     agreement_measures,
     image_measures,
     shape_measures,
+    swapped_classes,
     voxel_sha256,
 )
 
@@ -40,13 +41,14 @@ def subject(seed):
     return image, masks
 
 
-def rows(subject_id, image, masks, labels=None):
+def rows(subject_id, image, masks, labels=None, structure="nerve", swapped=None):
     agreement, images = agreement_measures(masks), image_measures(masks, image, SPACING_MM)
     return [
         MaskMeasures(
-            subject=subject_id, cohort="c", side=None, location=None, rater=rater, path=f"{subject_id}-{rater}",
+            subject=subject_id, cohort="c", side=None, location=None, structure=structure, rater=rater,
+            path=f"{subject_id}-{rater}",
             labels=(labels or {}).get(rater, "1"), sha256=voxel_sha256(mask), **shape_measures(mask, SPACING_MM),
-            **agreement.get(rater, {}), **images.get(rater, {}),
+            **agreement.get(rater, {}), **images.get(rater, {}), **(swapped or {}).get((structure, rater), {}),
         )
         for rater, mask in masks.items()
     ]  # fmt: skip
@@ -184,3 +186,106 @@ def test_an_image_of_nearly_one_value_and_masks_without_contrast_are_measured(st
     assert 0 < flat["S0"][0].x_share < 1
     _, doubts = judge_masks([row for own in flat.values() for row in own])
     assert not [doubt for doubt in doubts if "mirrored" in doubt.text]
+
+
+NERVES = ("tibial", "peroneal")
+
+
+def three_classes(image, masks):
+    """The tube, a second one to its left, and muscles: two large parts far apart, with slices between them."""
+    second = {rater: np.roll(mask, 14, axis=0) for rater, mask in masks.items()}
+    brighter = image + np.float32(100) * second["OS"]
+    random = np.random.default_rng(int(masks["OS"].sum()))
+    muscle = {rater: np.zeros(SHAPE, dtype=bool) for rater in masks}
+    for number, mask in enumerate(muscle.values()):
+        mask[8:20, 36:50, :4] = mask[45 : 60 + number, 34:52, 7:] = True
+        mask[30:32, 4:6, 0] = True
+        mask &= random.random(SHAPE) > 0.01
+    return brighter, {"tibial": masks, "peroneal": second, "muscle": muscle}
+
+
+def class_rows(subject_id, image, classes, labels=None):
+    found = swapped_classes(classes)
+    return [row for name, masks in classes.items() for row in rows(subject_id, image, masks, labels, name, found)]
+
+
+@pytest.fixture(scope="module")
+def classes(study):
+    return {subject_id: three_classes(*both) for subject_id, both in study.items()}
+
+
+def judged_classes(classes, changed=None, nerves=NERVES, labels=None):
+    """Faults and doubts of the study of three classes, with the masks of S3 replaced."""
+    declared = (1, 2, 3)
+    found = []
+    for subject_id, (image, masks) in classes.items():
+        own = changed(masks) if changed and subject_id == "S3" else masks
+        found += class_rows(subject_id, image, own, labels if subject_id == "S3" else dict.fromkeys(RATERS, "1 2 3"))
+    return judge_masks(found, nerves, declared)
+
+
+def with_mask(classes, structure, rater, mask):
+    return classes | {structure: classes[structure] | {rater: mask}}
+
+
+@pytest.mark.parametrize("nerves", [NERVES, (*NERVES, "muscle")])
+def test_large_and_scattered_muscles_are_no_doubt_whether_or_not_they_are_told_from_nerves(classes, nerves):
+    assert judged_classes(classes, labels=dict.fromkeys(RATERS, "1 2 3"), nerves=nerves) == ([], [])
+
+
+def test_exchanged_labels_are_a_fault_of_both_classes_of_that_file(classes):
+    def exchanged(masks):
+        first, second = masks["tibial"]["OS"], masks["peroneal"]["OS"]
+        return with_mask(with_mask(masks, "tibial", "OS", second), "peroneal", "OS", first)
+
+    faults, doubts = judged_classes(classes, exchanged, labels=dict.fromkeys(RATERS, "1 2 3"))
+    assert doubts == []
+    assert [(fault.subject, fault.path) for fault in faults] == [("S3", "S3-OS")] * 2
+    assert ["class tibial" in fault.found for fault in faults] == [True, False]
+    assert "peroneal" in faults[0].found
+
+
+def test_a_class_that_one_rater_did_not_draw_is_a_doubt_and_an_empty_file_one_fault(classes):
+    def without(*names):
+        def changed(masks):
+            for name in names:
+                masks = with_mask(masks, name, "OS", np.zeros(SHAPE, dtype=bool))
+            return masks
+
+        return changed
+
+    faults, doubts = judged_classes(classes, without("peroneal"), labels=dict.fromkeys(RATERS, "1 3"))
+    assert faults == []
+    assert [(doubt.subject, doubt.rater, doubt.structure) for doubt in doubts] == [("S3", "OS", "peroneal")]
+    faults, _ = judged_classes(classes, without("tibial", "peroneal", "muscle"), labels=dict.fromkeys(RATERS, ""))
+    assert {(fault.subject, fault.path) for fault in faults} == {("S3", "S3-OS")}
+
+
+def test_a_class_that_no_rater_drew_in_one_subject_is_neither(classes):
+    def changed(masks):
+        return masks | {"peroneal": dict.fromkeys(RATERS, np.zeros(SHAPE, dtype=bool))}
+
+    assert judged_classes(classes, changed, labels=dict.fromkeys(RATERS, "1 3")) == ([], [])
+
+
+def test_a_copied_file_is_one_fault_that_names_the_classes(classes):
+    def changed(masks):
+        return {name: of_class | {"OS": of_class["BW"]} for name, of_class in masks.items()}
+
+    faults, _ = judged_classes(classes, changed, labels=dict.fromkeys(RATERS, "1 2 3"))
+    assert [(fault.subject, fault.path) for fault in faults] == [("S3", "S3-BW")]
+    assert "tibial, peroneal, muscle" in faults[0].found
+
+
+def test_a_stray_piece_of_a_nerve_is_a_doubt_about_its_class(classes):
+    def changed(masks):
+        return with_mask(masks, "tibial", "OS", stray(masks["tibial"]["OS"]))
+
+    faults, doubts = judged_classes(classes, changed, labels=dict.fromkeys(RATERS, "1 2 3"))
+    assert faults == []
+    assert [(doubt.rater, doubt.structure) for doubt in doubts] == [("OS", "tibial")]
+
+
+def test_only_labels_of_no_class_are_unusual_where_there_are_several(classes):
+    _, doubts = judged_classes(classes, labels={"OS": "1 2 3", "BW": "1 3", "LG": "1 2 3 9"})
+    assert [(doubt.subject, doubt.rater, "9" in doubt.text) for doubt in doubts] == [("S3", "LG", True)]
