@@ -99,6 +99,15 @@ def test_an_experiment_composes_with_every_choice_and_bears_its_own_name(experim
             assert config["study"]["name"].startswith(chosen.replace("_", "-"))
 
 
+@pytest.mark.parametrize("context", sorted(path.stem for path in (CONF / "context").glob("*.yaml")))
+def test_the_fat_suppressed_channel_may_be_optional_with_every_context(context):
+    """T2, FS and the presence of FS, of every slice that is a channel."""
+    parsed = parsed_config("train", "study=phantom_fatsat", "study.optional={FS:0.25}", f"context={context}")
+    assert parsed.study.optional_channels == {"FS": 0.25}
+    assert parsed.in_channels == 3 * parsed.context.slices
+    assert parsed_config("train", "study=phantom_fatsat", f"context={context}").in_channels == 2 * parsed.context.slices
+
+
 def test_the_paper_alone_moves_its_slices_with_torchio():
     slow = [
         experiment

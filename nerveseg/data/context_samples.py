@@ -5,7 +5,7 @@ the plane, are a pure function of (seed, epoch, sample). The slices of a sample 
 they are channels of one image, with a label each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from nerveseg.data.augmentation import Augmentation, slice_seed
 from nerveseg.data.context import Context, mirrored
+from nerveseg.data.optional_channels import keep_some, with_presence
 from nerveseg.data.slice_store import SliceStore
 
 EpochSample = tuple[int, int]
@@ -27,16 +28,25 @@ Batch = dict[str, Any]
 class PlainSlices(Dataset[Batch]):
     """All samples of some subjects as they are stored, each with the spacing and seed that its augmentation needs.
 
-    Patches lie at random places of the stack; without `random` they follow one another.
+    Patches lie at random places of the stack; without `random` they follow one another. `optional` are the optional
+    channels with the probability of their dropping, which is 0 without `random`; their presence planes are added.
     """
 
     def __init__(
-        self, store: SliceStore, subjects: Sequence[str], seed: int, context: Context = SLICE, random: bool = True
+        self,
+        store: SliceStore,
+        subjects: Sequence[str],
+        seed: int,
+        context: Context = SLICE,
+        random: bool = True,
+        optional: Mapping[str, float] | None = None,
     ) -> None:
         self.store = store
         self.seed = seed
         self.context = context
         self.random = random
+        self.optional = dict(optional or {})
+        self.optional_positions = [store.index.channels.index(name) for name in self.optional]
         self.subjects = list(subjects)
         stored = (store.subject(subject) for subject in subjects)
         table = np.array([(context.samples(one.slices), *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
@@ -59,8 +69,13 @@ class PlainSlices(Dataset[Batch]):
         images, labels = self.store.images(name), self.store.labels(name)
         share = shares_of(seed)[2] if self.random and self.context.depth is not None else None
         slices = mirrored(self.context.positions(len(images), index, share), len(images))
+        seen = images[slices]
+        if self.optional:
+            present = [channel in self.store.subject(name).sha256 for channel in self.optional]
+            kept = keep_some(present, list(self.optional.values()), seed) if self.random else present
+            seen = with_presence(seen.swapaxes(0, 1), self.optional_positions, kept).swapaxes(0, 1)
         return {
-            "image": torch.from_numpy(images[slices].reshape(-1, *images.shape[2:])),
+            "image": torch.from_numpy(seen.reshape(-1, *images.shape[2:])),
             "label": torch.from_numpy(np.array(labels[index if self.context.depth is None else slices])),
             "spacing_mm": (x, y),
             "seed": seed,

@@ -5,7 +5,7 @@ The sampler hands out pairs (epoch, number), so that worker processes need no st
 workers augment sample by sample; on a GPU they only read, and the GPU augments whole batches where it can.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ class SliceDataModule(pl.LightningDataModule):
         validation: Ids of the validation subjects; without any there is no validation.
         augmentation: Augmentation of every training slice.
         context: Part of a stack that the network sees at a time; by default a slice.
+        optional: Channels that some subjects lack, with the probability with which each is dropped in training.
         batch_size: Number of slices, or patches, per batch (paper: 8), of all processes together.
         seed: Seed of order and augmentation.
         workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
@@ -84,6 +85,7 @@ class SliceDataModule(pl.LightningDataModule):
         *,
         augmentation: Augmentation | None = None,
         context: Context = SLICE,
+        optional: Mapping[str, float] | None = None,
         batch_size: int = 8,
         seed: int = 0,
         workers: int = 0,
@@ -97,6 +99,7 @@ class SliceDataModule(pl.LightningDataModule):
         self.validation = list(validation)
         self.augmentation = NoAugmentation() if augmentation is None else augmentation
         self.context = context
+        self.optional = optional
         self.batch_size = batch_size // processes
         self.seed = seed
         self.workers = workers
@@ -118,8 +121,8 @@ class SliceDataModule(pl.LightningDataModule):
             self._list_slices(self.store)
 
     def _list_slices(self, store: SliceStore) -> None:
-        self.slices = PlainSlices(store, self.subjects, self.seed, self.context)
-        validation = PlainSlices(store, self.validation, self.seed, self.context, random=False)
+        self.slices = PlainSlices(store, self.subjects, self.seed, self.context, optional=self.optional)
+        validation = PlainSlices(store, self.validation, self.seed, self.context, False, self.optional)
         self.validation_slices = ValidationSlices(validation)
         self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
 

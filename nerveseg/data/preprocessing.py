@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.data.in_plane_resampling import InPlaneResampling
+from nerveseg.data.optional_channels import is_missing
 from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
 
 Normalisation: TypeAlias = Literal["volume", "percentile"]
@@ -49,8 +50,13 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
         return np.stack([grid.apply(image, float(image.min())) for image in self.normalise(channels)]), grid
 
     def normalise(self, channels: Channels) -> Channels:
-        """Normalise every channel over its whole volume."""
-        return np.stack([normalise(channel, self.normalisation) for channel in channels])
+        """Normalise every channel over its whole volume; a missing one, of NaN (`optional_channels`), becomes zeros."""
+        return np.stack(
+            [
+                np.zeros_like(channel) if is_missing(channel) else normalise(channel, self.normalisation)
+                for channel in channels
+            ]
+        )
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
         """Return resampling and crop for a volume of this in-plane shape; the spacing "study" is settled before."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.further_channels import fill_outside, place_channel
+from nerveseg.data.optional_channels import missing_channel
 from nerveseg.data.participants import fault_of_id, minutes_of, participant_rows, row_id, wrong_values
 from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles
 from nerveseg.data.template_fields import PARTICIPANT, REPETITIONS, template_fields
@@ -38,7 +39,7 @@ class Subject:
     """Participant of a study, or one scan of a participant, with its files."""
 
     id: str  # id of the participant, without `sub-`, or of the scan (`P01_ses-1`)
-    images: Mapping[str, Path]  # file of each channel, by name
+    images: Mapping[str, Path]  # file of each channel, by name, without optional channels that are missing
     raters: Mapping[str, Path]  # file of each rater's mask, by rater
     cohort: str = NO_COHORT  # name of the cohort; tables have one part per cohort
     group: str = ""  # name of the group that stays in one fold (a person, a family); by default the subject alone
@@ -109,7 +110,8 @@ class Study:
     def read_channels(self, subject: Subject) -> tuple[Channels, Grid]:
         """Read all channels of a subject, float32 (channel, x, y, z) in RAS order, and the grid of the first.
 
-        A channel on another grid is placed on the first's by the rule of the study, `channels`.
+        A channel on another grid is placed on the first's by the rule of the study, `channels`; an optional channel
+        that is missing is NaN (`optional_channels`).
 
         Raises:
             VolumeError: A file is not a readable image.
@@ -118,7 +120,11 @@ class Study:
         rule = self.description
         first = read_image(subject.image, subject.id, rule.geometry)
         arrays = [first.array]
-        for name, path in list(subject.images.items())[1:]:
+        for name in list(rule.images)[1:]:
+            if name not in subject.images:
+                arrays.append(missing_channel(first.array))
+                continue
+            path = subject.images[name]
             volume = read_image(path, subject.id, rule.geometry, allow_nan=rule.channels is not None)
             with errors_about(path, subject.id):
                 if rule.channels is None:
@@ -183,6 +189,7 @@ def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[N
         faults += missing
         if not missing:
             subjects.append(subject)
+    faults += _unknown_channels(description, subjects)
     subjects = subjects if any("repeat_of" in row for row in rows) else _with_repeats(subjects)
     return tuple(subjects), faults + _wrong_repeats(subjects, root / description.participants)
 
@@ -195,13 +202,17 @@ def list_scans(description: StudyLayout) -> tuple[tuple[Subject, ...], list[Nerv
 def _subject(description: StudyLayout, row: Mapping[str, str]) -> Subject:
     root, participant, raters = description.root, row["participant_id"], description.raters
     fields = {name: row[name] for name in description.fields} or NO_FIELDS
+    images = description.images
+    for name in description.optional_channels:
+        if not SubjectFiles(root, description.images, participant, fields)[name].is_file():
+            images = {other: template for other, template in images.items() if other != name}
     drawing = {rater: minutes_of(row[f"minutes_{rater}"]) for rater in raters if f"minutes_{rater}" in row}
     if description.missing_raters == "allow":
         files = SubjectFiles(root, raters, participant, fields)
         raters = {rater: raters[rater] for rater, path in files.items() if path.is_file()} or raters
     return Subject(
         id=row_id(row, description.fields),
-        images=SubjectFiles(root, description.images, participant, fields),
+        images=SubjectFiles(root, images, participant, fields),
         raters=SubjectFiles(root, raters, participant, fields),
         cohort=row.get("cohort", NO_COHORT),
         group=row.get("group", participant if fields else ""),
@@ -257,6 +268,16 @@ def _shared_files(description: StudyLayout, rows: Sequence[Mapping[str, str]]) -
             remedy = f"put {listed} in place of the participant, or leave one row in participants.tsv"
             faults.append(StudyError(rule, found=template, path=description.root / template, remedy=remedy))
     return faults
+
+
+def _unknown_channels(description: StudyLayout, subjects: Sequence[Subject]) -> list[NervesegError]:
+    """Return a fault for each optional channel that no subject of a study with raters has."""
+    rule, remedy = "some subjects have each optional channel", "correct study.images, or leave the channel out"
+    return [
+        StudyError(rule, found=f"no file of {name}", path=description.root / description.images[name], remedy=remedy)
+        for name in description.optional_channels
+        if description.raters and subjects and not any(name in subject.images for subject in subjects)
+    ]
 
 
 def _missing_files(subject: Subject) -> list[NervesegError]:

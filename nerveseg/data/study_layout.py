@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from nerveseg.data.consensus import Rule
 from nerveseg.data.further_channels import RegistrationRule
@@ -24,6 +24,8 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     images: dict[Name, str] = Field(min_length=1)  # path template of each channel; the first has the reference grid
     # Treatment of further channels on another grid than the first; by default another grid is an error.
     channels: Literal["resample", "register"] | None = None
+    # Channels that some subjects lack, each with the probability (0 to 1) with which training drops it.
+    optional: dict[Name, Annotated[float, Field(ge=0, lt=1)]] | None = None
     # Path template of each rater's masks; one rater is the reference, several have a consensus.
     raters: dict[Name, str] = Field(min_length=1)
     participants: str = "participants.tsv"  # table of participants, relative to the root; the file is optional
@@ -32,6 +34,20 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     consensus: Rule = "majority"  # rule of the consensus of several raters (paper, 2.3: majority vote)
     missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
     synthetic: bool = False  # flag of a simulated study, stated in every result of its models
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> "StudyLayout":
+        unknown = [name for name in self.optional or () if name not in list(self.images)[1:]]
+        if unknown:
+            raise ValueError(f"optional holds names of images but the first, not {', '.join(unknown)}")
+        if self.channels and len(self.images) == 1:
+            raise ValueError(f"channels={self.channels} is for images beside the first; there are none")
+        return self
+
+    @property
+    def optional_channels(self) -> Mapping[str, float]:
+        """Channels that some subjects lack, in the order of the images, with the probability of their dropping."""
+        return {name: self.optional[name] for name in self.images if name in self.optional} if self.optional else {}
 
     @property
     def registration(self) -> RegistrationRule:

@@ -74,7 +74,10 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
         return SubjectReport(subject, tuple(faults), ())
     first = volumes[0]
     consensus = consensus_of(list(masks.values()), rule.consensus)
-    warnings = _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing)
+    warnings = tuple(
+        f"no file of the optional image {name}" for name in rule.optional_channels if name not in subject.images
+    )
+    warnings += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing)
     return SubjectReport(subject, (), warnings, tuple(_measures(subject, first, masks, labels)))
 
 

@@ -17,12 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, PositiveFloat, ValidationError
+import numpy as np
+from jaxtyping import Float32
+from pydantic import BaseModel, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import nn
 
 from nerveseg.data.context import Context
 from nerveseg.data.further_channels import RegistrationRule
+from nerveseg.data.optional_channels import is_missing, with_presence
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import temporary_sibling, write_text
@@ -32,6 +35,7 @@ from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.inference.weights import check_weights, read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
+from nerveseg.types import Channels
 
 LEAST_LIMIT = 100_000
 """Number of parameters that a network may have however small its file is; the file's own fault is named then."""
@@ -64,6 +68,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     format_version: Literal[1] = 1  # version of the bundle's format
     architecture: NetworkSpec  # network and its arguments
     channels: list[str]  # image channels, in the order the network takes them
+    optional: list[str] = []  # channels that a scan may lack; the network takes a presence plane of each
     # Median voxel spacing of the training volumes in RAS order.
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing  # preprocessing of a volume
@@ -84,20 +89,20 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
 
     def sha256(self) -> str:
         """Return the hash of the description without scores; models of the same hash give the same masks."""
-        fields = type(self).model_fields  # the hash of bundles of earlier versions stays
-        later = {name for name in ("context", "registration") if getattr(self, name) == fields[name].default}
+        since, fields = ("context", "optional", "registration"), type(self).model_fields
+        later = {name for name in since if getattr(self, name) == fields[name].default}  # as in earlier versions
         text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
         return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def in_channels(self) -> int:
-        """Number of channels that the network sees: those of a scan, of every slice of the context."""
-        return len(self.channels) * self.context.slices
+        """Number of channels that the network sees: those of a scan and of presence, of every slice of the context."""
+        return (len(self.channels) + len(self.optional)) * self.context.slices
 
     def check_channels(self, given: Iterable[str], subject: str | None = None) -> None:
-        """Raise `BundleError` about a subject unless every channel of the model is among the names given."""
+        """Raise `BundleError` about a subject unless all channels but the optional ones are among the names given."""
         names = list(given)
-        missing = [name for name in self.channels if name not in names]
+        missing = [name for name in self.channels if name not in names and name not in self.optional]
         if missing:
             raise BundleError(
                 f"this model takes the channels {', '.join(self.channels)}",
@@ -105,6 +110,18 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
                 subject=subject,
                 remedy="give " + " ".join(f"images.{name}=<file>" for name in missing) + ", or take another model",
             )
+
+    @model_validator(mode="after")
+    def _check_optional(self) -> "ModelDescription":
+        if not set(self.optional) <= set(self.channels[1:]):
+            raise ValueError("optional holds channels but the first")
+        return self
+
+    def network_channels(self, channels: Channels) -> Float32[np.ndarray, "input x y z"]:
+        """Normalise the channels of a scan, missing ones of NaN, and append the presence planes."""
+        positions = [self.channels.index(name) for name in self.optional]
+        present = [not is_missing(channels[position]) for position in positions]
+        return with_presence(self.preprocessing.normalise(channels), positions, present)
 
     def check_channel_count(self, given: int) -> None:
         """Raise `BundleError` unless the number of channels is the model's."""

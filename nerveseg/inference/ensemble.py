@@ -156,6 +156,7 @@ def _checked(model: Ensemble) -> Ensemble:
             )
         for name, agree in (
             ("channels", description.channels == first.channels),
+            ("optional", description.optional == first.optional),
             ("registration", description.registration == first.registration),
             ("context", description.context == first.context),
             ("preprocessing", description.preprocessing == first.preprocessing),

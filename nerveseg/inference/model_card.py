@@ -30,7 +30,8 @@ def model_card(description: dict[str, Any]) -> str:
         "sequences, body regions or spacings are outside what was measured.",
         "",
         "## Input",
-        f"Channels {', '.join(description['channels'])}; axial slices{_context(description['context'])},",
+        f"Channels {', '.join(description['channels'])}{_optional(description['optional'])};",
+        f"axial slices{_context(description['context'])},",
         f"about {spacing} mm; each volume to zero mean and unit variance{_limited(preprocessing['normalisation'])}.",
         f"It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
         "",
@@ -52,6 +53,10 @@ def model_card(description: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _optional(channels: Sequence[str]) -> str:
+    return f" (a scan may lack {', '.join(channels)})" if channels else ""
 
 
 def _context(context: Mapping[str, int]) -> str:

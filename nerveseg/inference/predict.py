@@ -75,7 +75,7 @@ def predict_volume(
     description.check_channel_count(len(channels))
     settings = settings or description.prediction
     grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, settings)
-    prepared = description.preprocessing.normalise(channels)
+    prepared = description.network_channels(channels)
     slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid, description.context)
     engine = _finite(make_runner(members, runtime, device), members, scan)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]

@@ -111,7 +111,8 @@ def _model_flags(
         description.preprocessing.size,
         {name: intensity.by_percentile for name, intensity in description.intensity.items()},
     )
-    network = scan.network_channels(description.channels)
+    names = [name for name in description.channels if name == description.channels[0] or name in scan.channels]
+    network = scan.network_channels(names)
     measured = scan_intensity(network, spacing_mm, description.preprocessing, description.spacing_mm)
     return find_flags(
         prediction.mask,
@@ -121,8 +122,7 @@ def _model_flags(
         sides={course.side: course.leg.columns for course in courses},
         training=training,
         percentiles={
-            name: dict(zip(PERCENTILES, values, strict=True))
-            for name, values in zip(description.channels, measured, strict=True)
+            name: dict(zip(PERCENTILES, values, strict=True)) for name, values in zip(names, measured, strict=True)
         },
         limits=limits,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveseg.data.further_channels import RegistrationRule, check_overlap, fill_outside, place_channel
+from nerveseg.data.optional_channels import missing_channel
 from nerveseg.data.registration import Registration
 from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.dicom import series_files
@@ -40,8 +41,13 @@ class LoadedScan:
         return self.image.grid
 
     def network_channels(self, names: Sequence[str]) -> Channels:
-        """Return the channels (channel, x, y, z), the image first; outside a field of view is the channel's minimum."""
-        return np.stack([self.image.array, *(fill_outside(self.channels[name]) for name in names[1:])])
+        """Return the channels (channel, x, y, z), the image first.
+
+        Outside its field of view a channel has its minimum; a channel that the scan lacks is NaN.
+        """
+        image = self.image.array
+        further = [fill_outside(self.channels[name]) if name in self.channels else None for name in names[1:]]
+        return np.stack([image, *(missing_channel(image) if array is None else array for array in further)])
 
 
 def read_scan(files: ScanFiles, geometry: Geometry, registration: RegistrationRule) -> LoadedScan:

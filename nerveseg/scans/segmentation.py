@@ -125,6 +125,11 @@ def segment_files(
         *((held_out,) if held_out else ()),
         *settings_notes(prediction.settings, model.description.prediction),
         *_registration_note(options, model.description),
+        *(
+            f"no channel {name}, which this model may do without (images.{name}=...)"
+            for name in model.description.optional
+            if name not in files.channels
+        ),
         *measured.notes,
     )
     return Segmentation(

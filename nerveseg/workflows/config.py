@@ -142,8 +142,8 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
 
     @property
     def in_channels(self) -> int:
-        """Number of channels that the network sees: those of the study, of every slice of the context."""
-        return len(self.study.images) * self.context.slices
+        """Number of channels that the network sees, with presence planes: those of every slice of the context."""
+        return (len(self.study.images) + len(self.study.optional_channels)) * self.context.slices
 
 
 class EvaluateConfig(ReportConfig):

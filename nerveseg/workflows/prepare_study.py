@@ -14,7 +14,7 @@ from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.template_fields import template_glob
-from nerveseg.errors import StudyError
+from nerveseg.errors import FoldError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_text
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.workflows.config import StudyConfig
@@ -112,6 +112,14 @@ def load_fold(job: TrainingJob) -> FoldInput:
     """Return the study of a job, its split and its slices."""
     config = job.config
     study = open_configured_study(config.study)
+    for channel in study.description.optional_channels:
+        missing = [subject.id for subject in study.subjects if channel not in subject.images]
+        if missing:
+            say(f"{channel} is missing in {len(missing)} of {len(study.subjects)} subjects")
     folds = split_folds(study.subjects, config.folds.count, config.folds.seed, config.folds.minimum_per_cohort)
     fold = hold_out(select_fold(folds, config.fold), config.folds.validation_fraction, config.folds.seed)
+    for channel in study.description.optional_channels:
+        if not any(channel in subject.images for subject in fold.train):
+            rule, remedy = "some training subjects have each optional channel", "folds.seed=<another>, or leave it out"
+            raise FoldError(rule, found=f"{channel} in none of {len(fold.train)}", remedy=remedy)
     return FoldInput(study, fold, prepared_slices(study, config.preprocessing, config.output_root))

@@ -191,6 +191,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
     return ModelDescription(
         architecture=network,
         channels=list(description.images),
+        optional=list(description.optional_channels),
         spacing_mm=(x, y, z),
         preprocessing=preprocessing,
         registration=description.registration,
@@ -208,9 +209,12 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
         ),
         intensity={
             channel: IntensityRange.over(
-                intensity_percentiles(loaded.store.images(subject.id)[:, number]) for subject in stored
+                intensity_percentiles(loaded.store.images(subject.id)[:, number])
+                for subject in stored
+                if channel in subject.sha256
             )
             for number, channel in enumerate(description.images)
+            if any(channel in subject.sha256 for subject in stored)
         },
         versions=package_versions(),
     )

@@ -79,6 +79,7 @@ def build_datamodule(
         [subject.id for subject in fold.validation],
         augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
         context=config.context,
+        optional=config.study.optional_channels,
         batch_size=config.optimization.batch_size,
         seed=config.seed,
         workers=config.trainer.workers,

@@ -8,12 +8,13 @@ from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.registry import NetworkSpec
 
 
-def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True):
+def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=()):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
-    options = dict(in_channels=len(channels), first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+    inputs = len(channels) + len(optional)
+    options = dict(in_channels=inputs, first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
     network = FCDenseNet(**options)
-    network(torch.randn(8, len(channels), 16, 16))
+    network(torch.randn(8, inputs, 16, 16))
     with torch.no_grad():
         network.classifier.weight *= 4
         network.classifier.bias[:] = torch.tensor([1.0, -1.0])
@@ -23,6 +24,7 @@ def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True
     description = ModelDescription(
         architecture=NetworkSpec("FCDenseNet", options),
         channels=list(channels),
+        optional=list(optional),
         spacing_mm=(1.7, 1.7, 17.6),
         preprocessing=Preprocessing(size=(48, 48)),
         foreground=None,

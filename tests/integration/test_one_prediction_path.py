@@ -75,14 +75,20 @@ def image_of(root, subject):
     return root / f"sub-{subject}" / "anat" / f"sub-{subject}_T2w.nii.gz"
 
 
-def assert_one_path(folds, root):
+def fat_suppressed(root, subject):
+    """The fat-suppressed channel of a subject, where it has one."""
+    path = root / f"sub-{subject}/anat/sub-{subject}_acq-fatsat_T2w.nii.gz"
+    return {"FS": path} if path.is_file() else {}
+
+
+def assert_one_path(folds, root, images=lambda root, subject: {}):
     """Compare the masks of every test subject; most of them mark some nerve."""
     filled = outside = 0
     for fold in folds:
         for path in sorted(fold.predictions.glob("*.nii.gz")):
             subject = path.name.split("_")[0].removeprefix("sub-")
             tested = np.asarray(nib.load(path).dataobj) > 0
-            found = segment_scan(image_of(root, subject), fold.path, options=CPU)
+            found = segment_scan(image_of(root, subject), fold.path, images=images(root, subject), options=CPU)
             np.testing.assert_array_equal(found.mask, tested)
             np.testing.assert_array_equal(found.affine, nib.load(path).affine)
             assert found.prediction.settings == load_bundle(fold.model).description.prediction
@@ -119,6 +125,27 @@ def test_with_the_slices_on_each_side(trained, tiny_study):
     description = load_bundle(folds[0].model).description
     assert (description.context.neighbours, description.in_channels) == (2, 5)
     assert_one_path(folds, tiny_study)
+
+
+def test_with_a_registered_channel_that_some_subjects_lack(trained, tiny_study, tmp_path):
+    root = shutil.copytree(tiny_study, tmp_path / "incomplete")
+    for path in sorted(root.glob("sub-*/anat/*_acq-fatsat_T2w.nii.gz"))[::3]:
+        path.unlink()
+    template = "sub-{id}/anat/sub-{id}_acq-fatsat_T2w.nii.gz"
+    folds = trained(f"+study.images.FS='{template}'", "study.channels=register", "study.optional={FS:0.5}", root=root)
+    description = load_bundle(folds[0].model).description
+    assert (description.channels, description.optional, description.in_channels) == (["T2", "FS"], ["FS"], 3)
+    recorded = {subject: set(files) for fold in folds for subject, files in training_files(fold).items()}
+    assert {subject: "FS" in files for subject, files in recorded.items()} == {
+        subject: bool(fat_suppressed(root, subject)) for subject in recorded
+    }
+    assert len(recorded) == 8
+    assert set(description.intensity) == {"T2", "FS"}
+    assert_one_path(folds, root, fat_suppressed)
+
+
+def training_files(fold):
+    return load_bundle(fold.model).description.training.subjects
 
 
 def test_in_a_study_of_mixed_in_plane_spacings(trained, mixed_study):

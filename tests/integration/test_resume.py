@@ -21,12 +21,15 @@ from tests.helpers.main_job import in_process, weights
 pytestmark = pytest.mark.integration
 
 
+OPTIONAL = ["study=phantom_fatsat", "study.optional={FS:0.5}"]
+
+
 @pytest.fixture
-def straight(tiny_overrides, tiny_study, tmp_path):
+def straight(request, tiny_overrides, tiny_study, tmp_path):
     """Arguments of a fold of three epochs, with dropout and augmentation, and its folder after an undisturbed run."""
     overrides = [word for word in tiny_overrides if not word.startswith(("augmentation", "optimization.epochs"))]
     arguments = ["fold=2", "optimization.epochs=3", "network.dropout=0.3", "augmentation.elastic_probability=0.0"]
-    arguments += [f"study.root={tiny_study}", *overrides]
+    arguments += [*getattr(request, "param", []), f"study.root={tiny_study}", *overrides]
     in_process(*arguments, f"output_root={tmp_path / 'straight'}")
     (folder,) = (tmp_path / "straight").rglob("fold-2")
     return arguments, folder
@@ -52,12 +55,14 @@ class Interruption(pl.Callback):
 
 
 @pytest.mark.parametrize(
-    ("workers", "what", "code", "told"),
+    ("straight", "workers", "what", "code", "told"),
     [
-        (0, press_ctrl_c, 130, "the same command continues"),
-        (2, press_ctrl_c, 130, "the same command continues"),
-        (0, ask_for_a_pebibyte, 2, "use one with more memory"),
+        ([], 0, press_ctrl_c, 130, "the same command continues"),
+        ([], 2, press_ctrl_c, 130, "the same command continues"),
+        (OPTIONAL, 0, press_ctrl_c, 130, "the same command continues"),
+        ([], 0, ask_for_a_pebibyte, 2, "use one with more memory"),
     ],
+    indirect=["straight"],
 )
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     straight, workers, what, code, told, tmp_path, monkeypatch, capsys
