@@ -84,7 +84,7 @@ def taught(
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     normal = normalise(image, "volume")
-    init_classifier_bias(network, 0.01)
+    init_classifier_bias(network, [0.01])
     network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     start, steps, loss = time.monotonic(), 0, math.nan

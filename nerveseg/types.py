@@ -7,12 +7,14 @@ Torch shapes are written where they are used, so that this module, the evaluatio
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 Mask: TypeAlias = Bool[np.ndarray[Any, Any], "x y z"]  # foreground (nerve) of a volume
+LabelMap: TypeAlias = UInt8[np.ndarray[Any, Any], "x y z"]  # number of each voxel's part (data/classes.py), 0: none
 Image: TypeAlias = Float32[np.ndarray[Any, Any], "x y z"]  # one channel of a volume
 Channels: TypeAlias = Float32[np.ndarray[Any, Any], "channel x y z"]  # all channels of a volume on one grid
-Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]  # probability of the foreground in [0, 1]
+Probability: TypeAlias = Float[np.ndarray[Any, Any], "x y z"]  # probability of nerve in [0, 1]
+Probabilities: TypeAlias = Float[np.ndarray[Any, Any], "part x y z"]  # probability of each part in [0, 1]
 Affine: TypeAlias = Float64[np.ndarray[Any, Any], "4 4"]  # matrix from voxel indices to mm, RAS+ (nibabel's convention)
 
 SpacingMm: TypeAlias = tuple[float, float, float]

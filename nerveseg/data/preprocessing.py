@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.data.optional_channels import is_missing
-from nerveseg.types import Channels, Image, Mask, Size2d, SpacingMm
+from nerveseg.types import Channels, Image, LabelMap, Size2d, SpacingMm
 
 Normalisation: TypeAlias = Literal["volume", "percentile"]
 LIMITS_PERCENT = (0.5, 99.5)  # percentiles to which `normalisation=percentile` limits the values of a volume
@@ -113,15 +113,19 @@ class NetworkGrid:
         """Resample and crop an image (x, y, slice); pixels outside it become `fill`."""
         return self.crop.apply(self.resampling.apply(image[None])[0], fill)
 
-    def apply_to_mask(self, mask: Mask) -> NDArray[np.bool_]:
-        """Resample and crop a mask: a pixel is nerve where more than half of it is."""
-        return self.crop.apply(self.resample_mask(mask))
+    def apply_to_labels(self, labels: LabelMap) -> NDArray[np.uint8]:
+        """Resample and crop a label map: a pixel is of the part that more than half of it is."""
+        return self.crop.apply(self.resample_labels(labels))
 
-    def resample_mask(self, mask: Mask) -> NDArray[np.bool_]:
-        """Resample a mask without the crop."""
+    def resample_labels(self, labels: LabelMap) -> NDArray[np.uint8]:
+        """Resample a label map without the crop."""
         if self.resampling.steps == (1, 1):
-            return mask
-        return np.asarray(self.resampling.apply(mask[None].astype(np.float32))[0] > 0.5)
+            return labels
+        resampled = np.zeros((*self.resampling.size, labels.shape[2]), dtype=np.uint8)
+        for part in range(1, int(labels.max()) + 1):
+            share = self.resampling.apply((labels == part)[None].astype(np.float32))[0]
+            resampled[share > 0.5] = part
+        return resampled
 
     def undo(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Put values of cropped slices (x, y, slice) back onto the volume's pixels; 0 outside the crop."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.hashing import cached_sha256
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store_build import (
@@ -30,9 +31,9 @@ from nerveseg.data.slice_store_build import (
 )
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.volumes.volume import read_mask
+from nerveseg.data.volumes.volume import read_labels
 from nerveseg.errors import NervesegError, RunError, StudyError
-from nerveseg.types import Mask
+from nerveseg.types import LabelMap
 
 Progress = Callable[[int, int], None]
 REBUILD = "delete the store's folder; it is built again from the study"  # remedy of a damaged store
@@ -63,26 +64,28 @@ class SliceStore:
         return _memory_map(image_file(self.folder, subject_id))
 
     def labels(self, subject_id: str) -> NDArray[Any]:
-        """Memory-map the consensus of the slices, uint8 (slice, x, y)."""
+        """Memory-map the consensus of the slices, numbers of parts, uint8 (slice, x, y)."""
         return _memory_map(label_file(self.folder, subject_id))
 
-    def consensus(self, subject_id: str) -> Mask:
-        """Read the consensus of the whole volume, in RAS order."""
-        return read_mask(consensus_file(self.folder, subject_id), subject=subject_id, geometry=self.index.geometry)
+    def consensus(self, subject_id: str) -> LabelMap:
+        """Read the consensus of the whole volume, numbers of parts in RAS order."""
+        path = consensus_file(self.folder, subject_id)
+        return read_labels(path, subject=subject_id, geometry=self.index.geometry).astype(np.uint8)
 
-    def foreground_share(self, subject_ids: list[str]) -> float:
-        """Compute the share of nerve among all pixels of these subjects' slices.
+    def part_shares(self, subject_ids: list[str], classes: Classes) -> list[float]:
+        """Compute the share of each part of the study's classes among all pixels of these subjects' slices.
 
         Raises:
-            StudyError: No slice of these subjects holds nerve.
+            StudyError: No slice of these subjects holds one of the parts.
         """
         subjects = [self.subject(subject_id) for subject_id in subject_ids]
-        nerve = sum(subject.nerve_voxels - subject.nerve_voxels_cropped_away for subject in subjects)
-        if nerve == 0:
-            remedy = "correct the masks or study.foreground, or enlarge preprocessing.size"
-            rule, found = "the training subjects have nerve inside the crop", f"none in {len(subjects)} subjects"
-            raise StudyError(rule, found=found, path=self.folder, remedy=remedy)
-        return nerve / sum(subject.pixels for subject in subjects)
+        pixels = np.sum([subject.part_pixels for subject in subjects], axis=0)
+        for part in np.flatnonzero(pixels == 0) + 1:
+            remedy = "correct the masks or study.classes, or enlarge preprocessing.size"
+            rule = f"the training subjects have voxels of {classes.part_name(int(part))} inside the crop"
+            raise StudyError(rule, found=f"none in {len(subjects)} subjects", path=self.folder, remedy=remedy)
+        total = sum(subject.pixels for subject in subjects)
+        return [int(count) / total for count in pixels]
 
 
 def prepare_slices(
@@ -141,7 +144,7 @@ def copied_images(subjects: Sequence[Subject], sha256: Mapping[str, str]) -> lis
 
 
 def _key(description: StudyLayout, preprocessing: Preprocessing, hashes: dict[str, dict[str, str]]) -> str:
-    rules = description.model_dump_json(include={"name", "foreground", "geometry", "consensus"})
+    rules = description.model_dump_json(include={"name", "classes", "geometry", "consensus"})
     options = preprocessing.model_dump_json(exclude_none=True)
     content = [str(FORMAT_VERSION), rules, options, repr(sorted(hashes.items()))]
     content += [description.channels] if description.channels else []

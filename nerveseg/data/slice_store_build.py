@@ -23,10 +23,10 @@ from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.volumes.nifti import Geometry
-from nerveseg.data.volumes.volume import write_mask
+from nerveseg.data.volumes.volume import write_labels
 from nerveseg.errors import RunError
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 
 POOL_START_S = 4.0
 """Seconds that processes have to save before they are started: twice the time to start one and import."""
@@ -40,15 +40,14 @@ class StoredSubject:
     sha256: dict[str, str]  # hash of every input file, by channel and by `rater-<name>`
     slices: int  # number of slices
     spacing_mm: tuple[float, float, float]  # voxel spacing of the stored slices in mm, in RAS order
-    nerve_voxels: int  # number of voxels of the consensus at this spacing, in the whole volume
-    nerve_voxels_cropped_away: int  # number of these voxels outside the crop, which the network does not see
-    pixels: int  # number of pixels of all cropped slices, for the share of nerve among them
+    pixels: int  # number of pixels of all cropped slices
+    part_pixels: tuple[int, ...]  # number of these pixels in each part of the study's classes
 
 
 class StoreIndex(BaseModel, frozen=True, extra="forbid"):
     """Content of a store's `index.json`."""
 
-    format_version: Literal[1] = FORMAT_VERSION  # version of this file and of the arrays beside it
+    format_version: Literal[2] = FORMAT_VERSION  # version of this file and of the arrays beside it
     study: str  # name of the study
     channels: list[str]  # names of the image channels, in the order of the arrays
     preprocessing: Preprocessing  # preprocessing of the images; its spacing is a number
@@ -89,13 +88,13 @@ def image_file(folder: Path, subject_id: str) -> Path:
 
 
 def label_file(folder: Path, subject_id: str) -> Path:
-    """Return the file of the consensus of the preprocessed slices, uint8 (slice, x, y)."""
+    """Return the file of the consensus of the preprocessed slices, numbers of parts, uint8 (slice, x, y)."""
     return folder / f"sub-{subject_id}_label.npy"
 
 
 def consensus_file(folder: Path, subject_id: str) -> Path:
-    """Return the file of the consensus of the whole volume, in the grid of the image."""
-    return folder / f"sub-{subject_id}_label-nerve_desc-consensus_mask.nii.gz"
+    """Return the file of the consensus of the whole volume, numbers of parts, in the grid of the image."""
+    return folder / f"sub-{subject_id}_desc-consensus_dseg.nii.gz"
 
 
 def _processes_that_pay(subjects: int, seconds_each: float, workers: int) -> int:
@@ -134,11 +133,11 @@ def _store(
     channels, grid = study.read_channels(subject)
     consensus = study.read_masks(subject, grid).consensus
     images, network_grid = preprocessing.apply(channels, grid.ras_spacing_mm)
-    labels = network_grid.apply_to_mask(consensus)
+    labels = network_grid.apply_to_labels(consensus)
     np.save(image_file(folder, subject.id), np.ascontiguousarray(images.transpose(3, 0, 1, 2)))
-    np.save(label_file(folder, subject.id), np.ascontiguousarray(labels.transpose(2, 0, 1).astype(np.uint8)))
-    write_mask(consensus_file(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
-    nerve = int(network_grid.resample_mask(consensus).sum())
+    np.save(label_file(folder, subject.id), np.ascontiguousarray(labels.transpose(2, 0, 1)))
+    write_labels(consensus_file(folder, subject.id), consensus, grid, "nerveseg consensus of the raters")
+    counts = np.bincount(labels.ravel(), minlength=description.class_table.count + 1)
     # Rounded to a nanometre: oblique affines give 1.0000000149.
     x_mm, y_mm, step_mm = (round(mm, 6) for mm in (*network_grid.resampling.spacing_after_mm, grid.ras_spacing_mm[2]))
     return StoredSubject(
@@ -146,7 +145,6 @@ def _store(
         sha256=sha256,
         slices=labels.shape[2],
         spacing_mm=(x_mm, y_mm, step_mm),
-        nerve_voxels=nerve,
-        nerve_voxels_cropped_away=nerve - int(labels.sum()),
         pixels=labels.size,
+        part_pixels=tuple(int(count) for count in counts[1:]),
     )

@@ -15,6 +15,7 @@ from statistics import median_low
 
 import numpy as np
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.further_channels import fill_outside, place_channel
 from nerveseg.data.optional_channels import missing_channel
@@ -23,9 +24,9 @@ from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles
 from nerveseg.data.template_fields import PARTICIPANT, REPETITIONS, template_fields
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.labels import check_foreground
-from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
 from nerveseg.errors import NervesegError, StudyError, errors_about
-from nerveseg.types import Channels, Mask
+from nerveseg.types import Channels, LabelMap
 
 NO_COHORT = "all"
 _REMEDY = (
@@ -65,10 +66,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class RaterMasks:
-    """Masks of one subject in RAS order, on the grid of its image."""
+    """Label maps of one subject in RAS order, on the grid of its image; they hold the numbers of the parts."""
 
-    raters: dict[str, Mask]  # mask of each rater
-    consensus: Mask  # consensus of the raters by the study's rule; with one rater, that rater's mask
+    raters: dict[str, LabelMap]  # label map of each rater
+    consensus: LabelMap  # consensus of the raters by the study's rule; with one rater, that rater's label map
 
 
 @dataclass(frozen=True)
@@ -133,19 +134,26 @@ class Study:
         return np.stack(arrays), first.grid
 
     def read_masks(self, subject: Subject, like: Grid) -> RaterMasks:
-        """Read every rater's mask and compute their consensus, in RAS order.
+        """Read every rater's label map and compute their consensus, in RAS order.
 
         Raises:
-            VolumeError: A file is not a readable mask, or its foreground is too large for a nerve.
+            VolumeError: A file is not a readable label map, or its one class is too large for a nerve.
             GeometryError: A mask has another grid than `like`.
         """
-        rule = self.description
-        raters: dict[str, Mask] = {}
-        for rater, path in subject.raters.items():
-            raters[rater] = read_mask(path, like, subject.id, rule.foreground, rule.geometry)
-            with errors_about(path, subject.id):
-                check_foreground(raters[rater])
-        return RaterMasks(raters, consensus_of(list(raters.values()), rule.consensus))
+        classes = self.description.class_table
+        raters = {rater: self.read_labels(path, subject.id, like, classes) for rater, path in subject.raters.items()}
+        return RaterMasks(raters, consensus_of(list(raters.values()), self.description.consensus))
+
+    def read_labels(
+        self, path: Path, subject_id: str, like: Grid, classes: Classes, *, check_size: bool = True
+    ) -> LabelMap:
+        """Read a label map of some classes, as `read_masks` does; `check_size` is for a single class."""
+        labels = read_labels(path, like, subject_id, self.description.geometry, classes.values)
+        with errors_about(path, subject_id):
+            parts = classes.encode(labels)
+            if check_size and classes.only:
+                check_foreground(parts > 0)
+        return parts
 
 
 def open_study(description: StudyLayout) -> Study:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from nerveseg.data.classes import Classes, Declared, Term, with_classes
 from nerveseg.data.consensus import Rule
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.template_fields import fill_template, template_fields
@@ -29,7 +30,10 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     # Path template of each rater's masks; one rater is the reference, several have a consensus.
     raters: dict[Name, str] = Field(min_length=1)
     participants: str = "participants.tsv"  # table of participants, relative to the root; the file is optional
-    foreground: tuple[int, ...] | None = None  # label values of nerve; by default every label above zero
+    classes: Declared | None = None  # label values of each class; by default one class, nerve: every label above zero
+    terms: dict[Name, Term] = Field(
+        default_factory=dict
+    )  # coded term of each class in DICOM; by default nerve or tissue
     geometry: Geometry = None  # transform to use if qform and sform differ; by default a difference is an error
     consensus: Rule = "majority"  # rule of the consensus of several raters (paper, 2.3: majority vote)
     missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
@@ -48,6 +52,23 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     def optional_channels(self) -> Mapping[str, float]:
         """Channels that some subjects lack, in the order of the images, with the probability of their dropping."""
         return {name: self.optional[name] for name in self.images if name in self.optional} if self.optional else {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        return with_classes(values)
+
+    @model_validator(mode="after")
+    def _check_terms(self) -> "StudyLayout":
+        unknown = sorted(self.terms.keys() - set(self.class_table.names))
+        if unknown:
+            raise ValueError(f"terms of the classes {', '.join(self.class_table.names)}, not of {', '.join(unknown)}")
+        return self
+
+    @property
+    def class_table(self) -> Classes:
+        """Classes of the study and the parts that a network learns."""
+        return Classes.of(self.classes)
 
     @property
     def registration(self) -> RegistrationRule:

@@ -13,7 +13,7 @@ from nerveseg.data.further_channels import place_channel
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
-from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels
+from nerveseg.data.volumes.labels import check_foreground, present_labels
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
 from nerveseg.errors import NervesegError, errors_about
 from nerveseg.evaluation.comparisons import NERVE
@@ -42,7 +42,7 @@ class SubjectReport:
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
     """Read all volumes of a subject; return the faults of every file, and the measures of every mask."""
-    rule = study.description
+    rule, classes = study.description, study.description.class_table
     faults: list[NervesegError] = []
     grid: Grid | None = None
     volumes: list[Volume] = []
@@ -63,10 +63,11 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     labels: dict[str, list[int]] = {}
     for rater, path in subject.raters.items():
         try:
-            found = read_labels(path, grid, subject.id, rule.geometry, rule.foreground)
+            found = read_labels(path, grid, subject.id, rule.geometry, classes.values)
             with errors_about(path, subject.id):
-                masks[rater] = select_labels(found, rule.foreground)
-                check_foreground(masks[rater])
+                masks[rater] = classes.encode(found) > 0
+                if classes.only:
+                    check_foreground(masks[rater])
             labels[rater] = present_labels(found)
         except NervesegError as error:
             faults.append(error)
@@ -122,7 +123,7 @@ def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessin
     if not consensus.any():
         return ("the consensus of the raters holds no nerve",)
     network_grid = preprocessing.grid((consensus.shape[0], consensus.shape[1]), grid.ras_spacing_mm)
-    drawn = np.count_nonzero(network_grid.resample_mask(consensus))
-    outside = drawn - np.count_nonzero(network_grid.apply_to_mask(consensus))
+    drawn = network_grid.resample_labels(consensus.astype(np.uint8))
+    outside = np.count_nonzero(drawn) - np.count_nonzero(network_grid.crop.apply(drawn))
     x, y = preprocessing.size
     return (f"{outside} nerve voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()

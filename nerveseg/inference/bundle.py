@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,6 +23,7 @@ from pydantic import BaseModel, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import nn
 
+from nerveseg.data.classes import NERVE, Classes, Declared, Term, with_classes
 from nerveseg.data.context import Context
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.optional_channels import is_missing, with_presence
@@ -76,7 +77,8 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     context: Context = Context()  # neighbouring slices that the network sees; none in bundles of earlier versions
     # Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
     prediction: PredictionSettings = PredictionSettings()
-    foreground: tuple[int, ...] | None  # label values that were learned as nerve; null means every label above zero
+    classes: Declared | None  # label values of each class; null is one class, nerve, of every label above zero
+    terms: dict[str, Term] = {}  # coded terms of the classes in DICOM
     training: TrainingRecord  # record of the training
     scores: list[TestScore] = []  # scores on the held-out subjects; empty before they are predicted
     # Device, runtime and search of the nerve with which the scores were measured.
@@ -92,7 +94,22 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         since, fields = ("context", "optional", "registration"), type(self).model_fields
         later = {name for name in since if getattr(self, name) == fields[name].default}  # as in earlier versions
         text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
+        if not self.terms:
+            del text["terms"]
+        if self.class_table.names == (NERVE,):
+            declared = text.pop("classes")
+            text["foreground"] = declared and declared[NERVE]
         return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        return with_classes(values)
+
+    @property
+    def class_table(self) -> Classes:
+        """Classes of the model and the parts that the network tells apart."""
+        return Classes.of(self.classes)
 
     @property
     def in_channels(self) -> int:

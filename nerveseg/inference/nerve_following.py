@@ -61,9 +61,10 @@ class SliceStack:
     # Function from a slice's number to the preprocessed slice.
     slice_at: Callable[[int], Float32[Tensor, "channel x y"]]
     slices: int  # number of slices
+    parts: int  # number of parts
     size: Size2d  # size of a slice, in pixels
     multiple: int  # factor by which the network divides the size
-    engine: Runner  # function from slices to the probability of nerve
+    engine: Runner  # function from slices to the probability of each part
     pixels_at_a_time: int  # number of pixels, of one or several whole regions, that go through the network together
 
     @property
@@ -75,8 +76,8 @@ class SliceStack:
         """Return regions that contain pieces with a margin of `halo` pixels."""
         return merged([box.widened(halo, self.size, self.multiple) for box in boxes])
 
-    def segment(self, wanted: Wanted) -> Iterator[tuple[int, Region, Float32[np.ndarray, "x y"]]]:
-        """Yield the probability of nerve of each region; regions of one size go through the network together."""
+    def segment(self, wanted: Wanted) -> Iterator[tuple[int, Region, Float32[np.ndarray, "part x y"]]]:
+        """Yield the probabilities of each region; regions of one size go through the network together."""
         for (x, y), regions in _by_size(wanted):
             at_a_time = max(1, self.pixels_at_a_time // (x * y))
             for some in (regions[start : start + at_a_time] for start in range(0, len(regions), at_a_time)):
@@ -87,15 +88,15 @@ class SliceStack:
 
 def tracked_probability(
     stack: SliceStack, progress: Callable[[int, int], None] | None = None
-) -> Float32[np.ndarray, "slice x y"]:
-    """Return the nerve probability of every slice, 0 outside the segmented regions; report slices done and all."""
+) -> Float32[np.ndarray, "slice part x y"]:
+    """Return the probabilities of every slice, 0 outside the segmented regions; report slices done and all."""
     search = _Search(stack)
     wanted = search.anchors()
     while wanted:
         for number, region, probability in stack.segment(wanted):
             search.take(number, region, probability)
         if search.halo is None:
-            search.halo = sufficient_halo(stack, search.probability, list(wanted))
+            search.halo = sufficient_halo(stack, search.foreground, list(wanted))
         if progress:
             progress(search.reached, stack.slices)
         wanted = search.wanted()
@@ -118,7 +119,7 @@ def sufficient_halo(stack: SliceStack, whole: Float32[np.ndarray, "slice x y"], 
         seen = np.zeros(whole.shape, dtype=np.bool_)
         for number, region, probability in stack.segment(regions):
             at = (number, *region.index)
-            again[at] = np.maximum(again[at], probability)
+            again[at] = np.maximum(again[at], probability.sum(axis=0))
             seen[at] = True
         if _agree(whole[anchors], again[anchors], seen[anchors]):
             return halo
@@ -144,13 +145,19 @@ class _Search:
     """State of the search: the regions segmented so far, and the regions to segment next."""
 
     def __init__(self, stack: SliceStack) -> None:
-        self.probability = np.zeros((stack.slices, *stack.size), dtype=np.float32)
+        self.probability = np.zeros((stack.slices, stack.parts, *stack.size), dtype=np.float32)
         self.halo: int | None = None
         self._stack = stack
         self._depth = np.zeros((stack.slices, *stack.size), dtype=np.int16)
         self._segmented: list[list[Region]] = [[] for _ in range(stack.slices)]
         self._pieces: list[list[Region]] = [[] for _ in range(stack.slices)]
         self._changed: set[int] = set()
+
+    @property
+    def foreground(self) -> Float32[np.ndarray, "slice x y"]:
+        """Probability of any part."""
+        foreground: Float32[np.ndarray, "slice x y"] = self.probability.sum(axis=1)
+        return foreground
 
     @property
     def reached(self) -> int:
@@ -163,15 +170,16 @@ class _Search:
         middles = {int((2 * number + 1) * self._stack.slices / (2 * count)) for number in range(count)}
         return {number: [self._stack.whole] for number in sorted(middles)}
 
-    def take(self, number: int, region: Region, probability: Float32[np.ndarray, "x y"]) -> None:
-        """Store the probability of a region; where regions overlap, keep the value farther from its border."""
+    def take(self, number: int, region: Region, probability: Float32[np.ndarray, "part x y"]) -> None:
+        """Store the probabilities of a region; where regions overlap, keep the value farther from its border."""
         at = (number, *region.index)
         depth = region.depth(self._stack.size)
         deeper = depth >= self._depth[at]
         self._depth[at] = np.where(deeper, depth, self._depth[at])
-        self.probability[at] = np.where(deeper, probability, self.probability[at])
+        within = self.probability[number][:, *region.index]
+        within[...] = np.where(deeper, probability, within)
         self._segmented[number].append(region)
-        self._pieces[number] = pieces(self.probability[number] > FOLLOWED_ABOVE)
+        self._pieces[number] = pieces(self.probability[number].sum(axis=0) > FOLLOWED_ABOVE)
         self._changed.add(number)
 
     def wanted(self) -> dict[int, list[Region]]:

@@ -24,8 +24,8 @@ Node = Any  # node of a graph
 SPATIAL_AXES = np.array([2, 3])
 
 
-def nerve_probability_graph(network: FCDenseNet) -> Any:
-    """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to nerve probability (slice, x, y)."""
+def probability_graph(network: FCDenseNet) -> Any:
+    """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to the probabilities of the parts."""
     slices = ops.parameter([-1, network.first.in_channels, -1, -1], np.float32, name="slices")
     x = _convolution(slices, network.first)
     skips: list[Node] = []
@@ -39,8 +39,9 @@ def nerve_probability_graph(network: FCDenseNet) -> Any:
         new = _new_features(x, block)
         joined = [x, *new]
     logits = _convolution(ops.concat(joined, 1), network.classifier)
-    nerve = ops.gather(ops.softmax(logits, 1), np.int64(1), np.int64(1))
-    return openvino.Model([nerve], [slices], type(network).__name__)
+    start, end, step = (np.array([index]) for index in (1, network.classifier.out_channels, 1))
+    parts = ops.slice(ops.softmax(logits, 1), start, end, step, np.array([1]))
+    return openvino.Model([parts], [slices], type(network).__name__)
 
 
 def _new_features(x: Node, block: Any) -> list[Node]:

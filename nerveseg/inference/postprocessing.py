@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, shift
 from scipy.spatial import cKDTree
 
-from nerveseg.types import Mask, SpacingMm
+from nerveseg.types import LabelMap, Mask, SpacingMm
 
 CONNECTED_IN_SPACE = np.ones((3, 3, 3), dtype=bool)
 CONNECTED_IN_PLANE = np.ones((3, 3), dtype=bool)
@@ -64,6 +64,15 @@ def clean(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:
         if np.array_equal(bridged, cleaned):
             return cleaned
         cleaned = bridged
+
+
+def clean_labels(labels: LabelMap, spacing_mm: SpacingMm, rule: Postprocessing) -> LabelMap:
+    """Clean each part of a label map by itself; a slice is bridged over background only."""
+    cleaned = np.zeros_like(labels)
+    for part in range(1, int(labels.max()) + 1):
+        own = labels == part
+        cleaned[clean(own, spacing_mm, rule) & (own | (labels == 0))] = part
+    return cleaned
 
 
 def _without_specks(mask: Mask, spacing_mm: SpacingMm, rule: Postprocessing) -> Mask:

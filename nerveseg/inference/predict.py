@@ -1,4 +1,4 @@
-"""Predict the mask of a scan of any size and in-plane spacing, with one or several members of a model.
+"""Predict the label map of a scan of any size and in-plane spacing, with one or several members of a model.
 
 A network without fully connected layers takes a slice of any size, so the field of view need not be cropped: the whole
 slice is segmented, padded to a multiple of the factor by which the network divides the size, at least to the training
@@ -11,21 +11,23 @@ and segments its surroundings only, which takes a tenth of the time and may lose
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.context import Context
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
-from nerveseg.inference.postprocessing import clean
+from nerveseg.inference.postprocessing import clean_labels
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
-from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, nerve_mask
-from nerveseg.types import Channels, Mask, Probability, Size2d, SpacingMm
+from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely
+from nerveseg.types import Channels, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
 """Largest number of pixels of a slice on the model's grid: over a metre at 0.52 mm, beyond any scanner's field of view;
@@ -36,10 +38,25 @@ the network would need some four gigabytes for it."""
 class Prediction:
     """Result of a model for one scan, on the scan's voxels in RAS order."""
 
-    mask: Mask  # nerve after the clean-up
-    probability: Probability  # probability of nerve before it, the mean over the members
+    labels: LabelMap  # number of each voxel's part after the clean-up
+    probabilities: Probabilities  # probability of each part before it, the mean over the members
+    classes: Classes  # classes of the model
     settings: PredictionSettings  # settings that the mask depends on
     computation: Computation  # device, runtime and search of the nerve
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Mask of the nerve."""
+        return self.classes.nerve(self.labels)
+
+    @cached_property
+    def probability(self) -> Probability:
+        """Probability of nerve before the clean-up."""
+        numbers = [part - 1 for part in self.classes.nerve_parts]
+        nerve: Probability = (
+            self.probabilities[numbers].sum(axis=0) if len(numbers) > 1 else self.probabilities[numbers[0]]
+        )
+        return nerve
 
 
 def predict_volume(
@@ -54,7 +71,7 @@ def predict_volume(
     device: str = "cpu",
     scan: str | None = None,
 ) -> Prediction:
-    """Predict the mask of a scan.
+    """Predict the label map of a scan.
 
     Args:
         members: Models that agree in channels, preprocessing and spacing.
@@ -81,16 +98,17 @@ def predict_volume(
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
     accuracy = settle_accuracy(settings.accuracy, device)
     if accuracy == "fast":
-        found = _followed(slices, engine, members[0].reduction, pixels, progress)
+        found = _followed(slices, engine, members[0].reduction, description.class_table.count, pixels, progress)
     else:
         at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
         found = _slice_by_slice(slices, engine, at_a_time, progress)
-    probability = np.zeros(channels.shape[1:], dtype=np.float32)
-    for part, on_grid in found:
-        probability[..., part] = grid.undo(on_grid.transpose(1, 2, 0))
-    mask = clean(nerve_mask(probability), spacing_mm, settings.postprocessing)
+    probabilities = np.zeros((description.class_table.count, *channels.shape[1:]), dtype=np.float32)
+    for some, on_grid in found:
+        for part, of_part in enumerate(on_grid.transpose(1, 2, 3, 0)):
+            probabilities[part][..., some] = grid.undo(of_part)
+    labels = clean_labels(most_likely(probabilities), spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
-    return Prediction(mask, probability, settings, computation)
+    return Prediction(labels, probabilities, description.class_table, settings, computation)
 
 
 def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings: PredictionSettings) -> NetworkGrid:
@@ -159,8 +177,8 @@ class _ScanSlices:
         return torch.from_numpy(stacks.reshape(len(windows), -1, *self.grid.crop.size))
 
 
-_Found = Iterator[tuple[slice, Float32[np.ndarray, "slice net_x net_y"]]]
-"""Probability of some slices at a time, on the network's grid."""
+_Found = Iterator[tuple[slice, Float32[np.ndarray, "slice part net_x net_y"]]]
+"""Probabilities of some slices at a time, on the network's grid."""
 
 
 def _slice_by_slice(
@@ -176,11 +194,17 @@ def _slice_by_slice(
 
 
 def _followed(
-    scan: _ScanSlices, engine: Runner, reduction: int, pixels: int, progress: Callable[[int, int], None] | None
+    scan: _ScanSlices,
+    engine: Runner,
+    reduction: int,
+    parts: int,
+    pixels: int,
+    progress: Callable[[int, int], None] | None,
 ) -> _Found:
     stack = SliceStack(
         slice_at=lambda number: scan.slices(slice(number, number + 1))[0],
         slices=len(scan),
+        parts=parts,
         size=scan.grid.crop.size,
         multiple=reduction,
         engine=engine,

@@ -11,6 +11,7 @@ from functools import cache, reduce
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
@@ -18,19 +19,19 @@ from torch import Tensor, nn
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.types import Mask, Probability
+from nerveseg.types import LabelMap, Probabilities
 
 Runtime = Literal["auto", "openvino", "torch"]
 
-Runner = Callable[[Float32[Tensor, "slice channel x y"]], Float32[Tensor, "slice x y"]]
-"""Function from preprocessed slices on the CPU to the probability of nerve on the CPU, the mean over the members."""
+Runner = Callable[[Float32[Tensor, "slice channel x y"]], Float32[Tensor, "slice part x y"]]
+"""Function from preprocessed slices to the probability of each part, the mean over the members; both on the CPU."""
 
 SINGLE_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Property of a compiled model; by default OpenVINO uses half precision on a chip that has it."""
 
 
 def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: str = "cpu") -> Runner:
-    """Return the function from preprocessed slices to the members' mean nerve probability on a torch device.
+    """Return the function from preprocessed slices to the members' mean probability of each part, by a torch device.
 
     OpenVINO cannot pool feature maps that are one pixel wide, so slices smaller than the reduction run in torch.
     """
@@ -43,7 +44,7 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
             return _mean([torch.from_numpy(_compiled(network)(slices.numpy())[0]) for network in networks])
         with torch.inference_mode(), _single_precision(device):
             on_device = slices.to(device)
-            return _mean([nerve_probability(network, on_device) for network in networks])
+            return _mean([part_probabilities(network, on_device) for network in networks])
 
     return run
 
@@ -83,10 +84,10 @@ _COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 def _compiled(network: nn.Module) -> Any:
     if network not in _COMPILED:
-        from nerveseg.inference.openvino_graph import nerve_probability_graph
+        from nerveseg.inference.openvino_graph import probability_graph
 
         assert isinstance(network, FCDenseNet)
-        _COMPILED[network] = _core().compile_model(nerve_probability_graph(network), "CPU", SINGLE_PRECISION)
+        _COMPILED[network] = _core().compile_model(probability_graph(network), "CPU", SINGLE_PRECISION)
     return _COMPILED[network]
 
 
@@ -102,15 +103,18 @@ def _mean(probabilities: Sequence[Tensor]) -> Tensor:
     return reduce(torch.add, probabilities) / len(probabilities)
 
 
-THRESHOLD = 0.5  # probability above which a voxel is nerve, the likelier of the two classes (paper, 2.4.2)
-
-
-def nerve_probability(network: nn.Module, slices: Float32[Tensor, "slice channel x y"]) -> Float32[Tensor, "slice x y"]:
-    """Return the softmax probability of the second class, on the CPU, of a network in evaluation mode."""
+def part_probabilities(
+    network: nn.Module, slices: Float32[Tensor, "slice channel x y"]
+) -> Float32[Tensor, "slice part x y"]:
+    """Return the softmax probabilities of all classes but background, on the CPU, of a network in evaluation mode."""
     logits = network(slices.contiguous(memory_format=torch.channels_last))
-    return torch.softmax(logits.float(), dim=1)[:, 1].cpu()
+    return torch.softmax(logits.float(), dim=1)[:, 1:].cpu()
 
 
-def nerve_mask(probability: Probability) -> Mask:
-    """Return the voxels that are more likely nerve than background."""
-    return probability > THRESHOLD
+def most_likely(probabilities: Probabilities) -> LabelMap:
+    """Return the most probable part of each voxel, or 0 where background is at least as probable (paper, 2.4.2)."""
+    if len(probabilities) == 1:
+        return np.asarray(probabilities[0] > 0.5, dtype=np.uint8)
+    best: LabelMap = probabilities.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+    best[probabilities.max(axis=0) <= 1 - probabilities.sum(axis=0)] = 0
+    return best

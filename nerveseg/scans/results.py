@@ -1,6 +1,8 @@
 """Result files of a segmented scan; `summary.json` is written last, so a folder that has it is complete.
 
-    mask.nii.gz (.mha, .nrrd as the input)   in the scan's own grid
+    mask.nii.gz (.mha, .nrrd as the input)   the nerve, in the scan's own grid
+    labels.nii.gz (likewise)                 of a model of several classes: the label values of its study
+    mask-<class>.nii.gz (likewise)           each class by itself, if asked for (per_class)
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
     report.html                              a page with every slice, the surface, the profiles, a review
@@ -28,7 +30,10 @@ from nerveseg.notices import NOTICE
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
-OWN_FILES = ("mask.*", "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY)
+OWN_FILES = (
+    "mask.*", "mask-*", "labels.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
+    "registration-*.png", SUMMARY,
+)  # fmt: skip
 """Patterns of the names of result files."""
 
 
@@ -38,6 +43,7 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     write_probability: bool = False  # flag: true to write `probability.nii.gz`
     # Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
     dicom_seg: bool | Literal["auto"] = "auto"
+    per_class: bool = False  # flag: true to write a mask of each class, too
 
 
 class Identity(BaseModel, frozen=True, extra="forbid"):
@@ -68,6 +74,8 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     shape: tuple[int, int, int]  # shape of the input's array
     spacing_mm: tuple[float, float, float]  # voxel spacing along the RAS axes in mm; the last is the slice step
     mask: str  # name of the mask's file
+    # Label values of each class in the label map; empty where the mask is that of the one class.
+    classes: dict[str, list[int]] = Field(default_factory=dict)
     model: ModelRecord  # record of the applied model
     nerves: list[NerveSummary]  # summary of each side's nerve
     flags: list[Flag]  # quality flags, for a person to check

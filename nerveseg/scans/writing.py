@@ -4,9 +4,12 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from nerveseg.console import say
+from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
-from nerveseg.data.volumes.volume import write_mask, write_probability
+from nerveseg.data.volumes.volume import write_labels, write_mask, write_probability
 from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import write_csv
@@ -32,8 +35,14 @@ def write_segmentation(
     description = header_notice(segmentation.synthetic)
     suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
     write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
+    prediction = segmentation.prediction
+    classes = prediction.classes
+    if classes.count > 1:
+        write_labels(folder / f"labels{suffix}", classes.decode(prediction.labels), scan.grid, description)
+    for name in classes.names if options.per_class else ():
+        write_mask(folder / f"mask-{name}{suffix}", classes.mask(prediction.labels, name), scan.grid, description)
     if options.write_probability:
-        write_probability(folder / "probability.nii.gz", segmentation.prediction.probability, scan.grid, description)
+        write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, description)
     _write_dicom_seg(folder, segmentation, options)
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
@@ -63,7 +72,7 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
     sources = segmentation.scan.image.files
     if not sources or not (options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom"))):
         return
-    from nerveseg.data.volumes.dicom_seg import check_sources, write_dicom_seg
+    from nerveseg.data.volumes.dicom_seg import SegmentMask, check_sources, write_dicom_seg
 
     if options.dicom_seg == "auto":
         try:
@@ -71,9 +80,19 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
         except NervesegError as error:
             say(f"no mask.dcm; {error}")
             return
+    prediction, terms, grid = segmentation.prediction, segmentation.model.description.terms, segmentation.scan.grid
+    classes = prediction.classes
+    segments = [
+        SegmentMask(
+            name.capitalize() if name == NERVE else name,
+            np.asarray(grid.from_ras(classes.mask(prediction.labels, name)), dtype=np.bool_),
+            terms.get(name, NERVE_TERM if classes.is_nerve(name) else TISSUE_TERM),
+        )
+        for name in classes.names
+    ]
     write_dicom_seg(
         folder / "mask.dcm",
-        segmentation.mask,
+        segments,
         sources,
         algorithm=segmentation.model.name,
         synthetic=segmentation.synthetic,
@@ -131,6 +150,7 @@ def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds:
         shape=scan.grid.shape,
         spacing_mm=scan.grid.ras_spacing_mm,
         mask=mask,
+        classes=segmentation.prediction.classes.written,
         model=ModelRecord(
             name=model.name,
             sha256=model.sha256,

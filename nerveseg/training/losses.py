@@ -1,4 +1,4 @@
-"""Losses of training: any loss of torch or MONAI, and cross entropy with the soft Dice loss of the nerve.
+"""Losses of training: any loss of torch or MONAI, and cross entropy with the soft Dice loss of the parts.
 
 The paper's loss (2.4.3) is torch's own cross entropy. A loss maps logits (batch, class, x, y) in single precision and
 labels (batch, x, y) to a scalar. MONAI's losses want labels with a channel axis, (batch, 1, x, y): every loss whose
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,11 +18,9 @@ from nerveseg.errors import ConfigurationError
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (batch, class, x, y) and labels (batch, x, y) to a scalar
 
-NERVE_CLASS = 1
-
 
 class DiceCrossEntropy(nn.Module):
-    """Cross entropy plus the soft Dice loss of the nerve, taken over all slices of a batch together.
+    """Cross entropy plus the mean soft Dice loss of all classes but background, each over all slices of a batch.
 
     Slices without nerve have no Dice of their own, which is why the batch counts as one volume.
 
@@ -43,10 +41,13 @@ class DiceCrossEntropy(nn.Module):
     def forward(self, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Float[Tensor, ""]:
         """Return the loss in single precision."""
         logits = logits.float()
-        probability, nerve = logits.softmax(dim=1)[:, NERVE_CLASS], label == NERVE_CLASS
-        overlap = 2 * probability[nerve].sum() + self.smoothing_pixels
-        dice = overlap / (probability.sum() + nerve.sum() + self.smoothing_pixels)
-        return functional.cross_entropy(logits, label) + self.dice_weight * (1 - dice)
+        probabilities = logits.softmax(dim=1).unbind(dim=1)
+        dice = torch.stack([self._dice(each, label == part) for part, each in enumerate(probabilities) if part])
+        return functional.cross_entropy(logits, label) + self.dice_weight * (1 - dice.mean())
+
+    def _dice(self, probability: Float[Tensor, "batch x y"], drawn: Bool[Tensor, "batch x y"]) -> Float[Tensor, ""]:
+        overlap = 2 * probability[drawn].sum() + self.smoothing_pixels
+        return overlap / (probability.sum() + drawn.sum() + self.smoothing_pixels)
 
 
 def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Tensor:
@@ -55,13 +56,13 @@ def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int6
     return loss(logits.float(), label.unsqueeze(1) if is_monai else label)
 
 
-def check_loss(loss: Loss) -> None:
-    """Try a loss on a small batch of two classes; raise `ConfigurationError` unless it returns a finite scalar."""
+def check_loss(loss: Loss, classes: int = 2) -> None:
+    """Try a loss on a small batch of some classes; raise `ConfigurationError` unless it returns a finite scalar."""
     label = torch.zeros(2, 16, 16, dtype=torch.int64)
-    label[:, 4:8, 4:8] = NERVE_CLASS
+    label[:, 4:8, 4:8] = classes - 1
     remedy = "see nerveseg/training/losses.py; MONAI's losses need to_onehot_y=true and softmax=true"
     try:
-        value = loss_value(loss, torch.zeros(2, 2, 16, 16), label)
+        value = loss_value(loss, torch.zeros(2, classes, 16, 16), label)
     except Exception as error:  # whatever a loss raises about its arguments
         found = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(

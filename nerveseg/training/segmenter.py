@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -22,13 +22,14 @@ from torchmetrics import MeanMetric
 from nerveseg.errors import ConfigurationError, StoppedBySignal, TrainingError
 from nerveseg.networks.inspection import find_classifier
 from nerveseg.training.compilation import compile_or_explain
-from nerveseg.training.losses import NERVE_CLASS, Loss, loss_value
+from nerveseg.training.losses import Loss, loss_value
 from nerveseg.training.validation_metrics import SubjectDice
 
 MakeSchedule: TypeAlias = Callable[[Optimizer], LRScheduler]
 Interval: TypeAlias = Literal["epoch", "step"]
 
 CLASSIFIER_WEIGHT_SCALE = 0.01  # of initial weights, so that initial predictions are the class prior in the bias
+LEAST_BACKGROUND = 1e-6  # share of background for the initial bias where the parts cover every pixel
 STEPS_UNKNOWN = 1000  # number of steps that a schedule is tried with where there is no trainer to ask
 
 
@@ -37,8 +38,9 @@ class Segmenter(pl.LightningModule):
 
     A training batch is a dict with `image` (batch, channel, x, y) and `label` int64 (batch, x, y); a validation batch
     has `subject` int64 (batch), the number of the subject of each slice, too. Logged are `train/loss`,
-    `validation/loss` and `validation/dice`, the mean over subjects of the nerve's Dice in a subject's slices. To load a
-    checkpoint, give the arguments again: `Segmenter.load_from_checkpoint(path, network=...)`.
+    `validation/loss` and `validation/dice`, the mean over subjects and parts (the classes but background) of the Dice
+    in a subject's slices. To load a checkpoint, give the arguments again:
+    `Segmenter.load_from_checkpoint(path, network=...)`.
 
     Args:
         network: Network that maps images to logits (batch, class, x, y).
@@ -97,7 +99,9 @@ class Segmenter(pl.LightningModule):
         """Add one batch to the loss and Dice of the validation subjects."""
         logits, label = self(batch["image"]), batch["label"]
         self.validation_loss.update(loss_value(self.loss, logits, label), weight=len(label))
-        self.validation_dice.update(logits.argmax(dim=1) == NERVE_CLASS, label == NERVE_CLASS, batch["subject"])
+        predicted, parts = logits.argmax(dim=1), logits.shape[1] - 1
+        for part in range(1, parts + 1):
+            self.validation_dice.update(predicted == part, label == part, batch["subject"] * parts + part - 1)
         self.log("validation/loss", self.validation_loss)
         self.log("validation/dice", self.validation_dice)
 
@@ -170,19 +174,20 @@ class Segmenter(pl.LightningModule):
             )
 
 
-def init_classifier_bias(network: nn.Module, foreground_share: float, in_channels: int = 1) -> None:
-    """Make an untrained network of two classes predict the share of nerve instead of one half.
+def init_classifier_bias(network: nn.Module, shares: Sequence[float], in_channels: int = 1) -> None:
+    """Make an untrained network predict the share of each part among the pixels instead of equal shares.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
     is background. The paper does not do this. Without a last convolution with a bias, `ConfigurationError` is raised.
     """
-    classifier = find_classifier(network, in_channels, classes=2)
+    classifier = find_classifier(network, in_channels, classes=len(shares) + 1)
     bias = classifier.bias
     assert bias is not None
     with torch.no_grad():
         classifier.weight.mul_(CLASSIFIER_WEIGHT_SCALE)
         bias.zero_()
-        bias[NERVE_CLASS] = math.log(foreground_share / (1 - foreground_share))
+        background = max(1 - sum(shares), LEAST_BACKGROUND)
+        bias[1:] = torch.tensor([math.log(share / background) for share in shares])
 
 
 def build_schedule(make: MakeSchedule | None, optimizer: Optimizer, training_steps: Callable[[], int]) -> LRScheduler:

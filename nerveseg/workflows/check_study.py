@@ -81,7 +81,8 @@ def _write(
     cases = []
     for subject in pictured[:MOST_PICTURES]:
         channels, grid = study.read_channels(subject)
-        cases.append(checked_case(subject.id, channels[0], study.read_masks(subject, grid).raters))
+        raters = {rater: parts > 0 for rater, parts in study.read_masks(subject, grid).raters.items()}
+        cases.append(checked_case(subject.id, channels[0], raters))
     page = folder / "check.html"
     warning = SYNTHETIC_STUDY if study.description.synthetic else ""
     write_check_page(page, study.description.name, warning, rows, faults, doubts, cases)

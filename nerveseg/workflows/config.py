@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, Strict
 
+from nerveseg.data.classes import Declared
 from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
@@ -74,7 +75,7 @@ class OptimizationConfig(Section):
 
     epochs: PositiveInt  # number of epochs
     batch_size: PositiveInt  # slices per step
-    class_prior_bias: bool  # flag: the last layer starts at the share of nerve among the training pixels
+    class_prior_bias: bool  # flag: the last layer starts at the share of each class among the training pixels
     optimizer: Target  # optimizer, waiting for the parameters
     schedule: Target | None  # learning-rate schedule, waiting for the optimizer; null keeps the rate
     schedule_interval: Literal["epoch", "step"] = "epoch"  # interval between two steps of the schedule
@@ -145,6 +146,11 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
         """Number of channels that the network sees, with presence planes: those of every slice of the context."""
         return (len(self.study.images) + len(self.study.optional_channels)) * self.context.slices
 
+    @property
+    def out_classes(self) -> int:
+        """Number of classes that the network tells apart: background, and the parts of the study's classes."""
+        return self.study.class_table.count + 1
+
 
 class EvaluateConfig(ReportConfig):
     """Configuration of `evaluate`."""
@@ -152,8 +158,9 @@ class EvaluateConfig(ReportConfig):
     run: FolderPath | None  # folder of a finished sweep
     study: StudyConfig | None = None  # study whose raters, or predicted masks, are evaluated
     prediction: str | None  # folder of masks of any origin, or a path template with `{id}`
-    # Label values that are nerve in these masks; null is every label above zero.
-    prediction_foreground: Annotated[tuple[int, ...], Strict(False)] | None
+    # Label values of each class in these masks. Null: the study's own where it has several classes, else every label
+    # above zero.
+    prediction_classes: Declared | None
     missing_predictions: Literal["refuse", "skip"]  # treatment of subjects without a mask: "refuse" or "skip"
     output: FolderPath | None  # folder of the tables
     output_root: FolderPath  # folder of all outputs

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nerveseg.console import say
+from nerveseg.data.classes import Classes
 from nerveseg.data.external_masks import find_predictions, surplus_predictions
 from nerveseg.data.study import Study, open_study
 from nerveseg.errors import ConfigurationError, RunError, StudyError
@@ -61,7 +64,7 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
 def _check_effects(config: EvaluateConfig) -> None:
     """Raise `ConfigurationError` for an option that would change nothing."""
     for option, is_given, other in (
-        ("prediction_foreground", config.prediction_foreground is not None, "prediction"),
+        ("prediction_classes", config.prediction_classes is not None, "prediction"),
         ("missing_predictions", config.missing_predictions != "refuse", "prediction"),
         ("logger", bool(config.logger.targets), "run"),
     ):
@@ -183,7 +186,7 @@ def compare_raters(study: Study, output: Path, options: ReportConfig) -> None:
         return
     analyse_and_write(EvaluatedStudy(study), output, options)
     for subject in study.subjects[:10]:
-        voxels = int(study.read_masks(subject, study.grid(subject)).consensus.sum())
+        voxels = np.count_nonzero(study.read_masks(subject, study.grid(subject)).consensus)
         names = ", ".join(subject.raters)
         say(f"consensus of {names}, sub-{subject.id}: {voxels:,} voxels")
 
@@ -201,9 +204,23 @@ def _compare_predictions(study: Study, config: EvaluateConfig, output: Path) -> 
             remedy="add them, or evaluate the other subjects only: missing_predictions=skip",
         )
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in found))
-    foreground = config.prediction_foreground or None
-    predictions = {subject: PredictedMask(path, foreground=foreground) for subject, path in found.items()}
+    classes = _prediction_classes(config, study.description.class_table)
+    predictions = {subject: PredictedMask(path, classes=classes) for subject, path in found.items()}
     surplus = [path.name for path in surplus_predictions(config.prediction, study.subjects)]
     left_out = {"Masks that are of no subject": surplus, "Subjects without a mask": missing}
     notes = tuple(f"{which}, not evaluated: {listed(names)}." for which, names in left_out.items() if names)
     analyse_and_write(EvaluatedStudy(part, predictions, notes=notes), output, config)
+
+
+def _prediction_classes(config: EvaluateConfig, classes: Classes) -> Classes | None:
+    """Return the classes of predicted masks, with the parts of the study's; raise `ConfigurationError` for others."""
+    if config.prediction_classes is None:
+        return None
+    given = Classes.of(config.prediction_classes)
+    if (given.names, given.parts) != (classes.names, classes.parts):
+        raise ConfigurationError(
+            "prediction_classes names the study's classes, in its order, with as many labels in common",
+            found=", ".join(given.names),
+            remedy="label values for " + ", ".join(classes.names),
+        )
+    return given

@@ -7,11 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.console import track_progress
-from nerveseg.data.consensus import leave_one_out
+from nerveseg.data.classes import Classes
+from nerveseg.data.consensus import class_consensus, leave_one_out
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.labels import check_foreground
-from nerveseg.data.volumes.volume import read_mask
-from nerveseg.errors import errors_about
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
@@ -22,7 +20,7 @@ from nerveseg.evaluation.comparisons import (
     slice_scores,
 )
 from nerveseg.inference.bundle import TestScore
-from nerveseg.types import Mask
+from nerveseg.types import LabelMap
 
 
 @dataclass(frozen=True)
@@ -32,41 +30,47 @@ class PredictedMask:
     path: Path  # file of the mask
     fold: int | None = None  # number of the fold that predicted it, if any
     seconds: float | None = None  # time in s from reading the volume to writing the mask, where it was measured
-    foreground: tuple[int, ...] | None = None  # label values that are nerve; None means every label above zero
+    # Classes of its label values; None stands for those of a label map that nerveseg wrote for the study.
+    classes: Classes | None = None
 
 
 def load_masks(
-    study: Study, subject: Subject, consensus: Mask | None = None, prediction: PredictedMask | None = None
-) -> SubjectMasks:
-    """Read all masks of a subject; with four raters or more, also compute the consensus without each rater.
+    study: Study, subject: Subject, consensus: LabelMap | None = None, prediction: PredictedMask | None = None
+) -> list[SubjectMasks]:
+    """Read all masks of a subject, one record per class; with four raters or more, also the consensus without each.
 
-    Without a stored `consensus` (in RAS order) it is computed from the raters' masks.
+    Without a stored `consensus` (in RAS order) it is computed from the raters' label maps.
 
     Raises:
         VolumeError, GeometryError: A mask cannot be read, or does not lie on its image's grid.
     """
     grid = study.grid(subject)
-    masks = study.read_masks(subject, grid)
+    masks, classes, rule = study.read_masks(subject, grid), study.description.class_table, study.description.consensus
+    agreed = masks.consensus if consensus is None else consensus
     automatic = None
     if prediction is not None:
-        geometry = study.description.geometry
-        automatic = read_mask(prediction.path, grid, subject.id, prediction.foreground, geometry)
-        if prediction.fold is None:
-            with errors_about(prediction.path, subject.id):
-                check_foreground(automatic)
-    return SubjectMasks(
-        subject=subject.id,
-        cohort=subject.cohort,
-        location=subject.location,
-        side=subject.side,
-        fold=None if prediction is None else prediction.fold,
-        spacing_mm=grid.ras_spacing_mm,
-        raters=masks.raters,
-        consensus=masks.consensus if consensus is None else consensus,
-        automatic=automatic,
-        consensus_without=leave_one_out(masks.raters, study.description.consensus),
-        group=subject.group,
-    )
+        written = prediction.classes or classes.read_back()
+        automatic = study.read_labels(prediction.path, subject.id, grid, written, check_size=prediction.fold is None)
+    records = []
+    for name in classes.names:
+        raters = {rater: classes.mask(parts, name) for rater, parts in masks.raters.items()}
+        records.append(
+            SubjectMasks(
+                subject=subject.id,
+                cohort=subject.cohort,
+                location=subject.location,
+                side=subject.side,
+                fold=None if prediction is None else prediction.fold,
+                spacing_mm=grid.ras_spacing_mm,
+                raters=raters,
+                consensus=class_consensus(raters, agreed, classes, name, rule),
+                automatic=None if automatic is None else classes.mask(automatic, name),
+                consensus_without=leave_one_out(raters, rule),
+                group=subject.group,
+                structure=name,
+            )
+        )
+    return records
 
 
 def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
@@ -79,7 +83,7 @@ def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
 
 
 def measure_subjects(
-    study: Study, predictions: Mapping[str, PredictedMask], consensus: Callable[[str], Mask] | None = None
+    study: Study, predictions: Mapping[str, PredictedMask], consensus: Callable[[str], LabelMap] | None = None
 ) -> Measurements:
     """Measure every subject of a study, with its mask in `predictions` if it has one.
 
@@ -88,10 +92,10 @@ def measure_subjects(
     scores, quantities, slices, times = [], [], [], []
     for subject in track_progress(study.subjects, "comparing"):
         prediction = predictions.get(subject.id)
-        masks = load_masks(study, subject, consensus(subject.id) if consensus else None, prediction)
-        scores.append(score_subject(masks, list(study.description.raters)))
-        quantities.append(measure_masks(masks))
-        slices.append(slice_scores(masks, list(study.description.raters)))
+        for masks in load_masks(study, subject, consensus(subject.id) if consensus else None, prediction):
+            scores.append(score_subject(masks, list(study.description.raters)))
+            quantities.append(measure_masks(masks))
+            slices.append(slice_scores(masks, list(study.description.raters)))
         times.append(_times(subject, prediction))
     return Measurements(
         scores=pd.concat(scores, ignore_index=True),

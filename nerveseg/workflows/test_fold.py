@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nerveseg.console import say, track_progress
 from nerveseg.dashboards.publish import Dashboards, log_test, log_validation
 from nerveseg.data.study import Study, Subject
-from nerveseg.data.volumes.volume import read_image, write_mask
+from nerveseg.data.volumes.volume import read_image, write_labels
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice, score_subject, write_scores
 from nerveseg.files import write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
@@ -67,7 +68,7 @@ def _predict_subjects(
             [bundle],
             options,
         )
-        write_mask(mask_of(subject.id), prediction.mask, scan.grid, notice)
+        write_labels(mask_of(subject.id), prediction.classes.decode(prediction.labels), scan.grid, notice)
         seconds[subject.id] = time.perf_counter() - started
         computation = prediction.computation
     return seconds, computation
@@ -83,11 +84,14 @@ def _scores(
     study, scores = loaded.study, []
     for subject in subjects:
         predicted = PredictedMask(mask_of(subject.id), loaded.fold.number)
-        masks = load_masks(study, subject, loaded.store.consensus(subject.id), predicted)
-        scores.append(score_subject(masks, list(study.description.raters)))
-        if overlay_of and masks.automatic is not None:
+        records = load_masks(study, subject, loaded.store.consensus(subject.id), predicted)
+        scores += [score_subject(masks, list(study.description.raters)) for masks in records]
+        if overlay_of:
             image = read_image(subject.image, subject.id, study.description.geometry).array
-            index = best_slice(masks.consensus, masks.automatic)
-            contours = {CONSENSUS: masks.consensus[..., index], AUTOMATIC: masks.automatic[..., index]}
+            nerves = [masks for masks in records if study.description.class_table.is_nerve(masks.structure)]
+            consensus = np.any([masks.consensus for masks in nerves], axis=0)
+            automatic = np.any([masks.automatic for masks in nerves if masks.automatic is not None], axis=0)
+            index = best_slice(consensus, automatic)
+            contours = {CONSENSUS: consensus[..., index], AUTOMATIC: automatic[..., index]}
             save_png(overlay_of(subject.id), overlay(image[..., index], contours))
     return pd.concat(scores, ignore_index=True)

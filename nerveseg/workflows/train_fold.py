@@ -88,9 +88,9 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
     compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
     segmenter = build_segmenter(config, network.module, compiled)
-    share = loaded.store.foreground_share(loaded.training_ids)
+    shares = loaded.store.part_shares(loaded.training_ids, config.study.class_table)
     if config.optimization.class_prior_bias:
-        init_classifier_bias(network.module, share, config.in_channels)
+        init_classifier_bias(network.module, shares, config.in_channels)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
         say(f"warning: {resumption.warning}")
@@ -115,7 +115,7 @@ def check_configuration(config: TrainConfig) -> None:
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
     segmenter = build_segmenter(config, build_network(config).module)
-    check_loss(segmenter.loss)
+    check_loss(segmenter.loss, config.out_classes)
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -197,7 +197,8 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
         registration=description.registration,
         context=config.context,
         prediction=config.inference,
-        foreground=description.foreground,
+        classes=description.classes,
+        terms=description.terms,
         training=TrainingRecord(
             study=description.name,
             synthetic=description.synthetic,

@@ -17,15 +17,13 @@ from nerveseg.training.distributed import ALONE, Processes
 from nerveseg.training.segmenter import Segmenter
 from nerveseg.workflows.config import TrainConfig
 
-CLASSES = 2  # number of classes: background and nerve
-
 
 def build_network(config: TrainConfig) -> registry.BuiltNetwork:
     """Build the network, its weights drawn from the seed; raise `ConfigurationError` for wrong options."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    network = registry.build_network(config.network, config.in_channels, CLASSES, config.plugins)
+    network = registry.build_network(config.network, config.in_channels, config.out_classes, config.plugins)
     if network.spec.name not in registry.NETWORKS:
-        check_network(network.module, config.in_channels, CLASSES, config.preprocessing.size)
+        check_network(network.module, config.in_channels, config.out_classes, config.preprocessing.size)
     return network
 
 

@@ -36,7 +36,7 @@ from nerveseg.reporting.study_view import StudyView, SubjectCard, thumbnail
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
 from nerveseg.runs import FoldFolder, package_versions
-from nerveseg.types import Mask
+from nerveseg.types import LabelMap, Mask
 from nerveseg.workflows.draw_figures import figure_subjects, write_figures
 from nerveseg.workflows.score_subjects import PredictedMask, load_masks
 
@@ -52,7 +52,7 @@ class EvaluatedStudy:
     # Automatic masks by subject id; subjects may be missing.
     predictions: Mapping[str, PredictedMask] = field(default_factory=dict)
     # Function that returns the stored consensus of a subject; by default it is computed.
-    consensus: Callable[[str], Mask] | None = None
+    consensus: Callable[[str], LabelMap] | None = None
     folds: tuple[FoldFolder, ...] = ()  # folds of the cross-validation, for its training curves
     margins: Margins | None = None  # margins that were stored when the cross-validation began
     notes: tuple[str, ...] = ()  # sentences on masks and subjects that are left out
@@ -126,7 +126,7 @@ def _read_views(evaluated: EvaluatedStudy, subject: Subject, analyses: Sequence[
     volume = read_image(subject.image, subject.id, study.description.geometry)
     consensus = evaluated.consensus(subject.id) if evaluated.consensus else None
     legs = find_legs(volume.array, volume.grid.ras_spacing_mm, subject.side)
-    classes = [load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))]
+    classes = load_masks(study, subject, consensus, evaluated.predictions.get(subject.id))
     for masks, part in zip(classes, analyses, strict=True):
         yield _view(evaluated, subject, volume, legs, masks, part)
 

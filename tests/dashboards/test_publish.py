@@ -24,8 +24,8 @@ from tests.helpers.wandb_server import inspected, rows, run_files
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
 SUBJECT = StoredSubject(
-    id="007", sha256={"T2": "1" * 64}, slices=1, spacing_mm=(1.0, 1.0, 4.0), nerve_voxels=9,
-    nerve_voxels_cropped_away=0, pixels=100,
+    id="007", sha256={"T2": "1" * 64}, slices=1, spacing_mm=(1.0, 1.0, 4.0), pixels=100,
+    part_pixels=(9,),
 )  # fmt: skip
 STORE = SliceStore(
     Path("2b0f251ace0d4f25"),

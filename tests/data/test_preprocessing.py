@@ -122,13 +122,13 @@ def test_at_another_spacing_the_middle_shows_the_same_millimetres():
     """A slanting plane and a disc of 12 mm, at 0.5 x 1 mm, stored at 0.75 mm: both known in closed form."""
     x, y = np.ogrid[-31.75:32:0.5, -31.5:32:1.0]
     plane = np.repeat((3 * x - 2 * y).astype(np.float32)[..., None], 2, axis=2)
-    disc = np.repeat((np.hypot(x, y) < 12)[..., None], 2, axis=2)
+    disc = np.repeat((np.hypot(x, y) < 12)[..., None], 2, axis=2).astype(np.uint8)
     done, grid = Preprocessing(size=(60, 60), spacing_mm=(0.75, 0.75)).apply(plane[None], (0.5, 1.0, 4.4))
     stored_x, stored_y = (0.75 * places for places in np.ogrid[-29.5:30, -29.5:30])
     expected = (3 * stored_x - 2 * stored_y - plane.mean()) / plane.std()
     np.testing.assert_allclose(done[0, ..., 1], expected, atol=1e-3)
-    label = grid.apply_to_mask(disc)
-    assert label.dtype == bool
+    label = grid.apply_to_labels(disc)
+    assert label.dtype == np.uint8
     differs = label[..., 0] != (np.hypot(stored_x, stored_y) < 12)
     assert np.abs(np.hypot(stored_x, stored_y) - 12)[differs].max(initial=0) < 0.75
     assert label.sum() / 2 * 0.75**2 == pytest.approx(np.pi * 12**2, rel=0.02)
@@ -145,8 +145,8 @@ def test_a_volume_of_the_models_spacing_is_not_touched(spacing):
     expected, _ = Preprocessing(size=(4, 10)).apply(channels, (0.5, 0.7, 4.4))
     found, grid = Preprocessing(size=(4, 10), spacing_mm=spacing).apply(channels, (0.5, 0.7, 4.4))
     np.testing.assert_array_equal(found, expected)
-    mask = channels[0] > 100
-    assert grid.resample_mask(mask) is mask
+    mask = (channels[0] > 100).astype(np.uint8)
+    assert grid.resample_labels(mask) is mask
 
 
 def test_a_studys_spacing_has_to_be_settled_first():

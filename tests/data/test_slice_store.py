@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from nerveseg.data import hashing, slice_store, slice_store_build
+from nerveseg.data.classes import Classes
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store import open_slices, prepare_slices
 from nerveseg.data.study import open_study
 from nerveseg.errors import GeometryError, RunError, StudyError, VolumeError
 
 CROP = Preprocessing(size=(8, 12))
+
+NERVE = Classes.of(None)
 
 
 def store_of(disk, root, preprocessing=CROP, progress=None):
@@ -67,10 +70,10 @@ def test_the_index_counts_what_is_there(study_on_disk, tmp_path):
     assert known.slices == 4
     assert known.spacing_mm == (0.52, 0.52, 4.4)
     assert known.pixels == 4 * 8 * 12
-    assert known.nerve_voxels == drawn.sum()
-    assert known.nerve_voxels_cropped_away == drawn[[0, 9]].sum() > 0
+    assert known.part_pixels == (drawn[1:9].sum(),)
+    assert drawn[[0, 9]].sum() > 0
     both = sum(float(store.labels(subject).sum()) for subject in ("V01", "P01"))
-    assert store.foreground_share(["V01", "P01"]) == pytest.approx(both / (2 * 4 * 8 * 12))
+    assert store.part_shares(["V01", "P01"], NERVE) == [pytest.approx(both / (2 * 4 * 8 * 12))]
     assert (store.index.study, store.index.channels, store.index.preprocessing) == ("tiny", ["T2"], CROP)
 
 
@@ -88,10 +91,10 @@ def test_subjects_without_nerve_have_no_share(study_on_disk, nifti, tmp_path):
     nifti(disk.mask("V01", "R"), edge)
     store = store_of(disk, tmp_path / "slices")
     with pytest.raises(StudyError) as caught:
-        store.foreground_share(["V01"])
+        store.part_shares(["V01"], NERVE)
     assert "preprocessing.size" in caught.value.remedy
     assert caught.value.path == store.folder
-    assert store.foreground_share(["P01", "V01"]) == pytest.approx(store.foreground_share(["P01"]) / 2)
+    assert store.part_shares(["P01", "V01"], NERVE) == [pytest.approx(store.part_shares(["P01"], NERVE)[0] / 2)]
 
 
 def test_a_second_call_uses_the_store_that_is_there(study_on_disk, tmp_path, monkeypatch):
@@ -112,7 +115,7 @@ def test_the_key_follows_the_content_and_not_the_place(study_on_disk, nifti, tmp
     assert prepare_slices(open_study(moved), CROP, tmp_path / "slices").key == key
 
     keys = {key}
-    for change in ({"foreground": (1,)}, {"geometry": "sform"}, {"name": "other"}):
+    for change in ({"classes": {"nerve": (1,)}}, {"geometry": "sform"}, {"name": "other"}):
         changed = disk.description.model_copy(update=change)
         keys.add(prepare_slices(open_study(changed), CROP, tmp_path / "slices").key)
     keys.add(store_of(disk, tmp_path / "slices", Preprocessing(size=(8, 10))).key)
@@ -194,7 +197,7 @@ def test_two_processes_that_build_at_once_share_one_store(study_on_disk, tmp_pat
     assert stores_in(tmp_path / "slices") == [found[0][0]]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b"\xff\xfe", b'{"format_version": 2}'])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b"\xff\xfe", b'{"format_version": 3}'])
 def test_a_damaged_index_is_named(content, study_on_disk, tmp_path):
     disk = study_on_disk()
     index = store_of(disk, tmp_path / "slices").folder / "index.json"
@@ -211,7 +214,7 @@ def test_a_damaged_index_is_named(content, study_on_disk, tmp_path):
 def test_an_index_of_another_format_is_named(study_on_disk, tmp_path):
     store = store_of(study_on_disk(), tmp_path / "slices")
     index = store.folder / "index.json"
-    index.write_text(index.read_text().replace('"format_version": 1', '"format_version": 2'))
+    index.write_text(index.read_text().replace('"format_version": 2', '"format_version": 3'))
     with pytest.raises(RunError) as caught:
         open_slices(store.folder)
     assert caught.value.path == index

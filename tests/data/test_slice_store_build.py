@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store_build import StoredSubject, StoreIndex
 
-NAMES = ("id", "sha256", "slices", "spacing_mm", "nerve_voxels", "nerve_voxels_cropped_away", "pixels")
+NAMES = ("id", "sha256", "slices", "spacing_mm", "pixels", "part_pixels")
 COUNTS = st.integers(0, 10**9)
 RECORDS = st.builds(
     StoredSubject,
@@ -18,9 +18,8 @@ RECORDS = st.builds(
     sha256=st.dictionaries(st.text(max_size=5), st.text("0123456789abcdef", min_size=64, max_size=64), max_size=4),
     slices=COUNTS,
     spacing_mm=st.tuples(*3 * [st.floats(0.1, 10.0)]),
-    nerve_voxels=COUNTS,
-    nerve_voxels_cropped_away=COUNTS,
     pixels=COUNTS,
+    part_pixels=st.lists(COUNTS, min_size=1, max_size=3).map(tuple),
 )
 
 
@@ -35,9 +34,8 @@ def records(count):
             sha256={name: f"{number:064x}" for name in ("T2", "rater-OS", "rater-BW", "rater-LG")},
             slices=60,
             spacing_mm=(0.52, 0.52, 4.4),
-            nerve_voxels=number,
-            nerve_voxels_cropped_away=0,
             pixels=60 * 320 * 320,
+            part_pixels=(number,),
         )
         for number in range(count)
     ]
@@ -47,7 +45,8 @@ def records(count):
 def test_the_file_holds_plain_records_and_gives_them_back(made):
     text = index_of(made).model_dump_json(indent=1)
     fields = [{name: getattr(one, name) for name in NAMES} for one in made]
-    assert json.loads(text)["subjects"] == [one | {"spacing_mm": list(one["spacing_mm"])} for one in fields]
+    listed = ("spacing_mm", "part_pixels")
+    assert json.loads(text)["subjects"] == [one | {name: list(one[name]) for name in listed} for one in fields]
     assert StoreIndex.model_validate_json(text).subjects == made
 
 

@@ -89,7 +89,7 @@ def test_channels_are_stacked_in_the_order_of_the_description(study_on_disk):
 
 
 def test_masks_are_read_by_the_rule_of_the_study(study_on_disk, nifti):
-    disk = study_on_disk(ids=("V01",), raters={"R": "{id}_mask.nii.gz"}, foreground=(2,))
+    disk = study_on_disk(ids=("V01",), raters={"R": "{id}_mask.nii.gz"}, classes={"nerve": (2,)})
     labels = np.random.default_rng(0).integers(0, 4, (10, 9, 4)).astype(np.uint8)
     nifti(disk.mask(rater="R"), labels)
     study = open_study(disk.description)

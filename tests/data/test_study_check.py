@@ -108,7 +108,7 @@ def test_raters_without_a_common_nerve_are_a_warning(drawn, study_on_disk, nifti
 
 
 def test_the_studys_label_rule_decides_what_is_nerve(study_on_disk, nifti):
-    disk = study_on_disk(raters={"R": "{id}.mask.nii.gz"}, foreground=(3,))
+    disk = study_on_disk(raters={"R": "{id}.mask.nii.gz"}, classes={"nerve": (3,)})
     nifti(disk.mask(rater="R"), block(4, 4))
     (fault,) = report(disk).faults
     assert (fault.path, fault.found) == (disk.mask(rater="R"), "only 1")

@@ -114,7 +114,7 @@ def test_itk_segmentations(mutate, sound, tmp_path):
     def header(whole, random):
         return mutate(whole[:size], random) + whole[size:]
 
-    judge(fuzzed(tmp_path, data, "y.seg.nrrd", header, lambda path: read_mask(path, foreground=(1,)), 8))
+    judge(fuzzed(tmp_path, data, "y.seg.nrrd", header, lambda path: read_labels(path, declared=(1,)), 8))
 
 
 def test_dicom_of_many_frames(tmp_path):

@@ -27,7 +27,7 @@ def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True
         optional=list(optional),
         spacing_mm=(1.7, 1.7, 17.6),
         preprocessing=Preprocessing(size=(48, 48)),
-        foreground=None,
+        classes=None,
         training=record,
         versions={},
     )

@@ -38,7 +38,7 @@ def random_bundle():
             spacing_mm=spacing_mm,
             preprocessing=Preprocessing(size=size),
             context=Context(neighbours=neighbours),
-            foreground=None,
+            classes=None,
             training=TrainingRecord(
                 study="x", synthetic=synthetic, subjects=subjects or {}, fold=fold, epochs=1, seed=1, folds_seed=1
             ),

@@ -15,7 +15,7 @@ def description(synthetic=False, scores=(), **values):
         channels=["T2", "T1"],
         spacing_mm=(0.520833, 0.520833, 4.4),
         **({"preprocessing": Preprocessing(size=(320, 300))} | values),
-        foreground=None,
+        classes=None,
         training=TrainingRecord(
             study="sciatic",
             synthetic=synthetic,

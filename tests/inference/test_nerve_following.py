@@ -31,7 +31,7 @@ class Engine:
                 probability.narrow(axis, 0, min(self.context, slices.shape[axis + 1])).zero_()
                 start = max(0, slices.shape[axis + 1] - self.context)
                 probability.narrow(axis, start, slices.shape[axis + 1] - start).zero_()
-        return probability
+        return probability[:, None]
 
 
 def disc(x, y, radius=6):
@@ -51,9 +51,10 @@ def nerve(at, slices=SLICES):
 def track(volume, engine, multiple=16):
     stack = SliceStack(
         slice_at=lambda number: torch.from_numpy(volume[number])[None],
-        slices=len(volume), size=SIZE, multiple=multiple, engine=engine, pixels_at_a_time=8 * SIZE[0] * SIZE[1],
+        slices=len(volume), parts=1, size=SIZE, multiple=multiple, engine=engine,
+        pixels_at_a_time=8 * SIZE[0] * SIZE[1],
     )  # fmt: skip
-    return tracked_probability(stack)
+    return tracked_probability(stack)[:, 0]
 
 
 def share(engine, volume):
@@ -110,7 +111,7 @@ def test_the_halo_is_what_the_network_needs(context):
     volume = nerve(lambda number: [(160, 128)])
     stack = SliceStack(
         slice_at=lambda number: torch.from_numpy(volume[number])[None],
-        slices=SLICES, size=SIZE, multiple=1, engine=Engine(context), pixels_at_a_time=10**6,
+        slices=SLICES, parts=1, size=SIZE, multiple=1, engine=Engine(context), pixels_at_a_time=10**6,
     )  # fmt: skip
     tracking_halos = [halo for halo in nerve_following.HALOS if halo >= context]
     assert sufficient_halo(stack, volume, [5, 20]) == tracking_halos[0]
@@ -123,7 +124,7 @@ def test_what_alters_the_surroundings_of_a_mask_needs_a_larger_halo(ring, halo):
     volume[:, disc(160, 128, 22) & ~disc(160, 128, 20)] = ring
     stack = SliceStack(
         slice_at=lambda number: torch.from_numpy(volume[number])[None],
-        slices=2, size=SIZE, multiple=1, engine=Engine(context=12), pixels_at_a_time=10**6,
+        slices=2, parts=1, size=SIZE, multiple=1, engine=Engine(context=12), pixels_at_a_time=10**6,
     )  # fmt: skip
     assert sufficient_halo(stack, volume, [0, 1]) == halo
 
@@ -142,7 +143,7 @@ def test_a_network_that_needs_the_whole_slice_gets_it():
     np.testing.assert_array_equal(found, volume)
     stack = SliceStack(
         slice_at=lambda number: torch.from_numpy(volume[number])[None],
-        slices=SLICES, size=SIZE, multiple=1, engine=engine, pixels_at_a_time=10**6,
+        slices=SLICES, parts=1, size=SIZE, multiple=1, engine=engine, pixels_at_a_time=10**6,
     )  # fmt: skip
     assert sufficient_halo(stack, volume, [5, 20]) == EVERYTHING
 
@@ -172,7 +173,7 @@ def test_progress_reaches_every_slice():
     told = []
     stack = SliceStack(
         slice_at=lambda number: torch.from_numpy(volume[number])[None],
-        slices=SLICES, size=SIZE, multiple=16, engine=Engine(), pixels_at_a_time=10**5,
+        slices=SLICES, parts=1, size=SIZE, multiple=16, engine=Engine(), pixels_at_a_time=10**5,
     )  # fmt: skip
     tracked_probability(stack, lambda done, total: told.append((done, total)))
     assert told[-1] == (SLICES, SLICES)

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, GeometryError
@@ -102,7 +104,7 @@ def test_the_settings_are_the_bundles_own_unless_others_are_given(random_bundle)
 
 def test_the_mask_is_what_is_likelier_than_not_cleaned(random_bundle, monkeypatch):
     """Were the network's answer the image itself, a block and a far voxel would be found; the voxel is a speck."""
-    monkeypatch.setattr(runtimes, "nerve_probability", lambda network, slices: slices[:, 0].clone())
+    monkeypatch.setattr(runtimes, "part_probabilities", lambda network, slices: slices[:, :1].clone())
     array = np.zeros((1, 40, 36, 5), np.float32)
     array[0, 4:10, 4:10] = array[0, 34, 30, 2] = 1
     found = predict_volume(
@@ -190,7 +192,7 @@ def test_a_slice_is_padded_to_the_crop_and_to_what_the_transitions_divide_by(sha
 def test_the_padding_is_the_volumes_minimum(random_bundle, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        runtimes, "nerve_probability", lambda network, slices: seen.append(slices) or slices[:, 0].clone()
+        runtimes, "part_probabilities", lambda network, slices: seen.append(slices) or slices[:, :1].clone()
     )
     channels = scan((13, 9, 3), channels=2)
     segment_volume([random_bundle(size=(8, 6), channels=("T2", "FS"), transitions=2)], channels, SPACING_MM)
@@ -236,7 +238,7 @@ def test_batches_shrink_as_slices_grow_and_progress_is_told(random_bundle):
 @pytest.mark.parametrize("spacing", [(0.7, 0.8, 4.4), (1.6, 0.9, 3.0), (0.5, 2.0, 4.4), (1.004, 0.996, 4.4)])
 def test_at_another_spacing_every_pixel_gets_what_was_said_of_its_place(spacing, random_bundle, monkeypatch):
     """Were the network's answer the image itself, a slanting plane would come back as it went in."""
-    monkeypatch.setattr(runtimes, "nerve_probability", lambda network, slices: slices[:, 0].clone())
+    monkeypatch.setattr(runtimes, "part_probabilities", lambda network, slices: slices[:, :1].clone())
     x, y, z = np.ogrid[:40, :36, :3]
     plane = (0.3 * x * spacing[0] - 0.2 * y * spacing[1] + 5 * z).astype(np.float32)
     found = segment_volume([random_bundle(size=(16, 12))], plane[None], spacing)
@@ -273,10 +275,22 @@ def test_the_probability_is_the_softmax_of_the_logits(random_bundle):
     slices = torch.randn(3, 1, 8, 6)
     with torch.no_grad():
         logits = bundle.network(slices).double().numpy()
-        found = runtimes.nerve_probability(bundle.network, slices).numpy()
+        found = runtimes.part_probabilities(bundle.network, slices).numpy()[:, 0]
     np.testing.assert_allclose(found, 1 / (1 + np.exp(logits[:, 0] - logits[:, 1])), atol=1e-6)
 
 
 def test_nerve_is_what_is_likelier_than_not():
     probability = np.array([0.0, 0.5, np.nextafter(0.5, 1), 1.0]).reshape(2, 2, 1)
-    np.testing.assert_array_equal(runtimes.nerve_mask(probability).ravel(), [False, False, True, True])
+    np.testing.assert_array_equal(runtimes.most_likely(probability[None]).ravel(), [0, 0, 1, 1])
+
+
+SIXTEENTHS = st.tuples(*3 * [st.integers(0, 16)]).filter(lambda parts: sum(parts) <= 16)
+
+
+@given(st.lists(SIXTEENTHS, min_size=1, max_size=20))
+def test_of_several_parts_the_likeliest_is_taken_unless_background_is_as_likely(weights):
+    """Probabilities in sixteenths are exact, and compared here as whole numbers."""
+    probabilities = (np.array(weights, dtype=np.float32).T / 16).reshape(3, -1, 1, 1)
+    found = runtimes.most_likely(probabilities).ravel()
+    for column, part in zip(weights, found, strict=True):
+        assert part == (0 if max(column) <= 16 - sum(column) else 1 + column.index(max(column)))

@@ -189,12 +189,12 @@ def test_the_predictions_labels_have_their_own_foreground(study):
         labels = np.asarray(nib.load(study.prediction(subject)).dataobj) * 7
         labels[:3] = 1
         save(study.prediction(subject), labels)
-    scores = study.evaluated(f"prediction={study.masks}", "prediction_foreground=[7]")["scores"]
+    scores = study.evaluated(f"prediction={study.masks}", "prediction_classes={nerve: [7]}")["scores"]
     dice = scores[(scores["metric"] == "dice") & (scores["comparison"] == "Auto-GT")]["value"]
     assert (dice > 0.7).all()
 
 
-@pytest.mark.parametrize("option", ["prediction_foreground=[7]", "missing_predictions=skip", "logger=wandb"])
+@pytest.mark.parametrize("option", ["prediction_classes={nerve: [7]}", "missing_predictions=skip", "logger=wandb"])
 def test_an_option_that_would_change_nothing_is_refused(study, option, capsys):
     """Raters alone have no predicted masks, and dashboards show the evaluation of a run."""
     assert option.partition("=")[0] in study.refused(capsys, option)
@@ -209,7 +209,7 @@ def test_a_mask_belongs_to_a_study_not_to_a_run(study, capsys):
 
 @pytest.mark.parametrize(
     "wrong", [["margins.dice=0"], ["margins.far_share=2"], ["+margins.foo=1"], ["missing_predictions=maybe"],
-              ["prediction_foreground=nerve"]],
+              ["prediction_classes=nerve"]],
 )  # fmt: skip
 def test_mistaken_options_are_refused(wrong, study, capsys):
     study.refused(capsys, f"prediction={study.masks}", *wrong)

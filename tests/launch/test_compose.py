@@ -84,7 +84,7 @@ def test_a_section_names_the_option_and_what_is_wrong_with_it(values, named):
 def test_a_section_becomes_a_record():
     assert parse_section(Record, {"number": 3}) == Record(number=3)
     description = parse_section(StudyLayout, {"name": "x", "root": "r", "images": {"T2": "a"}, "raters": {"A": "b"}})
-    assert description.foreground is None
+    assert description.classes is None
 
 
 def test_an_option_that_the_chosen_file_leaves_out_is_added(tmp_path):

@@ -16,7 +16,7 @@ def random_description():
             channels=channels,
             spacing_mm=(1.0, 1.0, 4.4),
             preprocessing=Preprocessing(size=(16, 16)),
-            foreground=None,
+            classes=None,
             training=TrainingRecord(study="x", synthetic=True, subjects={}, fold=0, epochs=1, seed=1, folds_seed=1),
             versions={},
         )

@@ -103,7 +103,7 @@ def test_a_step_of_training_lowers_the_loss(section):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_class_prior_is_what_an_untrained_network_predicts(section):
     network = built(section).module
-    init_classifier_bias(network, 0.01, in_channels=2)
+    init_classifier_bias(network, [0.01], in_channels=2)
     with torch.no_grad():
         probability = torch.softmax(network.eval()(torch.randn(2, 2, 32, 32)), dim=1)[:, 1]
     assert float(probability.median()) == pytest.approx(0.01, rel=0.2)
@@ -171,7 +171,7 @@ def test_other_networks_run_in_torch(runtime, bundle):
     folder, network = bundle(OWN)
     images = torch.randn(2, 2, 16, 12)
     with torch.no_grad():
-        expected = torch.softmax(network(images), dim=1)[:, 1]
+        expected = torch.softmax(network(images), dim=1)[:, 1:]
     torch.testing.assert_close(make_runner([load_bundle(folder, [PLUGIN])], runtime)(images), expected)
 
 
@@ -286,7 +286,7 @@ def test_a_size_that_a_network_does_not_take_is_refused():
 def test_a_class_prior_without_a_last_convolution_is_refused():
     network = built({"_target_": f"{PLUGIN}.NormLast"}).module
     with pytest.raises(ConfigurationError) as caught:
-        init_classifier_bias(network, 0.01, 2)
+        init_classifier_bias(network, [0.01], 2)
     assert caught.value.remedy == "optimization.class_prior_bias=false"
 
 

@@ -54,7 +54,7 @@ def fit(model, folder, epochs=1, callbacks=(), checkpoint=None):
 @pytest.mark.parametrize("share", [0.0015, 0.03, 0.5, 0.9])
 def test_a_network_that_starts_at_the_class_prior_predicts_that_share(share):
     prior = network()
-    init_classifier_bias(prior, share)
+    init_classifier_bias(prior, [share])
     with torch.no_grad():
         prior.classifier.weight.zero_()  # leaves the bias alone to speak
         probability = torch.softmax(prior.eval()(torch.randn(1, 1, 16, 16)), dim=1)[:, 1]
@@ -63,7 +63,7 @@ def test_a_network_that_starts_at_the_class_prior_predicts_that_share(share):
 
 def test_an_untrained_network_that_starts_at_the_prior_is_near_it():
     prior = FCDenseNet(first_filters=8, growth_rate=4, layers_per_block=2, transitions=2)
-    init_classifier_bias(prior, 0.002)
+    init_classifier_bias(prior, [0.002])
     prior.train()  # normalised by the batch, as in training
     with torch.no_grad():
         probability = torch.softmax(prior(torch.randn(4, 1, 32, 32)), dim=1)[:, 1]

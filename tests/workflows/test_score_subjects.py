@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.errors import GeometryError, VolumeError
@@ -41,8 +42,13 @@ def study(tmp_path):
     return open_study(description)
 
 
+def only(records):
+    (record,) = records
+    return record
+
+
 def scores_of(study, *given):
-    return score_subject(load_masks(study, study.subjects[0], *given))
+    return score_subject(only(load_masks(study, study.subjects[0], *given)))
 
 
 def value(scores, comparison, metric="dice"):
@@ -86,16 +92,17 @@ def test_an_automatic_mask_of_another_grid_is_refused(study, tmp_path):
 
 
 def test_raters_stand_in_the_studys_order(study):
-    assert list(load_masks(study, study.subjects[0]).raters) == ["A", "B"]
+    assert list(only(load_masks(study, study.subjects[0])).raters) == ["A", "B"]
 
 
 def test_labels_of_the_automatic_mask_have_their_own_meaning(study, tmp_path):
-    """The study's `foreground` says what its raters' labels mean, not what another program's do."""
+    """The study's `classes` say what its raters' labels mean, not what another program's do."""
     labels = box((1, 5), (2, 4), (0, 2)) * 3
     labels[6:, 0, 0] = 1
     save(tmp_path / "x.nii.gz", labels)
-    every = load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz"))
-    third = load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz", foreground=(3,)))
+    every = only(load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz")))
+    classes = Classes.of({"nerve": [3]})
+    third = only(load_masks(study, study.subjects[0], prediction=PredictedMask(tmp_path / "x.nii.gz", classes=classes)))
     assert (every.automatic.sum(), third.automatic.sum()) == (18, 16)
     np.testing.assert_array_equal(third.automatic, third.raters["A"])
 

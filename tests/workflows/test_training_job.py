@@ -51,7 +51,7 @@ def test_where_and_on_what_to_compute_does_not_name_the_folder(override):
 
 
 @pytest.mark.parametrize(
-    "override", ["seed=2", "folds.seed=2", "study=hippocampus", "study.foreground=[1]", "optimization.epochs=3",
+    "override", ["seed=2", "folds.seed=2", "study=hippocampus", "study.classes={nerve: [1]}", "optimization.epochs=3",
                  "network=tiramisu", "cohort@study.simulate=tiny", "folds=paper", "preprocessing.size=[64,64]"],
 )  # fmt: skip
 def test_what_changes_the_result_does(override):
@@ -119,11 +119,11 @@ def test_a_changed_configuration_is_refused_by_name(tmp_path):
     folder = begun(tmp_path, "name=x").folder
     config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     config["network"]["growth_rate"] = 5
-    config["study"]["foreground"] = [3]
+    config["study"]["classes"] = {"nerve": [3]}
     folder.config.write_text(yaml.safe_dump(config), encoding="utf-8")
     with pytest.raises(RunError) as caught:
         check_unchanged(job(tmp_path, "name=x"))
-    assert caught.value.found == "network.growth_rate: 5 -> 8; study.foreground: [3] -> None"
+    assert caught.value.found == "network.growth_rate: 5 -> 8; study.classes: {'nerve': [3]} -> None"
     assert caught.value.path == folder.path
     assert "name=" in str(caught.value.remedy)
 

@@ -1,4 +1,4 @@
-"""Writing of a mask as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
+"""Writing of masks as a DICOM segmentation object that refers to the scanner's own instances (DICOM PS3.3, A.51).
 
 Every slice of the source has a frame, with or without nerve, so that an examined empty slice differs from one that was
 not examined. Unlike every other file that nerveseg writes, this one **keeps the patient's name, ID, birth date and sex
@@ -6,6 +6,7 @@ and the study's date and numbers**: only a de-identified source gives a de-ident
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from nerveseg import __version__
+from nerveseg.data.classes import NERVE_TERM, Term
 from nerveseg.data.volumes.dicom_enhanced import frames_of
 from nerveseg.data.volumes.dicom_files import read_slice
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
@@ -23,7 +25,7 @@ from nerveseg.errors import GeometryError, VolumeError
 from nerveseg.notices import SYNTHETIC
 
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
-"""Nerve mask in the scanner's order of a series, not in RAS order."""
+"""Mask in the scanner's order of a series, not in RAS order."""
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
@@ -45,23 +47,32 @@ ORIENTATION_TOLERANCE = 1e-3
 """Tolerance of direction cosines and of pixel sizes in mm; scanners round each file separately."""
 
 
+@dataclass(frozen=True)
+class SegmentMask:
+    """Mask of one class, for a segment."""
+
+    name: str  # label of the segment
+    mask: MaskOfSlices  # its voxels; axes (column, row, slice) as SimpleITK's x, y, z
+    term: Term  # coded term of the structure
+
+
 def write_dicom_seg(
     path: Path,
-    mask_of_slices: MaskOfSlices,
+    segments: Sequence[SegmentMask],
     source_files: Sequence[Path],
     *,
     algorithm: str,
     synthetic: bool,
     model_sha256: str,
 ) -> None:
-    """Write a nerve mask atomically as a binary DICOM segmentation of one segment.
+    """Write masks atomically as a binary DICOM segmentation with a segment for each.
 
-    The segment is a peripheral nerve (SNOMED CT 84782009, of context group 7167), made automatically by nerveseg; its
-    parameters name the model and the model's hash. Study, patient and frame of reference are the source's.
+    The segments are anatomical structures, made automatically by nerveseg; their parameters name the model and the
+    model's hash. Study, patient and frame of reference are the source's.
 
     Args:
         path: File to write, `.dcm`; an existing one is replaced.
-        mask_of_slices: Nerve mask; axes (column, row, slice) as SimpleITK's x, y, z, slices as `source_files`.
+        segments: Masks, with slices as `source_files`, their names and terms; masks of nested classes overlap.
         source_files: Single-frame instances of one series, ordered by position, or one Enhanced file of one stack.
         algorithm: Description of the model, for example its architecture and run.
         synthetic: Flag of a model trained on synthetic data, stated in the descriptions.
@@ -77,12 +88,14 @@ def write_dicom_seg(
     with library_errors(source_files[0].parent):
         sources, frames = _sources(source_files)
         expected = (int(sources[0].Columns), int(sources[0].Rows), len(frames))
-        if mask_of_slices.shape != expected:
-            rule = "a mask has the columns, rows and slices of its source series"
-            raise VolumeError(rule, found=f"mask of {mask_of_slices.shape}, series of {expected}", path=path)
-        pixels = np.zeros(mask_of_slices.shape[::-1], dtype=np.uint8)
-        pixels[frames] = mask_of_slices.transpose(2, 1, 0)
-        segmentation = _segmentation(sources, pixels, algorithm, model_sha256, description, source_files[0].parent)
+        pixels = np.zeros((*expected[::-1], len(segments)), dtype=np.uint8)
+        for number, segment in enumerate(segments):
+            if segment.mask.shape != expected:
+                rule = "a mask has the columns, rows and slices of its source series"
+                raise VolumeError(rule, found=f"mask of {segment.mask.shape}, series of {expected}", path=path)
+            pixels[frames, ..., number] = segment.mask.transpose(2, 1, 0)
+        made = _segments(segments, algorithm, model_sha256)
+        segmentation = _segmentation(sources, pixels, made, model_sha256, description, source_files[0].parent)
     with atomic_volume_write(path) as temporary, temporary.open("wb") as file:
         segmentation.save_as(file)
 
@@ -91,14 +104,16 @@ def check_sources(source_files: Sequence[Path]) -> None:
     """Make an empty segmentation of a series without writing it, to raise its errors before there is a mask."""
     with library_errors(source_files[0].parent):
         sources, frames = _sources(source_files)
-        pixels = np.zeros((len(frames), int(sources[0].Rows), int(sources[0].Columns)), dtype=np.uint8)
-        _segmentation(sources, pixels, "", "0" * 64, "", source_files[0].parent)
+        columns, rows = int(sources[0].Columns), int(sources[0].Rows)
+        empty = [SegmentMask("Nerve", np.zeros((columns, rows, len(frames)), dtype=np.bool_), NERVE_TERM)]
+        pixels = np.zeros((len(frames), rows, columns, 1), dtype=np.uint8)
+        _segmentation(sources, pixels, _segments(empty, "", "0" * 64), "0" * 64, "", source_files[0].parent)
 
 
 def _segmentation(
     sources: Sequence[Any],
     pixels: NDArray[np.uint8],
-    algorithm: str,
+    segments: Sequence[Any],
     model_sha256: str,
     description: str,
     folder: Path,
@@ -109,7 +124,7 @@ def _segmentation(
             source_images=sources,
             pixel_array=pixels,
             segmentation_type="BINARY",
-            segment_descriptions=[_nerve(highdicom, algorithm, model_sha256)],
+            segment_descriptions=segments,
             omit_empty_frames=False,
             series_instance_uid=pydicom.uid.generate_uid(),
             sop_instance_uid=pydicom.uid.generate_uid(),
@@ -130,7 +145,8 @@ def _segmentation(
         raise VolumeError(rule, found=found, path=folder, remedy=remedy) from None
 
 
-def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
+def _segments(segments: Sequence[SegmentMask], algorithm: str, model_sha256: str) -> list[Any]:
+    highdicom = optional_library("highdicom")
     codes = import_module("pydicom.sr.codedict").codes
     identification = highdicom.AlgorithmIdentificationSequence(
         name="nerveseg",
@@ -138,16 +154,21 @@ def _nerve(highdicom: Any, algorithm: str, model_sha256: str) -> Any:
         version=__version__,
         parameters={"model": algorithm, "model_sha256": model_sha256},
     )
-    return highdicom.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="Nerve",
-        segmented_property_category=codes.cid7150.AnatomicalStructure,
-        segmented_property_type=codes.cid7167.PeripheralNerve,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=identification,
-        tracking_uid=highdicom.UID(),
-        tracking_id="Nerve",
-    )
+    return [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=segment.name,
+            segmented_property_category=codes.cid7150.AnatomicalStructure,
+            segmented_property_type=highdicom.sr.CodedConcept(
+                segment.term.value, segment.term.scheme, segment.term.meaning
+            ),
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=identification,
+            tracking_uid=highdicom.UID(),
+            tracking_id=segment.name,
+        )
+        for number, segment in enumerate(segments, 1)
+    ]
 
 
 def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:

@@ -1,4 +1,4 @@
-"""Label maps: whole numbers in voxels, and the mask of the labels that are nerve.
+"""Label maps: whole numbers in voxels, and checks of the labels that they hold.
 
 A file is refused if its values cannot be labels, and as a study's mask if its foreground cannot be a nerve: an image, a
 probability map or an inverted mask would otherwise become a mask without a word.
@@ -37,24 +37,23 @@ def whole_labels(array: NDArray[Any]) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def select_labels(labels: NDArray[np.int64], foreground: Sequence[int] | None) -> Mask:
-    """Return the mask of the labels that are nerve, the `foreground`; by default every label above zero.
-
-    Raises:
-        VolumeError: The map holds other labels but none of the declared ones, or more labels than a label map has.
-    """
+def check_declared(labels: NDArray[np.int64], declared: Sequence[int]) -> None:
+    """Raise `VolumeError` if a map holds labels, but none of the declared ones."""
     present = present_labels(labels)
-    named = ", ".join(map(str, present[:MOST_LABELS])) + (", ..." if len(present) > MOST_LABELS else "")
-    if foreground and present and not set(foreground) & set(present):
-        rule = "a label map holds a declared label: " + ", ".join(map(str, foreground))
-        raise VolumeError(rule, found=f"only {named}", remedy="correct study.foreground or prediction_foreground")
-    if not foreground and len(present) > MOST_LABELS:
+    if present and not set(declared) & set(present):
+        rule = "a label map holds a declared label: " + ", ".join(map(str, declared))
+        raise VolumeError(rule, found=f"only {_listed(present)}", remedy="correct study.classes or prediction_classes")
+
+
+def check_few_labels(labels: NDArray[np.int64]) -> None:
+    """Raise `VolumeError` for a map of undeclared labels that has more of them than a label map has."""
+    present = present_labels(labels)
+    if len(present) > MOST_LABELS:
         raise VolumeError(
-            f"a mask has at most {MOST_LABELS} labels, unless study.foreground declares the nerve's",
-            found=f"{len(present)} values: {named}, as an image or a probability map has",
-            remedy="give the mask instead of the image, threshold a probability map, or declare study.foreground",
+            f"a mask has at most {MOST_LABELS} labels, unless study.classes declares the nerve's",
+            found=f"{len(present)} values: {_listed(present)}, as an image or a probability map has",
+            remedy="give the mask instead of the image, threshold a probability map, or declare study.classes",
         )
-    return np.isin(labels, list(foreground)) if foreground else labels > 0
 
 
 def check_foreground(mask: Mask) -> None:
@@ -69,3 +68,7 @@ def check_foreground(mask: Mask) -> None:
 def present_labels(labels: NDArray[np.int64]) -> list[int]:
     """Return the labels above zero, ascending."""
     return [int(value) for value in np.unique(labels) if value > 0]
+
+
+def _listed(labels: Sequence[int]) -> str:
+    return ", ".join(map(str, labels[:MOST_LABELS])) + (", ..." if len(labels) > MOST_LABELS else "")

@@ -50,8 +50,8 @@ def is_segmentation(path: Path) -> bool:
     return is_nrrd and bool(read_segments(path))
 
 
-def read_segmentation(path: Path, foreground: Sequence[int] | None) -> tuple[NDArray[np.int64], Grid]:
-    """Read the labels of a segmentation in RAS order, with those of `foreground` above others, and its own grid.
+def read_segmentation(path: Path, declared: Sequence[int]) -> tuple[NDArray[np.int64], Grid]:
+    """Read the labels of a segmentation in RAS order, with the `declared` ones above others, and its own grid.
 
     Raises:
         VolumeError: Several segments have voxels and none is chosen, or a layer is missing.
@@ -66,14 +66,14 @@ def read_segmentation(path: Path, foreground: Sequence[int] | None) -> tuple[NDA
         raise VolumeError(rule, found=found, remedy="save the segmentation again in 3D Slicer")
     masks = {segment: layers[..., segment.layer] == segment.value for segment in segments}
     drawn = [segment for segment in segments if masks[segment].any()]
-    if len(drawn) > 1 and not foreground:
+    if len(drawn) > 1 and not declared:
         raise VolumeError(
-            "a segmentation has one segment, or study.foreground names the nerve's",
+            "a segmentation has one segment, or study.classes names the nerve's",
             found="segments " + ", ".join(f"{segment.label} ({segment.name})" for segment in segments),
-            remedy=f"study.foreground=[{drawn[0].label}], or export the nerve's segment alone",
+            remedy=f"study.classes={{nerve: [{drawn[0].label}]}}, or export the nerve's segment alone",
         )
     labels = np.zeros(grid.shape, dtype=np.int64) if layers.shape[3] > 1 else layers[..., 0].copy()
-    for segment in sorted(segments, key=lambda segment: segment.label in (foreground or ())):
+    for segment in sorted(segments, key=lambda segment: segment.label in declared):
         labels[masks[segment]] = segment.label
     return grid.to_ras(labels), grid
 

@@ -4,6 +4,7 @@ Output is written through the inverse of the axis permutation and flips of the i
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid
 from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
-from nerveseg.data.volumes.labels import select_labels, whole_labels
+from nerveseg.data.volumes.labels import check_few_labels, whole_labels
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
 from nerveseg.data.volumes.slicer_seg import is_segmentation, place, read_segmentation
 from nerveseg.errors import VolumeError, errors_about
@@ -76,26 +77,25 @@ def read_mask(
     path: Path,
     like: Grid | None = None,
     subject: str | None = None,
-    foreground: tuple[int, ...] | None = None,
     geometry: Geometry = None,
 ) -> Mask:
-    """Read a label map as a mask in RAS order.
+    """Read a file of any labels as a mask in RAS order: every label above zero is foreground.
 
     Args:
         path: NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
         like: Grid of the image, which the mask must equal in RAS order (shape, and corners within 0.1 mm); its file may
             have another axis order, and a segmentation of 3D Slicer another extent.
         subject: Id for error messages.
-        foreground: Label values of nerve; by default every label above zero.
         geometry: Transform of a header, as in `read_image`.
 
     Raises:
-        VolumeError: As in `read_image`, or as `whole_labels` and `select_labels` of `labels`.
+        VolumeError: As in `read_image`, or as `whole_labels` and `check_few_labels` of `labels`.
         GeometryError: The mask has another grid than its image.
     """
-    labels = read_labels(path, like, subject, geometry, foreground)
+    labels = read_labels(path, like, subject, geometry)
     with errors_about(path, subject):
-        return select_labels(labels, foreground)
+        check_few_labels(labels)
+    return labels > 0
 
 
 def read_labels(
@@ -103,15 +103,16 @@ def read_labels(
     like: Grid | None = None,
     subject: str | None = None,
     geometry: Geometry = None,
-    foreground: tuple[int, ...] | None = None,
+    declared: Sequence[int] = (),
 ) -> NDArray[np.int64]:
     """Read a label map in RAS order; arguments and errors are those of `read_mask`.
 
-    A segmentation of 3D Slicer is placed on `like` by its position, and its declared segments lie above the others.
+    A segmentation of 3D Slicer is placed on `like` by its position, and its segments of `declared` label values lie
+    above the others.
     """
     with errors_about(path, subject), library_errors(path):
         if is_segmentation(path):
-            labels, grid = read_segmentation(path, foreground)
+            labels, grid = read_segmentation(path, declared)
             return labels if like is None else place(labels, grid, like)
         array, grid = _read(path, geometry)
         if like is not None:
@@ -127,14 +128,19 @@ def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry =
 
 
 def write_mask(path: Path, mask: Mask, grid: Grid, description: str = "") -> None:
-    """Write a RAS mask in the grid of its input: same shape, affine, transform codes and units.
+    """Write a RAS mask as 0 and 1, as `write_labels` does."""
+    write_labels(path, mask.astype(np.uint8), grid, description)
+
+
+def write_labels(path: Path, labels: NDArray[np.unsignedinteger[Any]], grid: Grid, description: str = "") -> None:
+    """Write a RAS label map, in its own type, in the grid of its input: same shape, affine, transform codes and units.
 
     The file is `.nii`, `.nii.gz`, `.mha` or `.nrrd`; its header gets a description of up to 79 characters.
 
     Raises:
         VolumeError: The file cannot be written; no file remains.
     """
-    _write(path, grid.from_ras(mask).astype(np.uint8), grid, description)
+    _write(path, grid.from_ras(labels), grid, description)
 
 
 def write_probability(path: Path, probability: Probability, grid: Grid, description: str = "") -> None:

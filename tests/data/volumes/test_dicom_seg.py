@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from nerveseg import __version__
-from nerveseg.data.volumes.dicom_seg import check_sources, write_dicom_seg
+from nerveseg.data.classes import NERVE_TERM
+from nerveseg.data.volumes.dicom_seg import SegmentMask, check_sources, write_dicom_seg
 from nerveseg.errors import ConfigurationError, GeometryError, VolumeError
 from tests.helpers.dicom_series import pixels_of, write_enhanced
 
@@ -73,7 +74,7 @@ def drawn(shape=(7, 5, 4), seed=0):
 
 def write(path, mask, files, **options):
     arguments = {"algorithm": "FC-DenseNet, run demo", "synthetic": False, "model_sha256": HASH} | options
-    write_dicom_seg(path, mask, files, **arguments)
+    write_dicom_seg(path, [SegmentMask("Nerve", mask, NERVE_TERM)], files, **arguments)
     return path
 
 

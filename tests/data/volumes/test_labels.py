@@ -4,7 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nerveseg.data.volumes.labels import check_foreground, present_labels, select_labels, whole_labels
+from nerveseg.data.classes import Classes
+from nerveseg.data.volumes.labels import check_foreground, present_labels, whole_labels
 from nerveseg.data.volumes.volume import read_mask
 from nerveseg.errors import VolumeError
 
@@ -30,19 +31,19 @@ def test_values_that_are_no_labels_are_refused(value):
 def test_an_image_and_a_probability_map_are_no_masks():
     for array in (np.arange(200).reshape(10, 10, 2), np.random.default_rng(1).integers(0, 256, (10, 10, 2))):
         with pytest.raises(VolumeError):
-            select_labels(whole_labels(array), None)
+            Classes.of(None).encode(whole_labels(array))
 
 
 def test_declared_labels_of_a_larger_map_are_nerve():
     labels = np.arange(200).reshape(10, 10, 2)
-    np.testing.assert_array_equal(select_labels(labels, (3, 5)), (labels == 3) | (labels == 5))
+    np.testing.assert_array_equal(Classes.of({"nerve": [3, 5]}).encode(labels), (labels == 3) | (labels == 5))
 
 
 def test_a_declared_label_that_only_others_replace_is_refused_and_an_empty_map_is_not():
     with pytest.raises(VolumeError) as caught:
-        select_labels(np.array([[[0, 2]]]), (1,))
+        Classes.of({"nerve": [1]}).encode(np.array([[[0, 2]]]))
     assert "2" in caught.value.found
-    assert not select_labels(np.array([[[0, 0]]]), (1,)).any()
+    assert not Classes.of({"nerve": [1]}).encode(np.array([[[0, 0]]])).any()
     assert present_labels(np.array([3, 0, 1, 3])) == [1, 3]
 
 

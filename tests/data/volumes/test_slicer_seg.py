@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.volumes.volume import read_image, read_labels, read_mask
 from nerveseg.errors import GeometryError, VolumeError
 
@@ -113,13 +114,13 @@ def test_of_several_segments_one_is_asked_for(form, image, tmp_path):
         read_mask(path, grid)
     assert caught.value.found == "segments 1 (Nerv ö), 2 (muscle)"
     for number, mask in ((1, nerve), (2, muscle)):
-        read = read_mask(path, grid, foreground=(number,))
-        np.testing.assert_array_equal(read, grid.to_ras(expected_file(mask)) > 0)
-    both = read_mask(path, grid, foreground=(1, 2))
-    np.testing.assert_array_equal(both, grid.to_ras(expected_file(nerve | muscle)) > 0)
-    assert set(np.unique(read_labels(path, grid, foreground=(1,)))) == {0, 1, 2}
+        read = read_labels(path, grid, declared=(number,))
+        np.testing.assert_array_equal(read == number, grid.to_ras(expected_file(mask)) > 0)
+    both = read_labels(path, grid, declared=(1, 2))
+    np.testing.assert_array_equal(both > 0, grid.to_ras(expected_file(nerve | muscle)) > 0)
+    assert set(np.unique(read_labels(path, grid, declared=(1,)))) == {0, 1, 2}
     with pytest.raises(VolumeError):
-        read_mask(path, grid, foreground=(3,))
+        Classes.of({"nerve": [3]}).encode(read_labels(path, grid, declared=(3,)))
 
 
 def test_a_segment_without_voxels_needs_no_choice(image, tmp_path):

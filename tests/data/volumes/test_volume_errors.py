@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.volumes.grids import Grid, check_same_grid, has_orientation
-from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask, write_mask
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels, read_mask, write_mask
 from nerveseg.errors import GeometryError, VolumeError
 from tests.helpers.nifti_files import (
     CODES,
@@ -192,7 +193,8 @@ def test_foreground_is_any_label_or_those_named(tmp_path):
     labels[0], labels[1], labels[2] = 1, 2, 255
     path = save(nib.Nifti1Image(labels, straight()), tmp_path / "x.nii")
     np.testing.assert_array_equal(read_mask(path), labels > 0)
-    np.testing.assert_array_equal(read_mask(path, foreground=(2, 255)), labels > 1)
+    named = Classes.of({"nerve": [2, 255]}).encode(read_labels(path))
+    np.testing.assert_array_equal(named, labels > 1)
     assert read_mask(path).dtype == bool
 
 
