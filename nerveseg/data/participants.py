@@ -28,7 +28,8 @@ from nerveseg.errors import NervesegError, StudyError
 from nerveseg.names import fault_of_name, fault_of_text, folded
 
 UNKNOWN = ("", "n/a", "N/A", "nan")
-WORDS = {"side": ("left", "right"), "location": ("proximal", "medial", "distal")}
+BOTH = "both"  # side of a scan of both legs
+WORDS = {"side": ("left", "right", BOTH), "location": ("proximal", "medial", "distal")}
 """Known values by column; `side` has no others, `location` may have."""
 
 ONE_SPELLING = ("cohort", "group", "location", "side")  # columns by whose values subjects are grouped

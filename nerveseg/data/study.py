@@ -44,7 +44,7 @@ class Subject:
     raters: Mapping[str, Path]  # file of each rater's mask, by rater
     cohort: str = NO_COHORT  # name of the cohort; tables have one part per cohort
     group: str = ""  # name of the group that stays in one fold (a person, a family); by default the subject alone
-    side: str | None = None  # side of the leg, left or right; None if unknown
+    side: str | None = None  # side of the leg, left or right, or both; None if unknown
     location: str | None = None  # part of the thigh, proximal, medial or distal; None if unknown
     repeat_of: str | None = None  # id of the subject that is an earlier scan of the same leg; both stay in one fold
     # Drawing time of each rater in minutes, where it is known.

@@ -3,6 +3,7 @@
 scores.csv         every comparison of every subject
 table1.csv .md .tex   Table 1 of the paper
 locations.csv      Table 1's R-R and Auto-GT by location, where the study knows locations (paper, section 3)
+sides.csv          the same by leg, where scans show both
 like_for_like.csv  each rater, and the method, against the (other) raters
 tests.csv          hypothesis tests and intervals
 slices.csv         Dice of every slice of every comparison
@@ -17,12 +18,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from nerveseg.data.participants import BOTH
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
     CLASS,
     CONSENSUS,
     NERVE,
     RATER_RATER,
+    SCORE_COLUMNS,
     SLICE_COLUMNS,
     VOLUME,
     classes_of,
@@ -54,6 +57,8 @@ class Measurements:
     consensus: str = "majority"  # rule of the consensus, "majority" or "staple"
     # Pairs of subject ids that are one leg scanned twice, by the later scan.
     repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # Further rows of `scores.csv`: each leg of the scans of both legs, which no statistic of scans or people counts.
+    legs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SCORE_COLUMNS)))
 
     @property
     def cohorts(self) -> list[str]:
@@ -67,7 +72,7 @@ class Measurements:
 
     def of_class(self, name: str) -> "Measurements":
         """Return the measurements of one class; those of times are of all classes together."""
-        tables = {key: getattr(self, key) for key in ("scores", "quantities", "slices")}
+        tables = {key: getattr(self, key) for key in ("scores", "quantities", "slices", "legs")}
         return replace(self, **{key: own[own[CLASS] == name].reset_index(drop=True) for key, own in tables.items()})
 
     def subject_count(self, cohort: str) -> int:
@@ -85,6 +90,7 @@ class Analysis:
     remarks: list[str]
     table1: pd.DataFrame
     locations: pd.DataFrame
+    sides: pd.DataFrame
     like_for_like: pd.DataFrame
     tests: pd.DataFrame
     agreement: pd.DataFrame
@@ -118,11 +124,13 @@ def analyse(
             *missing_raters(measurements.quantities, raters),
             *ties,
             *repeated_scans(scores),
+            *undivided_scans(scores, measurements.legs),
             *notes,
             *([f"{changed[0].upper()}{changed[1:]}."] if changed else []),
         ],
         table1=_noted(table1(scores, raters), ties),
         locations=_noted(location_table(scores, raters), ties),
+        sides=_noted(location_table(measurements.legs, raters, "side"), ties),
         like_for_like=like_for_like_summary(scores, raters),
         tests=hypothesis_tests(scores, raters, margins, changed, " ".join(ties)),
         agreement=agreement_table(measurements.quantities, raters, measurements.repeats),
@@ -194,17 +202,28 @@ def repeated_scans(scores: pd.DataFrame) -> list[str]:
     return [f"{scans} scans of {units} independent units (group): means count scans, tests and intervals count units."]
 
 
-def location_table(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:
-    """Compute R-R and Auto-GT by location (a column after the cohort), for cohorts with more than one location."""
-    known = scores.dropna(subset="location")
+def undivided_scans(scores: pd.DataFrame, legs: pd.DataFrame) -> list[str]:
+    """Return a sentence that names the scans of both legs without scores per leg, or nothing."""
+    both = scores.loc[scores["side"] == BOTH, "subject"].unique()
+    undivided = [str(subject) for subject in both if subject not in set(legs["subject"])]
+    why = "the image does not tell the legs apart, or shows no nerve"
+    return [f"Scans of both legs without scores per leg, as {why}: {listed(undivided)}."] if undivided else []
+
+
+def location_table(scores: pd.DataFrame, raters: Sequence[str], column: str = "location") -> pd.DataFrame:
+    """Compute R-R and Auto-GT by location, or by another column, which then stands after the cohort.
+
+    The table holds the cohorts with more than one location.
+    """
+    known = scores.dropna(subset=column)
     tables = []
     for cohort in cohorts_in_order(known):
-        locations = known[known["cohort"] == cohort].groupby("location", sort=True)
+        locations = known[known["cohort"] == cohort].groupby(column, sort=True)
         for location, rows in locations if len(locations) > 1 else ():
             part = table1(rows, raters)
-            part.insert(1, "location", str(location))
+            part.insert(1, column, str(location))
             tables.append(part[part["comparison"].isin(SET_OFF)])
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["cohort", "location"])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["cohort", column])
 
 
 def like_for_like_summary(scores: pd.DataFrame, raters: Sequence[str]) -> pd.DataFrame:

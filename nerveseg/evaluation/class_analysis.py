@@ -42,11 +42,15 @@ def write_analysis(analyses: Sequence[Analysis], measurements: Measurements, fol
 
     The analyses are those of the classes of the measurements.
     """
-    write_scores(folder / "scores.csv", measurements.scores)
+    known = [table for table in (measurements.scores, measurements.legs) if len(table)]
+    write_scores(folder / "scores.csv", pd.concat(known, ignore_index=True) if known else measurements.scores)
     write_csv(folder / "quantities.csv", measurements.quantities)
     write_csv(folder / "slices.csv", measurements.slices)
     for name in ("table1", "locations", "like_for_like", "tests", "agreement"):
         write_csv(folder / f"{name}.csv", _of_all_classes(analyses, name))
+    (folder / "sides.csv").unlink(missing_ok=True)
+    if len(measurements.legs):
+        write_csv(folder / "sides.csv", _of_all_classes(analyses, "sides"))
     write_csv(folder / "times.csv", analyses[0].times)
     common = common_remarks(analyses)
     blocks, latex = [], []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from nerveseg.console import print_error, say, track_progress
+from nerveseg.data.participants import BOTH
 from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects, with_synthetic
@@ -19,6 +20,7 @@ from nerveseg.files import write_csv, writing_below
 from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.workflows.config import CheckConfig
 from nerveseg.workflows.prepare_study import STORES, checked_layout
+from nerveseg.workflows.score_legs import both_legs
 
 
 def check_configured_study(config: CheckConfig) -> None:
@@ -39,6 +41,8 @@ def check_configured_study(config: CheckConfig) -> None:
         found = check_subject(study, subject, preprocessing)
         faults += found.faults
         doubts += [Doubt(subject.id, "", warning) for warning in found.warnings]
+        if subject.side == BOTH and not found.faults and not both_legs(study, subject):
+            doubts.append(Doubt(subject.id, "", "side is both, but the image does not tell two legs apart"))
         rows += found.masks
     certain, likely = judge_masks(rows)
     faults, doubts = [*faults, *certain], [*doubts, *likely]

@@ -13,6 +13,7 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
+    SCORE_COLUMNS,
     SubjectMasks,
     automatic_dice,
     measure_masks,
@@ -21,6 +22,7 @@ from nerveseg.evaluation.comparisons import (
 )
 from nerveseg.inference.bundle import TestScore
 from nerveseg.types import LabelMap
+from nerveseg.workflows.score_legs import both_legs, leg_scores
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,13 @@ def measure_subjects(
     `consensus` returns the stored consensus of a subject; by default it is computed.
     """
     scores, quantities, slices, times = [], [], [], []
+    legs: list[pd.DataFrame] = []
     for subject in track_progress(study.subjects, "comparing"):
         prediction = predictions.get(subject.id)
+        halves = both_legs(study, subject)
         for masks in load_masks(study, subject, consensus(subject.id) if consensus else None, prediction):
             scores.append(score_subject(masks, list(study.description.raters)))
+            legs += leg_scores(masks, halves, list(study.description.raters))
             quantities.append(measure_masks(masks))
             slices.append(slice_scores(masks, list(study.description.raters)))
         times.append(_times(subject, prediction))
@@ -104,6 +109,7 @@ def measure_subjects(
         slices=pd.concat(slices, ignore_index=True),
         raters=list(study.description.raters),
         consensus=study.description.consensus,
+        legs=pd.concat(legs, ignore_index=True) if legs else pd.DataFrame(columns=list(SCORE_COLUMNS)),
         repeats={subject.id: (subject.repeat_of, subject.id) for subject in study.subjects if subject.repeat_of},
     )
 

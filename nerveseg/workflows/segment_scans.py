@@ -10,7 +10,7 @@ import pandas as pd
 from nerveseg.biomarkers.norms import read_norms
 from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
-from nerveseg.data.participants import WORDS
+from nerveseg.data.participants import BOTH, WORDS
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_csv, writing_below
@@ -114,7 +114,7 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
 def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
     """Return the files of a study's subject; side and location are those of its table unless the command gives them."""
     listed = {"side": subject.side, "location": subject.location}
-    listed = {key: value for key, value in listed.items() if value in WORDS[key]}
+    listed = {key: value for key, value in listed.items() if value in WORDS[key] and value != BOTH}
     given = config.person.model_dump(exclude_none=True)
     image = subject.images.get(model.description.channels[0], subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}

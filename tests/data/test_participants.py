@@ -171,7 +171,9 @@ def _row(**values):
     ("values", "found"),
     [
         ({"side": "rigth"}, ["rigth"]),
-        ({"side": "both"}, ["both"]),
+        ({"side": "bilateral"}, ["bilateral"]),
+        ({"side": "boht"}, ["boht"]),
+        ({"side": "both"}, []),
         ({"location": "proxmal"}, ["proxmal"]),
         ({"minutes_OS": "-17"}, ["-17"]),
         ({"minutes_OS": "15,6"}, ["15,6"]),

@@ -60,6 +60,9 @@ def summaries(analysis: Analysis) -> Iterator[Table | Text]:
     if len(analysis.locations):
         left = {"location": "location", "comparison": "comparison"}
         yield _means("By location", left, _BELOW_LOCATIONS, analysis.locations)
+    if len(analysis.sides):
+        left = {"side": "side", "comparison": "comparison"}
+        yield _means("By leg, in scans of both", left, _BELOW_LOCATIONS, analysis.sides)
     if len(analysis.tests):
         yield _tests(analysis.tests)
     automatic = analysis.agreement["comparison"].str.startswith(f"{AUTOMATIC} - ")
