@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -20,14 +20,13 @@ from nerveseg.phantom.nerve import peroneal_offset_mm
 from nerveseg.phantom.population import SimulatedPerson
 from nerveseg.phantom.signal import render
 from nerveseg.phantom.tissues import T2
-from nerveseg.types import Image, Mask
+from nerveseg.types import Image, LabelMap, Mask
 
 SURROUNDINGS_MM = 15.0  # margin around the nerve's centres in which outlines are drawn
 SHARP_PER_MM = 1.3  # contrast, in signal of healthy muscle per mm, at which the uncertainty is 1 (usual in volunteers)
 CONFUSABLE = ("femoral and popliteal vein", "deep femoral vein", "small saphenous vein", "perforating vein")
 TIBIAL, PERONEAL, SCIATIC = 1, 2, 3  # labels of the two parts, and of the undivided nerve above the split
 InBox = Float32[np.ndarray[Any, Any], "bx by z"]
-LabelMap = UInt8[np.ndarray[Any, Any], "x y z"]
 
 
 @dataclass(frozen=True)

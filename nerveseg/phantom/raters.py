@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 from scipy import ndimage
 
-from nerveseg.phantom.outline import PERONEAL, SCIATIC, TIBIAL, LabelMap, Outline, VeinTrack, vein_mask
-from nerveseg.types import Mask, SpacingMm
+from nerveseg.phantom.outline import PERONEAL, SCIATIC, TIBIAL, Outline, VeinTrack, vein_mask
+from nerveseg.types import LabelMap, Mask, SpacingMm
 
 NOISE_LENGTH_MM = 2.0  # correlation length of the outline's error in the plane
 NOISE_LENGTH_SLICES = 0.7  # correlation length of the outline's error along the stack

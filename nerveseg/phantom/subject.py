@@ -8,14 +8,14 @@ from nerveseg.phantom.acquisition import FatSuppressed, acquire, draw_acquisitio
 from nerveseg.phantom.anatomy import cut
 from nerveseg.phantom.atlas import MUSCLES
 from nerveseg.phantom.grid import ScanGrid
-from nerveseg.phantom.outline import LabelMap, Truth, outline_of, truth_of, vein_mask
+from nerveseg.phantom.outline import Truth, outline_of, truth_of, vein_mask
 from nerveseg.phantom.population import SimulatedPerson, draw_affine, draw_grid, draw_person
 from nerveseg.phantom.raters import RATERS, draw_difficulty, name_nerves, rate
 from nerveseg.phantom.signal import Perineural, draw_perineural, render
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.structures import LAYERS, NERVE, layers_of, structures_in
 from nerveseg.phantom.tissues import T2, TIRM
-from nerveseg.types import Affine, Channels, Image, Mask
+from nerveseg.types import Affine, Channels, Image, LabelMap, Mask
 
 VASTUS = [number for number, muscle in enumerate(MUSCLES) if muscle.name.startswith("vastus")]
 

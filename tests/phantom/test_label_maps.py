@@ -16,6 +16,8 @@ from nerveseg.phantom.grid import ScanGrid
 from nerveseg.phantom.outline import PERONEAL, SCIATIC, TIBIAL, Outline
 from nerveseg.phantom.population import draw_person
 from nerveseg.phantom.raters import Difficulty, Rater, name_nerves
+from nerveseg.workflows.prepare_study import open_configured_study
+from tests.helpers.composed import parsed_config
 
 NOISE_MM = 0.4
 
@@ -195,3 +197,33 @@ def test_the_written_names_are_those_of_the_subject(tiny, tiny_study):
         image = nib.load(tiny_study / "derivatives" / f"{name}_dseg.nii.gz")
         assert image.get_data_dtype() == np.uint8
         np.testing.assert_array_equal(np.asarray(image.dataobj), labels)
+
+
+def opened(name, root):
+    words = [f"study={name}", "cohort@study.simulate=tiny", f"study.root={root}"]
+    study = open_configured_study(parsed_config("train", *words).study)
+    return study, study.description.class_table
+
+
+def test_the_study_of_branches_has_the_binary_study_s_nerve_as_the_union_of_three_nerves(tiny_study):
+    (study, classes), (binary, only) = (opened(name, tiny_study) for name in ("phantom_branches", "phantom"))
+    assert classes.names == ("tibial", "peroneal", "sciatic", "nerve")
+    assert classes.count == 3
+    for subject, other in zip(study.subjects, binary.subjects, strict=True):
+        masks, whole = (each.read_masks(one, each.grid(one)) for each, one in ((study, subject), (binary, other)))
+        for rater in ("OS", "BW", "LG"):
+            np.testing.assert_array_equal(
+                classes.mask(masks.raters[rater], "nerve"), only.mask(whole.raters[rater], "nerve")
+            )
+
+
+def test_the_study_of_structures_reads_the_truth(tiny, tiny_study):
+    study, classes = opened("phantom_structures", tiny_study)
+    assert classes.names == ("nerve", "artery", "vein", "bone", "muscle", "fat")
+    for subject, row in zip(study.subjects, participants(tiny), strict=True):
+        masks = study.read_masks(subject, study.grid(subject))
+        assert list(masks.raters) == ["truth"]
+        if row.id in ("V01", "P05"):
+            labels = simulate_subject(tiny, row).images.structures
+            for value, name in enumerate(classes.names, start=1):
+                np.testing.assert_array_equal(classes.mask(masks.consensus, name), labels == value)
