@@ -14,6 +14,7 @@ from nerveseg.networks.registry import NetworkSpec, build_network
 from nerveseg.targets import instantiate_target
 from nerveseg.training.losses import check_loss
 from nerveseg.workflows.training_objects import build_callbacks, build_segmenter
+from nerveseg.workflows.training_objects import build_network as train_network
 from tests.helpers.composed import parsed_config
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +142,32 @@ def test_every_network_is_built(file):
         assert built.spec == NetworkSpec("FCDenseNet", values | {"classes": 2})
     else:
         assert built.spec == NetworkSpec(section["_target_"], values | {"out_channels": 2})
+
+
+@pytest.mark.parametrize("context", sorted(path.stem for path in (CONF / "context").glob("*.yaml")))
+@pytest.mark.parametrize("network", sorted(path.stem for path in (CONF / "network").glob("*.yaml")))
+def test_a_network_is_built_for_the_contexts_of_its_dimensions_and_refused_for_the_others(network, context):
+    pytest.importorskip("monai")
+    config = parsed_config("train", f"network={network}", f"context={context}", "preprocessing.size=[64,64]")
+    if (context == "volume") == ("3d" in network):
+        built = train_network(config)
+        assert built.spec.arguments["in_channels"] == (5 if context == "neighbours" else 1)
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        train_network(config)
+    assert "context=volume" in caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [("context.size=[65,64]", "preprocessing.size"), ("inference.accuracy=fast", "accuracy=fast")],
+)
+def test_what_a_context_of_patches_has_no_use_for_is_refused(option, named):
+    config = parsed_config("train", "network=tiramisu_3d_small", "context=volume", "preprocessing.size=[64,64]", option)
+    with pytest.raises(ConfigurationError) as caught:
+        train_network(config)
+    assert named in caught.value.rule
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "augmentation").glob("*.yaml")), ids=name)

@@ -5,11 +5,11 @@ channels: all channels of the lowest slice first. `context=volume` shows it patc
 ends of a stack slices are mirrored.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import BaseModel, Field, PositiveInt, Strict, model_validator
+from pydantic import BaseModel, Field, PositiveInt, Strict, model_serializer, model_validator
 
 from nerveseg.types import Size2d
 
@@ -29,6 +29,11 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
         if self.depth is not None and self.neighbours:
             raise ValueError("a patch (depth) has no neighbours; give one of the two")
         return self
+
+    @model_serializer
+    def _without_nulls(self) -> dict[str, Any]:
+        """Leave out what is null, so that the bundles of slices are those of earlier versions."""
+        return {name: value for name, value in self if value is not None}
 
     @property
     def slices(self) -> int:

@@ -74,7 +74,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing  # preprocessing of a volume
     registration: RegistrationRule = "rigid"  # treatment of further channels on another grid than the first
-    context: Context = Context()  # neighbouring slices that the network sees; none in bundles of earlier versions
+    context: Context = Context()  # part of a stack that the network sees; a slice in bundles of earlier versions
     # Settings, besides preprocessing, that change a mask; the defaults in bundles of earlier versions.
     prediction: PredictionSettings = PredictionSettings()
     classes: Declared | None  # label values of each class; null is one class, nerve, of every label above zero
@@ -160,7 +160,7 @@ class Bundle:
     @cached_property
     def reduction(self) -> int:
         """Factor by which the network divides the in-plane size, of which its inputs are multiples."""
-        return find_reduction(self.network, self.description.in_channels)
+        return find_reduction(self.network, self.description.in_channels, self.description.context.depth)
 
 
 def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:

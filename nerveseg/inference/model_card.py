@@ -38,7 +38,7 @@ def model_card(description: dict[str, Any]) -> str:
         "## Prediction",
         "The masks of the test and those of `segment` are made alike:",
         "",
-        *(f"- {step}" for step in PredictionSettings.model_validate(description["prediction"]).in_words()),
+        *(f"- {step}" for step in _prediction(description)),
         "",
         "## Training data",
         f"{len(training['subjects'])} subjects of the study {training['study']}, consensus of its raters;",
@@ -59,7 +59,14 @@ def _optional(channels: Sequence[str]) -> str:
     return f" (a scan may lack {', '.join(channels)})" if channels else ""
 
 
-def _context(context: Mapping[str, int]) -> str:
+def _prediction(description: Mapping[str, Any]) -> list[str]:
+    settings = PredictionSettings.model_validate(description["prediction"])
+    return settings.in_words(patches="depth" in description["context"])
+
+
+def _context(context: Mapping[str, Any]) -> str:
+    if "depth" in context:
+        return f", {context['depth']} at a time"
     return f", each with {context['neighbours']} slices on either side" if context["neighbours"] else ""
 
 

@@ -15,18 +15,17 @@ import numpy as np
 import openvino
 import torch
 from openvino import opset13 as ops
-from torch import Tensor
+from torch import Tensor, nn
 
 from nerveseg.networks.fc_densenet import FCDenseNet
 
 Node = Any  # node of a graph
 
-SPATIAL_AXES = np.array([2, 3])
-
 
 def probability_graph(network: FCDenseNet) -> Any:
     """Return an `openvino.Model` from slices (slice, channel, x, y) of any size to the probabilities of the parts."""
-    slices = ops.parameter([-1, network.first.in_channels, -1, -1], np.float32, name="slices")
+    sizes = network.dimensions * [-1]
+    slices = ops.parameter([-1, network.first.in_channels, *sizes], np.float32, name="slices")
     x = _convolution(slices, network.first)
     skips: list[Node] = []
     for block, down in zip(network.down_blocks, network.transitions_down, strict=True):
@@ -52,37 +51,44 @@ def _new_features(x: Node, block: Any) -> list[Node]:
 
 
 def _transition_down(x: Node, transition: Any) -> Node:
-    norm, _, convolution, _, _ = transition
+    norm, _, convolution, _, pool = transition
     x = _convolution(_norm_relu(x, norm), convolution)
-    return ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2], rounding_type="ceil").output(0)
+    size = list(pool.kernel_size)
+    ones, zeros = len(size) * [1], len(size) * [0]
+    return ops.max_pool(x, size, ones, zeros, zeros, size, rounding_type="ceil").output(0)
 
 
 def _transition_up(x: Node, skip: Node, convolution: Any) -> Node:
-    """Double the size; cut off the last row or column if the skip connection's size is odd."""
+    """Multiply the size by the stride; cut off what is beyond the skip connection's size."""
+    stride, padding = list(convolution.stride), list(convolution.padding)
+    more = [step - 1 for step in stride]
     up = ops.convolution_backprop_data(
-        x, _constant(convolution.weight), [2, 2], pads_begin=[1, 1], pads_end=[1, 1], output_padding=[1, 1]
+        x, _constant(convolution.weight), stride, pads_begin=padding, pads_end=padding, output_padding=more
     )
-    up = ops.add(up, _per_channel(convolution.bias))
-    size = ops.gather(ops.shape_of(skip), SPATIAL_AXES, np.int64(0))
-    up = ops.slice(up, np.array([0, 0]), size, np.array([1, 1]), SPATIAL_AXES)
+    up = ops.add(up, _per_channel(convolution.bias, len(stride)))
+    axes = np.arange(2, 2 + len(stride))
+    size = ops.gather(ops.shape_of(skip), axes, np.int64(0))
+    up = ops.slice(up, np.zeros_like(axes), size, np.ones_like(axes), axes)
     return ops.concat([up, skip], 1)
 
 
 def _convolution(x: Node, convolution: Any) -> Node:
     padding = [size // 2 for size in convolution.kernel_size]
-    result = ops.convolution(x, _constant(convolution.weight), [1, 1], padding, padding, [1, 1])
-    return ops.add(result, _per_channel(convolution.bias))
+    ones = len(padding) * [1]
+    result = ops.convolution(x, _constant(convolution.weight), ones, padding, padding, ones)
+    return ops.add(result, _per_channel(convolution.bias, len(padding)))
 
 
 def _norm_relu(x: Node, norm: Any) -> Node:
     with torch.no_grad():
         scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
         shift = norm.bias.double() - norm.running_mean.double() * scale
-    return ops.relu(ops.add(ops.multiply(x, _per_channel(scale)), _per_channel(shift)))
+    axes = 3 if isinstance(norm, nn.BatchNorm3d) else 2
+    return ops.relu(ops.add(ops.multiply(x, _per_channel(scale, axes)), _per_channel(shift, axes)))
 
 
-def _per_channel(values: Tensor) -> Node:
-    return _constant(values.reshape(1, -1, 1, 1))
+def _per_channel(values: Tensor, axes: int) -> Node:
+    return _constant(values.reshape(1, -1, *axes * [1]))
 
 
 def _constant(values: Tensor) -> Node:

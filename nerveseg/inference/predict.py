@@ -5,6 +5,7 @@ slice is segmented, padded to a multiple of the factor by which the network divi
 crop. The padding is the volume's minimum, as in training. Batches shrink as slices grow, and only the sum over the
 members is kept, so the memory does not grow with the scan.
 
+A network of three dimensions segments windows of several slices (`sliding_window`). With one of two dimensions,
 `accuracy="exact"` segments every slice whole. `accuracy="fast"` follows the nerve through the stack (`nerve_following`)
 and segments its surroundings only, which takes a tenth of the time and may lose isolated pieces (docs/speed.md).
 """
@@ -18,15 +19,21 @@ import torch
 from jaxtyping import Float32
 
 from nerveseg.data.classes import Classes
-from nerveseg.data.context import Context
+from nerveseg.data.context import Context, mirrored
 from nerveseg.data.in_plane_resampling import InPlaneResampling
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
-from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
 from nerveseg.inference.postprocessing import clean_labels
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
 from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely
+from nerveseg.inference.sliding_window import (
+    check_installed,
+    check_volume,
+    sliding_window_probabilities,
+    window_size,
+)
 from nerveseg.types import Channels, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
@@ -86,18 +93,26 @@ def predict_volume(
 
     Raises:
         BundleError: The members take another number of channels, or a probability is not finite.
-        GeometryError: A slice is larger than `LARGEST_SLICE` on the model's grid.
+        GeometryError: A slice is larger than `LARGEST_SLICE` on the model's grid, or a scan too large for a network of
+            three dimensions (`sliding_window`).
+        ConfigurationError: The settings do not fit a model of patches (`check_settings`).
     """
     description = members[0].description
     description.check_channel_count(len(channels))
     settings = settings or description.prediction
+    check_settings(description, settings)
     grid = network_grid(members[0], (channels.shape[1], channels.shape[2]), spacing_mm, settings)
+    if description.context.depth is not None:
+        check_volume(grid.crop.size, channels.shape[3], scan)
     prepared = description.network_channels(channels)
     slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid, description.context)
     engine = _finite(make_runner(members, runtime, device), members, scan)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
-    accuracy = settle_accuracy(settings.accuracy, device)
-    if accuracy == "fast":
+    accuracy = settle_accuracy(settings.accuracy, device, patches=description.context.depth is not None)
+    if description.context.depth is not None:
+        window = window_size(description.context, description.preprocessing.size, grid.crop.size)
+        found = iter([(slice(None), _in_windows(slices, engine, window, pixels, progress))])
+    elif accuracy == "fast":
         found = _followed(slices, engine, members[0].reduction, description.class_table.count, pixels, progress)
     else:
         at_a_time = min(slices_per_batch, max(1, pixels // (grid.crop.size[0] * grid.crop.size[1])))
@@ -109,6 +124,13 @@ def predict_volume(
     labels = clean_labels(most_likely(probabilities), spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
     return Prediction(labels, probabilities, description.class_table, settings, computation)
+
+
+def check_settings(description: ModelDescription, settings: PredictionSettings) -> None:
+    """Raise `ConfigurationError` if a model of patches is to follow the nerve, or lacks MONAI."""
+    if description.context.depth is not None:
+        check_installed()
+        settle_accuracy(settings.accuracy, "cpu", patches=True)
 
 
 def network_grid(member: Bundle, shape: Size2d, spacing_mm: SpacingMm, settings: PredictionSettings) -> NetworkGrid:
@@ -191,6 +213,23 @@ def _slice_by_slice(
         yield part, engine(scan.slices(part)).numpy()
     if progress:
         progress(len(scan), len(scan))
+
+
+def _in_windows(
+    scan: _ScanSlices,
+    engine: Runner,
+    window: tuple[int, int, int],
+    pixels: int,
+    progress: Callable[[int, int], None] | None,
+) -> Float32[np.ndarray, "slice part net_x net_y"]:
+    """Return the probabilities of all slices; a stack less deep than a window is mirrored at its ends."""
+    beyond = max(0, window[2] - len(scan))
+    below = (beyond + 1) // 2
+    numbers = mirrored(np.arange(-below, len(scan) + beyond - below), len(scan))
+    volume = scan.slices(slice(None))[numbers].permute(1, 2, 3, 0)
+    found = sliding_window_probabilities(volume, window, engine, pixels, progress)
+    probabilities: Float32[np.ndarray, "slice part net_x net_y"] = found.permute(3, 0, 1, 2).numpy()
+    return probabilities[below : below + len(scan)]
 
 
 def _followed(

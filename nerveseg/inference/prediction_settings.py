@@ -9,12 +9,14 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.postprocessing import Postprocessing
 
 FieldOfView = Literal["whole", "crop"]
 
 Accuracy = Literal["auto", "fast", "exact"]
-"""Search of the nerve; auto is fast on a CPU and exact on a GPU, where whole slices take less time than the search."""
+"""Search of the nerve; auto is fast on a CPU and exact on a GPU, where whole slices take less time than the search, and
+exact for a model that segments patches of several slices (`context=volume`)."""
 
 InPlaneSpacing = Literal["model", "scan"]
 
@@ -31,8 +33,8 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     precision: Literal["32-true"] = "32-true"  # arithmetic of the network; autocast is never used
     postprocessing: Postprocessing = Field(default_factory=Postprocessing)  # clean-up of the mask
 
-    def in_words(self) -> list[str]:
-        """Return one phrase per step, for the model card."""
+    def in_words(self, patches: bool = False) -> list[str]:
+        """Return one phrase per step, for the model card; of patches where the model segments patches of slices."""
         return [
             {
                 "model": "slices resampled in plane to the model's spacing",
@@ -42,7 +44,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
                 "whole": "the whole field of view",
                 "crop": "the centre crop of the training; no nerve is marked outside it",
             }[self.field_of_view],
-            {
+            "overlapping windows of several slices with Gaussian weights"
+            if patches
+            else {
                 "auto": "on a CPU the nerve followed through the stack, on a GPU every slice whole (accuracy=auto)",
                 "fast": "the nerve followed through the stack (accuracy=fast)",
                 "exact": "every slice whole (accuracy=exact)",
@@ -60,8 +64,20 @@ class Computation(BaseModel, frozen=True, extra="forbid"):
     accuracy: Literal["fast", "exact"]  # search of the nerve that `auto` stands for on this device
 
 
-def settle_accuracy(accuracy: Accuracy, device: str) -> Literal["fast", "exact"]:
-    """Return the search of the nerve that `auto` stands for on a device."""
+def settle_accuracy(accuracy: Accuracy, device: str, patches: bool = False) -> Literal["fast", "exact"]:
+    """Return the search of the nerve that `auto` stands for on a device, for a model of slices or of patches.
+
+    Raises:
+        ConfigurationError: The model segments patches of several slices, which are never searched.
+    """
+    if patches and accuracy == "fast":
+        raise ConfigurationError(
+            "accuracy=fast follows the nerve from slice to slice, in a model that segments slice by slice",
+            found="a model of context=volume",
+            remedy="accuracy=exact",
+        )
+    if patches:
+        return "exact"
     if accuracy == "auto":
         return "fast" if device == "cpu" else "exact"
     return accuracy

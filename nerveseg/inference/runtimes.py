@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.inspection import channels_last
 from nerveseg.types import LabelMap, Probabilities
 
 Runtime = Literal["auto", "openvino", "torch"]
 
-Runner = Callable[[Float32[Tensor, "slice channel x y"]], Float32[Tensor, "slice part x y"]]
-"""Function from preprocessed slices to the probability of each part, the mean over the members; both on the CPU."""
+Runner = Callable[[Float32[Tensor, "slice channel *size"]], Float32[Tensor, "slice part *size"]]
+"""Function from preprocessed slices or windows to the probability of each part, the mean of the members; on the CPU."""
 
 SINGLE_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 """Property of a compiled model; by default OpenVINO uses half precision on a chip that has it."""
@@ -33,14 +34,15 @@ SINGLE_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: str = "cpu") -> Runner:
     """Return the function from preprocessed slices to the members' mean probability of each part, by a torch device.
 
-    OpenVINO cannot pool feature maps that are one pixel wide, so slices smaller than the reduction run in torch.
+    OpenVINO cannot pool feature maps that are one pixel wide, so slices smaller than the reductions run in torch.
     """
     networks = [member.network.to(device) for member in members]
     openvino = find_runtime(members, runtime, device) == "openvino"
-    smallest = max(member.reduction for member in members)
+    reductions = [network.reductions for network in networks if isinstance(network, FCDenseNet)]
+    smallest = [max(of_axis) for of_axis in zip(*reductions, strict=True)]
 
     def run(slices: Tensor) -> Tensor:
-        if openvino and min(slices.shape[2:]) >= smallest:
+        if openvino and all(pixels >= least for pixels, least in zip(slices.shape[2:], smallest, strict=True)):
             return _mean([torch.from_numpy(_compiled(network)(slices.numpy())[0]) for network in networks])
         with torch.inference_mode(), _single_precision(device):
             on_device = slices.to(device)
@@ -104,10 +106,10 @@ def _mean(probabilities: Sequence[Tensor]) -> Tensor:
 
 
 def part_probabilities(
-    network: nn.Module, slices: Float32[Tensor, "slice channel x y"]
-) -> Float32[Tensor, "slice part x y"]:
+    network: nn.Module, slices: Float32[Tensor, "slice channel *size"]
+) -> Float32[Tensor, "slice part *size"]:
     """Return the softmax probabilities of all classes but background, on the CPU, of a network in evaluation mode."""
-    logits = network(slices.contiguous(memory_format=torch.channels_last))
+    logits = network(channels_last(slices))
     return torch.softmax(logits.float(), dim=1)[:, 1:].cpu()
 
 

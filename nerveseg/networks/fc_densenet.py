@@ -129,7 +129,8 @@ class FCDenseNet(nn.Module):
         pooling: Factor by which a transition divides the size; or one per transition, as `kernel_size`.
 
     Attributes:
-        reduction: Factor by which the transitions down divide the in-plane size.
+        reductions: Factors by which the transitions down divide the size, for each axis.
+        reduction: Factor by which they divide the in-plane size.
 
     Raises:
         ConfigurationError: A value is out of range, `layers_per_block` does not name `2 * transitions + 1` blocks, or
@@ -163,7 +164,8 @@ class FCDenseNet(nn.Module):
             raise ConfigurationError("network.kernel_size holds odd numbers", found=kernel_size)
         self.checkpointing = checkpointing
         self.dimensions = dimensions
-        self.reduction = math.lcm(*(math.prod(step[axis] for step in poolings) for axis in (0, 1)))
+        self.reductions = tuple(math.prod(step[axis] for step in poolings) for axis in range(dimensions))
+        self.reduction = math.lcm(*self.reductions[:2])
 
         convolution = CONVOLUTION[dimensions]
         self.first = convolution(in_channels, first_filters, kernel_size=kernels[0], padding="same")

@@ -23,6 +23,12 @@ ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
 """Output of a network, and the names and outputs of its modules in the order of the computation."""
 
 
+def channels_last(images: Tensor) -> Tensor:
+    """Return slices or patches with the channels last in memory, the layout in which convolutions are fastest."""
+    layout = torch.channels_last_3d if images.ndim == 5 else torch.channels_last
+    return images.contiguous(memory_format=layout)
+
+
 def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:
     """Raise `ConfigurationError` unless a network returns one tensor of logits for a size (x, y) or (x, y, z)."""
     expected = (2, classes, *size)

@@ -1,8 +1,8 @@
 """Losses of training: any loss of torch or MONAI, and cross entropy with the soft Dice loss of the parts.
 
 The paper's loss (2.4.3) is torch's own cross entropy. A loss maps logits (batch, class, x, y) in single precision and
-labels (batch, x, y) to a scalar. MONAI's losses want labels with a channel axis, (batch, 1, x, y): every loss whose
-class is MONAI's, or derived from one of MONAI's, gets them so and works as it is, as
+labels (batch, x, y) to a scalar; those of patches have a last axis z. MONAI's losses want labels with a channel axis,
+(batch, 1, x, y): every loss whose class is MONAI's, or derived from one of MONAI's, gets them so and works as it is, as
 `monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`.
 """
 
@@ -38,7 +38,9 @@ class DiceCrossEntropy(nn.Module):
         self.dice_weight = dice_weight
         self.smoothing_pixels = smoothing_pixels
 
-    def forward(self, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Float[Tensor, ""]:
+    def forward(
+        self, logits: Float[Tensor, "batch class *size"], label: Int64[Tensor, "batch *size"]
+    ) -> Float[Tensor, ""]:
         """Return the loss in single precision."""
         logits = logits.float()
         probabilities = logits.softmax(dim=1).unbind(dim=1)
@@ -50,7 +52,7 @@ class DiceCrossEntropy(nn.Module):
         return overlap / (probability.sum() + drawn.sum() + self.smoothing_pixels)
 
 
-def loss_value(loss: Loss, logits: Float[Tensor, "batch class x y"], label: Int64[Tensor, "batch x y"]) -> Tensor:
+def loss_value(loss: Loss, logits: Float[Tensor, "batch class *size"], label: Int64[Tensor, "batch *size"]) -> Tensor:
     """Return the loss of a batch in single precision; a loss of MONAI's gets its labels with a channel axis."""
     is_monai = any(cls.__module__.startswith("monai.") for cls in type(loss).__mro__)
     return loss(logits.float(), label.unsqueeze(1) if is_monai else label)

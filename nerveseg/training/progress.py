@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from torch import Tensor
 
 from nerveseg.console import console as shared_console
 
@@ -47,7 +48,7 @@ class FoldProgress(ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance the bar."""
-        self._slices += len(batch["image"] if isinstance(batch, dict) else batch) * trainer.world_size
+        self._slices += count_slices(batch["image"] if isinstance(batch, dict) else batch) * trainer.world_size
         if not self._bar.disable:
             state = self._state(trainer, float(outputs["loss"]) if outputs else float("nan"))
             self._bar.update(TaskID(0), completed=trainer.global_step, state=state)
@@ -74,6 +75,11 @@ class FoldProgress(ProgressBar):
         dice = trainer.callback_metrics.get("validation/dice")
         validation = "" if dice is None else f", validation Dice {float(dice):.3f}"
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, loss {loss:.4f}{validation}, {speed}"
+
+
+def count_slices(images: Any) -> int:
+    """Return the number of slices of a batch (batch, channel, x, y), or of patches with a last axis z."""
+    return len(images) * (images.shape[4] if isinstance(images, Tensor) and images.ndim == 5 else 1)
 
 
 def pace(slices: int, seconds: float, steps: int, steps_left: int, steps_left_of_all: int) -> str:

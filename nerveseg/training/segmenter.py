@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from nerveseg.errors import ConfigurationError, StoppedBySignal, TrainingError
-from nerveseg.networks.inspection import find_classifier
+from nerveseg.networks.inspection import channels_last, find_classifier
 from nerveseg.training.compilation import compile_or_explain
 from nerveseg.training.losses import Loss, loss_value
 from nerveseg.training.validation_metrics import SubjectDice
@@ -37,13 +37,13 @@ class Segmenter(pl.LightningModule):
     """A network with its loss, optimizer and schedule, for any `pl.Trainer`.
 
     A training batch is a dict with `image` (batch, channel, x, y) and `label` int64 (batch, x, y); a validation batch
-    has `subject` int64 (batch), the number of the subject of each slice, too. Logged are `train/loss`,
-    `validation/loss` and `validation/dice`, the mean over subjects and parts (the classes but background) of the Dice
-    in a subject's slices. To load a checkpoint, give the arguments again:
-    `Segmenter.load_from_checkpoint(path, network=...)`.
+    has `subject` int64 (batch), the number of the subject of each slice, too. Patches have a last axis z, and `counted`
+    bool (batch, z) in validation, the slices that count. Logged are `train/loss`, `validation/loss` and
+    `validation/dice`, the mean over subjects and parts (the classes but background) of the Dice in a subject's slices.
+    To load a checkpoint, give the arguments again: `Segmenter.load_from_checkpoint(path, network=...)`.
 
     Args:
-        network: Network that maps images to logits (batch, class, x, y).
+        network: Network that maps images to logits (batch, class, x, y), or (batch, class, x, y, z).
         optimizer: Callable that makes the optimizer from parameters.
         schedule: Callable that makes the learning-rate schedule from the optimizer, see `build_schedule`; None for a
             constant rate.
@@ -67,7 +67,9 @@ class Segmenter(pl.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        volumes = any(weight.ndim == 5 for weight in network.parameters())
+        layout = torch.channels_last_3d if volumes else torch.channels_last
+        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]
         self.loss = loss or nn.CrossEntropyLoss()
         self.validation_loss = MeanMetric()
         self.validation_dice = SubjectDice()
@@ -79,14 +81,14 @@ class Segmenter(pl.LightningModule):
         self._compiled = compiled
         self._training_forward: Callable[[Tensor], Tensor] | None = None
 
-    def forward(self, image: Float[Tensor, "batch channel x y"]) -> Float[Tensor, "batch class x y"]:
+    def forward(self, image: Float[Tensor, "batch channel *size"]) -> Float[Tensor, "batch class *size"]:
         """Return the network's logits."""
-        logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(channels_last(image))
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Float[Tensor, ""]:
         """Return the loss of one batch, logged at every step; raise `TrainingError` if it is not finite."""
-        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        image = channels_last(batch["image"])
         if self._training_forward is None:
             network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
             self._training_forward = network.__call__  # a module here would be saved with every checkpoint
@@ -98,12 +100,22 @@ class Segmenter(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add one batch to the loss and Dice of the validation subjects."""
         logits, label = self(batch["image"]), batch["label"]
-        self.validation_loss.update(loss_value(self.loss, logits, label), weight=len(label))
-        predicted, parts = logits.argmax(dim=1), logits.shape[1] - 1
+        predicted, parts, counted = logits.argmax(dim=1), logits.shape[1] - 1, batch.get("counted")
+        self._add_loss(logits, label, counted)
+        if counted is not None:
+            predicted, label = predicted * counted[:, None, None], label * counted[:, None, None]
         for part in range(1, parts + 1):
             self.validation_dice.update(predicted == part, label == part, batch["subject"] * parts + part - 1)
         self.log("validation/loss", self.validation_loss)
         self.log("validation/dice", self.validation_dice)
+
+    def _add_loss(self, logits: Tensor, label: Tensor, counted: Tensor | None) -> None:
+        if counted is None:
+            self.validation_loss.update(loss_value(self.loss, logits, label), weight=len(label))
+            return
+        for each, own, flags in zip(logits, label, counted, strict=True):
+            value = loss_value(self.loss, each[None, ..., flags], own[None, ..., flags])
+            self.validation_loss.update(value, weight=int(flags.sum()))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout by epoch, so that a run resumed at an epoch's start draws what it would have drawn.
@@ -174,13 +186,15 @@ class Segmenter(pl.LightningModule):
             )
 
 
-def init_classifier_bias(network: nn.Module, shares: Sequence[float], in_channels: int = 1) -> None:
+def init_classifier_bias(
+    network: nn.Module, shares: Sequence[float], in_channels: int = 1, depth: int | None = None
+) -> None:
     """Make an untrained network predict the share of each part among the pixels instead of equal shares.
 
     On a nerve of 0.15 % of the pixels, cross entropy otherwise spends its first epochs learning that nearly everything
     is background. The paper does not do this. Without a last convolution with a bias, `ConfigurationError` is raised.
     """
-    classifier = find_classifier(network, in_channels, classes=len(shares) + 1)
+    classifier = find_classifier(network, in_channels, classes=len(shares) + 1, depth=depth)
     bias = classifier.bias
     assert bias is not None
     with torch.no_grad():

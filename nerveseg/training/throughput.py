@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback
 
 from nerveseg.training.checkpointed_loggers import CheckpointedLogger
+from nerveseg.training.progress import count_slices
 
 THROUGHPUT = "nerveseg_throughput"  # key of the rows in a checkpoint
 
@@ -37,7 +38,7 @@ class Throughput(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, _: int
     ) -> None:
         """Count the slices."""
-        self._slices += len(batch["image"]) * trainer.world_size
+        self._slices += count_slices(batch["image"]) * trainer.world_size
         self._ended_s = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

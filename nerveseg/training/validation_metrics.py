@@ -35,14 +35,14 @@ class SubjectDice(Metric):
 
     def update(
         self,
-        prediction: Bool[Tensor, "batch x y"],
-        reference: Bool[Tensor, "batch x y"],
+        prediction: Bool[Tensor, "batch *size"],
+        reference: Bool[Tensor, "batch *size"],
         subject: Int64[Tensor, " batch"],
     ) -> None:
-        """Add slices, each with the number of the subject that it belongs to."""
+        """Add slices or patches, each with the number of the subject that it belongs to."""
         self.subject.append(subject)
-        self.overlap.append((prediction & reference).sum(dim=(1, 2)))
-        self.size.append(prediction.sum(dim=(1, 2)) + reference.sum(dim=(1, 2)))
+        self.overlap.append((prediction & reference).flatten(1).sum(dim=1))
+        self.size.append(prediction.flatten(1).sum(dim=1) + reference.flatten(1).sum(dim=1))
 
     def compute(self) -> Float[Tensor, ""]:
         """Return the mean over subjects."""

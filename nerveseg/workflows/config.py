@@ -74,7 +74,7 @@ class OptimizationConfig(Section):
     """Section `optimization`."""
 
     epochs: PositiveInt  # number of epochs
-    batch_size: PositiveInt  # slices per step
+    batch_size: PositiveInt  # slices, or patches, per step
     class_prior_bias: bool  # flag: the last layer starts at the share of each class among the training pixels
     optimizer: Target  # optimizer, waiting for the parameters
     schedule: Target | None  # learning-rate schedule, waiting for the optimizer; null keeps the rate
@@ -131,7 +131,7 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     fold: int  # number of the test fold
     resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
     plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
-    context: Context  # neighbouring slices that the network sees
+    context: Context  # part of a stack that the network sees at a time
     augmentation: Target  # augmentation of the training slices
     inference: PredictionSettings  # everything that changes the mask of a scan; stored with the model
     network: Target  # network; its number of input channels and the classes are added

@@ -15,6 +15,7 @@ from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, write_csv, writing_below
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
+from nerveseg.inference.predict import check_settings
 from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles
 from nerveseg.scans.results import SUMMARY, is_result
@@ -77,6 +78,7 @@ def planned(config: SegmentConfig) -> Plan:
     if config.norms:
         read_norms(config.norms)
     model = open_model(config.model, config.plugins)
+    check_settings(model.description, config.options.settings(model.description.prediction))
     scans, missing = _scans(config, model)
     _check_names(scans, config)
     folders = {scan.name: config.results_root / scan.name for scan in scans}

@@ -90,7 +90,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     segmenter = build_segmenter(config, network.module, compiled)
     shares = loaded.store.part_shares(loaded.training_ids, config.study.class_table)
     if config.optimization.class_prior_bias:
-        init_classifier_bias(network.module, shares, config.in_channels)
+        init_classifier_bias(network.module, shares, config.in_channels, config.context.depth)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
         say(f"warning: {resumption.warning}")

@@ -10,7 +10,10 @@ from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.errors import ConfigurationError
+from nerveseg.inference.prediction_settings import settle_accuracy
+from nerveseg.inference.sliding_window import check_installed
 from nerveseg.networks import registry
+from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.inspection import check_network
 from nerveseg.targets import TARGET, instantiate_target
 from nerveseg.training.distributed import ALONE, Processes
@@ -22,9 +25,24 @@ def build_network(config: TrainConfig) -> registry.BuiltNetwork:
     """Build the network, its weights drawn from the seed; raise `ConfigurationError` for wrong options."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = registry.build_network(config.network, config.in_channels, config.out_classes, config.plugins)
-    if network.spec.name not in registry.NETWORKS:
-        check_network(network.module, config.in_channels, config.out_classes, config.preprocessing.size)
+    _check_context(config, network)
     return network
+
+
+def _check_context(config: TrainConfig, network: registry.BuiltNetwork) -> None:
+    """Raise `ConfigurationError` unless a network takes what the context shows it of a crop."""
+    context, crop = config.context, config.preprocessing.size
+    shapes = {context.shape(crop)}
+    if context.depth is not None:
+        check_installed()
+        settle_accuracy(config.inference.accuracy, "cpu", patches=True)
+        if any(own > pixels for own, pixels in zip(context.size or crop, crop, strict=True)):
+            rule = "context.size is at most preprocessing.size"
+            raise ConfigurationError(rule, found=f"{list(context.size or ())}, of a crop of {list(crop)}")
+        shapes.add((*crop, context.depth))  # validation shows whole crops
+    if not isinstance(network.module, FCDenseNet) or {network.module.dimensions} != set(map(len, shapes)):
+        for shape in sorted(shapes):
+            check_network(network.module, config.in_channels, config.out_classes, shape)
 
 
 def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:

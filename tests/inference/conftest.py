@@ -23,13 +23,15 @@ def random_bundle():
         fold=0,
         synthetic=True,
         neighbours=0,
+        context=None,
         **network_options,
     ):
         torch.manual_seed(seed)
         options = {"first_filters": 4, "growth_rate": 3, "layers_per_block": 1, "transitions": 1} | network_options
         options["in_channels"] = len(channels) * (2 * neighbours + 1)
         network = FCDenseNet(**options)
-        network(torch.randn(8, options["in_channels"], 16, 16))
+        context = context or Context(neighbours=neighbours)
+        network(torch.randn(8, options["in_channels"], *context.shape((16, 16))))
         with torch.no_grad():
             network.classifier.weight *= 5
         description = ModelDescription(
@@ -37,7 +39,7 @@ def random_bundle():
             channels=list(channels),
             spacing_mm=spacing_mm,
             preprocessing=Preprocessing(size=size),
-            context=Context(neighbours=neighbours),
+            context=context,
             classes=None,
             training=TrainingRecord(
                 study="x", synthetic=synthetic, subjects=subjects or {}, fold=fold, epochs=1, seed=1, folds_seed=1

@@ -2,6 +2,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.prediction_settings import PredictionSettings, settle_accuracy
 from nerveseg.launch.compose import config_folder
 from nerveseg.scans.request import PostprocessingChange, SegmentOptions, settings_notes
@@ -35,6 +36,12 @@ def test_other_settings_are_refused(values):
 )
 def test_auto_follows_the_nerve_on_a_cpu(accuracy, device, settled):
     assert settle_accuracy(accuracy, device) == settled
+
+
+def test_a_model_of_patches_is_exact_on_every_device():
+    assert {settle_accuracy(accuracy, "cpu", patches=True) for accuracy in ("auto", "exact")} == {"exact"}
+    with pytest.raises(ConfigurationError):
+        settle_accuracy("fast", "cpu", patches=True)
 
 
 @pytest.mark.parametrize("model", [PredictionSettings(), composed("inference=paper")], ids=["default", "paper"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nerveseg.data.context import Context
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference import runtimes
 from nerveseg.inference.runtimes import make_runner, settled_runtime
@@ -25,13 +26,27 @@ def lively(network, seed=0):
     """Running statistics, scales and shifts that are not those of an untrained network."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
             for values, low, high in (
                 (module.running_mean, -0.5, 0.5), (module.running_var, 0.3, 2.0), (module.weight, 0.5, 1.5),
                 (module.bias, -0.3, 0.3),
             ):  # fmt: skip
                 values.data.uniform_(low, high, generator=generator)
     return network.eval()
+
+
+@needs_openvino
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+@pytest.mark.parametrize("size", [(32, 32, 4), (37, 21, 5), (16, 9, 1), (3, 1, 2)])
+@pytest.mark.parametrize("pooling", [2, [[2, 2, 1], [3, 2, 2]]])
+def test_every_runtime_gives_a_network_of_three_dimensions_to_1e_4(pooling, size, runtime, random_bundle):
+    options = {"dimensions": 3, "transitions": 2, "pooling": pooling, "kernel_size": [[3, 3, 1], [3, 5, 3], 3]}
+    bundle = random_bundle(context=Context(depth=4), first_filters=6, **options)
+    network = lively(bundle.network)
+    windows = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(1))
+    expected = in_double_precision(network, windows)
+    assert expected.std() > 0
+    np.testing.assert_allclose(make_runner([bundle], runtime)(windows).numpy(), expected.numpy(), atol=1e-4)
 
 
 @needs_openvino

@@ -32,7 +32,8 @@ def sharpened(monkeypatch):
         with torch.no_grad():
             network.classifier.weight *= 4
             network.eval()
-            bright = torch.randn(4, description.in_channels, 48, 48, generator=torch.Generator().manual_seed(0))
+            size = description.context.shape((48, 48))
+            bright = torch.randn(4, description.in_channels, *size, generator=torch.Generator().manual_seed(0))
             logits = network.cpu()(bright)
             network.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).quantile(0.9)
         save(folder, network, description)
@@ -146,6 +147,17 @@ def test_with_a_registered_channel_that_some_subjects_lack(trained, tiny_study, 
 
 def training_files(fold):
     return load_bundle(fold.model).description.training.subjects
+
+
+@pytest.mark.parametrize("size", ["null", "[24,32]"])
+def test_with_patches_of_several_slices(trained, tiny_study, size):
+    pytest.importorskip("monai")
+    network = ["network=tiramisu_3d_small", "network.kernel_size=[[3,3,1],3]", "network.pooling=[[2,2,1]]"]
+    folds = trained("context=volume", "context.depth=4", f"context.size={size}", *network)
+    description = load_bundle(folds[0].model).description
+    assert (description.context.depth, description.in_channels) == (4, 1)
+    assert (description.prediction.accuracy, description.computation.accuracy) == ("auto", "exact")
+    assert_one_path(folds, tiny_study)
 
 
 def test_in_a_study_of_mixed_in_plane_spacings(trained, mixed_study):

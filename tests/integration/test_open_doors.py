@@ -20,6 +20,8 @@ PACKAGE = plugin_package.__name__
 PLUGINS = f"plugins=[{PACKAGE}]"
 CONF = Path(plugin_package.__file__).parent / "conf"
 WARM_UP = ("optimization=warm_up", "optimization.schedule.milestones=[1]")
+PATCHES = ("context=volume", "context.depth=4", "context.size=[32,24]", "network=tiramisu_3d_small",
+           "network.kernel_size=[[3,3,1],3]", "network.pooling=[[2,2,1]]", "network.dropout=0.2")  # fmt: skip
 VALIDATION = "folds.validation_fraction=0.3"
 
 
@@ -127,6 +129,7 @@ def test_a_network_and_a_loss_of_monai(stopped_and_resumed, segmented):
         ("averaged", "default,weight_averaging", []),
         ("best", "default,best_checkpoint", [VALIDATION]),
         ("neighbours", "default", ["context=neighbours"]),
+        ("volume", "default", [*PATCHES, VALIDATION]),
     ],
 )  # fmt: skip
 def test_a_choice_of_the_training_is_resumed_exactly(name, callbacks, options, stopped_and_resumed, small):

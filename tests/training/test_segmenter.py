@@ -184,6 +184,52 @@ def test_validation_is_the_mean_over_subjects_and_over_slices(tmp_path):
     assert logged["validation/loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, label)), rel=1e-5)
 
 
+def test_validation_of_patches_counts_each_slice_once(tmp_path):
+    """Loss and Dice are those of the counted slices; the slices between them would change both."""
+    torch.manual_seed(0)
+    volumes = FCDenseNet(
+        first_filters=3,
+        growth_rate=2,
+        layers_per_block=1,
+        transitions=1,
+        dimensions=3,
+        pooling=[[2, 2, 1]],
+        dropout=0.0,
+    )
+    model, recorded = Segmenter(volumes, lambda parameters: torch.optim.SGD(parameters, lr=0.1)), Validated()
+    random = torch.Generator().manual_seed(5)
+    image = torch.randn(3, 1, 8, 8, 4, generator=random)
+    label = (torch.rand(3, 8, 8, 4, generator=random) < 0.3).long()
+    counted, subject = torch.tensor([4 * [True], [False, True, True, False], 4 * [True]]), torch.tensor([4, 4, 9])
+    batch = {"image": image, "label": label, "counted": counted, "subject": subject}
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, callbacks=[recorded], enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    training = [{"image": image, "label": label}]
+    trainer.fit(model, DataLoader(training, batch_size=None), DataLoader([batch], batch_size=None))
+    (logged,) = recorded.values
+    model.eval()
+    with torch.no_grad():
+        logits = model(image)
+    kept = counted[:, None, None].expand(label.shape)
+    each = torch.nn.functional.cross_entropy(logits, label, reduction="none")
+    assert logged["validation/loss"] == pytest.approx(float(each[kept].mean()), rel=1e-5)
+    found, true = (logits[:, 1] > logits[:, 0]).numpy(), label.bool().numpy()
+    scores = [
+        dice(true[part][kept[part]][None, None], found[part][kept[part]][None, None])
+        for part in (slice(2), slice(2, 3))
+    ]
+    assert logged["validation/dice"] == pytest.approx(np.mean(scores))
+
+
+def test_a_network_of_three_dimensions_computes_in_channels_last():
+    volumes = FCDenseNet(first_filters=3, growth_rate=2, layers_per_block=1, transitions=1, dimensions=3)
+    weights = [weight for weight in Segmenter(volumes).network.parameters() if weight.ndim == 5]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last_3d) for weight in weights)
+
+
 def test_a_loss_of_any_origin_is_trained_with(tmp_path):
     for loss in (monai.losses.DiceCELoss(to_onehot_y=True, softmax=True), lambda logits, label: logits.square().mean()):
         recorded = Losses()
