@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from nerveseg.data.classes import NERVE
 from nerveseg.data.participants import BOTH
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
     CLASS,
     CONSENSUS,
-    NERVE,
     RATER_RATER,
     SCORE_COLUMNS,
     SLICE_COLUMNS,

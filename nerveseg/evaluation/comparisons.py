@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nerveseg.data.classes import NERVE
 from nerveseg.errors import GeometryError, NervesegError, RunError, StudyError
 from nerveseg.evaluation.metrics.mask_pair import AnyMask, nominal_spacing
 from nerveseg.evaluation.metrics.pair_scores import score_pair
@@ -25,7 +26,6 @@ AUTOMATIC = "Auto"
 AUTOMATIC_CONSENSUS = f"{AUTOMATIC}-{CONSENSUS}"
 RATER_RATER = "R-R"  # all pairs of raters, pooled or averaged
 
-NERVE = "nerve"  # name of the class of a study that names none
 CLASS = "class"  # column with the name of the class
 
 SCORE_COLUMNS = ("subject", "group", "cohort", "location", "side", CLASS, "fold", "comparison", "metric", "value")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nerveseg.data.classes import NERVE
 from nerveseg.errors import NervesegError, StudyError
-from nerveseg.evaluation.comparisons import NERVE
 from nerveseg.evaluation.mask_measures import MaskMeasures
 
 SAME_VOXELS_FROM = 20  # least number of voxels from which two equal masks are a copy and not a coincidence
@@ -74,11 +74,9 @@ def judge_masks(
     """
     classes = list(dict.fromkeys(row.structure for row in rows))
     several = len(classes) > 1
-    faults: list[NervesegError] = [
-        *_copies(rows, several),
-        *_mirrored_study([row for row in rows if row.structure in nerves]),
-    ]
-    doubts = list(_unusual_labels([row for row in rows if row.structure == classes[0]], declared if several else ()))
+    faults, doubts = _copies(rows)
+    faults += _mirrored_study([row for row in rows if row.structure in nerves])
+    doubts += _unusual_labels([row for row in rows if row.structure == classes[0]], declared if several else ())
     blank = {row.path for row in rows} - {row.path for row in rows if row.voxels}
     for structure in classes:
         own_class = [row for row in rows if row.structure == structure]
@@ -114,8 +112,8 @@ def _usual_shapes(rows: Sequence[MaskMeasures]) -> set[str]:
     return {shape for shape, count in counts.items() if count >= USUAL * len(drawn)}
 
 
-def _copies(rows: Sequence[MaskMeasures], several: bool) -> Iterable[NervesegError]:
-    """Yield a fault for every file whose voxels, of one of the classes at least, are those of an earlier file."""
+def _copies(rows: Sequence[MaskMeasures]) -> tuple[list[NervesegError], list[Doubt]]:
+    """Return a fault for every file with the voxels of an earlier file, and a doubt for those of some classes only."""
     seen: dict[tuple[str, str], MaskMeasures] = {}
     copied: dict[tuple[str, str], tuple[MaskMeasures, MaskMeasures, list[str]]] = {}
     for row in rows:
@@ -123,12 +121,18 @@ def _copies(rows: Sequence[MaskMeasures], several: bool) -> Iterable[NervesegErr
             first = seen.setdefault((row.structure, row.sha256), row)
             if first is not row:
                 copied.setdefault((first.path, row.path), (first, row, []))[2].append(row.structure)
+    faults, doubts = [], []
     for first, row, structures in copied.values():
+        if {other.structure for other in rows if other.path == row.path and other.voxels} > set(structures):
+            text = f"the same voxels as in the mask of sub-{first.subject} by {first.rater}"
+            doubts += [Doubt(row.subject, row.rater, text, structure) for structure in structures]
+            continue
         same_file = Path(first.path).resolve() == Path(row.path).resolve()
-        what = "file" if same_file else f"same voxels{' of ' + ', '.join(structures) if several else ''} as the mask"
+        what = "file" if same_file else "same voxels as the mask"
         found = f"the {what} of sub-{first.subject} by {first.rater}"
         remedy = "export the mask again, or correct the template of the rater in study.raters"
-        yield _fault(row, "every mask was drawn separately", found, remedy)
+        faults.append(_fault(row, "every mask was drawn separately", found, remedy))
+    return faults, doubts
 
 
 def _mirrored_study(rows: Sequence[MaskMeasures]) -> Iterable[NervesegError]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.further_channels import place_channel
 from nerveseg.data.preprocessing import Preprocessing
@@ -16,15 +17,15 @@ from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orien
 from nerveseg.data.volumes.labels import check_foreground, present_labels
 from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels
 from nerveseg.errors import NervesegError, errors_about
-from nerveseg.evaluation.comparisons import NERVE
 from nerveseg.evaluation.mask_measures import (
     MaskMeasures,
     agreement_measures,
     image_measures,
     shape_measures,
+    swapped_classes,
     voxel_sha256,
 )
-from nerveseg.types import Mask
+from nerveseg.types import LabelMap, Mask
 
 BRIGHT = 20.0
 """Distance from the median, in that of the 99.9th percentile, beyond which a voxel is brighter than any tissue."""
@@ -59,49 +60,58 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
                 place_channel(volumes[-1], volumes[0], "none", path, name)
         except NervesegError as error:
             faults.append(error)
-    masks: dict[str, Mask] = {}
+    parts: dict[str, LabelMap] = {}
     labels: dict[str, list[int]] = {}
     for rater, path in subject.raters.items():
         try:
             found = read_labels(path, grid, subject.id, rule.geometry, classes.values)
             with errors_about(path, subject.id):
-                masks[rater] = classes.encode(found) > 0
+                parts[rater] = classes.encode(found)
                 if classes.only:
-                    check_foreground(masks[rater])
+                    check_foreground(parts[rater] > 0)
             labels[rater] = present_labels(found)
         except NervesegError as error:
             faults.append(error)
     if faults:
         return SubjectReport(subject, tuple(faults), ())
     first = volumes[0]
-    consensus = consensus_of(list(masks.values()), rule.consensus)
+    consensus = consensus_of(list(parts.values()), rule.consensus) > 0
+    what = "nerve" if classes.only else "class"
     warnings = tuple(
         f"no file of the optional image {name}" for name in rule.optional_channels if name not in subject.images
     )
-    warnings += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing)
-    return SubjectReport(subject, (), warnings, tuple(_measures(subject, first, masks, labels)))
+    warnings += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing, what)
+    return SubjectReport(subject, (), warnings, tuple(_measures(subject, first, classes, parts, labels)))
 
 
 def _measures(
-    subject: Subject, volume: Volume, masks: Mapping[str, Mask], labels: Mapping[str, list[int]]
+    subject: Subject,
+    volume: Volume,
+    classes: Classes,
+    parts: Mapping[str, LabelMap],
+    labels: Mapping[str, list[int]],
 ) -> Iterator[MaskMeasures]:
     spacing_mm = volume.grid.ras_spacing_mm
-    agreement, images = agreement_measures(masks), image_measures(masks, volume.array, spacing_mm)
-    for rater, mask in masks.items():
-        yield MaskMeasures(
-            subject=subject.id,
-            cohort=subject.cohort,
-            side=subject.side,
-            location=subject.location,
-            structure=NERVE,
-            rater=rater,
-            path=str(subject.raters[rater]),
-            labels=" ".join(map(str, labels[rater])),
-            sha256=voxel_sha256(mask),
-            **shape_measures(mask, spacing_mm),
-            **agreement.get(rater, {}),
-            **images.get(rater, {}),
-        )
+    drawn = {name: {rater: classes.mask(own, name) for rater, own in parts.items()} for name in classes.names}
+    swapped = swapped_classes(drawn)
+    for name, masks in drawn.items():
+        agreement, images = agreement_measures(masks), image_measures(masks, volume.array, spacing_mm)
+        for rater, mask in masks.items():
+            yield MaskMeasures(
+                subject=subject.id,
+                cohort=subject.cohort,
+                side=subject.side,
+                location=subject.location,
+                structure=name,
+                rater=rater,
+                path=str(subject.raters[rater]),
+                labels=" ".join(map(str, labels[rater])),
+                sha256=voxel_sha256(mask),
+                **shape_measures(mask, spacing_mm),
+                **agreement.get(rater, {}),
+                **swapped.get((name, rater), {}),
+                **images.get(rater, {}),
+            )
 
 
 def _header_and_image_warnings(volume: Volume) -> tuple[str, ...]:
@@ -119,11 +129,11 @@ def _header_and_image_warnings(volume: Volume) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessing) -> tuple[str, ...]:
+def _consensus_warnings(consensus: Mask, grid: Grid, preprocessing: Preprocessing, what: str) -> tuple[str, ...]:
     if not consensus.any():
-        return ("the consensus of the raters holds no nerve",)
+        return (f"the consensus of the raters holds no {what}",)
     network_grid = preprocessing.grid((consensus.shape[0], consensus.shape[1]), grid.ras_spacing_mm)
     drawn = network_grid.resample_labels(consensus.astype(np.uint8))
     outside = np.count_nonzero(drawn) - np.count_nonzero(network_grid.crop.apply(drawn))
     x, y = preprocessing.size
-    return (f"{outside} nerve voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()
+    return (f"{outside} {what} voxels lie outside the centre crop of {x} x {y} and count as missed",) if outside else ()

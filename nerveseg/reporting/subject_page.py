@@ -64,6 +64,7 @@ def _data(view: SubjectView) -> dict[str, Any]:
     width, height, _ = view.image.shape
     return {
         "name": view.name,
+        "noun": view.noun,
         "study": view.study or view.digest,
         "digest": view.digest,
         "size": [width, height],

@@ -43,6 +43,7 @@ class SubjectView:
         default_factory=dict
     )  # page of each class, relative to this one; of several only
     label: str = ""  # class that the masks show, where there are several
+    noun: str = "nerve"  # name of what the masks show
 
     def __post_init__(self) -> None:
         check_one_grid(self.image, self.masks, self.slice_numbers, self.name)

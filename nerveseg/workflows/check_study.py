@@ -44,7 +44,8 @@ def check_configured_study(config: CheckConfig) -> None:
         if subject.side == BOTH and not found.faults and not both_legs(study, subject):
             doubts.append(Doubt(subject.id, "", "side is both, but the image does not tell two legs apart"))
         rows += found.masks
-    certain, likely = judge_masks(rows)
+    classes = layout.class_table
+    certain, likely = judge_masks(rows, [*filter(classes.is_nerve, classes.names)], classes.values)
     faults, doubts = [*faults, *certain], [*doubts, *likely]
     with writing_below(config.output_root):
         page = _write(config.output_root / "checks" / layout.name, study, rows, faults, doubts) if rows else None
@@ -73,20 +74,22 @@ def _write(
     faults: Sequence[NervesegError],
     doubts: Sequence[Doubt],
 ) -> Path:
-    """Write table and page, with a picture of each subject that has a fault or a doubt; return the page's path."""
+    """Write table and page, with a picture of each subject or class that has a fault or a doubt; return its path."""
     from nerveseg.reporting.check_page import MOST_PICTURES, checked_case, write_check_page
 
     table = pd.DataFrame([asdict(row) for row in rows]).rename(columns={"structure": CLASS})
     for name, found in (("faults", faults), ("doubts", doubts)):
         table[name] = [_about(row, found) for row in rows]
     write_csv(folder / "check.csv", table)
-    flagged = {fault.subject for fault in faults} | {doubt.subject for doubt in doubts}
-    pictured = [study.subject(name) for name in dict.fromkeys(row.subject for row in rows) if name in flagged]
+    flagged = {(str(fault.subject), "") for fault in faults} | {(doubt.subject, doubt.structure) for doubt in doubts}
+    pictured = [(row.subject, name) for row in rows for name in ("", row.structure) if (row.subject, name) in flagged]
     cases = []
-    for subject in pictured[:MOST_PICTURES]:
+    for subject_id, structure in [*dict.fromkeys(pictured)][:MOST_PICTURES]:
+        subject, classes = study.subject(subject_id), study.description.class_table
         channels, grid = study.read_channels(subject)
-        raters = {rater: parts > 0 for rater, parts in study.read_masks(subject, grid).raters.items()}
-        cases.append(checked_case(subject.id, channels[0], raters))
+        drawn = study.read_masks(subject, grid).raters
+        masks = {rater: classes.mask(own, structure) if structure else own > 0 for rater, own in drawn.items()}
+        cases.append(checked_case(subject_id, channels[0], masks, structure))
     page = folder / "check.html"
     warning = SYNTHETIC_STUDY if study.description.synthetic else ""
     write_check_page(page, study.description.name, warning, rows, faults, doubts, cases)
@@ -98,7 +101,8 @@ def _about(row: MaskMeasures, found: Sequence[NervesegError | Doubt]) -> str:
     texts = []
     for one in found:
         if isinstance(one, Doubt):
-            meant, text = one.subject == row.subject and one.rater in ("", row.rater), one.text
+            of_mask = one.rater in ("", row.rater) and one.structure in ("", row.structure)
+            meant, text = one.subject == row.subject and of_mask, one.text
         else:
             meant, text = str(one.path) == row.path, f"{one.rule}; found: {one.found}"
         texts += [text] if meant else []

@@ -67,7 +67,11 @@ def _case_figures(views: Mapping[str, SubjectView], analysis: Analysis, title: s
         "Best, median and worst case by Dice and by HD95 between surfaces (Figure 4 of the paper).",
         cases_figure(chosen, views, title),
     )
-    examples = {description: views[subject] for subject, description in _median_cases(analysis)}
+    examples = {
+        description: views[subject]
+        for subject, description in _median_cases(analysis)
+        if AUTOMATIC in views[subject].profiles
+    }
     if examples:
         yield NamedFigure(
             "profiles",

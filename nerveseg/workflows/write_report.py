@@ -140,14 +140,15 @@ def _view(
     analysis: Analysis,
 ) -> SubjectView:
     drawn, numbers, label = _masks_in_order(masks), volume.grid.slice_numbers, analysis.label
+    is_nerve = evaluated.study.description.class_table.is_nerve(masks.structure)
     profiles, nerves = {}, {}
     for name in (AUTOMATIC, CONSENSUS):
-        if name in drawn:
+        if name in drawn and is_nerve:
             profiles[name], nerves[name] = _measured(drawn[name], volume, legs, numbers)
-    first = next(iter(nerves))
+    first = next(iter(nerves.values()), [])
     sides: dict[str, slice] = {leg.side: leg.columns for leg in legs}
     flags: tuple[Flag, ...] = ()
-    if masks.automatic is not None:
+    if masks.automatic is not None and is_nerve:
         flags = find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
     study = evaluated.study.description.name
@@ -161,14 +162,15 @@ def _view(
         slice_numbers=numbers,
         masks=drawn,
         profiles=profiles,
-        facts=[(name, value) for name, value in facts if value] + facts_of(nerves[first]),
+        facts=[(name, value) for name, value in facts if value] + facts_of(first),
         flags=flags,
         scores=_scores(analysis, subject.id),
-        notes=[note for nerve in nerves[first] for note in nerve.notes],
+        notes=[note for nerve in first for note in nerve.notes],
         sides=sides,
         study=_named(study, label),
         classes={name: f"../{name}/{subject.id}.html" for name in classes},
         label=label,
+        noun="nerve" if is_nerve else label,
     )
 
 

@@ -268,13 +268,19 @@ def test_a_class_that_no_rater_drew_in_one_subject_is_neither(classes):
     assert judged_classes(classes, changed, labels=dict.fromkeys(RATERS, "1 3")) == ([], [])
 
 
-def test_a_copied_file_is_one_fault_that_names_the_classes(classes):
+def test_a_copied_file_is_one_fault_and_a_class_that_two_files_share_a_doubt(classes):
     def changed(masks):
         return {name: of_class | {"OS": of_class["BW"]} for name, of_class in masks.items()}
 
     faults, _ = judged_classes(classes, changed, labels=dict.fromkeys(RATERS, "1 2 3"))
     assert [(fault.subject, fault.path) for fault in faults] == [("S3", "S3-BW")]
-    assert "tibial, peroneal, muscle" in faults[0].found
+    faults, doubts = judged_classes(
+        classes,
+        lambda masks: with_mask(masks, "muscle", "OS", masks["muscle"]["BW"]),
+        labels=dict.fromkeys(RATERS, "1 2 3"),
+    )
+    assert faults == []
+    assert [(doubt.subject, doubt.rater, doubt.structure) for doubt in doubts] == [("S3", "BW", "muscle")]
 
 
 def test_a_stray_piece_of_a_nerve_is_a_doubt_about_its_class(classes):

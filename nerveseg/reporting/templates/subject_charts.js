@@ -135,7 +135,7 @@ function drawShape() {
   const room = byId("shape");
   if (!data.surfaces.length) {
     room.className = "no-chart";
-    room.textContent = "No nerve was found, so there is no shape to show.";
+    room.textContent = `No ${data.noun} was found, so there is no shape to show.`;
     return;
   }
   const meshes = data.surfaces.map((surface, number) => ({
