@@ -2,22 +2,28 @@
 
 import torch
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.registry import NetworkSpec
 
 
-def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=()):
+def write_model(
+    folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=(), classes=None, terms=None
+):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
     inputs = len(channels) + len(optional)
-    options = dict(in_channels=inputs, first_filters=4, growth_rate=3, layers_per_block=1, transitions=1)
+    parts = Classes.of(classes).count
+    options = dict(
+        in_channels=inputs, classes=parts + 1, first_filters=4, growth_rate=3, layers_per_block=1, transitions=1
+    )
     network = FCDenseNet(**options)
     network(torch.randn(8, inputs, 16, 16))
     with torch.no_grad():
         network.classifier.weight *= 4
-        network.classifier.bias[:] = torch.tensor([1.0, -1.0])
+        network.classifier.bias[:] = torch.tensor([1.0, *parts * [-1.0]])
     record = TrainingRecord(
         study="tiny", synthetic=synthetic, subjects=subjects, fold=fold, epochs=1, seed=1, folds_seed=1
     )
@@ -27,7 +33,8 @@ def write_model(folder, seed, subjects, fold=0, channels=("T2",), synthetic=True
         optional=list(optional),
         spacing_mm=(1.7, 1.7, 17.6),
         preprocessing=Preprocessing(size=(48, 48)),
-        classes=None,
+        classes=classes,
+        terms=terms or {},
         training=record,
         versions={},
     )

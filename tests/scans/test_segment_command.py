@@ -283,3 +283,53 @@ def test_a_fault_of_ours_in_one_of_many_does_not_stop_the_rest(run, image_of, sw
     table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")["status"]
     assert table.to_dict() == {"a": "failed", "b": "done"}
     assert "ZeroDivisionError: of ours" in printed.err
+
+
+BRANCHES = {"tibial": [5], "peroneal": [7, 3], "nerve": [3, 5, 7]}
+
+
+@pytest.fixture
+def branches_model(tmp_path):
+    terms = {"tibial": {"value": "45684006", "meaning": "Tibial nerve"}}
+    return write_model(tmp_path / "branches", 4, {}, classes=BRANCHES, terms=terms)
+
+
+def test_several_classes_are_one_label_map_and_a_mask_each(run, image_of, branches_model, tmp_path):
+    run(image_of("V01"), f"model={branches_model}", "output=out", "per_class=true")
+    labels, mask, tibial, peroneal, nerve = (
+        np.asarray(nib.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        for name in ("labels", "mask", "mask-tibial", "mask-peroneal", "mask-nerve")
+    )
+    assert set(np.unique(labels)) == {0, 3, 5}
+    np.testing.assert_array_equal(tibial, labels == 5)
+    np.testing.assert_array_equal(peroneal, labels == 3)
+    np.testing.assert_array_equal(mask, labels > 0)
+    np.testing.assert_array_equal(nerve, mask)
+    summary = json.loads((tmp_path / "out/summary.json").read_text(encoding="utf-8"))
+    assert summary["classes"] == {"tibial": [5], "peroneal": [3], "nerve": [5, 3]}
+    run(image_of("V01"), f"model={branches_model}", "output=out")
+    assert not list((tmp_path / "out").glob("mask-*"))
+    assert (tmp_path / "out/labels.nii.gz").is_file()
+
+
+def test_dicom_seg_has_a_segment_for_each_class(run, branches_model, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    noise = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
+    frames = [{"place": 6.0 * place, "pixels": pixels} for place, pixels in enumerate(noise)]
+    write_enhanced(tmp_path / "series" / "x.dcm", frames)
+    run("series", f"model={branches_model}", "output=out", "dicom_seg=true", "postprocessing=none")
+    written = pydicom.dcmread(tmp_path / "out/mask.dcm")
+    segments = written.SegmentSequence
+    assert [segment.SegmentLabel for segment in segments] == ["tibial", "peroneal", "Nerve"]
+    codes = [segment.SegmentedPropertyTypeCodeSequence[0].CodeValue for segment in segments]
+    assert codes == ["45684006", "84782009", "84782009"]
+    frames = written.pixel_array
+    numbers = [
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for frame in written.PerFrameFunctionalGroupsSequence
+    ]
+    voxels = [int(frames[np.array(numbers) == number].sum()) for number in (1, 2, 3)]
+    labels = np.asarray(nib.load(tmp_path / "out/labels.nii.gz").dataobj)
+    assert voxels == [(labels == 5).sum(), (labels == 3).sum(), (labels > 0).sum()]
+    assert voxels[0] > 0 < voxels[1]
