@@ -40,7 +40,15 @@ from nerveseg.inference.bundle import read_description, renamed_bundle
 from nerveseg.runs import FoldFolder, find_folds
 from nerveseg.training.checkpointed_loggers import CheckpointedLogger
 
-TABLES = ("table1", "tests", "scores", "quantities", "agreement", "locations")  # names of the evaluation's tables
+TABLES = (
+    "table1",
+    "tests",
+    "scores",
+    "quantities",
+    "agreement",
+    "locations",
+    "sides",
+)  # names of the evaluation's tables
 NAMELESS_FIGURES = ("agreement", "comparison", "locations", "training")  # names of the figures without subjects' ids
 LONGEST_NAME = 128  # longest name of a run or group that W&B takes, in characters
 CAPTION = "blue: consensus, green: automatic"

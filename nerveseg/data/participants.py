@@ -200,6 +200,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _listed_twice(rows: Sequence[dict[str, str]], fields: Sequence[str], table: Path) -> list[NervesegError]:
     rule, remedy = "a scan" if fields else "a participant", "remove or rename the others"
+    remedy += "" if fields else ", or put fields that tell scans apart, such as {ses}, into the templates"
     alike: dict[str, list[str]] = {}
     for row in rows:
         own = row_id(row, fields)

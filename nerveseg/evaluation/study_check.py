@@ -47,6 +47,7 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     faults: list[NervesegError] = []
     grid: Grid | None = None
     volumes: list[Volume] = []
+    notes = [f"no file of the optional image {name}" for name in rule.optional_channels if name not in subject.images]
     for name, path in subject.images.items():
         try:
             own = read_image_grid(path, subject.id, rule.geometry)
@@ -57,7 +58,8 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
             incomplete = rule.channels is not None and bool(volumes)  # a further channel, which may end early
             volumes.append(read_image(path, subject.id, rule.geometry, allow_nan=incomplete))
             with errors_about(path, subject.id):
-                place_channel(volumes[-1], volumes[0], "none", path, name)
+                _, registered = place_channel(volumes[-1], volumes[0], rule.registration, path, name)
+            notes += [] if registered is None or registered.trusted else [f"{name}: {registered.note}"]
         except NervesegError as error:
             faults.append(error)
     parts: dict[str, LabelMap] = {}
@@ -77,11 +79,8 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     first = volumes[0]
     consensus = consensus_of(list(parts.values()), rule.consensus) > 0
     what = "nerve" if classes.only else "class"
-    warnings = tuple(
-        f"no file of the optional image {name}" for name in rule.optional_channels if name not in subject.images
-    )
-    warnings += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing, what)
-    return SubjectReport(subject, (), warnings, tuple(_measures(subject, first, classes, parts, labels)))
+    notes += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing, what)
+    return SubjectReport(subject, (), tuple(notes), tuple(_measures(subject, first, classes, parts, labels)))
 
 
 def _measures(

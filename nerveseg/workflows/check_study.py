@@ -11,6 +11,7 @@ from nerveseg.data.participants import BOTH
 from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, list_subjects, with_synthetic
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.evaluation.comparisons import CLASS
 from nerveseg.evaluation.mask_faults import Doubt, judge_masks
@@ -86,10 +87,10 @@ def _write(
     cases = []
     for subject_id, structure in [*dict.fromkeys(pictured)][:MOST_PICTURES]:
         subject, classes = study.subject(subject_id), study.description.class_table
-        channels, grid = study.read_channels(subject)
-        drawn = study.read_masks(subject, grid).raters
+        image = read_image(subject.image, subject.id, study.description.geometry)
+        drawn = study.read_masks(subject, image.grid).raters
         masks = {rater: classes.mask(own, structure) if structure else own > 0 for rater, own in drawn.items()}
-        cases.append(checked_case(subject_id, channels[0], masks, structure))
+        cases.append(checked_case(subject_id, image.array, masks, structure))
     page = folder / "check.html"
     warning = SYNTHETIC_STUDY if study.description.synthetic else ""
     write_check_page(page, study.description.name, warning, rows, faults, doubts, cases)

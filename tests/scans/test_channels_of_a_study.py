@@ -69,6 +69,19 @@ def test_the_rules_give_different_slices_in_stores_of_different_names(two_channe
     assert (first[:, 1] != second[:, 1]).any()
 
 
+def test_a_registration_that_was_refused_is_a_doubt(two_channels, tmp_path):
+    study = two_channels(channels="register")
+    subject = study.subjects[0]
+    assert not any("FS" in text for text in check_subject(study, subject, Preprocessing(size=(48, 48))).warnings)
+    image = nib.load(subject.images["FS"])
+    noise = np.random.default_rng(0).normal(100, 20, image.shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, image.affine), tmp_path / "noise.nii.gz")
+    images = dict(subject.images) | {"FS": tmp_path / "noise.nii.gz"}
+    found = check_subject(study, replace(subject, images=images), Preprocessing(size=(48, 48)))
+    assert found.faults == ()
+    assert any(text.startswith("FS: ") for text in found.warnings)
+
+
 def test_without_a_rule_another_grid_is_an_error(two_channels, tmp_path):
     study = two_channels()
     with pytest.raises(GeometryError) as caught:
