@@ -57,16 +57,15 @@ def participant_rows(
         single_id: Id of the participant if the template has no `{id}`.
     """
     fields = template_fields([template])
-    if not os.path.lexists(table):
-        rows, faults = _scans([{}], fields, root, template, single_id)
-        if not rows:
-            rule, remedy = "the study's image template matches files", "correct study.images, or study.root"
-            return [], [StudyError(rule, found="no file matches", path=root / template, remedy=remedy)]
-        return rows, faults
-    listed, faults = _read(table)
+    has_table = os.path.lexists(table)
+    listed, faults = _read(table) if has_table else ([{}], [])
     rows, more = _scans(listed, fields, root, template, single_id)
+    if not has_table and not rows:
+        rule, remedy = "the study's image template matches files", "correct study.images, or study.root"
+        return [], [StudyError(rule, found="no file matches", path=root / template, remedy=remedy)]
+    twice = _listed_twice(rows, fields, table) if has_table else _listed_twice(rows, fields, root / template)
     once_each = {row_id(row, fields): row for row in reversed(rows)}
-    return list(once_each.values())[::-1], _listed_twice(rows, fields, table) + faults + more
+    return list(once_each.values())[::-1], (twice if has_table or fields else []) + faults + more
 
 
 def row_id(row: Mapping[str, str], fields: Sequence[str]) -> str:

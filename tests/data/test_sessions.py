@@ -1,7 +1,9 @@
 """Studies with several scans of a participant: fields of templates beside `{id}`."""
 
 import re
+import tempfile
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,11 @@ from nerveseg.data.folds import split_folds
 from nerveseg.data.study import list_scans, list_subjects
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.data.template_fields import fill_template, matching_files, scan_id
-from nerveseg.errors import StudyError
+from nerveseg.errors import ConfigurationError, StudyError
+from nerveseg.inference.ensemble import open_model
+from nerveseg.workflows.segment_scans import _check_names, _scan_of
+from tests.helpers.composed import parsed_config
+from tests.helpers.scan_models import write_model
 
 T2 = "sub-{id}/ses-{ses}/anat/sub-{id}_ses-{ses}_run-{run}_T2w.nii.gz"
 MASK = "masks/sub-{id}_ses-{ses}_run-{run}.nii.gz"
@@ -153,6 +159,36 @@ def test_a_scan_listed_twice_is_a_fault(study):
     assert fault.rule == "a scan is listed once"
 
 
+def test_two_files_of_one_id_are_a_fault(study, tmp_path):
+    """`P1_ses-2`, session 1, and `P1`, session `2_ses-1`."""
+    names = ["P1_ses-2/1", "P1/2_ses-1"]
+    for name in names:
+        for folder in ("i", "m"):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / f"{name}.nii").touch()
+    fault = the_fault(study(images={"T2": "i/{id}/{ses}.nii"}, raters={"OS": "m/{id}/{ses}.nii"}, scans=[]))
+    assert (fault.subject, fault.found) == ("P1_ses-2_ses-1", "2 rows")
+
+
+def test_further_files_of_segment_are_those_of_the_scan(study, tmp_path):
+    subjects, _ = list_scans(study())
+    model = open_model(write_model(tmp_path / "model", 1, {}))
+
+    def scans(template):
+        words = ("study=bids", f"study.root={tmp_path}", f"+maps.T2map='{template}'")
+        config = parsed_config("segment", *words)
+        found = [_scan_of(subject, config, model) for subject in subjects]
+        _check_names(found, config)
+        return found
+
+    found = scans("maps/{id}-{ses}-{run}.nii")
+    assert [scan.name for scan in found] == [f"sub-{each}" for each in IDS]
+    assert found[1].maps == {"T2map": Path("maps/P01-1-2.nii")}
+    with pytest.raises(ConfigurationError) as caught:
+        scans("maps/{id}.nii")
+    assert caught.value.found == "maps.T2map=maps/{id}.nii"
+
+
 def test_a_person_listed_twice_is_a_fault(study):
     assert the_fault(study("participant_id\tcohort\nP02\ta\nP02\tb\n")).subject == "P02_ses-1_run-1"
 
@@ -214,9 +250,6 @@ VALUES = st.text("ab1-", min_size=1, max_size=3)
 
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=5, unique=True))
 def test_files_give_back_the_values_that_made_them(values):
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         for participant, session, run in values:
             path = Path(folder) / fill_template(T2, participant, {"ses": session, "run": run})
