@@ -27,7 +27,13 @@ FAT_SUPPRESSED = "sub-{id}/anat/sub-{id}_acq-fatsat_T2w.nii.gz"
 CONTEXTS = {
     "slice": ["context=slice"],
     "neighbours": ["context=neighbours"],
-    "volume": ["context=volume", "network=tiramisu_3d_small", "context.depth=4"],
+    "volume": [
+        "context=volume",
+        "network=tiramisu_3d_small",
+        "context.depth=4",
+        "network.kernel_size=3",
+        "network.pooling=2",
+    ],
 }
 CLASSES = {
     "nerve": [],
