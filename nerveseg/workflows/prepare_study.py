@@ -68,12 +68,10 @@ def _check_simulation(cohort: CohortSpec, root: Path) -> None:
 def _check_simulated_files(root: Path, templates: Iterable[str]) -> None:
     for template in templates if root.is_dir() else ():
         if next(iglob(template_glob(template), root_dir=root), None) is None:
-            raise StudyError(
-                "a simulated study has files of each of its templates",
-                found=f"none of {template}",
-                path=root,
-                remedy="correct the template, or delete the folder, if an earlier version simulated it without them",
-            )
+            rule = "a simulated study has files of each of its templates"
+            remedy = "if an earlier version simulated it, delete the folder, and train simulates it again"
+            found = f"none of {template}"
+            raise StudyError(rule, found=found, path=root, remedy=f"correct the template, or {remedy}")
 
 
 def simulate(cohort: CohortSpec, root: Path, workers: int) -> None:
