@@ -47,9 +47,7 @@ class DiceCrossEntropy(nn.Module):
         dice = torch.stack([self._dice(each, label == part) for part, each in enumerate(probabilities) if part])
         return functional.cross_entropy(logits, label) + self.dice_weight * (1 - dice.mean())
 
-    def _dice(
-        self, probability: Float[Tensor, "batch *size"], drawn: Bool[Tensor, "batch *size"]
-    ) -> Float[Tensor, ""]:
+    def _dice(self, probability: Float[Tensor, "batch *size"], drawn: Bool[Tensor, "batch *size"]) -> Float[Tensor, ""]:
         overlap = 2 * probability[drawn].sum() + self.smoothing_pixels
         return overlap / (probability.sum() + drawn.sum() + self.smoothing_pixels)
 
