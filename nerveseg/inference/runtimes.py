@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.networks.fc_densenet import FCDenseNet
-from nerveseg.networks.inspection import channels_last
+from nerveseg.networks.inspection import arranged
 from nerveseg.types import LabelMap, Probabilities
 
 Runtime = Literal["auto", "openvino", "torch"]
@@ -109,7 +109,7 @@ def part_probabilities(
     network: nn.Module, slices: Float32[Tensor, "slice channel *size"]
 ) -> Float32[Tensor, "slice part *size"]:
     """Return the softmax probabilities of all classes but background, on the CPU, of a network in evaluation mode."""
-    logits = network(channels_last(slices))
+    logits = network(arranged(slices))
     return torch.softmax(logits.float(), dim=1)[:, 1:].cpu()
 
 

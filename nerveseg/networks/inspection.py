@@ -23,10 +23,17 @@ ForwardPass: TypeAlias = tuple[Any, list[tuple[str, Tensor]]]
 """Output of a network, and the names and outputs of its modules in the order of the computation."""
 
 
-def channels_last(images: Tensor) -> Tensor:
-    """Return slices or patches with the channels last in memory, the layout in which convolutions are fastest."""
-    layout = torch.channels_last_3d if images.ndim == 5 else torch.channels_last
-    return images.contiguous(memory_format=layout)
+def memory_layout(axes: int) -> torch.memory_format:
+    """Return the layout in which convolutions of slices (2 axes), or of patches (3 axes), are fastest.
+
+    On a CPU channels last makes a training step of patches half as slow again.
+    """
+    return torch.contiguous_format if axes == 3 else torch.channels_last
+
+
+def arranged(images: Tensor) -> Tensor:
+    """Return slices (batch, channel, x, y), or patches with a last axis z, in their `memory_layout`."""
+    return images.contiguous(memory_format=memory_layout(images.ndim - 2))
 
 
 def check_network(network: nn.Module, in_channels: int, classes: int, size: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from nerveseg.errors import ConfigurationError, StoppedBySignal, TrainingError
-from nerveseg.networks.inspection import channels_last, find_classifier
+from nerveseg.networks.inspection import arranged, find_classifier, memory_layout
 from nerveseg.training.compilation import compile_or_explain
 from nerveseg.training.losses import Loss, loss_value
 from nerveseg.training.validation_metrics import SubjectDice
@@ -67,9 +67,8 @@ class Segmenter(pl.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        volumes = any(weight.ndim == 5 for weight in network.parameters())
-        layout = torch.channels_last_3d if volumes else torch.channels_last
-        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        axes = 3 if any(weight.ndim == 5 for weight in network.parameters()) else 2
+        self.network = network.to(memory_format=memory_layout(axes))  # type: ignore[call-overload]
         self.loss = loss or nn.CrossEntropyLoss()
         self.validation_loss = MeanMetric()
         self.validation_dice = SubjectDice()
@@ -83,12 +82,12 @@ class Segmenter(pl.LightningModule):
 
     def forward(self, image: Float[Tensor, "batch channel *size"]) -> Float[Tensor, "batch class *size"]:
         """Return the network's logits."""
-        logits: Tensor = self.network(channels_last(image))
+        logits: Tensor = self.network(arranged(image))
         return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Float[Tensor, ""]:
         """Return the loss of one batch, logged at every step; raise `TrainingError` if it is not finite."""
-        image = channels_last(batch["image"])
+        image = arranged(batch["image"])
         if self._training_forward is None:
             network = compile_or_explain(self.network, image, rank_zero_info) if self._compiled else self.network
             self._training_forward = network.__call__  # a module here would be saved with every checkpoint

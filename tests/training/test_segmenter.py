@@ -223,13 +223,6 @@ def test_validation_of_patches_counts_each_slice_once(tmp_path):
     assert logged["validation/dice"] == pytest.approx(np.mean(scores))
 
 
-def test_a_network_of_three_dimensions_computes_in_channels_last():
-    volumes = FCDenseNet(first_filters=3, growth_rate=2, layers_per_block=1, transitions=1, dimensions=3)
-    weights = [weight for weight in Segmenter(volumes).network.parameters() if weight.ndim == 5]
-    assert weights
-    assert all(weight.is_contiguous(memory_format=torch.channels_last_3d) for weight in weights)
-
-
 def test_a_loss_of_any_origin_is_trained_with(tmp_path):
     for loss in (monai.losses.DiceCELoss(to_onehot_y=True, softmax=True), lambda logits, label: logits.square().mean()):
         recorded = Losses()
