@@ -69,13 +69,15 @@ def judge_masks(
 
     Args:
         rows: Measures of every mask of every class.
-        nerves: Names of the classes to which the rules on shape and place of a nerve apply.
+        nerves: Names of the classes to which the rules on the shape of a nerve apply; those on its place apply to the
+            largest of them, because images and masks are mirrored as a whole.
         declared: Label values of the classes; read where there are several.
     """
     classes = list(dict.fromkeys(row.structure for row in rows))
     several = len(classes) > 1
     faults, doubts = _copies(rows)
-    faults += _mirrored_study([row for row in rows if row.structure in nerves])
+    largest = max(nerves, key=lambda name: sum(row.voxels for row in rows if row.structure == name))
+    faults += _mirrored_study([row for row in rows if row.structure == largest])
     doubts += _unusual_labels([row for row in rows if row.structure == classes[0]], declared if several else ())
     blank = {row.path for row in rows} - {row.path for row in rows if row.voxels}
     for structure in classes:
@@ -91,8 +93,8 @@ def judge_masks(
                     texts += [text for shape, text in _shape_doubts(row) if shape not in usual]
                 doubts += [Doubt(row.subject, row.rater, text, label) for text in texts]
             elsewhere = [row for row in own_class if row.subject != own[0].subject and row.voxels]
-            if structure in nerves:
-                doubts += [Doubt(own[0].subject, "", text, label) for text in _subject_doubts(own, elsewhere)]
+            if structure == largest:
+                doubts += [Doubt(own[0].subject, "", text) for text in _subject_doubts(own, elsewhere)]
     undrawn = {row.subject for row in rows} - {row.subject for row in rows if row.voxels}
     nothing = f"no rater drew any {'class' if several else 'nerve'}"
     return faults, doubts + [Doubt(subject, "", nothing) for subject in sorted(undrawn)]
