@@ -110,8 +110,10 @@ def analyse(
 ) -> Analysis:
     """Compute all tables of a study with one class; margins that differ from `stored` ones are named as changed.
 
+    Subjects without the class in any mask are left out, unless no subject has it: there is nothing to find or to miss.
     The `stored` margins are from before the results were known; `notes` are sentences on masks and subjects left out.
     """
+    measurements, absent = without_absent(measurements)
     scores, raters = measurements.scores, measurements.raters
     changed = margins_changed(margins, stored)
     majority = measurements.consensus == "majority"
@@ -119,6 +121,7 @@ def analyse(
     return Analysis(
         measurements=measurements,
         remarks=[
+            *absent,
             *empty_masks(measurements.quantities),
             *copied_masks(scores, raters),
             *missing_raters(measurements.quantities, raters),
@@ -143,6 +146,19 @@ def _noted(table: pd.DataFrame, ties: Sequence[str]) -> pd.DataFrame:
     """Add a column with a note on the consensus to its rows."""
     notes = [" ".join(ties) if CONSENSUS in str(name).split("-") else "" for name in table.get("comparison", [])]
     return table.assign(note=pd.Series(notes, index=table.index, dtype="object"))
+
+
+def without_absent(measurements: Measurements) -> tuple[Measurements, list[str]]:
+    """Return the measurements of subjects in whom a mask shows the class, and a sentence on the others or nothing."""
+    volumes = measurements.quantities[measurements.quantities["quantity"] == VOLUME]
+    largest = volumes.groupby("subject", sort=False)["value"].max()
+    absent = [str(subject) for subject in largest.index[largest == 0]]
+    if not 0 < len(absent) < len(largest):
+        return measurements, []
+    tables = {key: getattr(measurements, key) for key in ("scores", "quantities")}
+    kept = {key: table[~table["subject"].isin(absent)].reset_index(drop=True) for key, table in tables.items()}
+    counted = f"{len(absent)} of {len(largest)} subjects"
+    return replace(measurements, **kept), [f"No mask shows anything in {counted}, who are left out: {listed(absent)}."]
 
 
 def empty_masks(quantities: pd.DataFrame) -> list[str]:

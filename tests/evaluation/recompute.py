@@ -116,11 +116,12 @@ def majority(masks):
 class Study:
     """Scores of every subject, from the paths of their masks.
 
+    Subjects in whom every mask is empty are left out.
     `subjects` are dicts with id, group, cohort, location, repeat_of, raters {name: path} and automatic (path).
     """
 
     def __init__(self, subjects, raters):
-        self.subjects, self.raters = subjects, raters
+        self.subjects, self.raters = [], raters
         self.scores, self.quantities = {}, {}
         for subject in subjects:
             drawn = {name: read(path) for name, path in subject["raters"].items()}
@@ -128,6 +129,9 @@ class Study:
             masks = {name: mask for name, (mask, _) in drawn.items()}
             own = list(masks)
             masks["GT"], masks["Auto"] = majority([masks[name] for name in own]), read(subject["automatic"])[0]
+            if not any(mask.any() for mask in masks.values()):
+                continue
+            self.subjects.append(subject)
             compared = list(itertools.combinations([*own, "GT"], 2)) if len(own) > 1 else []
             compared += [("Auto", name) for name in [*own, "GT"]]
             for name in own if len(own) > 3 else ():

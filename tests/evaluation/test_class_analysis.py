@@ -122,6 +122,21 @@ def test_classes_are_in_the_studys_order_and_a_single_one_has_no_label():
     assert [own_remarks(part, common) for part in both][1] == []
 
 
+def test_subjects_without_the_class_in_any_mask_are_named_and_not_counted():
+    nothing = replace(subject("P3", dict.fromkeys(RATERS, NOTHING), NOTHING), structure="tibial")
+    missed = replace(subject("P2", dict.fromkeys(RATERS, tube()), NOTHING), structure="tibial")
+    found = replace(subject("P1", dict.fromkeys(RATERS, tube()), tube()), structure="tibial")
+    (part,) = analyse_classes(measured([found, missed, nothing]), Margins())
+    table = part.table1.set_index("comparison")
+    assert (table.loc["Auto-GT", "n"], table.loc["Auto-GT", "n_failed"]) == (2, 1), "a miss is a failure, absence none"
+    assert (table.loc["R-R", "n"], table.loc["R-R", "n_failed"]) == (6, 0)
+    absent, empty, *_ = part.remarks
+    assert "1 of 3 subjects" in absent
+    assert absent.endswith("P3.")
+    assert "sub-P3" not in empty
+    assert set(part.measurements.scores["subject"]) == {"P1", "P2"}
+
+
 def test_a_class_that_nobody_has_in_any_subject_is_a_table_of_failures():
     absent = [replace(subject(name, dict.fromkeys(RATERS, NOTHING), NOTHING), structure="lesion") for name in "12"]
     there = [replace(subject(name, dict.fromkeys(RATERS, tube()), tube()), structure="nerve") for name in "12"]

@@ -86,7 +86,7 @@ def test_repeated_scans_are_pairs(study):
 
 
 def test_a_stored_consensus_is_used(study):
-    found = measured(study, consensus=lambda subject: block(6).astype(bool))
+    found = measured(study, consensus=lambda subject: block(6))
     dice = found.scores[found.scores["metric"] == "dice"].set_index(["subject", "comparison"])["value"]
     assert dice[("1", "C-GT")] == 1
     assert dice[("2", "A-GT")] == pytest.approx(2 * 4 / 10)
