@@ -3,8 +3,8 @@
 R-R pools all rater pairs of a cohort, so its n is pairs times subjects. A failure is never dropped: where one mask of a
 pair is empty, Dice and VS of 0 stay in the means; the distances are undefined, so the case is counted in `n_failed` and
 named under the table. Two empty masks have no value and count as failed too; `analysis` leaves out the subjects in whom
-every mask is empty. A metric that is undefined for another reason (the branches of a nerve that does not divide) is left
-out of its own mean and is no failure.
+every mask is empty. A metric that is undefined for another reason (the branches of a nerve that does not divide) is
+left out of its own mean and is no failure.
 
 The interval of a mean is Student's over the groups (persons): the pairs of raters, and the scans, of one person are
 dependent.
