@@ -20,13 +20,15 @@ Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (batch, class, x,
 
 
 class DiceCrossEntropy(nn.Module):
-    """Cross entropy plus the mean soft Dice loss of all classes but background, each over all slices of a batch.
+    """Cross entropy plus the soft Dice loss, the mean over the classes but background that a batch shows.
 
-    Slices without nerve have no Dice of their own, which is why the batch counts as one volume.
+    Slices without nerve have no Dice of their own, which is why the batch counts as one volume. A class that no pixel
+    of the batch has is left out: its Dice would push the class down in every pixel, much harder than cross entropy
+    does, and a class that few batches show would never be learned.
 
     Args:
         dice_weight: Factor on the soft Dice loss.
-        smoothing_pixels: Pixels added to numerator and denominator, so that a batch without nerve has a gradient.
+        smoothing_pixels: Pixels added to numerator and denominator.
 
     References:
         Milletari F, Navab N, Ahmadi SA. V-Net: fully convolutional neural networks for volumetric medical image
@@ -44,8 +46,11 @@ class DiceCrossEntropy(nn.Module):
         """Return the loss in single precision."""
         logits = logits.float()
         probabilities = logits.softmax(dim=1).unbind(dim=1)
-        dice = torch.stack([self._dice(each, label == part) for part, each in enumerate(probabilities) if part])
-        return functional.cross_entropy(logits, label) + self.dice_weight * (1 - dice.mean())
+        drawn = [label == part for part in range(1, len(probabilities))]
+        shown = torch.stack([each.any() for each in drawn])
+        losses = torch.stack([1 - self._dice(*pair) for pair in zip(probabilities[1:], drawn, strict=True)])
+        mean = (losses * shown).sum() / shown.sum().clamp(min=1)
+        return functional.cross_entropy(logits, label) + self.dice_weight * mean
 
     def _dice(self, probability: Float[Tensor, "batch *size"], drawn: Bool[Tensor, "batch *size"]) -> Float[Tensor, ""]:
         overlap = 2 * probability[drawn].sum() + self.smoothing_pixels

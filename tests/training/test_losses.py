@@ -11,10 +11,11 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.training.losses import DiceCrossEntropy, check_loss, loss_value
 
 
-def example(seed=0, count=3):
+def example(seed=0, count=3, classes=2):
     random = torch.Generator().manual_seed(seed)
-    logits = torch.randn(count, 2, 6, 5, generator=random)
-    return logits, (torch.rand(count, 6, 5, generator=random) < 0.3).long()
+    logits = torch.randn(count, classes, 6, 5, generator=random)
+    drawn = torch.rand(count, 6, 5, generator=random) < 0.3
+    return logits, drawn * torch.randint(1, classes, drawn.shape, generator=random)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([torch.float32, torch.bfloat16]))
@@ -38,15 +39,24 @@ def test_the_loss_of_an_undecided_network_is_the_logarithm_of_two():
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
-@pytest.mark.parametrize("nerve", [True, False])
-def test_dice_and_cross_entropy_are_monais_over_the_batch(nerve, weight):
-    logits, label = example()
-    label = label if nerve else torch.zeros_like(label)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_dice_and_cross_entropy_are_monais_over_the_batch(classes, weight):
+    logits, label = example(classes=classes)
     theirs = monai.losses.DiceCELoss(
         to_onehot_y=True, softmax=True, include_background=False, batch=True, smooth_nr=1.0, smooth_dr=1.0,
         lambda_dice=weight,
     )  # fmt: skip
     assert float(DiceCrossEntropy(weight)(logits, label)) == pytest.approx(float(theirs(logits, label[:, None])))
+
+
+def test_a_class_that_a_batch_does_not_show_has_no_dice():
+    logits, label = example(classes=3)
+    entropy, loss = torch.nn.functional.cross_entropy, DiceCrossEntropy()
+    nothing = torch.zeros_like(label)
+    assert float(loss(logits, nothing)) == float(entropy(logits, nothing))
+    label[label == 2] = 0
+    without = torch.cat([logits[:, :2], torch.full_like(logits[:, :1], -30.0)], dim=1)
+    assert float(loss(without, label)) == pytest.approx(float(loss(logits[:, :2], label)))
 
 
 @pytest.mark.parametrize(
