@@ -15,10 +15,10 @@ from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
     SCORE_COLUMNS,
     SubjectMasks,
-    automatic_dice,
     measure_masks,
     score_subject,
     slice_scores,
+    subject_dice,
 )
 from nerveseg.inference.bundle import TestScore
 from nerveseg.types import LabelMap
@@ -76,8 +76,8 @@ def load_masks(
 
 
 def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
-    """Compute the mean Dice against the consensus per cohort, for a model's description."""
-    cohorts = automatic_dice(scores).groupby("cohort", sort=True)["value"]
+    """Compute the mean Dice of subjects per cohort, of each over its classes, for a model's description."""
+    cohorts = subject_dice(scores).groupby("cohort", sort=True)["value"]
     return [
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
         for cohort, values in cohorts

@@ -15,7 +15,15 @@ from nerveseg.console import say, track_progress
 from nerveseg.dashboards.publish import Dashboards, log_test, log_validation
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_image, write_labels
-from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS, automatic_dice, score_subject, write_scores
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    CLASS,
+    CONSENSUS,
+    automatic_dice,
+    classes_of,
+    score_subject,
+    write_scores,
+)
 from nerveseg.files import write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.prediction_settings import Computation
@@ -43,8 +51,10 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
     add_scores(job.folder.model, bundle_scores(scores), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
-    means = automatic_dice(scores).groupby("cohort")["value"].mean()
-    say(f"{job.title}: mean test Dice " + ", ".join(f"{cohort} {value:.3f}" for cohort, value in means.items()))
+    dice, is_single = automatic_dice(scores), len(classes_of(scores)) == 1
+    names = dice["cohort"] if is_single else dice[CLASS] + " " + dice["cohort"]
+    means = dice.groupby(names, sort=is_single)["value"].mean()
+    say(f"{job.title}: mean test Dice " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
 
 def _predict_subjects(

@@ -119,6 +119,16 @@ def test_a_models_scores_are_means_per_cohort():
     assert scores == {"volunteer": (2, pytest.approx(0.6)), "patient": (1, None), "healed": (2, 0.0)}
 
 
+def test_a_subject_with_several_classes_is_one_in_a_models_scores():
+    rows = [("1", 0.9), ("1", 0.5), ("2", 0.6), ("2", math.nan)]
+    frame = pd.DataFrame(
+        [(subject, "patient", "Auto-GT", "dice", dice) for subject, dice in rows],
+        columns=["subject", "cohort", "comparison", "metric", "value"],
+    )
+    (score,) = bundle_scores(frame)
+    assert (score.n, score.dice) == (2, pytest.approx(0.65))
+
+
 def test_an_inverted_automatic_mask_is_refused(study, tmp_path):
     save(tmp_path / "x.nii.gz", 1 - box((1, 5), (2, 4), (1, 3)))
     with pytest.raises(VolumeError) as caught:
