@@ -25,9 +25,9 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
     @model_validator(mode="after")
     def _check_kind(self) -> "Context":
         if self.depth is None and self.size is not None:
-            raise ValueError("a size is that of a patch, and needs a depth (context=volume)")
+            raise ValueError("one of patches, with a depth, where it has a size")
         if self.depth is not None and self.neighbours:
-            raise ValueError("a patch (depth) has no neighbours; give one of the two")
+            raise ValueError("one of patches (depth) or one of slices (neighbours), not both")
         return self
 
     @model_serializer

@@ -40,9 +40,15 @@ def _check_context(config: TrainConfig, network: registry.BuiltNetwork) -> None:
             rule = "context.size is at most preprocessing.size"
             raise ConfigurationError(rule, found=f"{list(context.size or ())}, of a crop of {list(crop)}")
         shapes.add((*crop, context.depth))  # validation shows whole crops
-    if not isinstance(network.module, FCDenseNet) or {network.module.dimensions} != set(map(len, shapes)):
+    if not isinstance(network.module, FCDenseNet):
         for shape in sorted(shapes):
             check_network(network.module, config.in_channels, config.out_classes, shape)
+    elif {network.module.dimensions} != set(map(len, shapes)):
+        raise ConfigurationError(
+            "context=volume takes a network of three dimensions, the other contexts one of two",
+            found=f"network.dimensions={network.module.dimensions} with context.depth={context.depth}",
+            remedy="network=tiramisu for slices, network=tiramisu_3d for context=volume",
+        )
 
 
 def build_segmenter(config: TrainConfig, network: nn.Module, compiled: bool = False) -> Segmenter:
