@@ -107,3 +107,16 @@ def test_a_context_is_of_one_kind(values):
 
 def test_a_size_may_come_from_a_file():
     assert Context.model_validate({"depth": 4, "size": [8, 6]}) == Context(depth=4, size=(8, 6))
+
+
+@pytest.mark.parametrize(
+    ("context", "recorded"),
+    [
+        (Context(), {"neighbours": 0}),
+        (Context(neighbours=2), {"neighbours": 2}),
+        (VOLUME, {"neighbours": 0, "depth": 4}),
+    ],
+)
+def test_the_record_of_slices_is_that_of_bundles_before_there_were_patches(context, recorded):
+    assert context.model_dump(mode="json") == recorded
+    assert Context.model_validate_json(context.model_dump_json()) == context

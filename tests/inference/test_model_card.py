@@ -1,5 +1,6 @@
 import pytest
 
+from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.inference.bundle import ModelDescription, TestScore, TrainingRecord, save_bundle
 from nerveseg.inference.model_card import model_card
@@ -92,6 +93,17 @@ def test_the_card_states_the_steps_that_its_scores_are_of(settings, steps, other
         assert sum(step in line for line in listed) == 1, step
     for step in others:
         assert not any(line.startswith(f"- {step}") for line in listed)
+
+
+def test_the_card_states_what_the_network_sees_of_a_stack():
+    slices, patches = (
+        model_card(description(context=context).model_dump()) for context in (Context(), Context(depth=16))
+    )
+    assert "axial slices, 16 at a time" in patches
+    assert "- overlapping windows of several slices with Gaussian weights" in patches.splitlines()
+    assert "nerve followed" not in patches
+    assert "at a time" not in slices
+    assert "windows" not in slices
 
 
 def test_the_card_states_what_the_scores_were_computed_with():

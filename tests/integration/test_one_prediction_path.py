@@ -1,6 +1,7 @@
 """The mask that a fold is scored by is the mask that `segment` makes with the fold's model, bit for bit."""
 
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from nerveseg import segment_scan
 from nerveseg.data.preprocessing import Crop
 from nerveseg.inference.bundle import load_bundle
 from nerveseg.scans.request import SegmentOptions
+from nerveseg.segment import main as segment
 from nerveseg.workflows import train_fold
 from tests.helpers.composed import training_jobs
 
@@ -158,6 +160,9 @@ def test_with_patches_of_several_slices(trained, tiny_study, size):
     assert (description.context.depth, description.in_channels) == (4, 1)
     assert (description.prediction.accuracy, description.computation.accuracy) == ("auto", "exact")
     assert_one_path(folds, tiny_study)
+    scan = image_of(tiny_study, "P01")
+    assert segment([str(scan), f"model={folds[0].path}", "output=refused", "accelerator=cpu", "accuracy=fast"]) == 2
+    assert not Path("refused").exists()
 
 
 def test_in_a_study_of_mixed_in_plane_spacings(trained, mixed_study):
