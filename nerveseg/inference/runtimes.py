@@ -113,10 +113,13 @@ def part_probabilities(
     return torch.softmax(logits.float(), dim=1)[:, 1:].cpu()
 
 
+THRESHOLD = 0.5  # probability above which a voxel is of the one part, the likelier of two classes (paper, 2.4.2)
+
+
 def most_likely(probabilities: Probabilities) -> LabelMap:
     """Return the most probable part of each voxel, or 0 where background is at least as probable (paper, 2.4.2)."""
     if len(probabilities) == 1:
-        return np.asarray(probabilities[0] > 0.5, dtype=np.uint8)
+        return np.asarray(probabilities[0] > THRESHOLD, dtype=np.uint8)
     best: LabelMap = probabilities.argmax(axis=0).astype(np.uint8) + np.uint8(1)
     best[probabilities.max(axis=0) <= 1 - probabilities.sum(axis=0)] = 0
     return best
