@@ -27,7 +27,13 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.analysis import Analysis
-from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, CONSENSUS, SubjectMasks
+from nerveseg.evaluation.comparisons import (
+    AUTOMATIC,
+    AUTOMATIC_CONSENSUS,
+    CONSENSUS,
+    SubjectMasks,
+    nerve_volume_mm3,
+)
 from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.reporting.figures import read_training
@@ -150,6 +156,8 @@ def _view(
     flags: tuple[Flag, ...] = ()
     if masks.automatic is not None and is_nerve:
         flags = find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
+    volume_mm3 = nerve_volume_mm3(next(iter(drawn.values())), volume.grid.ras_spacing_mm)
+    measured = facts_of(first) if is_nerve else [("volume", f"{volume_mm3:,.0f} mm³")]
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
     study = evaluated.study.description.name
     classes = analysis.classes if label else ()
@@ -162,7 +170,7 @@ def _view(
         slice_numbers=numbers,
         masks=drawn,
         profiles=profiles,
-        facts=[(name, value) for name, value in facts if value] + facts_of(first),
+        facts=[(name, value) for name, value in facts if value] + measured,
         flags=flags,
         scores=_scores(analysis, subject.id),
         notes=[note for nerve in first for note in nerve.notes],

@@ -129,6 +129,24 @@ def test_a_report_has_pages_and_figures_of_each_class(tmp_path, monkeypatch):
     assert "does not stand beside several classes" in (folder / "summary.txt").read_text(encoding="utf-8")
 
 
+def test_what_is_no_nerve_has_a_volume_and_neither_flags_nor_a_course(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw_figures, "save_figure", unrendered)
+    files = written(tmp_path, {"nerve": [1], "vessel": [2]}, subjects=("P01",))
+    assert evaluate([*files.start, f"prediction={files.masks}"]) == 0
+    (folder,) = files.output.glob("*/evaluation")
+    pages = {name: (folder / "subjects" / name / "P01.html").read_text("utf-8") for name in ("nerve", "vessel")}
+    for text, shown in {"Along the nerve": "nerve", "Zoom on the vessel": "vessel", "Not checked": "vessel"}.items():
+        assert {name for name, page in pages.items() if text in page} == {shown}
+    volume = next(
+        float(row["value"])
+        for row in rows(folder / "quantities.csv")
+        if (row["class"], row["source"], row["quantity"]) == ("vessel", "Auto", "volume_mm3")
+    )
+    assert f"<td>{volume:,.0f} mm³</td>" in pages["vessel"]
+    studies = [(folder / name).read_text(encoding="utf-8") for name in ("report.html", "report-vessel.html")]
+    assert ["/profiles.png" in page for page in studies] == [True, False]
+
+
 def test_check_has_a_row_per_mask_and_class_and_finds_exchanged_labels(tmp_path, capsys):
     files = written(tmp_path, {"tibial": [1], "peroneal": [2]})
     words = [*files.start, "preprocessing.size=[32, 32]"]
