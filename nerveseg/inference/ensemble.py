@@ -14,7 +14,7 @@ import numpy as np
 from nerveseg.data.in_plane_resampling import SAME_SPACING
 from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
-from nerveseg.networks.registry import CHANNELS_ARGUMENT
+from nerveseg.networks.registry import CHANNELS_ARGUMENT, CLASSES_ARGUMENTS
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
 
 DESCRIPTION = "model.json"
@@ -146,7 +146,8 @@ def _checked(model: Ensemble) -> Ensemble:
     first = model.description
     for bundle in model.bundles:
         description = bundle.description
-        in_channels = description.architecture.arguments.get(CHANNELS_ARGUMENT)
+        arguments = description.architecture.arguments
+        in_channels = arguments.get(CHANNELS_ARGUMENT)
         if in_channels != description.in_channels:
             raise BundleError(
                 "a model's network takes as many channels as model.json names",
@@ -154,9 +155,19 @@ def _checked(model: Ensemble) -> Ensemble:
                 path=model.name,
                 remedy="copy the model again from its source",
             )
+        classes = next((arguments[name] for name in CLASSES_ARGUMENTS if name in arguments), 2)
+        if classes != description.class_table.count + 1:
+            raise BundleError(
+                "a model's network tells background and the parts of its classes apart",
+                found=f"{classes} outputs, and {description.class_table.count} parts in model.json",
+                path=model.name,
+                remedy="copy the model again from its source",
+            )
         for name, agree in (
             ("channels", description.channels == first.channels),
             ("optional", description.optional == first.optional),
+            ("classes", description.class_table == first.class_table),
+            ("terms", description.terms == first.terms),
             ("registration", description.registration == first.registration),
             ("context", description.context == first.context),
             ("preprocessing", description.preprocessing == first.preprocessing),

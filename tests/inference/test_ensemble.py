@@ -147,6 +147,9 @@ def test_one_altered_fold_spoils_the_sweep(sweep):
     [
         ({"format_version": 2}, "is a description of format 1"),
         ({"architecture": {"name": "UNet", "arguments": {}}}, "found: UNet"),
+        ({"classes": {"nerve": [1]}}, "agree in classes"),
+        ({"classes": {"tibial": [1], "peroneal": [2]}}, "apart; found: 2 outputs, and 2 parts in model.json"),
+        ({"terms": {"nerve": {"value": "1", "meaning": "x"}}}, "agree in terms"),
         ({"channels": ["T2", "FS"]}, "takes as many channels as model.json names; found: 1 and 2"),
         ({"channels": ["T1"]}, "agree in channels; found: fold 0: ['T2']; fold 1: ['T1']"),
         ({"preprocessing": {"normalisation": "volume", "size": [9, 9]}}, "agree in preprocessing"),
@@ -158,6 +161,14 @@ def test_a_fold_that_does_not_fit_is_named(values, said, sweep):
     folder = sweep()
     edit(folder / "fold-1" / "model", **values)
     refused(folder, said)
+
+
+def test_folds_of_the_same_classes_in_another_order_are_refused(sweep):
+    for fold, names in enumerate([("tibial", "peroneal"), ("peroneal", "tibial")]):
+        folder = sweep(folds=(fold,), classes=3)
+        label_values = {"tibial": [1], "peroneal": [2]}
+        edit(folder / f"fold-{fold}" / "model", classes={name: label_values[name] for name in names})
+    refused(folder, "agree in classes", "remedy: give one fold")
 
 
 def test_folds_of_another_architecture_are_refused(sweep):
