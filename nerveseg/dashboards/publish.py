@@ -36,6 +36,7 @@ from nerveseg.evaluation.comparisons import (
     read_scores,
 )
 from nerveseg.evaluation.tables.table1 import table1
+from nerveseg.files import writing_below
 from nerveseg.inference.bundle import read_description, renamed_bundle
 from nerveseg.runs import FoldFolder, find_folds
 from nerveseg.training.checkpointed_loggers import CheckpointedLogger
@@ -255,7 +256,8 @@ def _log_model(dashboards: Dashboards, bundle: Path) -> None:
         uploaded = bundle
         if dashboards.names.are_hidden:
             uploaded = Path(temporary) / "model"
-            renamed_bundle(bundle, uploaded, dashboards.names)
+            with writing_below(Path(temporary)):  # within the training, whose writes are confined to the fold
+                renamed_bundle(bundle, uploaded, dashboards.names)
         dashboards.log_model(uploaded, facts)
 
 

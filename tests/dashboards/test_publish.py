@@ -18,6 +18,9 @@ from nerveseg.data.slice_store import SliceStore, StoreIndex
 from nerveseg.data.slice_store_build import StoredSubject
 from nerveseg.evaluation.comparisons import RATER_RATER, SCORE_COLUMNS
 from nerveseg.evaluation.tables.table1 import table1
+from nerveseg.files import writing_below
+from nerveseg.inference.bundle import ModelDescription, TrainingRecord, read_description
+from nerveseg.networks.registry import NetworkSpec
 from nerveseg.training.checkpointed_loggers import MetricsCsv
 from tests.helpers.wandb_server import inspected, rows, run_files
 
@@ -158,6 +161,29 @@ def test_the_scores_that_settings_are_chosen_by_are_in_the_summary(cross_validat
     assert (summary["validation/dice/healthy"], summary["validation/dice/ill"]) == pytest.approx((0.9, 0.65))
     tables = [json.loads(content)["data"] for name, content in files.items() if name.startswith("scores_")]
     assert ["H00", "H10", "H11"] in [[row[0] for row in rows] for rows in tables]
+
+
+def test_a_model_with_hashed_ids_is_shown_within_a_training(tmp_path):
+    record = TrainingRecord(
+        study="x", synthetic=True, subjects={"007": {}}, fold=0, epochs=1, seed=1, folds_seed=1
+    )  # fmt: skip
+    description = ModelDescription(
+        architecture=NetworkSpec("FCDenseNet", {}), channels=["T2"], spacing_mm=(1.0, 1.0, 4.0),
+        preprocessing=Preprocessing(size=(8, 8)), classes=None, training=record, versions={},
+    )  # fmt: skip
+    bundle = tmp_path / "fold-0" / "model"
+    bundle.mkdir(parents=True)
+    (bundle / "model.json").write_text(description.model_dump_json())
+    shown = []
+
+    class Shown(Dashboards):
+        def log_model(self, folder, facts):
+            shown.extend(read_description(folder).training.subjects)
+
+    with writing_below(bundle.parent):
+        publish._log_model(Shown([MetricsCsv(tmp_path)], subject_names("hashed", [SUBJECT.sha256])), bundle)
+    assert len(shown) == 1
+    assert re.fullmatch("[0-9a-f]{12}", shown[0])
 
 
 def test_of_an_evaluation_done_again_there_is_one_run(cross_validation):
