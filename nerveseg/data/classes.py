@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
 from nerveseg.data.volumes.labels import check_declared, check_few_labels
-from nerveseg.names import Name
+from nerveseg.names import Name, folded
 from nerveseg.types import LabelMap, Mask
 
 NERVE = "nerve"  # name of the one class of a study that declares none, and of the class that is measured along the leg
@@ -27,14 +27,17 @@ MOST_PARTS = 255  # largest number of parts, of which label maps in memory have 
 
 
 def _check_classes(classes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Raise `ValueError` for a class without labels, or two classes of the same labels."""
-    seen: dict[frozenset[int], str] = {}
+    """Raise `ValueError` for a class without labels, or two classes of the same labels or of names that look alike."""
+    seen: dict[frozenset[int] | str, str] = {}
     for name, labels in classes.items():
         if not labels or len(set(labels)) < len(labels):
             raise ValueError(f"label values for the class {name}, each once")
         twin = seen.setdefault(frozenset(labels), name)
         if twin != name:
             raise ValueError(f"other label values for the class {name} than for {twin}")
+        twin = seen.setdefault(folded(name), name)
+        if twin != name:
+            raise ValueError(f"classes whose names differ by more than case or spaces, unlike {name} and {twin}")
     return classes
 
 

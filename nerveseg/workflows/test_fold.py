@@ -51,10 +51,16 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
     add_scores(job.folder.model, bundle_scores(scores), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
+    say(
+        f"{job.title}: mean test Dice " + ", ".join(f"{name} {value:.3f}" for name, value in _mean_dice(scores).items())
+    )
+
+
+def _mean_dice(scores: pd.DataFrame) -> pd.Series:
+    """Return the mean Dice of each cohort (of several classes, of each class and cohort) in which any mask shows it."""
     dice, is_single = automatic_dice(scores), len(classes_of(scores)) == 1
     names = dice["cohort"] if is_single else dice[CLASS] + " " + dice["cohort"]
-    means = dice.groupby(names, sort=is_single)["value"].mean()
-    say(f"{job.title}: mean test Dice " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    return dice.groupby(names, sort=is_single)["value"].mean().dropna()
 
 
 def _predict_subjects(

@@ -2,11 +2,13 @@
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
+from nerveseg.evaluation.comparisons import SCORE_COLUMNS
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
-from nerveseg.workflows import train_fold, training_objects
+from nerveseg.workflows import test_fold, train_fold, training_objects
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import plain_config
@@ -54,3 +56,16 @@ def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_pa
         np.testing.assert_allclose(
             list(by_percentile.values()), np.transpose([np.min(rows, 0), np.max(rows, 0)]), atol=0.02
         )
+
+
+def test_the_line_of_a_fold_leaves_out_a_class_that_a_cohort_does_not_show():
+    rows = [
+        (name, name, cohort, "", "", structure, 0, "Auto-GT", "dice", dice)
+        for name, cohort, structure, dice in (
+            ("V01", "volunteer", "tibial", np.nan),
+            ("V01", "volunteer", "nerve", 0.9),
+            ("P01", "patient", "tibial", 0.5),
+        )
+    ]
+    means = test_fold._mean_dice(pd.DataFrame(rows, columns=list(SCORE_COLUMNS)))
+    assert means.to_dict() == {"nerve volunteer": 0.9, "tibial patient": 0.5}
