@@ -193,7 +193,7 @@ def configuration_error(error: Exception, verb: str = "") -> NervesegError:
     suggestion = _nearest_option(verb, found) if verb and "Could not override" in found else ""
     remedy = f"did you mean {suggestion}" if suggestion else "`--cfg job` prints all options with their values"
     if suggestion and f"'{suggestion}'" in found:
-        remedy = f"the file that you chose leaves it out: add it with +{suggestion}=..."
+        remedy = f"the file that you chose leaves it out, or has other keys in it: add with +{suggestion}=..."
     return ConfigurationError(
         "an option of conf/ with a value that it takes",
         found=f"{found} ({full[0]})" if full else found,
@@ -206,7 +206,8 @@ def _nearest_option(verb: str, message: str) -> str:
     named = message.partition("'")[2].partition("'")[0]
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            options = list(_leaves(OmegaConf.to_container(compose(verb), resolve=False)))
+            config = compose("check" if named.startswith("study.") else verb)  # others have no study by default
+            options = list(_leaves(OmegaConf.to_container(config, resolve=False)))
     except (HydraException, OmegaConfBaseException, ValueError):
         return ""
     same_ending = [option for option in options if option.split(".")[-1] == named.split(".")[-1]]

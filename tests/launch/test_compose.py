@@ -96,3 +96,13 @@ def test_an_option_that_the_chosen_file_leaves_out_is_added(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         compose_jobs("check", arguments)
     assert "+study.participants=" in caught.value.remedy
+
+
+@pytest.mark.parametrize("verb", ["check", "train", "evaluate", "segment"])
+@pytest.mark.parametrize(
+    ("study", "key"), [("bids", "study.terms={a: {value: x}}"), ("phantom_branches", "study.classes={a: [1]}")]
+)
+def test_keys_that_a_mapping_of_a_study_lacks_are_added(verb, study, key):
+    with pytest.raises(ConfigurationError) as caught:
+        compose_jobs(verb, [f"study={study}", "study.root=x", key])
+    assert f"+{key.partition('=')[0]}=" in caught.value.remedy
