@@ -15,6 +15,7 @@ result is being written the folder holds `.unfinished`, which marks files that m
 """
 
 import hashlib
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +31,9 @@ from nerveseg.notices import NOTICE
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
+CLASS_MASKS = "mask-*"
 OWN_FILES = (
-    "mask.*", "mask-*", "labels.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
+    "mask.*", CLASS_MASKS, "labels.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
     "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
@@ -76,6 +78,7 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     mask: str  # name of the mask's file
     # Label values of each class in the label map; empty where the mask is that of the one class.
     classes: dict[str, list[int]] = Field(default_factory=dict)
+    class_masks: list[str] = Field(default_factory=list)  # names of the files of single classes, if asked for
     model: ModelRecord  # record of the applied model
     nerves: list[NerveSummary]  # summary of each side's nerve
     flags: list[Flag]  # quality flags, for a person to check
@@ -135,12 +138,26 @@ def is_result(path: Path) -> bool:
     return ours and any(fnmatchcase(path.name, pattern) for pattern in OWN_FILES)
 
 
-def begin(folder: Path) -> None:
-    """Mark a folder as being written, and delete the files of an earlier result."""
-    write_text(folder / UNFINISHED, "nerveseg is writing here; the same command continues\n")
+def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
+    """Mark a folder as being written, with the names of the masks of classes, and delete the files of its result.
+
+    Of files `mask-*` only those that a result names are deleted: others are a person's own, as a corrected mask.
+    """
+    own = list(dict.fromkeys([*_class_masks(folder), *class_masks]))
+    write_text(folder / UNFINISHED, "\n".join(["nerveseg is writing here; the same command continues", *own, ""]))
     for pattern in OWN_FILES:
         for path in folder.glob(pattern):
-            path.unlink()
+            if pattern != CLASS_MASKS or path.name in own:
+                path.unlink()
+
+
+def _class_masks(folder: Path) -> list[str]:
+    """Return the names of the masks of classes that a folder's result names, complete or unfinished."""
+    try:
+        return ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8")).class_masks
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+        marker = folder / UNFINISHED
+        return marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
 
 
 def finish(folder: Path, summary: ScanSummary) -> None:

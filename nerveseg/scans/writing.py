@@ -30,23 +30,24 @@ def write_segmentation(
     folder: Path, segmentation: Segmentation, identity: Identity, options: ResultOptions, started: float
 ) -> ScanSummary:
     """Write the mask, the tables and the pictures of a scan; `started` is in s of `time.perf_counter`."""
-    begin(folder)
-    scan = segmentation.scan
+    scan, classes = segmentation.scan, segmentation.prediction.classes
     description = header_notice(segmentation.synthetic)
     suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
+    class_masks = {name: f"mask-{name}{suffix}" for name in classes.names if options.per_class}
+    begin(folder, list(class_masks.values()))
     write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
     prediction = segmentation.prediction
-    classes = prediction.classes
     if classes.count > 1:
         write_labels(folder / f"labels{suffix}", classes.decode(prediction.labels), scan.grid, description)
-    for name in classes.names if options.per_class else ():
-        write_mask(folder / f"mask-{name}{suffix}", classes.mask(prediction.labels, name), scan.grid, description)
+    for name, file in class_masks.items():
+        write_mask(folder / file, classes.mask(prediction.labels, name), scan.grid, description)
     if options.write_probability:
         write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, description)
     _write_dicom_seg(folder, segmentation, options)
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
     summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
+    summary = summary.model_copy(update={"class_masks": list(class_masks.values())})
     finish(folder, summary)
     return summary
 
