@@ -42,7 +42,7 @@ def _check_classes(classes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, 
 
 
 Declared: TypeAlias = Annotated[
-    dict[Name, Annotated[tuple[Annotated[int, Field(ge=1, le=LARGEST_LABEL)], ...], Strict(False)]],
+    dict[Name, Annotated[tuple[Annotated[int, Field(ge=1, le=LARGEST_LABEL, strict=True)], ...], Strict(False)]],
     Field(min_length=1),
     AfterValidator(_check_classes),
 ]
