@@ -127,9 +127,8 @@ def stored(folder: Path, fold: Fold) -> SliceStore:
                 sha256={},
                 slices=len(label),
                 spacing_mm=SPACING_MM,
-                nerve_voxels=int(label.sum()),
-                nerve_voxels_cropped_away=0,
                 pixels=label.size,
+                part_pixels=(int(label.sum()),),
             )
         )
     return SliceStore(

@@ -163,9 +163,8 @@ def indexed(study: Study, root: Path, hashes: dict[str, dict[str, str]]) -> Slic
             sha256=hashes[subject.id],
             slices=60,
             spacing_mm=(0.52, 0.52, 4.4),
-            nerve_voxels=20_000,
-            nerve_voxels_cropped_away=0,
             pixels=60 * 320 * 320,
+            part_pixels=(20_000,),
         )
         for subject in study.subjects
     ]

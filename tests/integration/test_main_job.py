@@ -84,7 +84,7 @@ def test_table_1_has_the_papers_rows_for_both_cohorts(sweep):
         counts = rows.set_index("comparison")["n"]
         assert counts["R-R"] == 3 * subjects
         assert set(counts.drop("R-R")) == {subjects}
-    assert table.columns[:4].tolist() == ["cohort", "comparison", "n", "n_failed"]
+    assert table.columns[:5].tolist() == ["class", "cohort", "comparison", "n", "n_failed"]
     assert {"dice_mean", "dice_sd", "vs_mean", "hd95_paper_mm_mean", "hd95_mm_mean", "hd_mm_mean"} <= {*table.columns}
     assert "SYNTHETIC" in (sweep.evaluation / "table1.md").read_text(encoding="utf-8")
     assert "Table 1, SYNTHETIC study" in sweep.output

@@ -151,6 +151,7 @@ def training_files(fold):
     return load_bundle(fold.model).description.training.subjects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["null", "[24,32]"])
 def test_with_patches_of_several_slices(trained, tiny_study, size):
     pytest.importorskip("monai")

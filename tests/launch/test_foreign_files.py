@@ -116,16 +116,17 @@ def test_listed_and_typed_variables_are_read(tmp_path, monkeypatch):
 
 
 ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 11))
+NAME = SOUND[: SOUND.index("name: bids")].count("\n") + 1  # number of the line of the name
 BROKEN = {
-    "a second colon": (SOUND.replace("name: bids", "name: bids: 3"), 3),
-    "a tab": (SOUND.replace('  T2: "', '\tT2: "'), 6),
-    "a double key": (SOUND.replace("root: ???", "root: ???\nroot: x"), 5),
-    "a python tag": (SOUND.replace("name: bids", "name: !!python/object/apply:os.system [id]"), 3),
-    "a tag of YAML": (SOUND.replace("name: bids", "name: !!binary aGk="), 3),
+    "a second colon": (SOUND.replace("name: bids", "name: bids: 3"), NAME),
+    "a tab": (SOUND.replace('  T2: "', '\tT2: "'), NAME + 3),
+    "a double key": (SOUND.replace("root: ???", "root: ???\nroot: x"), NAME + 2),
+    "a python tag": (SOUND.replace("name: bids", "name: !!python/object/apply:os.system [id]"), NAME),
+    "a tag of YAML": (SOUND.replace("name: bids", "name: !!binary aGk="), NAME),
     "deep nesting": (SOUND + "deep: " + "[" * 5000 + "]" * 5000 + "\n", None),
     "aliases": (SOUND + ALIASES, None),
     "an alias in itself": (SOUND + "a: &a [*a]\n", None),
-    "an unknown alias": (SOUND.replace("name: bids", "name: *nobody"), 3),
+    "an unknown alias": (SOUND.replace("name: bids", "name: *nobody"), NAME),
     "no UTF-8": (None, None),
     "a list": ("- 1\n- 2\n", None),
     "a number": ("3\n", None),
