@@ -88,7 +88,8 @@ def test_the_class_nerve_is_measured_or_else_all_classes():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"a": []}, {"a": [0]}, {"a": [1, 1]}, {"a": [1, 2], "b": [2, 1]}, {"a": [70000]}, {"a": [1.5]}, {"a": [True]}, {"a": ["1"]},
+    "wrong", [{}, {"a": []}, {"a": [0]}, {"a": [1, 1]}, {"a": [1, 2], "b": [2, 1]}, {"a": [70000]}, {"a": [1.5]},
+              {"a": [True]}, {"a": ["1"]},
               {"": [1]}, {"a/b": [1]}, {"nerve": [1], "Nerve": [2]}, {"a b": [1], "a  b": [2]}],
 )  # fmt: skip
 def test_classes_that_mean_nothing_are_refused(wrong):
