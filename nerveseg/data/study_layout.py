@@ -31,9 +31,8 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     raters: dict[Name, str] = Field(min_length=1)
     participants: str = "participants.tsv"  # table of participants, relative to the root; the file is optional
     classes: Declared | None = None  # label values of each class; by default one class, nerve: every label above zero
-    terms: dict[Name, Term] = Field(
-        default_factory=dict
-    )  # coded term of each class in DICOM; by default nerve or tissue
+    # Coded term of each class in DICOM; by default nerve or tissue.
+    terms: dict[Name, Term] = Field(default_factory=dict)
     geometry: Geometry = None  # transform to use if qform and sform differ; by default a difference is an error
     consensus: Rule = "majority"  # rule of the consensus of several raters (paper, 2.3: majority vote)
     missing_raters: Literal["refuse", "allow"] = "refuse"  # rule for subjects without masks of some raters
