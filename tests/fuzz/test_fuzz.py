@@ -16,7 +16,7 @@ import torch
 
 from nerveseg.data.study import open_study
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.volumes.volume import read_image, read_image_grid, read_mask
+from nerveseg.data.volumes.volume import read_image, read_image_grid, read_labels, read_mask
 from nerveseg.inference.bundle import load_bundle
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
