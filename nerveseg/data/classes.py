@@ -38,6 +38,8 @@ def _check_classes(classes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, 
         twin = seen.setdefault(folded(name), name)
         if twin != name:
             raise ValueError(f"classes whose names differ by more than case or spaces, unlike {name} and {twin}")
+    if Classes.of(classes).count > MOST_PARTS:
+        raise ValueError(f"classes of at most {MOST_PARTS} parts")
     return classes
 
 
@@ -125,34 +127,40 @@ class Classes:
 
     def decode(self, parts: LabelMap) -> NDArray[Any]:
         """Return the labels to write: 0 and 1 for a single part, else the lowest label value of each part."""
-        lowest = [1] if self.count == 1 else [min(values) for values in self.labels]
-        table = np.array([0, *lowest], dtype=np.uint8 if max(lowest) <= MOST_PARTS else np.uint16)
-        return np.asarray(table[parts])
+        table = np.array([0, *self._written])
+        return np.asarray(table.astype(np.min_scalar_type(max(self._written)))[parts])
+
+    @property
+    def _written(self) -> list[int]:
+        """Value of each part in a written label map."""
+        return [1] if self.count == 1 else [min(values) for values in self.labels]
 
     @property
     def written(self) -> dict[str, list[int]]:
         """Label values that each class has in a label map that `decode` made; none where it is a mask of 0 and 1."""
-        if self.count == 1:
-            return {}
-        lowest = [min(values) for values in self.labels]
-        return {name: [lowest[part - 1] for part in parts] for name, parts in zip(self.names, self.parts, strict=True)}
+        names = self.names if self.count > 1 else ()
+        return {name: [self._written[part - 1] for part in self.parts_of(name)] for name in names}
 
     def read_back(self) -> Classes:
         """Return the classes of a label map that `decode` made."""
         return self if self.count > 1 else Classes(self.names, self.parts, ((),))
 
+    def parts_of(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of the parts of a class."""
+        return self.parts[self.names.index(name)]
+
     def mask(self, parts: LabelMap, name: str) -> Mask:
         """Return the mask of a class."""
-        return self.union(parts, self.parts[self.names.index(name)])
+        return self.union(parts, self.parts_of(name))
 
     @property
     def nerve_parts(self) -> tuple[int, ...]:
         """Parts that are measured along the leg: those of the class nerve if there is one, else all."""
-        return self.parts[self.names.index(NERVE)] if NERVE in self.names else tuple(range(1, self.count + 1))
+        return self.parts_of(NERVE) if NERVE in self.names else tuple(range(1, self.count + 1))
 
     def is_nerve(self, name: str) -> bool:
         """Return true for a class all of whose parts are nerve."""
-        return set(self.parts[self.names.index(name)]) <= set(self.nerve_parts)
+        return set(self.parts_of(name)) <= set(self.nerve_parts)
 
     def part_name(self, part: int) -> str:
         """Return the name of a part: of the smallest class that holds it."""

@@ -41,7 +41,7 @@ def class_consensus(raters: Mapping[str, Mask], consensus: LabelMap, classes: Cl
 
     Raters may agree that a voxel is nerve and not on the branch: then no part has a majority, but the class has.
     """
-    several = len(classes.parts[classes.names.index(name)]) > 1
+    several = len(classes.parts_of(name)) > 1
     return consensus_of(list(raters.values()), rule) if several else classes.mask(consensus, name)
 
 

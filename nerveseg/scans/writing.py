@@ -30,13 +30,12 @@ def write_segmentation(
     folder: Path, segmentation: Segmentation, identity: Identity, options: ResultOptions, started: float
 ) -> ScanSummary:
     """Write the mask, the tables and the pictures of a scan; `started` is in s of `time.perf_counter`."""
-    scan, classes = segmentation.scan, segmentation.prediction.classes
+    scan, prediction, classes = segmentation.scan, segmentation.prediction, segmentation.prediction.classes
     description = header_notice(segmentation.synthetic)
     suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
     class_masks = {name: f"mask-{name}{suffix}" for name in classes.names if options.per_class}
     begin(folder, list(class_masks.values()))
     write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
-    prediction = segmentation.prediction
     if classes.count > 1:
         write_labels(folder / f"labels{suffix}", classes.decode(prediction.labels), scan.grid, description)
     for name, file in class_masks.items():
@@ -46,8 +45,8 @@ def write_segmentation(
     _write_dicom_seg(folder, segmentation, options)
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
-    summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
-    summary = summary.model_copy(update={"class_masks": list(class_masks.values())})
+    files = f"mask{suffix}", list(class_masks.values())
+    summary = _summary(segmentation, *files, identity, time.perf_counter() - started)
     finish(folder, summary)
     return summary
 
@@ -142,7 +141,9 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
     write_subject_page(folder / "report.html", page)
 
 
-def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
+def _summary(
+    segmentation: Segmentation, mask: str, class_masks: list[str], identity: Identity, seconds: float
+) -> ScanSummary:
     model, scan = segmentation.model, segmentation.scan
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     return ScanSummary(
@@ -152,6 +153,7 @@ def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds:
         spacing_mm=scan.grid.ras_spacing_mm,
         mask=mask,
         classes=segmentation.prediction.classes.written,
+        class_masks=class_masks,
         model=ModelRecord(
             name=model.name,
             sha256=model.sha256,

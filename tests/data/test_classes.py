@@ -97,6 +97,13 @@ def test_classes_that_mean_nothing_are_refused(wrong):
         declared(wrong)
 
 
+def test_more_parts_than_a_byte_tells_apart_are_refused():
+    declared({f"c{label}": [label] for label in range(1, 256)})
+    with pytest.raises(ValidationError):
+        declared({f"c{label}": [label] for label in range(1, 257)})
+    declared({"nerve": list(range(1, 1000))})  # many labels of one part
+
+
 @pytest.mark.parametrize(("foreground", "classes"), [(None, None), ([3], {"nerve": (3,)})])
 def test_the_key_of_earlier_versions_is_read(foreground, classes):
     files = {"name": "x", "root": "x", "images": {"T2": "{id}"}, "raters": {"A": "{id}m"}}
