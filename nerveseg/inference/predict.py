@@ -27,7 +27,7 @@ from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
 from nerveseg.inference.postprocessing import clean_labels
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
-from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely
+from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely, with_mirrored_views
 from nerveseg.inference.sliding_window import (
     check_installed,
     check_volume,
@@ -107,6 +107,8 @@ def predict_volume(
     prepared = description.network_channels(channels)
     slices = _ScanSlices(prepared, [float(channel.min()) for channel in prepared], grid, description.context)
     engine = _finite(make_runner(members, runtime, device), members, scan)
+    if settings.mirrored_views:
+        engine = with_mirrored_views(engine)
     pixels = slices_per_batch * description.preprocessing.size[0] * description.preprocessing.size[1]
     accuracy = settle_accuracy(settings.accuracy, device, patches=description.context.depth is not None)
     if description.context.depth is not None:

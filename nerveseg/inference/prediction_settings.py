@@ -5,9 +5,10 @@ users get. Device and runtime are no settings: both commands use the fastest of 
 probabilities agree to 1e-4.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_serializer
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.postprocessing import Postprocessing
@@ -31,7 +32,16 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     # Pixels that the network sees: resampled to the model's in-plane spacing, or the scan's own.
     in_plane_spacing: InPlaneSpacing = "model"
     precision: Literal["32-true"] = "32-true"  # arithmetic of the network; autocast is never used
+    # Flag: true to average the probabilities of each slice and of its left-right mirror image; false in bundles of
+    # earlier versions.
+    mirrored_views: bool = False
     postprocessing: Postprocessing = Field(default_factory=Postprocessing)  # clean-up of the mask
+
+    @model_serializer(mode="wrap")
+    def _as_in_earlier_versions(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out what earlier versions did not have where it is off, so that files and hashes stay the same."""
+        values = serialise(self)
+        return values if self.mirrored_views else {key: values[key] for key in values if key != "mirrored_views"}
 
     def in_words(self, patches: bool = False) -> list[str]:
         """Return one phrase per step, for the model card; of patches where the model segments patches of slices."""
@@ -51,6 +61,7 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
                 "fast": "the nerve followed through the stack (accuracy=fast)",
                 "exact": "every slice whole (accuracy=exact)",
             }[self.accuracy],
+            *(["mean over each slice and its left-right mirror image"] if self.mirrored_views else []),
             "single precision",
             *self.postprocessing.in_words(),
         ]

@@ -51,6 +51,19 @@ def make_runner(members: Sequence[Bundle], runtime: Runtime = "auto", device: st
     return run
 
 
+def with_mirrored_views(engine: Runner) -> Runner:
+    """Return a runner whose probabilities are the mean over the given slices or patches and their mirror images.
+
+    Slices are mirrored left to right, along the first axis of the plane. A leg and the leg of the other side are mirror
+    images, so both views are as likely.
+    """
+
+    def run(slices: Tensor) -> Tensor:
+        return (engine(slices) + engine(slices.flip(2)).flip(2)) / 2
+
+    return run
+
+
 def find_runtime(members: Sequence[Bundle], runtime: Runtime, device: str) -> Literal["openvino", "torch"]:
     """Return the runtime for a model's networks on a device; raise `ConfigurationError` if OpenVINO cannot run them."""
     settled = settled_runtime(runtime, device)

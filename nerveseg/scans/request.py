@@ -15,7 +15,7 @@ from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
 from nerveseg.inference.runtimes import Runtime
 
-CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing")
+CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing", "mirrored_views")
 """Settings of the prediction that the options of `segment` may replace, besides the clean-up."""
 
 
@@ -72,6 +72,7 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     field_of_view: FieldOfView | None = None  # part of each slice that is segmented
     accuracy: Accuracy | None = None  # search of the nerve: every slice whole, or the nerve followed through the stack
     in_plane_spacing: InPlaneSpacing | None = None  # pixels that the network sees: of the model's spacing or the scan's
+    mirrored_views: bool | None = None  # flag: true to average over each slice and its left-right mirror image
     runtime: Runtime = "auto"  # program that runs the networks
     norms: Path | None = None  # table of normal values
     slices_per_batch: PositiveInt = 8  # number of slices that go through the network at a time
