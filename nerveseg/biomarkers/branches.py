@@ -13,7 +13,7 @@ from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 
 from nerveseg.biomarkers.division import Direction, Division, Sections, find_division
-from nerveseg.biomarkers.legs import Side, of_side
+from nerveseg.data.legs import Side, of_side
 from nerveseg.types import Mask, SpacingMm
 
 TIBIAL, PERONEAL, UNDIVIDED = 1, 2, 3

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label, minimum
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
-from nerveseg.biomarkers.legs import Leg, Side
+from nerveseg.data.legs import Leg, Side
 from nerveseg.types import Affine, Mask, SpacingMm
 
 HALF_WINDOW_MM = 13.5

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from nerveseg.biomarkers.course import NerveCourse, slice_step_mm
-from nerveseg.biomarkers.legs import Side, of_side
 from nerveseg.biomarkers.profile import TOTAL
+from nerveseg.data.legs import Side, of_side
 
 
 class NerveSummary(BaseModel, frozen=True, extra="forbid"):

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, Strict
 
 from nerveseg.data.volumes.labels import check_declared, check_few_labels
 from nerveseg.names import Name, folded
-from nerveseg.types import LabelMap, Mask
+from nerveseg.types import LabelMap, Mask, Probabilities, Probability
 
 NERVE = "nerve"  # name of the one class of a study that declares none, and of the class that is measured along the leg
 
@@ -170,6 +170,12 @@ class Classes:
     def nerve(self, parts: LabelMap) -> Mask:
         """Return the mask of the nerve."""
         return self.union(parts, self.nerve_parts)
+
+    def nerve_probability(self, probabilities: Probabilities) -> Probability:
+        """Return the probability of nerve, the sum over its parts."""
+        numbers = [part - 1 for part in self.nerve_parts]
+        nerve: Probability = probabilities[numbers].sum(axis=0) if len(numbers) > 1 else probabilities[numbers[0]]
+        return nerve
 
     def union(self, parts: LabelMap, numbers: Sequence[int]) -> Mask:
         """Return the mask of some parts."""

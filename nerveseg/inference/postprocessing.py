@@ -13,11 +13,12 @@ References:
     Raya SP, Udupa JK. Shape-based interpolation of multidimensional objects. IEEE Trans Med Imaging 1990; 9:32-42.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_serializer
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, shift
 from scipy.spatial import cKDTree
 
@@ -42,6 +43,15 @@ class Postprocessing(BaseModel, frozen=True, extra="forbid"):
     # Flag: true to interpolate a nerve that was missed in one slice between two that show it. Off by default, since a
     # quality flag names such a slice.
     bridge_single_slices: bool = False
+    # Flag: true to keep of the nerve only the path through each leg's stack with its branches, and to fill the path's
+    # gaps, before the steps above (`nerve_path`); false in bundles of earlier versions.
+    follow_path: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_in_earlier_versions(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out what earlier versions did not have where it is off, so that files and hashes stay the same."""
+        values = serialise(self)
+        return values if self.follow_path else {key: values[key] for key in values if key != "follow_path"}
 
     def in_words(self) -> list[str]:
         """Return one phrase per step, for the model card."""
@@ -49,7 +59,9 @@ class Postprocessing(BaseModel, frozen=True, extra="forbid"):
             f"components under {self.speck_volume_mm3:g} mm3 and more than {self.speck_distance_mm:g} mm from every"
             " larger one removed"
         )
-        steps = [specks] if self.remove_specks else []
+        path = "the path of one nerve through each leg and its branches kept, its gaps filled; other nerve removed"
+        steps = [path] if self.follow_path else []
+        steps += [specks] if self.remove_specks else []
         steps += ["single missed slices interpolated"] if self.bridge_single_slices else []
         return steps or ["no clean-up of the mask"]
 

@@ -21,10 +21,12 @@ from jaxtyping import Float32
 from nerveseg.data.classes import Classes
 from nerveseg.data.context import Context, mirrored
 from nerveseg.data.in_plane_resampling import InPlaneResampling
+from nerveseg.data.legs import find_legs
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
+from nerveseg.inference.nerve_path import along_nerves
 from nerveseg.inference.postprocessing import clean_labels
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
 from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely, with_mirrored_views
@@ -59,11 +61,7 @@ class Prediction:
     @cached_property
     def probability(self) -> Probability:
         """Probability of nerve before the clean-up."""
-        numbers = [part - 1 for part in self.classes.nerve_parts]
-        nerve: Probability = (
-            self.probabilities[numbers].sum(axis=0) if len(numbers) > 1 else self.probabilities[numbers[0]]
-        )
-        return nerve
+        return self.classes.nerve_probability(self.probabilities)
 
 
 def predict_volume(
@@ -123,7 +121,11 @@ def predict_volume(
     for some, on_grid in found:
         for part, of_part in enumerate(on_grid.transpose(1, 2, 3, 0)):
             probabilities[part][..., some] = grid.undo(of_part)
-    labels = clean_labels(most_likely(probabilities), spacing_mm, settings.postprocessing)
+    labels = most_likely(probabilities)
+    if settings.postprocessing.follow_path:
+        legs = find_legs(channels[0], spacing_mm)
+        labels = along_nerves(labels, probabilities, description.class_table, spacing_mm, legs)
+    labels = clean_labels(labels, spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
     return Prediction(labels, probabilities, description.class_table, settings, computation)
 

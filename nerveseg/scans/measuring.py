@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
-from nerveseg.biomarkers.legs import find_legs
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.data.legs import find_legs
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.predict import Prediction

@@ -55,6 +55,7 @@ class PostprocessingChange(BaseModel, frozen=True, extra="forbid"):
     speck_volume_mm3: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     speck_distance_mm: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     bridge_single_slices: bool | None = None
+    follow_path: bool | None = None
 
 
 class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
@@ -81,7 +82,8 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     def settings(self, model: PredictionSettings) -> PredictionSettings:
         """Return a model's settings, replaced by the options that are given."""
         changes: dict[str, Any] = self.model_dump(include=set(CHOSEN), exclude_none=True)
-        cleanup = model.postprocessing.model_copy(update=self.postprocessing.model_dump(exclude_none=True))
+        replaced = {name: value for name, value in self.postprocessing if value is not None}
+        cleanup = model.postprocessing.model_copy(update=replaced)
         return model.model_copy(update=changes | {"postprocessing": cleanup})
 
 
@@ -89,8 +91,7 @@ def settings_notes(used: PredictionSettings, model: PredictionSettings) -> tuple
     """Return a note for every setting that differs from the one a model was tested with."""
     pairs = [(name, getattr(used, name), getattr(model, name)) for name in CHOSEN]
     pairs += [
-        (f"postprocessing.{name}", value, getattr(model.postprocessing, name))
-        for name, value in used.postprocessing.model_dump().items()
+        (f"postprocessing.{name}", value, getattr(model.postprocessing, name)) for name, value in used.postprocessing
     ]
     return tuple(
         f"{name}={_plain(value)}: the scores of this model are of {name}={_plain(own)}"

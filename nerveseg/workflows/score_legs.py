@@ -1,6 +1,6 @@
 """Scores of each leg of a scan of both legs (`side: both` in participants.tsv), beside those of the whole scan.
 
-The legs are found in the image (`biomarkers.legs`). A leg's masks are those of the scan within its half of the image.
+The legs are found in the image (`data.legs`). A leg's masks are those of the scan within its half of the image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from nerveseg.biomarkers.legs import Leg, find_legs
+from nerveseg.data.legs import Leg, find_legs
 from nerveseg.data.participants import BOTH
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.volume import read_image

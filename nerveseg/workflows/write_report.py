@@ -18,11 +18,11 @@ from urllib.parse import quote
 import pandas as pd
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg, find_legs
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.console import say, track_progress
+from nerveseg.data.legs import Leg, find_legs
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import read_image

@@ -13,8 +13,8 @@ from nerveseg.biomarkers.course import (
     slice_normal,
     slice_step_mm,
 )
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.data.legs import Leg
 from tests.helpers.tubes import PAPER_MM, grid, rotation, tilted, tube
 
 SLICES = 22

@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 from nerveseg.biomarkers.branches import TIBIAL
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import PROFILE_COLUMNS, nerve_profile
 from nerveseg.biomarkers.signals import Signals, eroded_in_plane, muscle_means
+from nerveseg.data.legs import Leg
 from nerveseg.errors import GeometryError
 
 AFFINE = np.diag([0.5, 0.5, 4.0, 1.0])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import NerveSummary, summarise
+from nerveseg.data.legs import Leg
 
 AFFINE = np.diag([0.5, 0.5, 4.0, 1.0])
 

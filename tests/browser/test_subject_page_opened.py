@@ -12,11 +12,11 @@ import pytest
 from PIL import Image as Picture
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
+from nerveseg.data.legs import Leg
 from nerveseg.phantom.cohort import participants, simulate_subject
 from nerveseg.reporting.page_assets import write_plotly
 from nerveseg.reporting.subject_page import write_subject_page

@@ -6,9 +6,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
+from nerveseg.data.legs import Leg
 from nerveseg.reporting.figures.cases import (
     cases_figure,
     chosen_cases,

@@ -18,11 +18,11 @@ from matplotlib.path import Path as Line
 from PIL import Image as Picture
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.biomarkers.legs import Leg
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
+from nerveseg.data.legs import Leg
 from nerveseg.errors import GeometryError
 from nerveseg.reporting.subject_charts import MOST_PICTURE_BYTES, close_looks, outlines, slice_pictures
 from nerveseg.reporting.subject_page import subject_html, write_subject_page

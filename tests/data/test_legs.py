@@ -2,12 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nerveseg.biomarkers.legs import find_legs
+from nerveseg.data.legs import find_legs
 from nerveseg.data.volumes.volume import read_image, read_labels
+from nerveseg.launch.compose import config_folder
+from nerveseg.phantom.cohort import CohortSpec, participants, simulate_subject
 
 
 def discs(*centres_mm, radius_mm=70.0, air=0.0, pixel_mm=2.0, size=(240, 120), slices=3, seed=0):
@@ -46,9 +49,11 @@ def test_one_real_thigh_cut_from_both(shared_data, half):
 
 
 @pytest.mark.parametrize("identifier", ["V01", "P01", "P05"])
-def test_one_phantom_leg(simulated, identifier):
-    subject = simulated("tiny", identifier, images=True)
-    (leg,) = find_legs(subject.image, (1.7, 1.7, 17.6))
+def test_one_phantom_leg(identifier):
+    options = yaml.safe_load((config_folder() / "cohort" / "tiny.yaml").read_text(encoding="utf-8"))
+    spec = CohortSpec(**{**options, "fat_suppressed_mm": None})
+    (row,) = (row for row in participants(spec) if row.id == identifier)
+    (leg,) = find_legs(simulate_subject(spec, row).image, (1.7, 1.7, 17.6))
     assert leg.columns == slice(0, 48)
 
 
