@@ -17,6 +17,7 @@ from nerveseg.errors import StudyError
 from nerveseg.types import LabelMap, Mask
 
 Rule = Literal["majority", "staple"]
+Target = Literal["consensus", "raters"]  # what a network learns: the consensus, or the share of raters in each voxel
 AnyLabels = TypeVar("AnyLabels", Mask, LabelMap)
 LEAVE_ONE_OUT_FROM = 4
 """Least number of raters for which the others are at least three, so that their consensus is better than one rater."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from nerveseg.data.augmentation import Augmentation, slice_seed
+from nerveseg.data.consensus import Target
 from nerveseg.data.context import Context, mirrored
 from nerveseg.data.optional_channels import keep_some, with_presence
 from nerveseg.data.slice_store import SliceStore
@@ -29,7 +31,8 @@ class PlainSlices(Dataset[Batch]):
     """All samples of some subjects as they are stored, each with the spacing and seed that its augmentation needs.
 
     Patches lie at random places of the stack; without `random` they follow one another. `optional` are the optional
-    channels with the probability of their dropping, which is 0 without `random`; their presence planes are added.
+    channels with the probability of their dropping, which is 0 without `random`; their presence planes are added. With
+    the target "raters" the label holds the share of raters who drew each part (`rater_counts`).
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class PlainSlices(Dataset[Batch]):
         context: Context = SLICE,
         random: bool = True,
         optional: Mapping[str, float] | None = None,
+        target: Target = "consensus",
     ) -> None:
         self.store = store
+        self.target = target
         self.seed = seed
         self.context = context
         self.random = random
@@ -59,14 +64,15 @@ class PlainSlices(Dataset[Batch]):
     def __getitem__(self, key: EpochSample) -> Batch:
         """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`.
 
-        The channels are those of every slice of the sample; a patch has a label (slice, x, y).
+        The channels are those of every slice of the sample; a patch has a label (slice, x, y). Labels of shares are
+        float32 with an axis of parts before x.
         """
         epoch, number = key
         subject, index = self.place(number)
         name = self.subjects[subject]
         x, y = self.spacing_mm[subject].tolist()
         seed = slice_seed(self.seed, epoch, number)
-        images, labels = self.store.images(name), self.store.labels(name)
+        images = self.store.images(name)
         share = shares_of(seed)[2] if self.random and self.context.depth is not None else None
         slices = mirrored(self.context.positions(len(images), index, share), len(images))
         seen = images[slices]
@@ -76,10 +82,16 @@ class PlainSlices(Dataset[Batch]):
             seen = with_presence(seen.swapaxes(0, 1), self.optional_positions, kept).swapaxes(0, 1)
         return {
             "image": torch.from_numpy(seen.reshape(-1, *images.shape[2:])),
-            "label": torch.from_numpy(np.array(labels[index if self.context.depth is None else slices])),
+            "label": self._label(name, index if self.context.depth is None else slices),
             "spacing_mm": (x, y),
             "seed": seed,
         }
+
+    def _label(self, name: str, slices: Any) -> Tensor:
+        if self.target == "raters":
+            counts = self.store.rater_counts(name)[slices].astype(np.float32)
+            return torch.from_numpy(counts / np.float32(self.store.subject(name).raters))
+        return torch.from_numpy(np.array(self.store.labels(name)[slices]))
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the position in `subjects` of a sample's subject, and the sample's number among those of the subject.
@@ -104,12 +116,15 @@ class TrainingSlices(Dataset[Batch]):
         return len(self.plain)
 
     def __getitem__(self, key: EpochSample) -> Batch:
-        """Return `image` float32 (channel, x, y) and `label` int64 (x, y), or those of a patch with z."""
+        """Return `image` float32 (channel, x, y) and `label` int64 (x, y), or those of a patch with z.
+
+        With the target "raters" the label is float32 (class, x, y), probabilities of background and each part.
+        """
         plain = self.plain[key]
         image, label = self.augmentation(plain["image"], plain["label"], plain["spacing_mm"], plain["seed"])
         if self.plain.context.depth is not None:
             image, label = as_patch(image, label, self.plain.context, plain["seed"])
-        return {"image": image, "label": label.long()}
+        return {"image": image, "label": as_target(label)}
 
 
 class ValidationSlices(Dataset[Batch]):
@@ -145,16 +160,31 @@ def shares_of(seed: int) -> tuple[float, float, float]:
 
 
 def as_patch(image: Tensor, label: Tensor, context: Context, seed: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return a patch as the network takes it, image (channel, x, y, z) and label (x, y, z), cut out if there is a seed.
+    """Return a patch as the network takes it, image (channel, x, y, z) and label (..., x, y, z), cut out with a seed.
 
     Args:
         image: Image (slice and channel, x, y).
-        label: Labels (slice, x, y).
+        label: Labels (slice, ..., x, y).
         context: Depth and in-plane size of the patch.
         seed: Seed of the place of the patch in the plane; None for the whole crop.
     """
     image, label = image.reshape(len(label), -1, *image.shape[1:]).movedim(0, -1), label.movedim(0, -1)
     if seed is None:
         return image, label
-    x, y = context.in_plane((label.shape[0], label.shape[1]), shares_of(seed)[:2])
-    return image[:, x, y], label[x, y]
+    x, y = context.in_plane((label.shape[-3], label.shape[-2]), shares_of(seed)[:2])
+    return image[:, x, y], label[..., x, y, :]
+
+
+def as_target(
+    labels: UInt8[Tensor, "*size"] | Float32[Tensor, "*size"], axis: int = 0
+) -> Int64[Tensor, "*size"] | Float32[Tensor, "*classes"]:
+    """Return what the loss compares logits with: numbers of parts, or of shares the probabilities of all classes.
+
+    Args:
+        labels: Numbers of parts (x, y) or (x, y, z), or shares (part, x, y) or (part, x, y, z), of a batch or not.
+        axis: Axis of the parts in shares; the probability of background is put before them.
+    """
+    if not labels.is_floating_point():
+        return labels.long()
+    background = (1 - labels.sum(dim=axis, keepdim=True)).clamp(min=0)  # rounding of the interpolation
+    return torch.cat([background, labels], dim=axis)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nerveseg.data.augmentation import Augmentation, BatchAugmentation, NoAugmentation
+from nerveseg.data.consensus import Target
 from nerveseg.data.context import Context
 from nerveseg.data.context_samples import (
     SLICE,
@@ -24,6 +25,7 @@ from nerveseg.data.context_samples import (
     TrainingSlices,
     ValidationSlices,
     as_patch,
+    as_target,
 )
 from nerveseg.data.slice_store import SliceStore
 
@@ -67,6 +69,8 @@ class SliceDataModule(pl.LightningDataModule):
         augmentation: Augmentation of every training slice.
         context: Part of a stack that the network sees at a time; by default a slice.
         optional: Channels that some subjects lack, with the probability with which each is dropped in training.
+        target: Target of the training, the consensus or the shares of the raters, whose counts the store then holds
+            (`rater_counts`); validation compares with the consensus.
         batch_size: Number of slices, or patches, per batch (paper: 8), of all processes together.
         seed: Seed of order and augmentation.
         workers: Number of processes that read and augment, each for training and validation; 0 does both in the main
@@ -86,6 +90,7 @@ class SliceDataModule(pl.LightningDataModule):
         augmentation: Augmentation | None = None,
         context: Context = SLICE,
         optional: Mapping[str, float] | None = None,
+        target: Target = "consensus",
         batch_size: int = 8,
         seed: int = 0,
         workers: int = 0,
@@ -100,6 +105,7 @@ class SliceDataModule(pl.LightningDataModule):
         self.augmentation = NoAugmentation() if augmentation is None else augmentation
         self.context = context
         self.optional = optional
+        self.target = target
         self.batch_size = batch_size // processes
         self.seed = seed
         self.workers = workers
@@ -121,7 +127,7 @@ class SliceDataModule(pl.LightningDataModule):
             self._list_slices(self.store)
 
     def _list_slices(self, store: SliceStore) -> None:
-        self.slices = PlainSlices(store, self.subjects, self.seed, self.context, optional=self.optional)
+        self.slices = PlainSlices(store, self.subjects, self.seed, self.context, True, self.optional, self.target)
         validation = PlainSlices(store, self.validation, self.seed, self.context, False, self.optional)
         self.validation_slices = ValidationSlices(validation)
         self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
@@ -166,7 +172,7 @@ class SliceDataModule(pl.LightningDataModule):
         if self.context.depth is not None:
             patches = map(as_patch, images, labels, len(images) * [self.context], batch["seed"])
             images, labels = map(torch.stack, zip(*patches, strict=True))
-        return {"image": images, "label": labels.long()}
+        return {"image": images, "label": as_target(labels, axis=1)}
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch that a resumed run begins with; checkpoints are written at the end of an epoch."""

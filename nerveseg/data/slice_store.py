@@ -25,6 +25,7 @@ from nerveseg.data.slice_store_build import (
     StoredSubject,
     StoreIndex,
     consensus_file,
+    counts_file,
     image_file,
     label_file,
     store_subjects,
@@ -66,6 +67,10 @@ class SliceStore:
     def labels(self, subject_id: str) -> NDArray[Any]:
         """Memory-map the consensus of the slices, numbers of parts, uint8 (slice, x, y)."""
         return _memory_map(label_file(self.folder, subject_id))
+
+    def rater_counts(self, subject_id: str) -> NDArray[Any]:
+        """Memory-map the counts of raters, uint8 (slice, part, x, y), which `write_rater_counts` wrote before."""
+        return _memory_map(counts_file(self.folder, subject_id))
 
     def consensus(self, subject_id: str) -> LabelMap:
         """Read the consensus of the whole volume, numbers of parts in RAS order."""

@@ -43,6 +43,11 @@ class StoredSubject:
     pixels: int  # number of pixels of all cropped slices
     part_pixels: tuple[int, ...]  # number of these pixels in each part of the study's classes
 
+    @property
+    def raters(self) -> int:
+        """Number of raters who drew the subject."""
+        return sum(name.startswith("rater-") for name in self.sha256)
+
 
 class StoreIndex(BaseModel, frozen=True, extra="forbid"):
     """Content of a store's `index.json`."""
@@ -90,6 +95,11 @@ def image_file(folder: Path, subject_id: str) -> Path:
 def label_file(folder: Path, subject_id: str) -> Path:
     """Return the file of the consensus of the preprocessed slices, numbers of parts, uint8 (slice, x, y)."""
     return folder / f"sub-{subject_id}_label.npy"
+
+
+def counts_file(folder: Path, subject_id: str) -> Path:
+    """Return the file of the counts of raters who drew each part, uint8 (slice, part, x, y) (`rater_counts`)."""
+    return folder / f"sub-{subject_id}_raters.npy"
 
 
 def consensus_file(folder: Path, subject_id: str) -> Path:

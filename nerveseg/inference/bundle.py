@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, PositiveFloat, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError
 from torch import nn
 
 from nerveseg.data.classes import NERVE, Classes, Declared, Term, with_classes
+from nerveseg.data.consensus import Target
 from nerveseg.data.context import Context
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.optional_channels import is_missing, with_presence
@@ -52,6 +53,12 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
+    target: Target = "consensus"  # what the network learnt
+
+    @model_serializer
+    def _without_consensus(self) -> dict[str, Any]:
+        """Leave out the target of earlier versions, so that their bundles stay as they were."""
+        return {name: value for name, value in self if (name, value) != ("target", "consensus")}
 
 
 class TestScore(BaseModel, frozen=True, extra="forbid"):

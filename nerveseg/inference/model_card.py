@@ -41,7 +41,7 @@ def model_card(description: dict[str, Any]) -> str:
         *(f"- {step}" for step in _prediction(description)),
         "",
         "## Training data",
-        f"{len(training['subjects'])} subjects of the study {training['study']}, consensus of its raters;",
+        f"{len(training['subjects'])} subjects of the study {training['study']}, {_target(training)};",
         f"{training['epochs']} epochs, seed {training['seed']}. Their ids and file hashes are in `model.json`.",
         "",
         "## Scores on the held-out subjects, against the consensus",
@@ -53,6 +53,10 @@ def model_card(description: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _target(training: Mapping[str, Any]) -> str:
+    return "share of its raters who drew each part" if "target" in training else "consensus of its raters"
 
 
 def _optional(channels: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
 """Losses of training: any loss of torch or MONAI, and cross entropy with the soft Dice loss of the parts.
 
 The paper's loss (2.4.3) is torch's own cross entropy. A loss maps logits (batch, class, x, y) in single precision and
-labels (batch, x, y) to a scalar; those of patches have a last axis z. MONAI's losses want labels with a channel axis,
-(batch, 1, x, y): every loss whose class is MONAI's, or derived from one of MONAI's, gets them so and works as it is, as
-`monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`.
+labels (batch, x, y) to a scalar; those of patches have a last axis z. With `target=raters` the labels of the training
+are probabilities (batch, class, x, y), which torch's cross entropy and `DiceCrossEntropy` take, too. MONAI's losses
+want labels with a channel axis, (batch, 1, x, y): every loss whose class is MONAI's, or derived from one of MONAI's,
+gets them so and works as it is, as `monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`.
 """
 
 from collections.abc import Callable
@@ -41,40 +42,62 @@ class DiceCrossEntropy(nn.Module):
         self.smoothing_pixels = smoothing_pixels
 
     def forward(
-        self, logits: Float[Tensor, "batch class *size"], label: Int64[Tensor, "batch *size"]
+        self,
+        logits: Float[Tensor, "batch class *size"],
+        label: Int64[Tensor, "batch *size"] | Float[Tensor, "batch class *size"],
     ) -> Float[Tensor, ""]:
-        """Return the loss in single precision."""
+        """Return the loss in single precision; labels are numbers of classes, or the probability of each class."""
         logits = logits.float()
         probabilities = logits.softmax(dim=1).unbind(dim=1)
-        drawn = [label == part for part in range(1, len(probabilities))]
+        soft = label.is_floating_point()
+        drawn = label.unbind(dim=1)[1:] if soft else [label == part for part in range(1, len(probabilities))]
         shown = torch.stack([each.any() for each in drawn])
         losses = torch.stack([1 - self._dice(*pair) for pair in zip(probabilities[1:], drawn, strict=True)])
         mean = (losses * shown).sum() / shown.sum().clamp(min=1)
         return functional.cross_entropy(logits, label) + self.dice_weight * mean
 
-    def _dice(self, probability: Float[Tensor, "batch *size"], drawn: Bool[Tensor, "batch *size"]) -> Float[Tensor, ""]:
-        overlap = 2 * probability[drawn].sum() + self.smoothing_pixels
+    def _dice(
+        self,
+        probability: Float[Tensor, "batch *size"],
+        drawn: Bool[Tensor, "batch *size"] | Float[Tensor, "batch *size"],
+    ) -> Float[Tensor, ""]:
+        common = probability * drawn if drawn.is_floating_point() else probability[drawn]
+        overlap = 2 * common.sum() + self.smoothing_pixels
         return overlap / (probability.sum() + drawn.sum() + self.smoothing_pixels)
 
 
-def loss_value(loss: Loss, logits: Float[Tensor, "batch class *size"], label: Int64[Tensor, "batch *size"]) -> Tensor:
+def loss_value(
+    loss: Loss,
+    logits: Float[Tensor, "batch class *size"],
+    label: Int64[Tensor, "batch *size"] | Float[Tensor, "batch class *size"],
+) -> Tensor:
     """Return the loss of a batch in single precision; a loss of MONAI's gets its labels with a channel axis."""
     is_monai = any(cls.__module__.startswith("monai.") for cls in type(loss).__mro__)
-    return loss(logits.float(), label.unsqueeze(1) if is_monai else label)
+    return loss(logits.float(), label.unsqueeze(1) if is_monai and not label.is_floating_point() else label)
 
 
-def check_loss(loss: Loss, classes: int = 2) -> None:
-    """Try a loss on a small batch of some classes; raise `ConfigurationError` unless it returns a finite scalar."""
+def check_loss(loss: Loss, classes: int = 2, soft: bool = False) -> None:
+    """Try a loss on a small batch of some classes; raise `ConfigurationError` unless it returns a finite scalar.
+
+    With `soft` it is tried on probabilities, too. MONAI's losses are refused then: with `to_onehot_y` they take numbers
+    of classes alone, without it probabilities alone, and training needs the second and validation the first.
+    """
     label = torch.zeros(2, 16, 16, dtype=torch.int64)
     label[:, 4:8, 4:8] = classes - 1
     remedy = "see nerveseg/training/losses.py; MONAI's losses need to_onehot_y=true and softmax=true"
+    _try_loss(loss, classes, label, "loss takes logits (batch, class, x, y) and labels (batch, x, y)", remedy)
+    if soft:
+        shares = functional.one_hot(label, classes).movedim(-1, 1).float()
+        rule = "with target=raters loss takes probabilities (batch, class, x, y) as labels, too"
+        _try_loss(loss, classes, shares, rule, "loss=cross_entropy or dice_cross_entropy, or target=consensus")
+
+
+def _try_loss(loss: Loss, classes: int, label: Tensor, rule: str, remedy: str) -> None:
     try:
         value = loss_value(loss, torch.zeros(2, classes, 16, 16), label)
     except Exception as error:  # whatever a loss raises about its arguments
         found = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigurationError(
-            "loss takes logits (batch, class, x, y) and labels (batch, x, y)", found=found, remedy=remedy
-        ) from error
+        raise ConfigurationError(rule, found=found, remedy=remedy) from error
     if value.ndim or not value.isfinite():
         found = f"shape {tuple(value.shape)}" if value.ndim else f"{float(value)}"
         raise ConfigurationError("loss returns a finite scalar", found=found, remedy=remedy)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, Strict
 
+from nerveseg.data import consensus
 from nerveseg.data.classes import Declared
 from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
@@ -132,6 +133,8 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
     plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
     context: Context  # part of a stack that the network sees at a time
+    # What the network learns: "consensus" of the raters, or "raters", the share of them who drew each part.
+    target: consensus.Target
     augmentation: Target  # augmentation of the training slices
     inference: PredictionSettings  # everything that changes the mask of a scan; stored with the model
     network: Target  # network; its number of input channels and the classes are added

@@ -9,6 +9,7 @@ from pathlib import Path
 from nerveseg.console import report_progress, say
 from nerveseg.data.folds import Fold, hold_out, select_fold, split_folds
 from nerveseg.data.preprocessing import Preprocessing
+from nerveseg.data.rater_counts import write_rater_counts
 from nerveseg.data.slice_store import SliceStore, prepare_slices
 from nerveseg.data.slice_store_build import available_cores
 from nerveseg.data.study import Study, open_study
@@ -120,4 +121,9 @@ def load_fold(job: TrainingJob) -> FoldInput:
         if not any(channel in subject.images for subject in fold.train):
             rule, remedy = "some training subjects have each optional channel", "folds.seed=<another>, or leave it out"
             raise FoldError(rule, found=f"{channel} in none of {len(fold.train)}", remedy=remedy)
-    return FoldInput(study, fold, prepared_slices(study, config.preprocessing, config.output_root))
+    store = prepared_slices(study, config.preprocessing, config.output_root)
+    if config.target == "raters":
+        title = f"counting the raters of {study.description.name}"
+        with wait_for_lock(store.folder.parent / LOCK), report_progress(title, len(fold.train)) as progress:
+            write_rater_counts(study, store, fold.train, progress)
+    return FoldInput(study, fold, store)

@@ -19,6 +19,7 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
     if isinstance(config.get("folds"), dict):  # folds of earlier versions lack some options
         config["folds"].setdefault("validation_fraction", 0)
         config.setdefault("context", {"neighbours": 0})
+        config.setdefault("target", "consensus")
     return config
 
 

@@ -115,7 +115,7 @@ def check_configuration(config: TrainConfig) -> None:
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
     segmenter = build_segmenter(config, build_network(config).module)
-    check_loss(segmenter.loss, config.out_classes)
+    check_loss(segmenter.loss, config.out_classes, soft=config.target == "raters")
     try:
         segmenter.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -207,6 +207,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
             epochs=epochs,
             seed=config.seed,
             folds_seed=config.folds.seed,
+            target=config.target,
         ),
         intensity={
             channel: IntensityRange.over(

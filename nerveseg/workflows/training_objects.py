@@ -102,6 +102,7 @@ def build_datamodule(
         augmentation=instantiate_target(config.augmentation, "augmentation", config.plugins),
         context=config.context,
         optional=config.study.optional_channels,
+        target=config.target,
         batch_size=config.optimization.batch_size,
         seed=config.seed,
         workers=config.trainer.workers,

@@ -24,6 +24,7 @@ from nerveseg.inference.bundle import (
     renamed_bundle,
     save_bundle,
 )
+from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import IntensityRange
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.registry import NetworkSpec
@@ -343,6 +344,19 @@ def test_a_model_of_single_slices_has_the_hash_of_earlier_versions(folder):
         before = read_description(folder).sha256()
         edit(folder, lambda values, change=change: values.update(change))
         assert read_description(folder).sha256() != before
+
+
+def test_a_model_of_the_consensus_is_recorded_as_by_earlier_versions(folder):
+    before = read_description(folder)
+    assert set(json.loads((folder / "model.json").read_text())["training"]) == {
+        "study", "synthetic", "subjects", "fold", "epochs", "seed", "folds_seed",
+    }  # fmt: skip
+    assert before.training.target == "consensus"
+    edit(folder, lambda values: values["training"].update(target="raters"))
+    assert read_description(folder).training.target == "raters"
+    assert read_description(folder).sha256() != before.sha256()
+    assert "share of its raters" in model_card(read_description(folder).model_dump())
+    assert "consensus of its raters" in model_card(before.model_dump())
 
 
 def test_an_edited_description_is_another_model_and_scores_are_none(folder):

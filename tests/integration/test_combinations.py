@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 STRUCTURES = "derivatives/truth/sub-{id}/anat/sub-{id}_desc-structures_dseg.nii.gz"
+BRANCHES = "derivatives/rater-RATER/sub-{id}/anat/sub-{id}_desc-nerves_dseg.nii.gz"
 FAT_SUPPRESSED = "sub-{id}/anat/sub-{id}_acq-fatsat_T2w.nii.gz"
 CONTEXTS = {
     "slice": ["context=slice"],
@@ -42,6 +43,10 @@ CLASSES = {
         *(f"~study.raters.{rater}" for rater in ("OS", "BW", "LG")),
         "study.classes={nerve:[1],bone:[4],muscle:[5],flesh:[1,5]}",
     ],
+    "branches": [
+        *(f"study.raters.{rater}='{BRANCHES.replace('RATER', rater)}'" for rater in ("OS", "BW", "LG")),
+        "study.classes={tibial:[1],peroneal:[2],sciatic:[3],nerve:[1,2,3]}",
+    ],
 }
 CHANNELS = {
     "T2": [],
@@ -49,8 +54,10 @@ CHANNELS = {
         f"+study.images.FS='{FAT_SUPPRESSED}'", "study.channels=resample", "study.optional={FS:0.3}",
     ],
 }  # fmt: skip
-EVERY = list(itertools.product(CONTEXTS, CLASSES, CHANNELS))
-QUICK = [("neighbours", "structures", "T2-and-FS")]  # the others are slow ones
+SOFT = [("slice", "nerve", "T2", "raters"), ("neighbours", "branches", "T2-and-FS", "raters")]
+SOFT += [("volume", "branches", "T2", "raters")]  # structures have one rater
+EVERY = [*itertools.product(CONTEXTS, ("nerve", "structures"), CHANNELS, ("consensus",)), *SOFT]
+QUICK = [("neighbours", "structures", "T2-and-FS", "consensus"), SOFT[-1]]  # the others are slow ones
 
 
 class StopAfterTheFirstEpoch(pl.Callback):
@@ -68,10 +75,10 @@ class StopAfterTheFirstEpoch(pl.Callback):
 def test_it_trains_resumes_to_the_bit_and_segments_as_it_was_tested(
     combination, tiny_study, tiny_overrides, tmp_path, monkeypatch
 ):
-    context, classes, channels = combination
+    context, classes, channels, target = combination
     monkeypatch.chdir(tmp_path)
     words = [*CONTEXTS[context], *CLASSES[classes], *CHANNELS[channels], "folds=even", "folds.count=2", "fold=0"]
-    words += [*tiny_overrides, "study=bids", f"study.root={tiny_study}", "loss=dice_cross_entropy"]
+    words += [*tiny_overrides, "study=bids", f"study.root={tiny_study}", "loss=dice_cross_entropy", f"target={target}"]
     words = [word for word in words if not word.startswith("cohort@")]
     (job,) = training_jobs(*words, "name=straight")
     run_fold(job)
@@ -81,6 +88,7 @@ def test_it_trains_resumes_to_the_bit_and_segments_as_it_was_tested(
     assert all(torch.equal(resumed[name], tensor) for name, tensor in expected.items())
     assert job.folder.scores.read_bytes() == broken.folder.scores.read_bytes()
     description = load_bundle(job.folder.model).description
+    assert description.training.target == target
     assert set(read_scores(job.folder.scores)["class"]) == set(description.class_table.names)
     assert description.architecture.arguments["classes"] == description.class_table.count + 1
     assert_segmented_as_tested(job.folder, tiny_study, "FS" in channels)

@@ -103,3 +103,34 @@ def test_a_loss_that_does_not_fit_is_named_before_a_study_is_read(loss, found):
     with pytest.raises(ConfigurationError) as caught:
         check_loss(loss)
     assert found in str(caught.value.found)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("loss", [DiceCrossEntropy(0.7), torch.nn.CrossEntropyLoss()])
+def test_certain_probabilities_are_worth_the_same_as_numbers_of_classes(classes, loss):
+    logits, label = example(classes=classes)
+    certain = torch.nn.functional.one_hot(label, classes).movedim(-1, 1).float()
+    assert float(loss_value(loss, logits, certain)) == pytest.approx(float(loss_value(loss, logits, label)))
+
+
+def test_soft_dice_of_probabilities_is_that_of_the_formula():
+    logits, _ = example(classes=3)
+    shares = torch.rand(logits.shape, generator=torch.Generator().manual_seed(2)).softmax(dim=1)
+    shares[:, 2] = 0
+    p, t = logits.double().softmax(1).numpy(), shares.double().numpy()
+    dice = (2 * (p[:, 1] * t[:, 1]).sum() + 1) / (p[:, 1].sum() + t[:, 1].sum() + 1)
+    entropy = -(t * np.log(p)).sum(axis=1).mean()
+    assert float(DiceCrossEntropy(1.0)(logits, shares)) == pytest.approx(entropy + 1 - dice, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_losses_are_checked_on_probabilities_and_monais_are_refused(classes):
+    for loss in (torch.nn.CrossEntropyLoss(), DiceCrossEntropy()):
+        check_loss(loss, classes, soft=True)
+    for one_hot in (True, False):
+        loss = monai.losses.DiceCELoss(to_onehot_y=one_hot, softmax=True)
+        if one_hot:
+            check_loss(loss, classes)
+        with pytest.raises(ConfigurationError) as caught:
+            check_loss(loss, classes, soft=True)
+        assert "loss" in caught.value.rule

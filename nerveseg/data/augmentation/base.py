@@ -18,11 +18,11 @@ MIN_CONTROL_POINTS = 2 * LOCKED_POINTS + 1
 
 
 Image2d: TypeAlias = Float32[Tensor, "channel x y"]
-Label2d: TypeAlias = UInt8[Tensor, "*slices x y"]
+Label2d: TypeAlias = UInt8[Tensor, "*slices x y"] | Float32[Tensor, "*slices x y"]
 Images2d: TypeAlias = Float32[Tensor, "slice channel x y"]
-Labels2d: TypeAlias = UInt8[Tensor, "slice *slices x y"]
+Labels2d: TypeAlias = UInt8[Tensor, "slice *slices x y"] | Float32[Tensor, "slice *slices x y"]
 """Preprocessed slices and their labels. A patch is a slice whose channels are those of several slices, with a label for
-each (`*slices`); all are moved alike."""
+each (`*slices`); all are moved alike. Float labels are shares of raters, of each part (`rater_counts`)."""
 
 
 @runtime_checkable

@@ -49,10 +49,12 @@ class TorchioAugmentation(AugmentationOptions):
         affine = np.diag([*spacing_mm, 1.0, 1.0])
         subject = tio.Subject(
             image=tio.ScalarImage(tensor=image.unsqueeze(-1), affine=affine),
-            label=tio.LabelMap(tensor=label.reshape(-1, *label.shape[-2:], 1), affine=affine),
+            label=(tio.ScalarImage if label.is_floating_point() else tio.LabelMap)(
+                tensor=label.reshape(-1, *label.shape[-2:], 1), affine=affine
+            ),
         )
         subject.check_consistent_space()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's dropout too
             result: Any = self._transform(subject)
-        return result["image"].data[..., 0], result["label"].data.reshape(label.shape).to(torch.uint8)
+        return result["image"].data[..., 0], result["label"].data.reshape(label.shape).to(label.dtype)

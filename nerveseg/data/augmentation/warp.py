@@ -2,9 +2,9 @@
 
 Each pixel of the result looks up the position in the slice that its value comes from: deformed, then shifted back, then
 turned and scaled back about the centre, in millimetres, then flipped back. Between pixel centres the image is linear
-and the label nearest-neighbour; up to the outer edges of the border pixels both are constant. Positions outside get the
-smallest value of their channel (air), and background in the label, as in TorchIO. A seed means other parameters than in
-`TorchioAugmentation`.
+and the label nearest-neighbour, or linear if it holds shares of raters; up to the outer edges of the border pixels all
+are constant. Positions outside get the smallest value of their channel (air), and background in the label, as in
+TorchIO. A seed means other parameters than in `TorchioAugmentation`.
 
 The distribution of flip, translation and deformation is TorchIO's. It deforms a volume of control points, five along z
 without locked ones, each displaced uniformly. A slice lies on the middle layer, where a cubic B-spline weighs the
@@ -165,9 +165,10 @@ def _resample(
         grid = positions.permute(0, 2, 3, 1)
         linear = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
         each = labels.reshape(len(labels), -1, width, height).float()
-        nearest = grid_sample(each, grid, mode="nearest", padding_mode="border", align_corners=False)
+        mode = "bilinear" if labels.is_floating_point() else "nearest"
+        looked_up = grid_sample(each, grid, mode=mode, padding_mode="border", align_corners=False)
     air = images.amin(dim=(-2, -1), keepdim=True)
-    moved = (nearest.to(torch.uint8) * inside[:, None]).reshape(labels.shape)
+    moved = (looked_up.to(labels.dtype) * inside[:, None]).reshape(labels.shape)
     return torch.where(inside[:, None], linear, air), moved
 
 
