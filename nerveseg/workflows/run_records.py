@@ -20,6 +20,12 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         config["folds"].setdefault("validation_fraction", 0)
         config.setdefault("context", {"neighbours": 0})
         config.setdefault("target", "consensus")
+        if isinstance(study := config.get("study"), dict):
+            study.setdefault("terms", {})
+        if isinstance(inference := config.get("inference"), dict):
+            inference.setdefault("mirrored_views", False)
+            if isinstance(cleanup := inference.get("postprocessing"), dict):
+                cleanup.setdefault("follow_path", False)
     return config
 
 

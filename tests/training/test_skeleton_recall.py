@@ -95,6 +95,19 @@ def test_a_nerve_that_is_marked_with_certainty_costs_nothing():
     assert float(SkeletonRecall()(certain, label)) == pytest.approx(0, abs=1e-5)
 
 
+def test_of_a_soft_label_the_tube_is_that_of_the_voxels_with_at_least_half():
+    logits, label = example(3)
+    hard = torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
+    background = torch.zeros_like(hard)
+    background[:, 0] = 1
+    soft = 0.5 * hard + 0.5 * background  # every voxel of a class has half of it
+    soft[:, :, 10:] = torch.tensor([0.6, 0.4, 0.0])[:, None, None]  # less than half is no label
+    term = float(SkeletonRecall()(logits, soft)) - float(DiceCrossEntropy()(logits, soft))
+    expected = float(SkeletonRecall()(logits, label)) - float(DiceCrossEntropy()(logits, label))
+    assert term == pytest.approx(expected, abs=1e-5)
+    assert expected > 0.1
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_network_of_any_number_of_classes_is_taken(classes):
-    check_loss(SkeletonRecall(), classes)
+    check_loss(SkeletonRecall(), classes, soft=True)
