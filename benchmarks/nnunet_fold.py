@@ -27,7 +27,7 @@ def main(folder: Path, configuration: str, seconds: float) -> None:
     roots = {name: folder / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     os.environ |= {name: str(path) for name, path in roots.items()} | {"nnUNet_n_proc_DA": "1"}
     prepare(folder, roots["nnUNet_raw"] / DATASET, roots["nnUNet_preprocessed"] / DATASET, configuration)
-    os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process, whose time is counted
+    os.environ |= {"nnUNet_n_proc_DA": "0"}  # augmentation in this process, whose time is counted
     trainer = train(folder, configuration, seconds)
     predict(trainer, folder)
 
