@@ -118,9 +118,35 @@ def test_soft_dice_of_probabilities_is_that_of_the_formula():
     shares = torch.rand(logits.shape, generator=torch.Generator().manual_seed(2)).softmax(dim=1)
     shares[:, 2] = 0
     p, t = logits.double().softmax(1).numpy(), shares.double().numpy()
-    dice = (2 * (p[:, 1] * t[:, 1]).sum() + 1) / (p[:, 1].sum() + t[:, 1].sum() + 1)
+    common = (p[:, 1] + t[:, 1] - abs(p[:, 1] - t[:, 1])).sum()
+    dice = (common + 1) / (p[:, 1].sum() + t[:, 1].sum() + 1)
     entropy = -(t * np.log(p)).sum(axis=1).mean()
     assert float(DiceCrossEntropy(1.0)(logits, shares)) == pytest.approx(entropy + 1 - dice, rel=1e-5)
+
+
+def test_no_probabilities_have_a_smaller_dice_loss_than_the_soft_labels_themselves():
+    logits, _ = example(classes=3)
+    loss, shares = DiceCrossEntropy(dice_weight=1.0), logits.softmax(dim=1)
+    best = float(loss(logits, shares) - torch.nn.functional.cross_entropy(logits, shares))
+    assert best == pytest.approx(0, abs=1e-6)
+    sharper = 2 * logits
+    assert float(loss(sharper, shares) - torch.nn.functional.cross_entropy(sharper, shares)) > 0.01
+
+
+def test_the_logarithm_moves_a_class_that_has_nearly_no_probability():
+    """A class of 12 pixels that the network has given up: the gradient of 1 - Dice is about none, that of -log is one."""
+    label = torch.zeros(1, 32, 32, dtype=torch.int64)
+    label[0, :3, :4] = 1
+    logits = torch.zeros(1, 2, 32, 32)
+    logits[:, 1] = -12.0
+    pulls = {}
+    for logarithm in (False, True):
+        given = logits.clone().requires_grad_()
+        loss = DiceCrossEntropy(smoothing_pixels=1e-5, logarithm=logarithm)
+        (loss(given, label) - torch.nn.functional.cross_entropy(given, label)).backward()
+        pulls[logarithm] = -float(given.grad[:, 1][label == 1].sum())
+    assert pulls[False] < 1e-3
+    assert pulls[True] == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -1,0 +1,44 @@
+"""Table of the benchmark of accuracy: rows by method, class and cohort, and paired differences from the best recipe."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def accuracy(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("accuracy")
+    sys.modules.pop("accuracy", None)
+
+
+def scores(dice, hd95_mm):
+    rows = [
+        {"subject": subject, "class": "nerve", "cohort": "patient", "fold": 0, "metric": metric, "value": value}
+        for metric, values in (("dice", dice), ("hd95_mm", hd95_mm))
+        for subject, value in values.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_methods_are_compared_on_the_same_subjects(accuracy, monkeypatch):
+    found = {
+        "best": scores({"P1": 0.8, "P2": 0.7, "P3": 0.6}, {"P1": 1.0, "P2": 2.0, "P3": 11.0}),
+        "nnunet_2d": scores({"P1": 0.7, "P2": 0.75}, {"P1": 12.0, "P2": 10.0}),
+    }
+    monkeypatch.setattr(accuracy, "_scores", lambda bench, method, folds: found.get(method))
+    monkeypatch.setattr(accuracy, "_seconds", lambda bench, method, folds: "899 to 901")
+    lines = accuracy.table(None, ["paper", "best", "nnunet_2d"], [0]).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in cells] == ["best", "nnunet_2d"]
+    best, other = cells
+    assert best[4:8] == ["3", "0.700 ± 0.100", "2.00", "1"]
+    assert other[4:8] == ["2", "0.725 ± 0.035", "11.00", "1"]
+    assert other[8] == "-0.025 ± 0.075"  # -0.10 and +0.05: mean -0.025, SD 0.106, divided by the root of 2
+    assert other[9] == "1 of 2"
+    assert best[8] == best[9] == ""
