@@ -134,7 +134,7 @@ def test_no_probabilities_have_a_smaller_dice_loss_than_the_soft_labels_themselv
 
 
 def test_the_logarithm_moves_a_class_that_has_nearly_no_probability():
-    """A class of 12 pixels that the network has given up: the gradient of 1 - Dice is about none, that of -log is one."""
+    """A class of 12 pixels that the network has given up: the pull of 1 - Dice is about none, that of -log is one."""
     label = torch.zeros(1, 32, 32, dtype=torch.int64)
     label[0, :3, :4] = 1
     logits = torch.zeros(1, 2, 32, 32)
