@@ -2,7 +2,7 @@
 
 `context=slice` shows it each slice by itself. `context=neighbours` shows it the slices on each side too, as further
 channels: all channels of the lowest slice first. `context=volume` shows it patches of several slices, (x, y, z). At the
-ends of a stack slices are mirrored.
+ends of a stack slices are mirrored. With each of them training may show parts of the plane (`size`).
 """
 
 from typing import Annotated, Any
@@ -19,13 +19,15 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
 
     neighbours: int = Field(default=0, ge=0, le=32)  # number of slices on each side
     depth: int | None = Field(default=None, ge=2, le=256)  # number of slices of a patch; None is a network of slices
-    # In-plane size (x, y) of a patch in pixels; None is the whole crop.
+    # In-plane size (x, y) of a training sample in pixels; None is the whole crop.
     size: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)] | None = None
+    # Share of the training samples that are centred on nerve (`nerve_sampling`); None is 0.
+    centred: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _check_kind(self) -> "Context":
-        if self.depth is None and self.size is not None:
-            raise ValueError("one of patches, with a depth, where it has a size")
+        if self.centred is not None and not self.is_part:
+            raise ValueError("one of parts (size or depth) where a share of them is centred on nerve")
         if self.depth is not None and self.neighbours:
             raise ValueError("one of patches (depth) or one of slices (neighbours), not both")
         return self
@@ -36,13 +38,19 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
         return {name: value for name, value in self if value is not None}
 
     @property
+    def is_part(self) -> bool:
+        """Flag: true if a training sample is a part of a stack's planes or several of its slices."""
+        return self.size is not None or self.depth is not None
+
+    @property
     def slices(self) -> int:
         """Number of slices whose channels are the channels of the network."""
         return 2 * self.neighbours + 1
 
     def shape(self, crop: Size2d) -> tuple[int, ...]:
         """Return the size that a network is trained with for a crop (x, y): (x, y) or (x, y, z)."""
-        return crop if self.depth is None else (*(self.size or crop), self.depth)
+        size = self.size or crop
+        return size if self.depth is None else (*size, self.depth)
 
     def windows(self, slices: int) -> Int[np.ndarray, "slice window"]:
         """Return the numbers of the slices that the network sees for each slice of a stack, from below to above."""
@@ -63,24 +71,31 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
             return sample + np.arange(-self.neighbours, self.neighbours + 1)
         lowest, highest = sorted((0, slices - self.depth))
         if share is not None:
-            start = _start((sample + share) / self.samples(slices), slices, self.depth)
-        elif slices < self.depth:
-            start = lowest // 2
-        else:
-            start = min(sample * self.depth, highest)
+            return self.about(int((sample + share) / self.samples(slices) * slices), slices)
+        start = lowest // 2 if slices < self.depth else min(sample * self.depth, highest)
         return start + np.arange(self.depth)
+
+    def about(self, centre: int, slices: int) -> Int[np.ndarray, " window"]:
+        """Return the positions of the slices of a sample about a slice; a patch is moved inside the stack if it can."""
+        if self.depth is None:
+            return centre + np.arange(-self.neighbours, self.neighbours + 1)
+        return _start(centre, slices, self.depth) + np.arange(self.depth)
 
     def in_plane(self, crop: Size2d, shares: tuple[float, float]) -> tuple[slice, slice]:
         """Return the part of a crop (x, y) that a patch shows, whose centre lies at these shares (0 to 1) of it."""
+        return self.in_plane_about(crop, (int(shares[0] * crop[0]), int(shares[1] * crop[1])))
+
+    def in_plane_about(self, crop: Size2d, centre: Size2d) -> tuple[slice, slice]:
+        """Return the part of a crop (x, y) about a pixel, moved inside the crop."""
         size = self.size or crop
-        x, y = (_start(share, pixels, least) for share, pixels, least in zip(shares, crop, size, strict=True))
+        x, y = (_start(middle, pixels, own) for middle, pixels, own in zip(centre, crop, size, strict=True))
         return slice(x, x + size[0]), slice(y, y + size[1])
 
 
-def _start(share: float, length: int, size: int) -> int:
-    """Return the start of a part whose centre lies at a share of a length, moved inside if the length is as large."""
+def _start(centre: int, length: int, size: int) -> int:
+    """Return the start of a part of a length about its centre, moved inside if the length is as large."""
     lowest, highest = sorted((0, length - size))
-    return min(max(int(share * length) - size // 2, lowest), highest)
+    return min(max(centre - size // 2, lowest), highest)
 
 
 def mirrored(positions: Int[np.ndarray, "*shape"], slices: int) -> Int[np.ndarray, "*shape"]:

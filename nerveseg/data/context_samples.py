@@ -17,22 +17,24 @@ from torch.utils.data import Dataset
 from nerveseg.data.augmentation import Augmentation, slice_seed
 from nerveseg.data.consensus import Target
 from nerveseg.data.context import Context, mirrored
+from nerveseg.data.nerve_sampling import Aim, draw_aim, part_counts, pixel_of
 from nerveseg.data.optional_channels import keep_some, with_presence
 from nerveseg.data.slice_store import SliceStore
 
 EpochSample = tuple[int, int]
 SLICE = Context()  # each slice by itself
 Batch = dict[str, Any]
-"""`image` and `label`; before augmentation `spacing_mm` and `seed` too, lists that stay on the host; in validation
-`subject` too, and of patches `counted`, flags (batch, z) of the slices that no patch before has shown."""
+"""`image` and `label`; before augmentation `spacing_mm`, `seed` and, with a share `context.centred`, `aim` too, lists
+that stay on the host; in validation `subject` too, and of patches `counted`, flags (batch, z) of the slices that no
+patch before has shown."""
 
 
 class PlainSlices(Dataset[Batch]):
     """All samples of some subjects as they are stored, each with the spacing and seed that its augmentation needs.
 
-    Patches lie at random places of the stack; without `random` they follow one another. `optional` are the optional
-    channels with the probability of their dropping, which is 0 without `random`; their presence planes are added. With
-    the target "raters" the label holds the share of raters who drew each part (`rater_counts`).
+    Patches lie at random places of the stack, or about nerve; without `random` they follow one another. `optional` are
+    the optional channels with the probability of their dropping, which is 0 without `random`; their presence planes are
+    added. With the target "raters" the label holds the share of raters who drew each part (`rater_counts`).
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class PlainSlices(Dataset[Batch]):
         self.random = random
         self.optional = dict(optional or {})
         self.optional_positions = [store.index.channels.index(name) for name in self.optional]
+        self.counts: dict[str, Int64[np.ndarray, "slice part"]] = {}  # pixels of nerve in subjects read before
         self.subjects = list(subjects)
         stored = (store.subject(subject) for subject in subjects)
         table = np.array([(context.samples(one.slices), *one.spacing_mm[:2]) for one in stored]).reshape(-1, 3)
@@ -62,7 +65,7 @@ class PlainSlices(Dataset[Batch]):
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, key: EpochSample) -> Batch:
-        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y) and `seed`.
+        """Return `image` float32 (channel, x, y), `label` uint8 (x, y), `spacing_mm` (x, y), `seed` and perhaps `aim`.
 
         The channels are those of every slice of the sample; a patch has a label (slice, x, y). Labels of shares are
         float32 with an axis of parts before x.
@@ -73,19 +76,35 @@ class PlainSlices(Dataset[Batch]):
         x, y = self.spacing_mm[subject].tolist()
         seed = slice_seed(self.seed, epoch, number)
         images = self.store.images(name)
-        share = shares_of(seed)[2] if self.random and self.context.depth is not None else None
-        slices = mirrored(self.context.positions(len(images), index, share), len(images))
+        context, aim = self.context, self._aim(name, seed)
+        if aim is not None:
+            index = aim.slice
+            positions = context.about(index + round(aim.offset[2] * (context.depth or 0)), len(images))
+        else:
+            share = shares_of(seed)[2] if self.random and context.depth is not None else None
+            positions = context.positions(len(images), index, share)
+        slices = mirrored(positions, len(images))
         seen = images[slices]
         if self.optional:
             present = [channel in self.store.subject(name).sha256 for channel in self.optional]
             kept = keep_some(present, list(self.optional.values()), seed) if self.random else present
             seen = with_presence(seen.swapaxes(0, 1), self.optional_positions, kept).swapaxes(0, 1)
-        return {
+        batch = {
             "image": torch.from_numpy(seen.reshape(-1, *images.shape[2:])),
-            "label": self._label(name, index if self.context.depth is None else slices),
+            "label": self._label(name, index if context.depth is None else slices),
             "spacing_mm": (x, y),
             "seed": seed,
         }
+        if context.centred is not None and self.random:
+            batch["aim"] = aim and aim._replace(slice=int(np.flatnonzero(slices == index)[0]))
+        return batch
+
+    def _aim(self, name: str, seed: int) -> Aim | None:
+        if not self.context.centred or not self.random:
+            return None
+        if name not in self.counts:
+            self.counts[name] = part_counts(self.store.labels(name))
+        return draw_aim(self.counts[name], self.context.centred, seed)
 
     def _label(self, name: str, slices: Any) -> Tensor:
         if self.target == "raters":
@@ -122,8 +141,7 @@ class TrainingSlices(Dataset[Batch]):
         """
         plain = self.plain[key]
         image, label = self.augmentation(plain["image"], plain["label"], plain["spacing_mm"], plain["seed"])
-        if self.plain.context.depth is not None:
-            image, label = as_patch(image, label, self.plain.context, plain["seed"])
+        image, label = as_patch(image, label, self.plain.context, plain["seed"], plain.get("aim"))
         return {"image": image, "label": as_target(label)}
 
 
@@ -145,8 +163,8 @@ class ValidationSlices(Dataset[Batch]):
         subject, index = self.plain.place(number)
         image, label = plain["image"], plain["label"]
         batch = {"subject": torch.tensor(subject)}
+        image, label = as_patch(image, label, context)
         if context.depth is not None:
-            image, label = as_patch(image, label, context)
             slices = self.plain.store.subject(self.plain.subjects[subject]).slices
             positions = context.positions(slices, index)
             batch["counted"] = torch.from_numpy((positions >= index * context.depth) & (positions < slices))
@@ -159,20 +177,32 @@ def shares_of(seed: int) -> tuple[float, float, float]:
     return x, y, z
 
 
-def as_patch(image: Tensor, label: Tensor, context: Context, seed: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return a patch as the network takes it, image (channel, x, y, z) and label (..., x, y, z), cut out with a seed.
+def as_patch(
+    image: Tensor, label: Tensor, context: Context, seed: int | None = None, aim: Aim | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return a sample as the network takes it, of a patch image (channel, x, y, z) and label (..., x, y, z).
 
     Args:
         image: Image (slice and channel, x, y).
-        label: Labels (slice, ..., x, y).
-        context: Depth and in-plane size of the patch.
-        seed: Seed of the place of the patch in the plane; None for the whole crop.
+        label: Labels (..., x, y), of a patch (slice, ..., x, y).
+        context: Depth and in-plane size of the sample.
+        seed: Seed of the place of the sample in the plane; None for the whole crop.
+        aim: Voxel that the sample is centred on, or None.
     """
-    image, label = image.reshape(len(label), -1, *image.shape[1:]).movedim(0, -1), label.movedim(0, -1)
-    if seed is None:
+    crop = (image.shape[1], image.shape[2])
+    x, y = slice(None), slice(None)
+    if seed is not None and context.size is not None:
+        pixel = aim and pixel_of(aim, label if context.depth is None else label[aim.slice])
+        if aim and pixel:
+            centre = [at + round(share * own) for at, share, own in zip(pixel, aim.offset, context.size, strict=False)]
+            x, y = context.in_plane_about(crop, (centre[0], centre[1]))
+        else:
+            x, y = context.in_plane(crop, shares_of(seed)[:2])
+    slices = len(label)
+    image, label = image[:, x, y], label[..., x, y]
+    if context.depth is None:
         return image, label
-    x, y = context.in_plane((label.shape[-3], label.shape[-2]), shares_of(seed)[:2])
-    return image[:, x, y], label[..., x, y, :]
+    return image.reshape(slices, -1, *image.shape[1:]).movedim(0, -1), label.movedim(0, -1)
 
 
 def as_target(

@@ -169,8 +169,9 @@ class SliceDataModule(pl.LightningDataModule):
             images, labels = self.augmentation.augment_batch(
                 batch["image"], batch["label"], batch["spacing_mm"], batch["seed"]
             )
-        if self.context.depth is not None:
-            patches = map(as_patch, images, labels, len(images) * [self.context], batch["seed"])
+        if self.context.is_part:
+            aims = batch.get("aim", len(images) * [None])
+            patches = map(as_patch, images, labels, len(images) * [self.context], batch["seed"], aims)
             images, labels = map(torch.stack, zip(*patches, strict=True))
         return {"image": images, "label": as_target(labels, axis=1)}
 

@@ -114,7 +114,9 @@ def _run(network: nn.Module, shape: tuple[int, ...], training: bool = False) -> 
         return _run_on("cpu", network, shape, training)
     except Exception as error:  # whatever a network raises about a size
         volume = len(shape) == 5
-        axes, sizes = ("x, y, z", "context.size and context.depth") if volume else ("x, y", "preprocessing.size")
+        axes, sizes = (
+            ("x, y, z", "context.size and context.depth") if volume else ("x, y", "preprocessing.size and context.size")
+        )
         raise ConfigurationError(
             f"{type(network).__name__} takes images (batch, channel, {axes}) of the shape {shape}",
             found=" ".join(f"{type(error).__name__}: {error}".split())[:300],

@@ -36,10 +36,10 @@ def _check_context(config: TrainConfig, network: registry.BuiltNetwork) -> None:
     if context.depth is not None:
         check_installed()
         settle_accuracy(config.inference.accuracy, "cpu", patches=True)
-        if any(own > pixels for own, pixels in zip(context.size or crop, crop, strict=True)):
-            rule = "context.size is at most preprocessing.size"
-            raise ConfigurationError(rule, found=f"{list(context.size or ())}, of a crop of {list(crop)}")
-        shapes.add((*crop, context.depth))  # validation shows whole crops
+    if any(own > pixels for own, pixels in zip(context.size or crop, crop, strict=True)):
+        rule = "context.size is at most preprocessing.size"
+        raise ConfigurationError(rule, found=f"{list(context.size or ())}, of a crop of {list(crop)}")
+    shapes.add(context.model_copy(update={"size": None}).shape(crop))  # validation shows whole crops
     if not isinstance(network.module, FCDenseNet):
         for shape in sorted(shapes):
             check_network(network.module, config.in_channels, config.out_classes, shape)

@@ -81,6 +81,7 @@ def test_a_patch_lies_inside_the_crop_around_its_share():
     assert context.shape((8, 10)) == (3, 10, 4)
     assert VOLUME.shape((8, 10)) == (8, 10, 4)
     assert Context().shape((8, 10)) == (8, 10)
+    assert Context(neighbours=1, size=(3, 10)).shape((8, 10)) == (3, 10)
     places = [context.in_plane((8, 10), (share, share)) for share in (0.0, 0.5, 0.999)]
     assert places == [(slice(x, x + 3), slice(0, 10)) for x in (0, 3, 5)]
     assert VOLUME.in_plane((8, 10), (0.9, 0.1)) == (slice(0, 8), slice(0, 10))
@@ -89,7 +90,10 @@ def test_a_patch_lies_inside_the_crop_around_its_share():
 @pytest.mark.parametrize(
     "values",
     [
-        {"size": (8, 8)},
+        {"centred": 0.5},
+        {"centred": 0.5, "neighbours": 2},
+        {"size": (8, 8), "centred": 1.1},
+        {"size": (8, 8), "centred": -0.1},
         {"depth": 4, "neighbours": 1},
         {"depth": 1},
         {"depth": 0},
@@ -115,6 +119,7 @@ def test_a_size_may_come_from_a_file():
         (Context(), {"neighbours": 0}),
         (Context(neighbours=2), {"neighbours": 2}),
         (VOLUME, {"neighbours": 0, "depth": 4}),
+        (Context(size=(8, 6), centred=0.5), {"neighbours": 0, "size": [8, 6], "centred": 0.5}),
     ],
 )
 def test_the_record_of_slices_is_that_of_bundles_before_there_were_patches(context, recorded):

@@ -36,6 +36,8 @@ CONTEXTS = {
         "network.pooling=2",
     ],
 }
+PARTS = ["context.size=[32,24]", "context.centred=0.5"]
+CONTEXTS |= {f"{name}-parts": [*CONTEXTS[name], *PARTS] for name in ("neighbours", "volume")}
 CLASSES = {
     "nerve": [],
     "structures": [
@@ -54,9 +56,10 @@ CHANNELS = {
         f"+study.images.FS='{FAT_SUPPRESSED}'", "study.channels=resample", "study.optional={FS:0.3}",
     ],
 }  # fmt: skip
-SOFT = [("slice", "nerve", "T2", "raters"), ("neighbours", "branches", "T2-and-FS", "raters")]
-SOFT += [("volume", "branches", "T2", "raters")]  # structures have one rater
-EVERY = [*itertools.product(CONTEXTS, ("nerve", "structures"), CHANNELS, ("consensus",)), *SOFT]
+WHOLE = ("slice", "neighbours", "volume")
+SOFT = [("slice", "nerve", "T2", "raters"), ("neighbours-parts", "branches", "T2-and-FS", "raters")]
+SOFT += [("volume-parts", "branches", "T2", "raters")]  # structures have one rater
+EVERY = [*itertools.product(WHOLE, ("nerve", "structures"), CHANNELS, ("consensus",)), *SOFT]
 QUICK = [("neighbours", "structures", "T2-and-FS", "consensus"), SOFT[-1]]  # the others are slow ones
 
 
