@@ -159,6 +159,17 @@ def test_a_network_is_built_for_the_contexts_of_its_dimensions_and_refused_for_t
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("context", ["slice", "neighbours"])
+def test_a_part_of_the_plane_is_at_most_the_crop_and_fits_the_network(context):
+    words = ("network=tiramisu_small", f"context={context}", "preprocessing.size=[64,64]", "context.centred=0.5")
+    train_network(parsed_config("train", *words, "context.size=[64,32]"))
+    with pytest.raises(ConfigurationError) as caught:
+        train_network(parsed_config("train", *words, "context.size=[64,65]"))
+    assert "context.size" in caught.value.rule
+    with pytest.raises(ConfigurationError):
+        parsed_config("train", *words)
+
+
 @pytest.mark.parametrize(
     ("option", "named"),
     [("context.size=[65,64]", "preprocessing.size"), ("inference.accuracy=fast", "accuracy=fast")],
