@@ -47,6 +47,7 @@ class QualityLimits(BaseModel, frozen=True, extra="forbid"):
     far_mm: Positive = FAR_MM  # distance of a part from the rest of the nerve: more than twice a nerve's diameter
     mean_probability: Share = 0.7  # least mean of the network's probability inside the mask
     expected_overlap: Share = 0.7  # least Dice that the probabilities predict; in patients the authors reach 0.72
+    expected_dice: Share = 0.6  # least Dice that the model's calibration expects
     # Ratios are either way: the larger to the smaller.
     spacing_ratio: Ratio = 1.5  # in-plane spacing to that of the training scans
     step_ratio: Ratio = 2.5  # slice step to that of the training scans

@@ -10,6 +10,7 @@ slices.csv         Dice of every slice of every comparison
 quantities.csv     nerve volume and mean cross-sectional area of every mask
 agreement.csv      Bland-Altman, ICC and repeatability of these
 times.csv          minutes per subject
+expected_dice.csv  expected and measured Dice of every subject, where a sweep was calibrated
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,7 @@ from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests, margins_ch
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import agreement_pairs, like_for_like
+from nerveseg.evaluation.risk_coverage import EXPECTED_COLUMNS
 from nerveseg.evaluation.tables.agreement_table import agreement_table
 from nerveseg.evaluation.tables.table1 import SET_OFF, table1
 
@@ -59,6 +61,8 @@ class Measurements:
     repeats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # Further rows of `scores.csv`: each leg of the scans of both legs, which no statistic of scans or people counts.
     legs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SCORE_COLUMNS)))
+    # Rows of `expected_dice.csv`.
+    expected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EXPECTED_COLUMNS)))
 
     @property
     def cohorts(self) -> list[str]:
@@ -72,7 +76,7 @@ class Measurements:
 
     def of_class(self, name: str) -> "Measurements":
         """Return the measurements of one class; those of times are of all classes together."""
-        tables = {key: getattr(self, key) for key in ("scores", "quantities", "slices", "legs")}
+        tables = {key: getattr(self, key) for key in ("scores", "quantities", "slices", "legs", "expected")}
         return replace(self, **{key: own[own[CLASS] == name].reset_index(drop=True) for key, own in tables.items()})
 
     def subject_count(self, cohort: str) -> int:

@@ -52,6 +52,9 @@ def write_analysis(analyses: Sequence[Analysis], measurements: Measurements, fol
     if len(measurements.legs):
         write_csv(folder / "sides.csv", _of_all_classes(analyses, "sides"))
     write_csv(folder / "times.csv", analyses[0].times)
+    (folder / "expected_dice.csv").unlink(missing_ok=True)
+    if len(measurements.expected):
+        write_csv(folder / "expected_dice.csv", measurements.expected)
     common = common_remarks(analyses)
     blocks, latex = [], []
     for part in analyses:

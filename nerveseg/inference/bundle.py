@@ -3,6 +3,7 @@
     weights.safetensors    tensors only
     model.json             everything needed to apply the network, and a record of its training data
     README.md              the model card
+    expected_dice.json     calibration of the expected Dice, once the sweep of the model has ended
 
 Loading runs no code from the bundle: the network is a class that `networks.registry` allows, with plain JSON arguments,
 and the weights are plain tensors, whose hash and values are checked (`weights`).
@@ -31,6 +32,7 @@ from nerveseg.data.optional_channels import is_missing, with_presence
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
 from nerveseg.files import temporary_sibling, write_text
+from nerveseg.inference.expected_dice import Calibrations, read_calibrations
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.inference.training_intensity import IntensityRange
@@ -163,6 +165,7 @@ class Bundle:
 
     network: nn.Module  # network in evaluation mode, on the CPU
     description: ModelDescription  # content of `model.json`
+    calibrations: Calibrations | None = None  # content of `expected_dice.json`, if the bundle has it
 
     @cached_property
     def reduction(self) -> int:
@@ -217,7 +220,7 @@ def load_bundle(folder: Path, plugins: Sequence[str] = ()) -> Bundle:
             found=_one_line(error),
             remedy="copy the model again from its source",
         ) from error
-    return Bundle(network.eval(), description)
+    return Bundle(network.eval(), description, read_calibrations(folder))
 
 
 def _load_network(architecture: NetworkSpec, folder: Path, plugins: Sequence[str], most_parameters: int) -> nn.Module:

@@ -6,7 +6,7 @@ file, is segmented by the folds that held it out.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from nerveseg.data.in_plane_resampling import SAME_SPACING
 from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
+from nerveseg.inference.expected_dice import FILE, Calibrations
 from nerveseg.networks.registry import CHANNELS_ARGUMENT, CLASSES_ARGUMENTS
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
 
@@ -45,6 +46,12 @@ class Ensemble:
         """Hash of the weights; for several members, hash of their sorted hashes."""
         hashes = sorted(bundle.description.weights_sha256 for bundle in self.bundles)
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    @property
+    def calibrations(self) -> Calibrations | None:
+        """Calibrations of the expected Dice that all members have in common, if any."""
+        first = self.bundles[0].calibrations
+        return first if all(bundle.calibrations == first for bundle in self.bundles) else None
 
     def members_for(self, sha256: str | None) -> tuple[tuple[Bundle, ...], str | None]:
         """Return the members that may segment a scan with this hash, and a message if it is in training data."""
@@ -116,8 +123,12 @@ def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
             remedy="run the training command again; it continues from the last checkpoint",
         )
     left_out = f"{folder.name}: fold {', '.join(untrained)} is not trained yet and left out"
+    differ = f"no expected Dice: {FILE} differs between the folds (nerveseg.evaluate run={folder} writes it again)"
     bundles = tuple(load_bundle(fold.model, plugins) for fold in trained)
-    return Ensemble(folder.resolve().name, bundles, (left_out,) if untrained else ())
+    model = Ensemble(folder.resolve().name, bundles, (left_out,) if untrained else ())
+    if model.calibrations is None and any(bundle.calibrations for bundle in bundles):
+        return replace(model, lines=(*model.lines, differ))
+    return model
 
 
 def _cross_validation(path: Path) -> Path:

@@ -10,7 +10,7 @@ A network of three dimensions segments windows of several slices (`sliding_windo
 and segments its surroundings only, which takes a tenth of the time and may lose isolated pieces (docs/speed.md).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +25,7 @@ from nerveseg.data.legs import find_legs
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle, ModelDescription
+from nerveseg.inference.doubt import Features, measure_classes
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
 from nerveseg.inference.nerve_path import along_nerves
 from nerveseg.inference.postprocessing import clean_labels
@@ -62,6 +63,10 @@ class Prediction:
     def probability(self) -> Probability:
         """Probability of nerve before the clean-up."""
         return self.classes.nerve_probability(self.probabilities)
+
+    def features(self, spacing_mm: SpacingMm) -> Mapping[str, Features | None]:
+        """Return the features of every class from which its Dice is expected; None where its mask is empty."""
+        return measure_classes(self.labels, self.probabilities, self.classes, spacing_mm)
 
 
 def predict_volume(

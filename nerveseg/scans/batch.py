@@ -17,6 +17,7 @@ from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
+from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
@@ -114,8 +115,10 @@ def _named(error: Exception, folder: Path) -> NervesegError:
 
 
 def _fingerprint(model: Ensemble) -> str:
-    """Hash the descriptions of the members without their scores; the weights' hashes are part of them."""
-    return hashlib.sha256("".join(sorted(bundle.description.sha256() for bundle in model.bundles)).encode()).hexdigest()
+    """Hash the descriptions of the members without their scores (weights' hashes are part), and the calibration."""
+    hashes = sorted(bundle.description.sha256() for bundle in model.bundles)
+    hashes += [model.calibrations.sha256()] if model.calibrations else []
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -> None:
@@ -127,6 +130,9 @@ def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -
     say(f"{title}: {when}; {folder}")
     for nerve in outcome.summary.nerves:
         say(f"  {in_words(nerve)}")
+    for name, expected in named_expectations(outcome.summary.expected_dice):
+        if not expected.unlike:  # a flag says so otherwise
+            say(f"  {name} {expected.in_words()}")
     for note in outcome.summary.notes:
         say(f"  note: {note}")
     for flag in outcome.summary.flags:

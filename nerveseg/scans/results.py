@@ -26,6 +26,7 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
 from nerveseg.files import write_text
+from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
 
@@ -81,6 +82,8 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     class_masks: list[str] = Field(default_factory=list)  # names of the files of single classes, if asked for
     model: ModelRecord  # record of the applied model
     nerves: list[NerveSummary]  # summary of each side's nerve
+    # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.
+    expected_dice: dict[str, ExpectedDice] = Field(default_factory=dict)
     flags: list[Flag]  # quality flags, for a person to check
     notes: list[str] = Field(default_factory=list)  # remarks on the origin of the numbers
     # Settings that the mask depends on; null in results of earlier versions.

@@ -12,8 +12,10 @@ from nerveseg.data.volumes.grids import Volume
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
+from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.notices import SYNTHETIC
+from nerveseg.scans.expectation import expect_dice, expectation_flags
 from nerveseg.scans.measuring import Measured, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
@@ -30,6 +32,7 @@ class Segmentation(Measured):
     model: Ensemble  # applied model
     folds: tuple[int, ...]  # numbers of the model's folds that were averaged
     prediction: Prediction  # mask and probability in RAS order, and the settings that they depend on
+    expected_dice: dict[str, ExpectedDice]  # Dice to expect of each class that the model is calibrated for
 
     @property
     def ras_mask(self) -> Mask:
@@ -121,6 +124,8 @@ def segment_files(
     members, held_out = model.members_for(sha256 or input_sha256(files)["image"])
     scan, prediction = predict_files(files, members, options, check_is_scan, progress)
     measured = measure_scan(scan, prediction, model.description, files.person, options)
+    expected = expect_dice(prediction, scan.grid.ras_spacing_mm, model, measured.flags)
+    flags = (*measured.flags, *expectation_flags(expected, options.quality.expected_dice))
     notes = (
         *((held_out,) if held_out else ()),
         *settings_notes(prediction.settings, model.description.prediction),
@@ -133,12 +138,13 @@ def segment_files(
         *measured.notes,
     )
     return Segmentation(
-        **vars(replace(measured, notes=notes)),
+        **vars(replace(measured, flags=flags, notes=notes)),
         files=files,
         scan=scan,
         model=model,
         folds=tuple(member.description.training.fold for member in members),
         prediction=prediction,
+        expected_dice=expected,
     )
 
 

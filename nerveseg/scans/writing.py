@@ -19,6 +19,7 @@ from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import LESION, SubjectView, facts_of
 from nerveseg.runs import package_versions
+from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
@@ -132,7 +133,10 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         slice_numbers=scan.grid.slice_numbers,
         masks=masks,
         profiles={AUTOMATIC: segmentation.profile},
-        facts=facts_of(segmentation.nerves),
+        facts=[
+            *((name, each.in_words()) for name, each in named_expectations(segmentation.expected_dice)),
+            *facts_of(segmentation.nerves),
+        ],
         flags=segmentation.flags,
         notes=segmentation.notes,
         sides=sides,
@@ -162,6 +166,7 @@ def _summary(
             synthetic=model.synthetic,
         ),
         nerves=list(segmentation.nerves),
+        expected_dice=segmentation.expected_dice,
         flags=list(segmentation.flags),
         notes=list(segmentation.notes),
         prediction=segmentation.prediction.settings,

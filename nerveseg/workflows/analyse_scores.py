@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +49,8 @@ def print_cached_summary(folder: Path, options: ReportConfig) -> bool:
 def analyse_and_write(evaluated: EvaluatedStudy, output: Path, options: ReportConfig) -> None:
     """Measure the masks of a study; compute, write and print all tables, and write the report, `summary.txt` last."""
     check_writable_folder(output, "output")
-    measurements = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
+    measured = measure_subjects(evaluated.study, evaluated.predictions, evaluated.consensus)
+    measurements = measured if evaluated.expected is None else replace(measured, expected=evaluated.expected)
     reference = None if options.reference_table is None else reference_table(options.reference_table)
     notes = list(evaluated.notes)
     if reference is not None and len(measurements.classes) > 1:

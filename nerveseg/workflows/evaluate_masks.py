@@ -16,6 +16,7 @@ from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.files import write_csv
 from nerveseg.runs import FoldFolder, find_cross_validations, find_folds
 from nerveseg.workflows.analyse_scores import analyse_and_write
+from nerveseg.workflows.calibrate import calibrate_folds
 from nerveseg.workflows.config import EvaluateConfig, ReportConfig
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
@@ -119,8 +120,9 @@ def compare_cross_validation(folder: Path, options: ReportConfig, logging: Mappi
     for fold in complete:
         check_data(fold, store.key)
     tested = _all_predictions(complete)
+    expected = calibrate_folds(complete, study.description.name)
     part = Study(study.description, tuple(subject for subject in study.subjects if subject.id in tested))
-    evaluated = EvaluatedStudy(part, tested, store.consensus, tuple(complete), config.margins)
+    evaluated = EvaluatedStudy(part, tested, store.consensus, tuple(complete), config.margins, expected=expected)
     analyse_and_write(evaluated, folder / "evaluation", options)
     if logging:
         from nerveseg.dashboards.publish import log_evaluation  # imports Lightning, which takes seconds

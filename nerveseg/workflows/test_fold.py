@@ -24,7 +24,7 @@ from nerveseg.evaluation.comparisons import (
     score_subject,
     write_scores,
 )
-from nerveseg.files import write_text
+from nerveseg.files import write_csv, write_text
 from nerveseg.inference.bundle import add_scores, load_bundle
 from nerveseg.inference.prediction_settings import Computation
 from nerveseg.notices import header_notice
@@ -32,6 +32,7 @@ from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.segmentation import predict_files
 from nerveseg.training.devices import Device
+from nerveseg.workflows.calibrate import DOUBT_COLUMNS, doubt_rows
 from nerveseg.workflows.prepare_study import FoldInput
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 from nerveseg.workflows.training_job import TrainingJob
@@ -45,7 +46,8 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
         validated = _scores(loaded, fold.validation, job.folder.validation_mask)
         log_validation(dashboards, validated)
         write_scores(job.folder.validation_scores, validated)
-    seconds, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
+    seconds, doubts, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
+    write_csv(job.folder.doubt, doubts)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(loaded, fold.test, job.folder.prediction, job.folder.overlay)
     add_scores(job.folder.model, bundle_scores(scores), computation)
@@ -65,12 +67,16 @@ def _mean_dice(scores: pd.DataFrame) -> pd.Series:
 
 def _predict_subjects(
     job: TrainingJob, study: Study, subjects: Sequence[Subject], mask_of: Callable[[str], Path], device: Device
-) -> tuple[dict[str, float], Computation | None]:
-    """Write the masks that the bundle makes; return the time of each subject, in s with reading and writing."""
+) -> tuple[dict[str, float], pd.DataFrame, Computation | None]:
+    """Write the masks that the bundle makes.
+
+    Returns:
+        Time of each subject, in s with reading and writing; rows of `doubt.csv`; device and runtime.
+    """
     bundle = load_bundle(job.folder.model, job.config.plugins)
     notice = header_notice(bundle.description.training.synthetic)
     seconds: dict[str, float] = {}
-    computation = None
+    doubts, computation = [], None
     options = SegmentOptions(
         geometry=study.description.geometry,
         accelerator=device.accelerator,
@@ -86,8 +92,9 @@ def _predict_subjects(
         )
         write_labels(mask_of(subject.id), prediction.classes.decode(prediction.labels), scan.grid, notice)
         seconds[subject.id] = time.perf_counter() - started
+        doubts += doubt_rows(subject.id, prediction.features(scan.grid.ras_spacing_mm))
         computation = prediction.computation
-    return seconds, computation
+    return seconds, pd.DataFrame(doubts, columns=list(DOUBT_COLUMNS)), computation
 
 
 def _scores(

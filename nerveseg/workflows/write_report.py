@@ -62,6 +62,7 @@ class EvaluatedStudy:
     folds: tuple[FoldFolder, ...] = ()  # folds of the cross-validation, for its training curves
     margins: Margins | None = None  # margins that were stored when the cross-validation began
     notes: tuple[str, ...] = ()  # sentences on masks and subjects that are left out
+    expected: pd.DataFrame | None = None  # rows of `expected_dice.csv`, of a sweep
 
     @property
     def title(self) -> str:

@@ -1,0 +1,71 @@
+"""Signs of a wrong mask in a scan without a reference, from its final mask and probability.
+
+The probability is the mean over the members of a model and over mirrored views, so it is softer where these disagree.
+A nerve runs through the stack in one chain and hardly moves between two slices: a mask that jumps or falls apart is
+wrong in places, even where the network was sure. `expected_dice` predicts the Dice coefficient from these features.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import BaseModel
+from scipy.ndimage import find_objects, label
+
+from nerveseg.data.classes import Classes
+from nerveseg.inference.postprocessing import CONNECTED_IN_SPACE
+from nerveseg.types import LabelMap, Mask, Probabilities, Probability, SpacingMm
+
+
+class Features(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Features of the mask of one class in one scan; the first three rise with the quality of a mask."""
+
+    soft_dice: float  # Dice that the probability itself expects if it is right and voxels are independent
+    steadiness: float  # mean Dice of the sections in neighbouring slices, over all pairs of slices that show the class
+    chain_share: float  # share of the mask's voxels in its largest component (26-connected)
+    area_mm2: float  # mean area of the sections, in mm2; compared with the calibration's, not used to predict
+
+
+def measure_features(mask: Mask, probability: Probability, spacing_mm: SpacingMm) -> Features | None:
+    """Return the features of a mask and its probability; None if the mask is empty."""
+    if not mask.any():
+        return None
+    inside, expected = float(probability[mask].sum(dtype=np.float64)), float(probability.sum(dtype=np.float64))
+    (box,) = find_objects(mask.astype(np.uint8))
+    components, _ = label(mask[box], CONNECTED_IN_SPACE)
+    voxels = np.bincount(components.ravel())[1:]
+    areas = np.count_nonzero(mask, axis=(0, 1))
+    return Features(
+        soft_dice=2 * inside / (float(voxels.sum()) + expected),
+        steadiness=_steadiness(mask),
+        chain_share=float(voxels.max() / voxels.sum()),
+        area_mm2=float(areas[areas > 0].mean() * spacing_mm[0] * spacing_mm[1]),
+    )
+
+
+def _steadiness(mask: Mask) -> float:
+    """Return the mean Dice of neighbouring slices, a pair of which only one shows the class counting as 0."""
+    voxels = np.count_nonzero(mask, axis=(0, 1))
+    either = voxels[:-1] + voxels[1:]
+    both = 2 * np.count_nonzero(mask[..., :-1] & mask[..., 1:], axis=(0, 1))
+    return float((both[either > 0] / either[either > 0]).mean()) if either.any() else 1.0
+
+
+def measure_classes(
+    labels: LabelMap, probabilities: Probabilities, classes: Classes, spacing_mm: SpacingMm
+) -> Mapping[str, Features | None]:
+    """Return the features of every class, whose probability is the sum over its parts; None where a mask is empty."""
+    return {
+        name: measure_features(
+            classes.mask(labels, name),
+            probabilities[[part - 1 for part in classes.parts_of(name)]].sum(axis=0),
+            spacing_mm,
+        )
+        for name in classes.names
+    }
+
+
+def slice_doubt_mm2(probability: Probability, spacing_mm: SpacingMm) -> Float64[np.ndarray, " z"]:
+    """Return the area in mm2 of each slice that the most likely mask is expected to get wrong, by its probability."""
+    wrong: Float64[np.ndarray, " z"] = np.minimum(probability, 1 - probability).sum(axis=(0, 1), dtype=np.float64)
+    return wrong * spacing_mm[0] * spacing_mm[1]

@@ -1,0 +1,140 @@
+"""Dice coefficient to expect of a mask without a reference, by a calibration on scans that no network had learned from.
+
+The logit of the Dice coefficient is a weighted sum of features (`doubt`) whose weights are not negative, so that a
+better sign never lowers the expectation. The interval holds `LEVEL` of the scans like those of the calibration: its
+half-width is a quantile of the distances, on the logit scale, between Dice and the predictions of each fold by all
+other folds (split conformal prediction).
+
+`expected_dice.json` in a model bundle holds the calibration of every class.
+
+References:
+    Lei J, G'Sell M, Rinaldo A, Tibshirani RJ, Wasserman L. Distribution-free predictive inference for regression.
+    J Am Stat Assoc 2018; 113:1094-1111.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import BaseModel, Field, ValidationError
+from scipy.special import expit, logit
+
+from nerveseg.errors import BundleError
+from nerveseg.files import write_text
+from nerveseg.inference.doubt import Features
+
+FILE = "expected_dice.json"
+LEVEL = 0.8  # share of the scans whose Dice lies in the interval
+PREDICTORS = ("soft_dice", "steadiness", "chain_share")  # features from which Dice is predicted
+_UNLIKE = {
+    "soft_dice": "probability of the mask",
+    "steadiness": "change between slices",
+    "chain_share": "separate pieces",
+    "area_mm2": "area of the sections",
+}  # what is unlike the calibration if a feature lies outside its range
+_CLOSEST = 0.01  # least distance of a Dice from 0 and 1, where its logit is infinite
+_RANGE_MARGIN = 0.25  # distance outside the range of the calibration, in widths of that range, that is no outlier
+
+
+class ExpectedDice(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Dice coefficient to expect of the mask of one class."""
+
+    value: float  # Dice coefficient to expect
+    low: float  # lower end of the interval
+    high: float  # upper end of the interval
+    level: float = LEVEL  # share of the scans whose Dice lies in the interval
+    unlike: list[str] = Field(default_factory=list)  # properties of the scan unlike the training data; empty if none
+
+    def in_words(self) -> str:
+        """Return the expectation for the screen and the page."""
+        return "not reliable" if self.unlike else f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+NOTHING = ExpectedDice(value=0.0, low=0.0, high=0.0)
+"""Dice of an empty mask, against any reference that is not empty."""
+
+
+class Calibration(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Calibration of one class."""
+
+    intercept: float  # logit of the Dice coefficient where all terms are 0
+    weights: dict[str, float]  # weight of each predictor, none negative
+    half_width: float  # half-width of the interval on the logit scale
+    lowest: Features  # smallest value of each feature in the calibration
+    highest: Features  # largest value of each feature in the calibration
+    subjects: int  # number of subjects
+
+    def expect(self, features: Features | None) -> ExpectedDice:
+        """Return the Dice to expect of a mask with these features, of an empty mask (None) 0."""
+        if features is None:
+            return NOTHING
+        terms = dict(zip(PREDICTORS, transformed([features])[0], strict=True))
+        middle = self.intercept + sum(self.weights[name] * value for name, value in terms.items())
+        low, value, high = (float(expit(middle + side * self.half_width)) for side in (-1, 0, 1))
+        return ExpectedDice(value=value, low=low, high=high, unlike=self._outlying(features))
+
+    def _outlying(self, features: Features) -> list[str]:
+        """Return what of the features lies far outside the range of the calibration."""
+        found, outlying = features.model_dump(), []
+        lowest, highest = self.lowest.model_dump(), self.highest.model_dump()
+        for name, value in found.items():
+            margin = _RANGE_MARGIN * (highest[name] - lowest[name])
+            if not lowest[name] - margin <= value <= highest[name] + margin:
+                outlying.append(_UNLIKE[name])
+        return outlying
+
+
+class Calibrations(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Content of `expected_dice.json`."""
+
+    format_version: Literal[1] = 1  # version of the file's format
+    study: str  # name of the study
+    level: float = LEVEL  # share of the scans whose Dice lies in the interval
+    sources: dict[str, str]  # hash of the tables of every fold, by the name of fold and file
+    classes: dict[str, Calibration]  # calibration of each class
+    # Agreement of expected and measured Dice of each class, every fold by a calibration on the others
+    # (`evaluation.risk_coverage.ExpectationTest`).
+    tests: dict[str, dict[str, int | float | None]]
+
+    def sha256(self) -> str:
+        """Return the hash of the calibrations."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def transformed(features: Sequence[Features]) -> Float64[np.ndarray, "scan predictor"]:
+    """Return the predictors of scans as the regression takes them: Dice coefficients as logits, shares as they are."""
+    table = np.array([[getattr(each, name) for name in PREDICTORS] for each in features], dtype=np.float64)
+    are_dice = [name != "chain_share" for name in PREDICTORS]
+    table[:, are_dice] = dice_logit(table[:, are_dice])
+    return table
+
+
+def dice_logit(dice: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """Return the logits of Dice coefficients, those of 0 and 1 as finite numbers."""
+    found: Float64[np.ndarray, "..."] = logit(np.clip(dice, _CLOSEST, 1 - _CLOSEST))
+    return found
+
+
+def write_calibrations(folder: Path, calibrations: Calibrations) -> None:
+    """Write the calibrations into a bundle."""
+    write_text(folder / FILE, calibrations.model_dump_json(indent=1) + "\n")
+
+
+def read_calibrations(folder: Path) -> Calibrations | None:
+    """Read the calibrations of a bundle; None if it has none; raise `BundleError` if they are damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Calibrations.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        raise BundleError(
+            f"{FILE} holds calibrations of format 1",
+            found=f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}",
+            path=path,
+            remedy="copy the model again from its source, or delete this file: no Dice is then expected of a scan",
+        ) from error

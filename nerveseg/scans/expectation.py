@@ -1,0 +1,52 @@
+"""Dice to expect of a scan's masks by the model's calibration, and the flags that follow.
+
+A calibration holds for scans like those of the training. A scan whose geometry, intensity or mask is unlike them gets
+no expectation that could be believed, and a flag that says so.
+"""
+
+from collections.abc import Sequence
+
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.inference.ensemble import Ensemble
+from nerveseg.inference.expected_dice import ExpectedDice
+from nerveseg.inference.predict import Prediction
+from nerveseg.types import SpacingMm
+
+UNLIKE_TRAINING = {
+    "not_axial": "orientation",
+    "spacing_unlike_training": "pixel size",
+    "step_unlike_training": "slice step",
+    "field_unlike_training": "field of view",
+    "intensity_unlike_training": "brightness",
+}
+"""Quality flags of scans unlike the training, and what is unlike."""
+
+
+def expect_dice(
+    prediction: Prediction, spacing_mm: SpacingMm, model: Ensemble, flags: Sequence[Flag]
+) -> dict[str, ExpectedDice]:
+    """Return the Dice to expect of each class that the model is calibrated for; none without a calibration."""
+    if model.calibrations is None:
+        return {}
+    unlike = [UNLIKE_TRAINING[flag.code] for flag in flags if flag.code in UNLIKE_TRAINING]
+    features = prediction.features(spacing_mm)
+    found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items()}
+    return {name: each.model_copy(update={"unlike": [*unlike, *each.unlike]}) for name, each in found.items()}
+
+
+def named_expectations(expected: dict[str, ExpectedDice]) -> list[tuple[str, ExpectedDice]]:
+    """Return the expectations with their names for readers; that of a single class is "expected Dice"."""
+    single = len(expected) == 1
+    return [("expected Dice" if single else f"expected Dice of {name}", each) for name, each in expected.items()]
+
+
+def expectation_flags(expected: dict[str, ExpectedDice], limit: float) -> list[Flag]:
+    """Return the flags of scans unlike the training, and of a Dice that is expected to be below the limit."""
+    flags = []
+    for name, each in named_expectations(expected):
+        if each.unlike:
+            reasons = ", ".join(each.unlike)
+            flags.append(Flag("unlike_training", f"unlike the training data: {name} not reliable ({reasons})"))
+        elif each.value < limit:
+            flags.append(Flag("low_expected_dice", f"{name} {each.in_words()} is below {limit:g}"))
+    return flags

@@ -1,0 +1,41 @@
+"""Test of the expected Dice against scipy and brute force."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
+
+from nerveseg.evaluation.risk_coverage import auroc, kept_dice, measure_expectation
+
+VALUES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=12)
+
+
+@given(VALUES, VALUES)
+def test_auroc_is_the_mann_whitney_statistic(failed, others):
+    statistic = mannwhitneyu(others, failed, method="asymptotic").statistic
+    assert auroc(np.array(failed), np.array(others)) == pytest.approx(statistic / (len(failed) * len(others)))
+
+
+def test_auroc_needs_failed_and_other_scans():
+    assert auroc(np.array([]), np.array([0.5])) is None
+    assert auroc(np.array([0.5]), np.array([])) is None
+
+
+def test_the_measures_of_four_scans():
+    rows = [(0.5, 0.4, 0.6, 0.3), (0.7, 0.6, 0.8, 0.8), (0.8, 0.7, 0.9, 0.75), (0.0, 0.0, 0.0, 0.0)]
+    table = pd.DataFrame(rows, columns=["expected", "lower", "upper", "dice"])
+    found = measure_expectation(table)
+    assert (found.subjects, found.failed, found.auroc) == (4, 2, 1.0)
+    assert found.mean_absolute_error == pytest.approx((0.2 + 0.1 + 0.05 + 0) / 4)
+    assert found.coverage == 0.75
+
+
+def test_the_best_order_keeps_the_highest_mean_at_every_share():
+    generator = np.random.default_rng(0)
+    dice = generator.uniform(size=9)
+    best = kept_dice(dice, dice)
+    for kept in range(1, 10):
+        assert best[kept - 1] == pytest.approx(np.sort(dice)[-kept:].mean())
+    assert np.all(kept_dice(dice, generator.uniform(size=9)) <= best + 1e-12)

@@ -1,0 +1,123 @@
+"""The calibration against a general solver, and its interval against the share that it promises."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
+from scipy.special import expit, logit
+
+from nerveseg.errors import BundleError
+from nerveseg.inference.calibration import LEAST_SUBJECTS, TestedScans, expect_left_out, fit_calibration
+from nerveseg.inference.doubt import Features
+from nerveseg.inference.expected_dice import (
+    FILE,
+    LEVEL,
+    PREDICTORS,
+    Calibrations,
+    read_calibrations,
+    write_calibrations,
+)
+
+
+def scans(number: int, seed: int = 0, folds: int = 4, noise: float = 0.4) -> TestedScans:
+    """Scans whose logit of Dice is a sum of two of three features and noise."""
+    generator = np.random.default_rng(seed)
+    soft, steady, share = generator.uniform([0.8, 0.4, 0.5], [0.98, 0.95, 1.0], (number, 3)).T
+    dice = expit(0.4 * logit(soft) + 0.6 * logit(steady) - 0.6 + noise * generator.standard_normal(number))
+    rows = zip(soft, steady, share, strict=True)
+    features = [Features(soft_dice=a, steadiness=b, chain_share=c, area_mm2=50.0) for a, b, c in rows]
+    return TestedScans(features, dice, np.arange(number) % folds)
+
+
+CALIBRATION = fit_calibration(scans(60))
+
+
+def test_the_weights_are_those_of_a_general_solver():
+    sample = scans(40, seed=1)
+    raw = np.array([[getattr(each, name) for name in PREDICTORS] for each in sample.features])
+    table = np.column_stack([logit(raw[:, 0]), logit(raw[:, 1]), raw[:, 2]])
+    z = (table - table.mean(axis=0)) / table.std(axis=0)
+    y = logit(sample.dice)
+    solved = lsq_linear(np.vstack([z, np.eye(3)]), np.append(y - y.mean(), np.zeros(3)), bounds=(0, np.inf), tol=1e-12)
+    found = fit_calibration(sample)
+    assert list(found.weights.values()) == pytest.approx(solved.x / table.std(axis=0), abs=1e-5)
+    expected = expit(y.mean() + (z @ solved.x)[7])
+    assert found.expect(sample.features[7]).value == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.sampled_from(PREDICTORS), st.floats(0, 1), st.floats(0, 1))
+def test_a_better_sign_never_lowers_the_expectation(name, first, second):
+    middle = Features(soft_dice=0.9, steadiness=0.7, chain_share=0.8, area_mm2=50.0)
+    worse, better = (
+        CALIBRATION.expect(middle.model_copy(update={name: end(first, second)})).value for end in (min, max)
+    )
+    assert worse <= better
+
+
+def test_the_interval_holds_the_promised_share_of_scans_left_out():
+    inside = []
+    for seed in range(8):
+        sample = scans(52, seed=seed)
+        found = expect_left_out(sample)
+        inside += [each.low <= dice <= each.high for each, dice in zip(found, sample.dice, strict=True)]
+    assert np.mean(inside) == pytest.approx(LEVEL, abs=0.05)
+
+
+def test_a_scan_has_no_influence_on_its_own_expectation():
+    sample = scans(40)
+    changed = TestedScans(sample.features, sample.dice.copy(), sample.folds)
+    changed.dice[8] = 0.05
+    before, after = expect_left_out(sample), expect_left_out(changed)
+    assert before[8] == after[8]
+    assert before[9] != after[9]
+
+
+def test_one_fold_is_left_out_scan_by_scan():
+    sample = scans(20, folds=1)
+    assert len({each.value for each in expect_left_out(sample)}) == 20
+
+
+def test_an_empty_mask_is_expected_to_have_no_overlap():
+    found = CALIBRATION.expect(None)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_a_feature_without_variance_has_no_weight():
+    sample = scans(30)
+    features = [each.model_copy(update={"chain_share": 1.0}) for each in sample.features]
+    assert fit_calibration(TestedScans(features, sample.dice, sample.folds)).weights["chain_share"] == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("area_mm2", 400.0), ("soft_dice", 0.2), ("steadiness", 0.05)])
+def test_a_mask_unlike_the_calibrations_is_said_to_be(name, value):
+    sample = scans(60)
+    usual = sample.features[0]
+    assert CALIBRATION.expect(usual).unlike == []
+    assert len(CALIBRATION.expect(usual.model_copy(update={name: value})).unlike) == 1
+
+
+def test_scans_suffice_if_there_are_enough_of_different_dice():
+    assert scans(LEAST_SUBJECTS).suffice
+    assert not scans(LEAST_SUBJECTS - 1).suffice
+    sample = scans(20)
+    assert not TestedScans(sample.features, np.full(20, 0.7), sample.folds).suffice
+
+
+def test_calibrations_are_read_as_they_were_written(tmp_path):
+    written = Calibrations(study="s", sources={"fold-0/doubt.csv": "ab"}, classes={"nerve": CALIBRATION}, tests={})
+    write_calibrations(tmp_path, written)
+    assert read_calibrations(tmp_path) == written
+
+
+def test_a_bundle_without_calibrations_has_none(tmp_path):
+    assert read_calibrations(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format_version": 2}', "[1]", "\x00"])
+def test_damaged_calibrations_are_refused(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(BundleError) as caught:
+        read_calibrations(tmp_path)
+    assert caught.value.path == tmp_path / FILE
+    assert caught.value.remedy

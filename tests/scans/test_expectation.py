@@ -1,0 +1,114 @@
+"""Expected Dice of a scan, from the calibration in the model to the screen and the summary."""
+
+import json
+import shutil
+
+import pytest
+from scipy.special import expit, logit
+
+import nerveseg
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.inference.doubt import Features, measure_features
+from nerveseg.inference.ensemble import open_model
+from nerveseg.inference.expected_dice import Calibration, Calibrations, write_calibrations
+from nerveseg.scans.expectation import UNLIKE_TRAINING, expect_dice, expectation_flags
+from nerveseg.scans.request import SegmentOptions
+
+
+@pytest.fixture(scope="module")
+def features(image_of, sweep):
+    """Features of V01 by the fold that held it out."""
+    found = nerveseg.segment_scan(image_of("V01"), sweep)
+    return measure_features(found.ras_mask, found.prediction.probability, found.scan.grid.ras_spacing_mm)
+
+
+@pytest.fixture
+def calibrated(sweep, features, tmp_path):
+    """A function that copies the sweep with a calibration of one Dice, for scans like V01 or for others."""
+
+    def copy(dice=0.7, like=True, folds=(0, 1, 2, 3)):
+        root = shutil.copytree(sweep, tmp_path / f"calibrated-{dice}-{like}-{len(folds)}")
+        ends = features if like else features.model_copy(update={"area_mm2": 10 * features.area_mm2})
+        weights = {"soft_dice": 0.0, "steadiness": 0.0, "chain_share": 0.0}
+        calibration = Calibration(
+            intercept=logit(dice), weights=weights, half_width=0.5, lowest=ends, highest=ends, subjects=20
+        )
+        record = Calibrations(study="tiny", sources={}, classes={"nerve": calibration}, tests={})
+        for fold in folds:
+            write_calibrations(root / f"fold-{fold}" / "model", record)
+        return root
+
+    return copy
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def codes(folder):
+    return {flag["code"] for flag in summary_of(folder)["flags"]}
+
+
+# The tiny scan is what the random networks were described with, so it has no flag of a scan unlike the training.
+def test_the_expected_dice_is_printed_and_in_the_summary(run, image_of, calibrated, tmp_path):
+    printed = run(image_of("V01"), f"model={calibrated(0.7)}", f"output={tmp_path / 'out'}").out
+    low, high = expit(logit(0.7) - 0.5), expit(logit(0.7) + 0.5)
+    assert f"expected Dice 0.70 ({low:.2f} to {high:.2f})" in printed
+    found = summary_of(tmp_path / "out")["expected_dice"]["nerve"]
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.7, low, high))
+    assert found["unlike"] == []
+    assert not {"low_expected_dice", "unlike_training"} & codes(tmp_path / "out")
+
+
+def test_a_low_expectation_is_flagged_by_its_limit(image_of, calibrated):
+    model = open_model(calibrated(0.5))
+    strict, mild = (
+        nerveseg.segment_scan(image_of("V01"), model, options=SegmentOptions(quality={"expected_dice": limit}))
+        for limit in (0.6, 0.4)
+    )
+    assert "low_expected_dice" in {flag.code for flag in strict.flags}
+    assert "low_expected_dice" not in {flag.code for flag in mild.flags}
+
+
+def test_a_mask_unlike_the_calibrations_has_no_reliable_expectation(run, image_of, calibrated, tmp_path):
+    printed = run(image_of("V01"), f"model={calibrated(0.7, like=False)}", f"output={tmp_path / 'out'}").out
+    assert "unlike the training data: expected Dice not reliable" in printed
+    assert "0.70 (" not in printed
+    assert "unlike_training" in codes(tmp_path / "out")
+
+
+@pytest.mark.parametrize("code", UNLIKE_TRAINING)
+def test_flags_of_a_scan_unlike_the_training_spoil_the_expectation(code, features, image_of, calibrated):
+    model = open_model(calibrated(0.5))
+    found = nerveseg.segment_scan(image_of("V01"), model)
+    usual = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [])
+    unlike = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [Flag(code, "")])
+    assert [flag.code for flag in expectation_flags(usual, 0.6)] == ["low_expected_dice"]
+    assert [flag.code for flag in expectation_flags(unlike, 0.6)] == ["unlike_training"]
+
+
+def test_a_model_without_a_calibration_expects_nothing(image_of, sweep):
+    found = nerveseg.segment_scan(image_of("V01"), sweep)
+    assert found.expected_dice == {}
+    assert not {"low_expected_dice", "unlike_training"} & {flag.code for flag in found.flags}
+
+
+def test_members_that_differ_in_calibration_have_none_and_a_line(calibrated):
+    model = open_model(calibrated(folds=(0, 1)))
+    assert model.calibrations is None
+    assert len(model.lines) == 1
+    assert open_model(calibrated()).lines == ()
+
+
+def test_another_calibration_is_another_result(run, image_of, calibrated, tmp_path):
+    for dice in (0.7, 0.8):
+        run(image_of("V01"), f"model={calibrated(dice)}", f"output={tmp_path / 'out'}")
+        assert summary_of(tmp_path / "out")["expected_dice"]["nerve"]["value"] == pytest.approx(dice)
+
+
+def test_an_empty_mask_is_expected_to_have_no_overlap():
+    usual = Features(soft_dice=0.9, steadiness=0.7, chain_share=1.0, area_mm2=50.0)
+    weights = dict.fromkeys(("soft_dice", "steadiness", "chain_share"), 0.0)
+    calibration = Calibration(intercept=1.0, weights=weights, half_width=0.5, lowest=usual, highest=usual, subjects=20)
+    (flag,) = expectation_flags({"nerve": calibration.expect(None)}, 0.6)
+    assert flag.code == "low_expected_dice"
