@@ -13,6 +13,8 @@ import pandas as pd
 
 from nerveseg.evaluation.hypotheses import CHANGED, CONTRAST, LEAVE_ONE_OUT, SHARE_ABOVE, verdict_in_words
 from nerveseg.evaluation.metric_catalog import label_of
+from nerveseg.evaluation.risk_coverage import measure_expectation
+from nerveseg.inference.expected_dice import LEVEL
 from nerveseg.reporting.style import format_p
 
 Row = Mapping[Hashable, Any]
@@ -164,3 +166,16 @@ def _note(row: Row) -> str:
 
 def _p(value: float) -> str:
     return format_p(value) or "p not computable"
+
+
+def expectation_in_words(expected: pd.DataFrame) -> str:
+    """Summarise the rows of `expected_dice.csv` of one class in a sentence; an empty text without rows."""
+    if expected.empty:
+        return ""
+    found = measure_expectation(expected)
+    ranking = f"AUROC {found.auroc:.2f} for Dice" if found.auroc is not None else "no AUROC for Dice"
+    return (
+        f"Expected Dice without a reference, every fold by a calibration on the others: mean absolute error"
+        f" {found.mean_absolute_error:.3f}, {ranking} below {found.limit:g} ({found.failed} of {found.subjects}"
+        f" subjects), {found.coverage:.0%} of the subjects inside the {LEVEL:.0%} interval."
+    )

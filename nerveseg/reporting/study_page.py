@@ -25,7 +25,7 @@ from nerveseg.evaluation.metric_catalog import BY_KEY, METRICS, MetricWords, num
 from nerveseg.evaluation.tables.summaries import summaries, time_summaries
 from nerveseg.evaluation.tables.table1 import mean_sd, median_and_interval, notes, published_rows, table_metrics
 from nerveseg.files import write_text
-from nerveseg.reporting.conclusions import questions
+from nerveseg.reporting.conclusions import expectation_in_words, questions
 from nerveseg.reporting.page_assets import PLOTLY, json_for_script, render, write_plotly
 from nerveseg.reporting.study_view import StudyView
 
@@ -49,6 +49,7 @@ def study_html(view: StudyView) -> str:
     content = {
         "view": view,
         "notes": notes(table),
+        "expectation": expectation_in_words(view.analysis.measurements.expected),
         "questions": questions(view.analysis.tests, view.label),
         "numbers": _as_text(view.analysis),
         "introduction": introduction(view),

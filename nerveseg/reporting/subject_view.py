@@ -15,7 +15,7 @@ from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.reporting.overlay import check_one_grid
-from nerveseg.types import Image, Mask, SpacingMm
+from nerveseg.types import Image, Mask, Probability, SpacingMm
 
 LESION = "lesion"  # name of the mask of the abnormal part of the nerve
 
@@ -44,6 +44,7 @@ class SubjectView:
     )  # page of each class, relative to this one; of several only
     label: str = ""  # class that the masks show, where there are several
     noun: str = "nerve"  # name of what the masks show
+    probability: Probability | None = None  # probability of the first mask, for the map of uncertainty
 
     def __post_init__(self) -> None:
         check_one_grid(self.image, self.masks, self.slice_numbers, self.name)

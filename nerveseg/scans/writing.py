@@ -141,6 +141,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         notes=segmentation.notes,
         sides=sides,
         registrations=pictures,
+        probability=segmentation.prediction.probability,
     )
     write_subject_page(folder / "report.html", page)
 

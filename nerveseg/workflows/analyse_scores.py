@@ -16,6 +16,7 @@ from nerveseg.evaluation.class_analysis import analyse_classes, common_remarks, 
 from nerveseg.evaluation.tables.summaries import render_table1, summaries, time_summaries
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.files import check_writable_folder, write_text, writing_below
+from nerveseg.reporting.conclusions import expectation_in_words
 from nerveseg.runs import find_folds
 from nerveseg.workflows.config import ReportConfig
 from nerveseg.workflows.score_subjects import measure_subjects
@@ -84,6 +85,7 @@ def _summary(analyses: Sequence[Analysis], title: str, reference: pd.DataFrame |
     parts += map(Text, common)
     for part in analyses:
         parts += [*_heading(part), *summaries(part)]
+        parts += map(Text, filter(None, [expectation_in_words(part.measurements.expected)]))
     return [*parts, *time_summaries(analyses[0])]
 
 

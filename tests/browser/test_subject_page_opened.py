@@ -46,6 +46,7 @@ def view():
         facts=facts_of([summarise(profiles["Auto"], courses["Auto"][0], signals.channels)]),
         flags=[Flag("area_jump", "the area jumps in slices 102 to 103", None, (102, 103))],
         scores={"dice": 0.86, "hd95_mm": 1.9}, study="phantom",
+        probability=np.where(masks["Auto"] & ~masks["GT"], 0.5, masks["Auto"]).astype(np.float32),
     )  # fmt: skip
 
 
@@ -267,6 +268,20 @@ def test_the_surface_is_drawn_and_the_frame_follows_the_slice(page):
 def test_a_flag_leads_to_its_slice(page):
     page.tab.click("button.flag")
     assert number(page) == 102
+
+
+def test_the_most_doubtful_slice_is_shown_with_its_uncertainty(page, view):
+    unsure = np.count_nonzero(view.probability == 0.5, axis=(0, 1))
+    page.tab.click("ol.doubtful button >> nth=0")
+    assert number(page) == view.slice_numbers[int(unsure.argmax())]
+    page.tab.click("[data-look='0']")
+    for mask in range(3):
+        page.tab.uncheck(f"[data-mask='{mask}']")
+    drawn(page, "overlay")
+    assert coloured(page, (255, 90, 170)) == 0
+    page.tab.check("#doubt")
+    drawn(page, "overlay")
+    assert coloured(page, (255, 90, 170)) > 20
 
 
 def test_an_address_with_a_slice_opens_on_it(page):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.reporting.figures.agreement_figure import agreement_figure
 from nerveseg.reporting.figures.comparison_figure import comparison_figure, locations_figure
+from nerveseg.reporting.figures.expected_dice_figure import expected_dice_figure
 from nerveseg.reporting.figures.training_curve import has_training, read_training, training_figure
 
 __all__ = ["TRAINING", "NamedFigure", "read_training", "study_figures", "titled"]
@@ -56,5 +57,12 @@ def study_figures(
         )
     if len(analysis.locations):
         yield NamedFigure("locations", "Dice by location along the thigh.", locations_figure(analysis, shown))
+    if len(analysis.measurements.expected):
+        yield NamedFigure(
+            "expected_dice",
+            "Dice to expect without a reference, against the measured one, and mean Dice of the scans that are kept if"
+            " those of the lowest expected Dice are left to a person.",
+            expected_dice_figure(analysis, shown),
+        )
     if training and has_training(training):
         yield NamedFigure(TRAINING, "Training loss and learning rate of every fold.", training_figure(training, title))

@@ -3,18 +3,20 @@
 
 const viewer = {
   box: byId("viewer"), image: byId("image"), overlay: byId("overlay"),
-  look: -1, overlayShown: true, manner: "lines", opacity: 1, pictures: [],
+  look: -1, overlayShown: true, manner: "lines", opacity: 1, doubt: false, loaded: {},
   masks: data.masks.map((mask) => mask.shown),
 };
 
-function picture(index) {
-  if (!viewer.pictures[index]) {
+// A picture of a slice, drawn again once it is loaded.
+function picture(index, pictures = data.pictures) {
+  const address = pictures[index];
+  if (!viewer.loaded[address]) {
     const image = new Image();
-    image.addEventListener("load", () => { if (index === shown.index) draw(); });
-    image.src = data.pictures[index];
-    viewer.pictures[index] = image;
+    image.addEventListener("load", () => { if (pictures[shown.index] === address) draw(); });
+    image.src = address;
+    viewer.loaded[address] = image;
   }
-  return viewer.pictures[index];
+  return viewer.loaded[address];
 }
 
 // The part of the slice in the viewer: pixels of the slice to pixels of the screen.
@@ -38,16 +40,23 @@ function draw() {
     canvas.height = Math.round(height * sharp);
     canvas.getContext("2d").setTransform(sharp, 0, 0, sharp, 0, 0);
   }
-  const at = place(width, height), source = picture(shown.index), [columns, rows] = data.size;
-  if (source.complete && source.naturalWidth) {
-    const pen = viewer.image.getContext("2d");
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(source, at.left, at.top, at.x * columns, at.y * rows);
+  const at = place(width, height), pen = viewer.overlay.getContext("2d");
+  drawPicture(viewer.image.getContext("2d"), picture(shown.index), at);
+  if (viewer.overlayShown && viewer.doubt) {
+    pen.globalAlpha = viewer.opacity;
+    drawPicture(pen, picture(shown.index, data.doubt.pictures), at);
+    pen.globalAlpha = 1;
   }
-  const pen = viewer.overlay.getContext("2d");
   if (viewer.overlayShown) drawMasks(pen, at);
   drawScale(pen, at, width, height);
-  [shown.index + 1, shown.index - 1].filter((index) => index in data.pictures).forEach(picture);
+  [shown.index + 1, shown.index - 1].filter((index) => index in data.pictures).forEach((index) => picture(index));
+}
+
+function drawPicture(pen, source, at) {
+  const [columns, rows] = data.size;
+  if (!source.complete || !source.naturalWidth) return;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(source, at.left, at.top, at.x * columns, at.y * rows);
 }
 
 function drawMasks(pen, at) {
@@ -153,6 +162,8 @@ all("[data-mask]").forEach((box) => box.addEventListener("change", () => {
   viewer.masks[Number(box.dataset.mask)] = box.checked;
   draw();
 }));
+
+byId("doubt")?.addEventListener("change", (event) => { viewer.doubt = event.target.checked; draw(); });
 
 shown.followers.push(draw);
 new ResizeObserver(draw).observe(viewer.box);
