@@ -26,7 +26,8 @@ from nerveseg.scans.writing import check_writable, write_segmentation
 
 TABLE = "segmentations.csv"
 COLUMNS = (
-    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "flags", "error", "warning",
+    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "expected_dice", "flags",
+    "error", "warning",
 )  # fmt: skip
 
 
@@ -172,9 +173,16 @@ def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
     return [
         common
         | nerve.model_dump(include={"side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2"})
+        | {"expected_dice": _least_expected(outcome.summary)}
         | {"flags": sum(flag.side in (None, nerve.side) for flag in outcome.summary.flags)}
         for nerve in outcome.summary.nerves
     ]
+
+
+def _least_expected(summary: ScanSummary) -> float | None:
+    """Return the smallest Dice that is expected of a class; None without a calibration, or if one is not reliable."""
+    expected = summary.expected_dice.values()
+    return min((each.value for each in expected if not any(other.unlike for other in expected)), default=None)
 
 
 def _number(value: object) -> str:
