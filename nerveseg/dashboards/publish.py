@@ -50,13 +50,7 @@ TABLES = (
     "locations",
     "sides",
 )  # names of the evaluation's tables
-NAMELESS_FIGURES = (
-    "agreement",
-    "comparison",
-    "expected_dice",
-    "locations",
-    "training",
-)  # figures without subjects' ids
+NAMELESS_FIGURES = ("agreement", "comparison", "expected_dice", "locations", "training")  # without subjects' ids
 LONGEST_NAME = 128  # longest name of a run or group that W&B takes, in characters
 CAPTION = "blue: consensus, green: automatic"
 _IMAGE = re.compile(r'src="([^":]+\.png)"')
