@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nerveseg.evaluation.risk_coverage import EXPECTED_COLUMNS
+from nerveseg.biomarkers.quality import QualityLimits
+from nerveseg.evaluation.risk_coverage import EXPECTED_COLUMNS, FAILED_BELOW
 from nerveseg.reporting.conclusions import expectation_in_words
 from nerveseg.reporting.figures import study_figures
 from nerveseg.reporting.figures.expected_dice_figure import expected_dice_figure
@@ -52,3 +53,7 @@ def test_the_sentence_holds_the_numbers(analysis):
     for number in ("0.100", "AUROC 1.00", "below 0.6", "2 of 4", "50%", "80%"):
         assert number in text
     assert expectation_in_words(analysed().measurements.expected) == ""
+
+
+def test_scans_are_flagged_below_the_dice_that_counts_as_failed():
+    assert QualityLimits().expected_dice == FAILED_BELOW

@@ -10,9 +10,10 @@ import nerveseg
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.inference.doubt import Features, measure_features
 from nerveseg.inference.ensemble import open_model
-from nerveseg.inference.expected_dice import Calibration, Calibrations, write_calibrations
+from nerveseg.inference.expected_dice import PREDICTORS, Calibration, Calibrations, write_calibrations
 from nerveseg.scans.expectation import UNLIKE_TRAINING, expect_dice, expectation_flags
 from nerveseg.scans.request import SegmentOptions
+from tests.helpers.scan_models import write_model
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,41 @@ def test_flags_of_a_scan_unlike_the_training_spoil_the_expectation(code, feature
     unlike = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [Flag(code, "")])
     assert [flag.code for flag in expectation_flags(usual, 0.6)] == ["low_expected_dice"]
     assert [flag.code for flag in expectation_flags(unlike, 0.6)] == ["unlike_training"]
+
+
+@pytest.fixture(scope="module")
+def phantom_model(tmp_path_factory):
+    """A model described as one of `experiment=half`, whose calibration takes any mask for usual."""
+    folder = write_model(tmp_path_factory.mktemp("phantom") / "model", 3, {})
+    description = json.loads((folder / "model.json").read_text())
+    description["spacing_mm"], description["preprocessing"]["size"] = (1.0417, 1.0417, 8.8), (104, 104)
+    low, high = (-0.86, -0.60, -0.43, 0.18, 2.07), (-0.59, -0.16, 0.91, 1.92, 3.47)
+    description["intensity"] = {"T2": {"percentiles": (1, 25, 50, 75, 99), "low": low, "high": high}}
+    (folder / "model.json").write_text(json.dumps(description))
+    ends = [Features(**dict.fromkeys(Features.model_fields, end)) for end in (0, 1e9)]
+    weights = dict.fromkeys(PREDICTORS, 0.0)
+    calibration = Calibration(
+        intercept=1.0, weights=weights, half_width=0.5, lowest=ends[0], highest=ends[1], subjects=20
+    )
+    write_calibrations(folder, Calibrations(study="half", sources={}, classes={"nerve": calibration}, tests={}))
+    return open_model(folder)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "hippocampus/images/hippocampus_001.nii.gz",
+        "aorta_multirater/image_aligned_by_us.nii.gz",
+        "dicom_t2_axial",
+        "thigh_dixon/Thigh_001_0000.nii.gz",
+        "thigh_stations/station_5.nii.gz",
+    ],
+)
+def test_a_scan_of_another_body_part_or_contrast_is_told_whatever_its_mask(place, shared_data, phantom_model):
+    options = SegmentOptions(field_of_view="crop", accuracy="exact")
+    found = nerveseg.segment_scan(shared_data(place), phantom_model, options=options)
+    assert found.expected_dice["nerve"].unlike
+    assert "unlike_training" in {flag.code for flag in found.flags}
 
 
 def test_a_model_without_a_calibration_expects_nothing(image_of, sweep):
