@@ -5,9 +5,9 @@
 training is resumable and each finished one is kept: the same command goes on, and several may run side by side with
 other folds or methods.
 
-- Equal time: what an epoch costs is measured first (a training of two sizes with few batches, thrown away), and a
-  method gets as many epochs as fit into the seconds, its learning-rate schedule included. Processor seconds of the
-  training itself are in the table; preparation of the data and the test are not counted.
+- Equal time: what an epoch costs is measured first (trainings of few batches, thrown away), and a method gets as many
+  epochs as fit into the seconds, its learning-rate schedule included. The table has the processor seconds that were
+  used: of nnU-Net those of the training, of ours those of the whole command, test and start included.
 - nnU-Net (2-D and 3-D) runs in an environment of its own, see `nnunet_fold.py`; it gets the slices that ours get, that
   is the same crop on the same voxels, and the same training subjects. Its masks are put back on the scan's grid.
 - All scores are those of `nerveseg.evaluate`, on the same test subjects, against the consensus of the raters.
@@ -18,11 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -36,6 +38,7 @@ from nerveseg.data.folds import Fold, select_fold, split_folds
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study
 from nerveseg.data.volumes.volume import read_image_grid, write_labels
+from nerveseg.files import wait_for_lock
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
 from nerveseg.workflows.config import TrainConfig
@@ -58,19 +61,11 @@ class Yardstick:
     recipes: dict[str, tuple[str, ...]]
 
 
-BEST = ()  # the groups of `experiment=best` for another study
 YARDSTICKS = {
-    "half": Yardstick("phantom_half", 900, {"paper": ("experiment=half",), "best": ("experiment=best_half",)}),
-    "hippocampus": Yardstick(
-        "hippocampus", 150, {"paper": ("experiment=hippocampus",), "best": ("experiment=hippocampus", *BEST)}
-    ),
+    "half": Yardstick("phantom_half", 900, {"paper": ("experiment=half",)}),
+    "hippocampus": Yardstick("hippocampus", 150, {"paper": ("experiment=hippocampus",)}),
     "hippocampus_parts": Yardstick(
-        "hippocampus_parts",
-        150,
-        {
-            "paper": ("experiment=hippocampus", "study=hippocampus_parts"),
-            "best": ("experiment=hippocampus", "study=hippocampus_parts", *BEST),
-        },
+        "hippocampus_parts", 150, {"paper": ("experiment=hippocampus", "study=hippocampus_parts")}
     ),
 }
 NNUNET = {"nnunet_2d": "2d", "nnunet_3d": "3d_fullres"}
@@ -117,13 +112,17 @@ class Bench:
 
     def overrides(self, method: str, fold: int, *more: str, name: str | None = None) -> list[str]:
         """Words after `train`."""
-        name = name or f"{self.name}-{method}"
+        name = name or self.run_name(method)
         recipe = self.yardstick.recipes[method]
         return [*recipe, f"name={name}", f"fold={fold}", f"output_root={self.root}", *FIXED, *more]
 
+    def run_name(self, method: str) -> str:
+        """Name of a method's run; another budget is another run."""
+        return f"accuracy-{self.name}-{method}-{self.seconds:g}s"
+
     def work(self, method: str, fold: int | None = None) -> Path:
         """Folder of what the benchmark keeps of a method."""
-        folder = self.root / "accuracy" / f"{self.name}-{method}"
+        folder = self.root / "accuracy" / self.run_name(method)
         return folder if fold is None else folder / f"fold-{fold}"
 
 
@@ -131,7 +130,7 @@ def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?", default="half", choices=YARDSTICKS)
-    parser.add_argument("--methods", nargs="+", default=["paper", "best", *NNUNET], choices=["paper", "best", *NNUNET])
+    parser.add_argument("--methods", nargs="+", choices=["paper", "best", *NNUNET])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--seconds", type=float, help="processor seconds of a training; default 900 (hippocampus 150)")
     parser.add_argument("--root", type=Path, default=REPOSITORY / "outputs")
@@ -139,49 +138,66 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and train nothing")
     options = parser.parse_args()
     seconds = options.seconds or YARDSTICKS[options.study].seconds
+    methods = options.methods or [*YARDSTICKS[options.study].recipes, *NNUNET]
     bench = Bench(options.study, seconds, options.root.absolute(), options.nnunet_python)
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}
     if not options.table:
         for fold in options.folds:
-            for method in options.methods:
+            for method in methods:
                 print(f"{bench.name}: {method}, fold {fold}", flush=True)
                 run_nnunet(bench, method, fold) if method in NNUNET else run_nerveseg(bench, method, fold)
     print(f"\n{bench.name}, {bench.seconds:g} processor seconds a fold, {this_machine()}\n")
-    print(table(bench, options.methods, options.folds))
+    print(table(bench, methods, options.folds))
 
 
 def run_nerveseg(bench: Bench, method: str, fold: int) -> None:
     """Train and test a fold of a recipe with the epochs that the time allows."""
-    bench.store  # noqa: B018  prepared here, so that no training counts it
-    if not (bench.work(method) / "cost.json").exists():
-        few, many = (_trial(bench, method, batches) for batches in TRIAL_BATCHES)
-        config = bench.job(method, 0).config
-        samples = sum(config.context.samples(bench.store.subject(one.id).slices) for one in bench.fold(0).train)
-        per_batch = (many - few) / (TRIAL_BATCHES[1] - TRIAL_BATCHES[0])
-        epoch_s = per_batch * -(-samples // config.optimization.batch_size)
-        _write(bench.work(method) / "cost.json", {"epoch_s": epoch_s, "epochs": max(1, round(bench.seconds / epoch_s))})
-    epochs = _read(bench.work(method) / "cost.json")["epochs"]
-    chosen = f"optimization.epochs={epochs}"
+    chosen = f"optimization.epochs={epochs_in_time(bench, method)}"
     if bench.job(method, fold, chosen).folder.is_complete:
         return
-    used = _processor_seconds("train", bench.overrides(method, fold, chosen))
     record = bench.work(method, fold) / "cost.json"
-    _write(record, {"seconds": used + (_read(record)["seconds"] if record.exists() else 0)})
+    before, start = _read(record)["seconds"] if record.exists() else 0.0, _children_seconds()
+    try:
+        _run("train", bench.overrides(method, fold, chosen))
+    finally:
+        _write(record, {"seconds": before + _children_seconds() - start})
 
 
-def _trial(bench: Bench, method: str, batches: int) -> float:
-    name = f"{bench.name}-{method}-trial-{batches}"
-    more = ("optimization.epochs=1", f"trainer.limit_train_batches={batches}", "folds.count=26")
-    return _processor_seconds("train", bench.overrides(method, 0, *more, name=name))
+def epochs_in_time(bench: Bench, method: str) -> int:
+    """Return the number of epochs that fit into the time, measured on two trainings of few batches."""
+    file = bench.work(method) / "epochs.json"
+    with wait_for_lock(file.with_name(".measuring")):
+        if not file.exists():
+            bench.store  # noqa: B018  prepared here, so that no training counts it
+            config = bench.job(method, 0).config
+            samples = sum(config.context.samples(bench.store.subject(one.id).slices) for one in bench.fold(0).train)
+            few, many = (_trial_seconds(bench, method, batches) for batches in TRIAL_BATCHES)
+            batch_s = max((many - few) / (TRIAL_BATCHES[1] - TRIAL_BATCHES[0]), 1e-3)
+            epoch_s = batch_s * -(-samples // config.optimization.batch_size)
+            _write(file, {"epoch_s": epoch_s, "epochs": max(1, round(bench.seconds / epoch_s))})
+    return int(_read(file)["epochs"])
 
 
-def _processor_seconds(verb: str, words: Sequence[str]) -> float:
-    """Run a command of nerveseg and return its processor seconds, with those of its children."""
-    command = [sys.executable, "-m", f"nerveseg.{verb}", *words]
-    before = os.times()
-    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+def _trial_seconds(bench: Bench, method: str, batches: int) -> float:
+    name = f"{bench.run_name(method)}-trial"
+    shutil.rmtree(bench.root / name, ignore_errors=True)
+    few = ("folds=even", "folds.count=26", "optimization.epochs=1", f"trainer.limit_train_batches={batches}")
+    start = _children_seconds()
+    _run("train", bench.overrides(method, 0, *few, name=name))
+    shutil.rmtree(bench.root / name)
+    return _children_seconds() - start
+
+
+def _run(verb: str, words: Sequence[str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", f"nerveseg.{verb}", *words], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def _children_seconds() -> float:
+    """Return the processor seconds of all commands that were run so far."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run_nnunet(bench: Bench, method: str, fold: int) -> None:
@@ -240,7 +256,7 @@ def table(bench: Bench, methods: Sequence[str], folds: Sequence[int]) -> str:
     for method, scores in found.items():
         for (structure, cohort), part in scores.groupby(["class", "cohort"], sort=False):
             dice = part[part.metric == "dice"].set_index("subject").value
-            far = part[part.metric == "hd95_mm"].value
+            far = part[part.metric == "hd95_mm"].value.fillna(inf)  # of an empty mask
             versus = _versus(dice, found.get("best"), structure, cohort) if method != "best" else ("", "")
             lines.append(
                 f"| {method} | {structure} | {cohort} | {part.fold.nunique()} | {len(dice)} | {dice.mean():.3f} ±"
@@ -271,15 +287,15 @@ def _scores(bench: Bench, method: str, folds: Sequence[int]) -> Any:
         output = bench.work(method) / "evaluation"
         words = [f"study={bench.yardstick.study}", f"study.root={bench.study.description.root}", f"output={output}"]
         words += [f"prediction={bench.work(method) / 'masks'}", "missing_predictions=skip", "report=false"]
-        _processor_seconds("evaluate", words)
+        _run("evaluate", words)
         scores = pd.read_csv(output / "scores.csv", dtype={"subject": str})
         of_fold = {one.id: fold for fold in done for one in bench.fold(fold).test}
         scores["fold"] = scores.subject.map(of_fold)
         scores = scores[scores.fold.notna()]
     else:
-        if not (bench.work(method) / "cost.json").exists():
+        if not (bench.work(method) / "epochs.json").exists():
             return None
-        chosen = f"optimization.epochs={_read(bench.work(method) / 'cost.json')['epochs']}"
+        chosen = f"optimization.epochs={epochs_in_time(bench, method)}"
         jobs = [bench.job(method, fold, chosen) for fold in folds]
         tables = [pd.read_csv(job.folder.scores, dtype={"subject": str}) for job in jobs if job.folder.is_complete]
         if not tables:

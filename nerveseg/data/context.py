@@ -82,8 +82,10 @@ class Context(BaseModel, frozen=True, extra="forbid", strict=True):
         return _start(centre, slices, self.depth) + np.arange(self.depth)
 
     def in_plane(self, crop: Size2d, shares: tuple[float, float]) -> tuple[slice, slice]:
-        """Return the part of a crop (x, y) that a patch shows, whose centre lies at these shares (0 to 1) of it."""
-        return self.in_plane_about(crop, (int(shares[0] * crop[0]), int(shares[1] * crop[1])))
+        """Return the part of a crop (x, y) that a patch shows; shares (0 to 1) choose among its places, all alike."""
+        size = self.size or crop
+        x, y = (int(share * (pixels - own + 1)) for share, pixels, own in zip(shares, crop, size, strict=True))
+        return slice(x, x + size[0]), slice(y, y + size[1])
 
     def in_plane_about(self, crop: Size2d, centre: Size2d) -> tuple[slice, slice]:
         """Return the part of a crop (x, y) about a pixel, moved inside the crop."""

@@ -20,6 +20,9 @@ from nerveseg.errors import ConfigurationError
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (batch, class, x, y) and labels (batch, x, y) to a scalar
 
 
+HALF = 0.5  # least share of a soft label from which a pixel has a class
+
+
 class DiceCrossEntropy(nn.Module):
     """Cross entropy plus the soft Dice loss, the mean over the classes but background that a batch shows.
 
@@ -31,9 +34,12 @@ class DiceCrossEntropy(nn.Module):
 
     Args:
         dice_weight: Factor on the soft Dice loss.
-        smoothing_pixels: Pixels added to numerator and denominator.
+        smoothing_pixels: Pixels added to numerator and denominator; above 0 with `logarithm`.
         logarithm: Flag: true to take -log(Dice) in place of 1 - Dice (Wong et al., with exponent 1). The smaller the
             Dice of a class, the larger its gradient: for several classes of which some are small.
+
+    Raises:
+        ConfigurationError: The logarithm is to be taken without smoothing, and may be that of 0.
 
     References:
         Milletari F, Navab N, Ahmadi SA. V-Net: fully convolutional neural networks for volumetric medical image
@@ -46,6 +52,9 @@ class DiceCrossEntropy(nn.Module):
 
     def __init__(self, dice_weight: float = 1.0, smoothing_pixels: float = 1.0, logarithm: bool = False) -> None:
         super().__init__()
+        if logarithm and not smoothing_pixels > 0:
+            rule = "loss.smoothing_pixels is above 0 with loss.logarithm=true"
+            raise ConfigurationError(rule, found=smoothing_pixels, remedy="loss.smoothing_pixels=1e-5")
         self.dice_weight = dice_weight
         self.smoothing_pixels = smoothing_pixels
         self.logarithm = logarithm
@@ -60,7 +69,7 @@ class DiceCrossEntropy(nn.Module):
         probabilities = logits.softmax(dim=1).unbind(dim=1)
         soft = label.is_floating_point()
         drawn = label.unbind(dim=1)[1:] if soft else [label == part for part in range(1, len(probabilities))]
-        shown = torch.stack([each.any() for each in drawn])
+        shown = torch.stack([(each >= HALF).any() if soft else each.any() for each in drawn])
         dice = torch.stack([self._dice(*pair) for pair in zip(probabilities[1:], drawn, strict=True)])
         losses = -dice.log() if self.logarithm else 1 - dice
         mean = (losses * shown).sum() / shown.sum().clamp(min=1)
@@ -99,7 +108,7 @@ def check_loss(loss: Loss, classes: int = 2, soft: bool = False) -> None:
     if soft:
         shares = functional.one_hot(label, classes).movedim(-1, 1).float()
         rule = "with target=raters loss takes probabilities (batch, class, x, y) as labels, too"
-        _try_loss(loss, classes, shares, rule, "loss=cross_entropy or dice_cross_entropy, or target=consensus")
+        _try_loss(loss, classes, shares, rule, "a loss of conf/loss/ that is not MONAI's, or target=consensus")
 
 
 def _try_loss(loss: Loss, classes: int, label: Tensor, rule: str, remedy: str) -> None:

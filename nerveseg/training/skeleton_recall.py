@@ -9,6 +9,8 @@ References:
     segmentation of thin tubular structures. ECCV 2024; arXiv:2404.03010.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -17,9 +19,7 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from nerveseg.training.losses import DiceCrossEntropy
-
-DRAWN = 0.5  # least share of a soft label from which a voxel has a class
+from nerveseg.training.losses import HALF, DiceCrossEntropy
 
 
 class SkeletonRecall(DiceCrossEntropy):
@@ -30,12 +30,11 @@ class SkeletonRecall(DiceCrossEntropy):
 
     Args:
         skeleton_weight: Factor on the term of the skeletons.
-        dice_weight: Factor on the soft Dice loss.
-        smoothing_pixels: Pixels added to numerator and denominator of Dice.
+        dice: Arguments of `DiceCrossEntropy`.
     """
 
-    def __init__(self, skeleton_weight: float = 1.0, dice_weight: float = 1.0, smoothing_pixels: float = 1.0) -> None:
-        super().__init__(dice_weight, smoothing_pixels)
+    def __init__(self, skeleton_weight: float = 1.0, **dice: Any) -> None:
+        super().__init__(**dice)
         self.skeleton_weight = skeleton_weight
 
     def forward(
@@ -47,7 +46,7 @@ class SkeletonRecall(DiceCrossEntropy):
         probabilities = logits.float().softmax(dim=1)
         recalls = []
         for part in range(1, probabilities.shape[1]):
-            drawn = label[:, part] >= DRAWN if label.is_floating_point() else label == part
+            drawn = label[:, part] >= HALF if label.is_floating_point() else label == part
             tube = torch.from_numpy(tubed_skeletons(drawn.cpu().numpy())).to(logits.device)
             if tube.any():
                 recalls.append(probabilities[:, part][tube].mean())

@@ -20,6 +20,8 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         config["folds"].setdefault("validation_fraction", 0)
         config.setdefault("context", {"neighbours": 0})
         config.setdefault("target", "consensus")
+        if (loss := config.get("loss") or {}).get("_target_") == "nerveseg.training.losses.DiceCrossEntropy":
+            loss.setdefault("logarithm", False)
         if isinstance(study := config.get("study"), dict):
             study.setdefault("terms", {})
         if isinstance(inference := config.get("inference"), dict):

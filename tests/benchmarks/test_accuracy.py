@@ -2,10 +2,13 @@
 
 import importlib
 import sys
+from math import nan
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from nerveseg.workflows.training_job import result_affecting_options
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -29,7 +32,7 @@ def scores(dice, hd95_mm):
 def test_methods_are_compared_on_the_same_subjects(accuracy, monkeypatch):
     found = {
         "best": scores({"P1": 0.8, "P2": 0.7, "P3": 0.6}, {"P1": 1.0, "P2": 2.0, "P3": 11.0}),
-        "nnunet_2d": scores({"P1": 0.7, "P2": 0.75}, {"P1": 12.0, "P2": 10.0}),
+        "nnunet_2d": scores({"P1": 0.7, "P2": 0.75}, {"P1": nan, "P2": 10.0}),  # an empty mask is far off
     }
     monkeypatch.setattr(accuracy, "_scores", lambda bench, method, folds: found.get(method))
     monkeypatch.setattr(accuracy, "_seconds", lambda bench, method, folds: "899 to 901")
@@ -38,7 +41,17 @@ def test_methods_are_compared_on_the_same_subjects(accuracy, monkeypatch):
     assert [row[0] for row in cells] == ["best", "nnunet_2d"]
     best, other = cells
     assert best[4:8] == ["3", "0.700 ± 0.100", "2.00", "1"]
-    assert other[4:8] == ["2", "0.725 ± 0.035", "11.00", "1"]
+    assert other[4:8] == ["2", "0.725 ± 0.035", "inf", "1"]
     assert other[8] == "-0.025 ± 0.075"  # -0.10 and +0.05: mean -0.025, SD 0.106, divided by the root of 2
     assert other[9] == "1 of 2"
     assert best[8] == best[9] == ""
+
+
+def test_every_recipe_and_its_trial_compose_and_no_two_are_alike(accuracy, tmp_path):
+    for name, yardstick in accuracy.YARDSTICKS.items():
+        bench = accuracy.Bench(name, yardstick.seconds, tmp_path, tmp_path / "python")
+        jobs = {method: bench.job(method, 0, "folds=even", "folds.count=26") for method in yardstick.recipes}
+        assert all(job.run.name == f"accuracy-{name}-{method}-{yardstick.seconds:g}s" for method, job in jobs.items())
+        recipes = [str(result_affecting_options(job.values)) for job in jobs.values()]
+        assert len(set(recipes)) == len(recipes)
+        assert {job.config.study.root for job in jobs.values()} == {bench.config.study.root}

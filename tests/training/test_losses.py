@@ -160,3 +160,22 @@ def test_losses_are_checked_on_probabilities_and_monais_are_refused(classes):
         with pytest.raises(ConfigurationError) as caught:
             check_loss(loss, classes, soft=True)
         assert "loss" in caught.value.rule
+
+
+def test_the_logarithm_needs_smoothing_and_is_finite_without_a_class():
+    with pytest.raises(ConfigurationError) as caught:
+        DiceCrossEntropy(smoothing_pixels=0.0, logarithm=True)
+    assert caught.value.found == 0.0
+    logits, label = example(classes=3)
+    logits[:, 1] = -200.0  # a probability of 0 in single precision
+    assert bool(DiceCrossEntropy(smoothing_pixels=1e-5, logarithm=True)(logits, torch.zeros_like(label)).isfinite())
+
+
+def test_a_class_with_small_shares_alone_has_no_dice():
+    logits, label = example(classes=3)
+    shares = torch.nn.functional.one_hot(label % 2, 3).movedim(-1, 1).float()
+    rest = shares.clone()
+    rest[:, 2, 0, 0], rest[:, 0, 0, 0] = 0.01, rest[:, 0, 0, 0] - 0.01
+    entropy = torch.nn.functional.cross_entropy
+    with_rest, without = (float(DiceCrossEntropy()(logits, each) - entropy(logits, each)) for each in (rest, shares))
+    assert with_rest == pytest.approx(without, abs=1e-3)

@@ -25,15 +25,17 @@ def begun(tmp_path, *overrides):
 
 
 def test_a_fold_of_an_earlier_version_is_unchanged_where_later_options_are_off(tmp_path):
-    first = begun(tmp_path)
+    options = ["loss=dice_cross_entropy", "postprocessing@inference.postprocessing=default"]
+    first = begun(tmp_path, *options)
     values = yaml.safe_load(first.folder.config.read_text(encoding="utf-8"))
+    del values["loss"]["logarithm"]
     del values["target"], values["context"], values["folds"]["validation_fraction"], values["study"]["terms"]
     del values["inference"]["mirrored_views"], values["inference"]["postprocessing"]["follow_path"]
     first.folder.config.write_text(yaml.safe_dump(values), encoding="utf-8")
-    assert changes_of(job(tmp_path)) == []
+    assert changes_of(job(tmp_path, *options)) == []
     values["inference"]["mirrored_views"] = True
     first.folder.config.write_text(yaml.safe_dump(values), encoding="utf-8")
-    assert changes_of(job(tmp_path)) == ["inference.mirrored_views: True -> False"]
+    assert changes_of(job(tmp_path, *options)) == ["inference.mirrored_views: True -> False"]
 
 
 def test_a_fold_lies_below_the_experiments_name(tmp_path):

@@ -155,7 +155,8 @@ def with_gamma(image: Image2d, exponent: float, varying: Planes) -> Image2d:
     """Raise the values to a power within the range of the sample, in which their order stays; mean and SD are kept."""
     lowest = torch.where(varying, image, math.inf).amin()
     highest = torch.where(varying, image, -math.inf).amax()
-    return _standardised(((image - lowest) / (highest - lowest)) ** exponent, image, varying)
+    within = ((image - lowest) / (highest - lowest)).clamp(0, 1)  # a constant plane may lie outside
+    return _standardised(within**exponent, image, varying)
 
 
 def blurred(image: Image2d, sd_mm: float, spacing_mm: tuple[float, float]) -> Image2d:
@@ -181,7 +182,8 @@ def coarsened(image: Image2d, factor: float) -> Image2d:
 
 
 def _mean(image: Image2d, varying: Planes) -> Float32[Tensor, ""]:
-    return (image.flatten(1).mean(dim=1) * varying.flatten()).sum() / varying.sum().clamp(min=1)
+    means = image.flatten(1).mean(dim=1)
+    return torch.where(varying.flatten(), means, 0).sum() / varying.sum().clamp(min=1)
 
 
 def _standardised(changed: Image2d, before: Image2d, varying: Planes) -> Image2d:

@@ -12,6 +12,7 @@ from nerveseg.data.augmentation.intensity import (
     IntensityOptions,
     biased,
     blurred,
+    change_intensities,
     coarsened,
     draw_changes,
     with_gamma,
@@ -188,3 +189,14 @@ def test_half_precision_of_a_training_changes_nothing():
     plain = changed(TensorAugmentation(**STILL, **AMOUNTS), image)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(changed(TensorAugmentation(**STILL, **AMOUNTS), image), plain)
+
+
+def test_gamma_with_a_constant_plane_below_the_others_is_finite():
+    """A window whose last slice is filled with the air outside the stack."""
+    image = torch.rand(5, 32, 32, generator=torch.Generator().manual_seed(1)) + 0.5
+    image[4] = -1.0
+    options = IntensityOptions(gamma=0.5, contrast=0.25, bias_field=0.3)
+    changed = change_intensities(options, image[None].repeat(20, 1, 1, 1), 20 * [(1.0, 1.0)], range(20))
+    assert bool(changed.isfinite().all())
+    assert bool((changed[:, 4] == -1.0).all())
+    assert not torch.equal(changed[:, 0], image[None].repeat(20, 1, 1, 1)[:, 0])
