@@ -1,7 +1,8 @@
 """Fit the calibration of the expected Dice on the test subjects of a cross-validation.
 
 Each subject was predicted by the fold that it was held out of. The fit is a ridge regression with non-negative weights,
-and a quantile of its errors on folds that are left out.
+and a quantile of its errors on folds that are left out. The independent unit is the group (a person): the quantile is
+of one error per group, the largest of its scans.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ from scipy.optimize import nnls
 from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import LEVEL, PREDICTORS, Calibration, ExpectedDice, dice_logit, transformed
 
-LEAST_SUBJECTS = 12  # least number of subjects of a calibration
+LEAST_GROUPS = 12  # least number of groups (people) of a calibration
+_LEAST_FITTED = 4  # least number of groups of any regression, also of those of the test (two folds are left out)
 _RIDGE = 1.0  # weight of the squared weights, each per standard deviation of its predictor
 
 
@@ -29,23 +31,30 @@ class TestedScans:
     features: Sequence[Features]  # features of each subject
     dice: Float64[np.ndarray, " scan"]  # Dice coefficient of each against the consensus
     folds: Int[np.ndarray, " scan"]  # number of the fold that predicted each
+    groups: NDArray[Any]  # name of the group of each, which is in one fold
 
     def part(self, chosen: NDArray[np.bool_]) -> "TestedScans":
         """Return some of the scans."""
         return TestedScans(
-            [self.features[i] for i in np.flatnonzero(chosen).tolist()], self.dice[chosen], self.folds[chosen]
+            [self.features[i] for i in np.flatnonzero(chosen).tolist()],
+            self.dice[chosen],
+            self.folds[chosen],
+            self.groups[chosen],
         )
 
     def splits(self) -> Iterator[tuple[NDArray[np.bool_], "TestedScans"]]:
-        """Yield which scans are left out and the others, fold by fold, or scan by scan where there is one fold."""
-        groups = self.folds if len(set(self.folds)) > 1 else np.arange(len(self.folds))
-        for number in np.unique(groups):
-            yield groups == number, self.part(groups != number)
+        """Yield which scans are left out and the others, fold by fold, or group by group where one fold is left."""
+        units = self.folds if len(set(self.folds)) > 1 else self.groups
+        for unit in np.unique(units):
+            yield units == unit, self.part(units != unit)
 
     @property
     def suffice(self) -> bool:
-        """Flag: true if there are enough scans, of different Dice coefficients."""
-        return len(self.dice) >= LEAST_SUBJECTS and float(np.ptp(self.dice)) > 0
+        """Flag: true if there are enough groups, of two folds or more and different Dice, whatever is left out."""
+        if len(set(self.groups)) < LEAST_GROUPS or len(set(self.folds)) < 2 or np.ptp(self.dice) == 0:
+            return False
+        fitted = (fewer for _, others in self.splits() for _, fewer in others.splits())
+        return min(len(set(scans.groups)) for scans in fitted) >= _LEAST_FITTED
 
 
 def fit_calibration(scans: TestedScans) -> Calibration:
@@ -55,14 +64,15 @@ def fit_calibration(scans: TestedScans) -> Calibration:
         intercept, weights = _regression(others)
         predicted = intercept + transformed(scans.part(left_out).features) @ weights
         errors[left_out] = np.abs(predicted - dice_logit(scans.dice[left_out]))
-    rank = min(len(errors), ceil((len(errors) + 1) * LEVEL))
+    of_groups = np.sort([errors[scans.groups == group].max() for group in np.unique(scans.groups)])
+    rank = min(len(of_groups), ceil((len(of_groups) + 1) * LEVEL))
     intercept, weights = _regression(scans)
     found = [each.model_dump() for each in scans.features]
     ends = [Features(**{name: end(each[name] for each in found) for name in found[0]}) for end in (min, max)]
     return Calibration(
         intercept=intercept,
         weights=dict(zip(PREDICTORS, weights.tolist(), strict=True)),
-        half_width=float(np.sort(errors)[rank - 1]),
+        half_width=float(of_groups[rank - 1]),
         lowest=ends[0],
         highest=ends[1],
         subjects=len(scans.dice),

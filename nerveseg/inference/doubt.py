@@ -1,6 +1,7 @@
 """Signs of a wrong mask in a scan without a reference, from its final mask and probability.
 
-The probability is the mean over the members of a model and over mirrored views, so it is softer where these disagree.
+The probability is the mean over mirrored views, and over the members of a model where it has several, so it is softer
+where these disagree.
 A nerve runs through the stack in one chain and hardly moves between two slices: a mask that jumps or falls apart is
 wrong in places, even where the network was sure. `expected_dice` predicts the Dice coefficient from these features.
 """

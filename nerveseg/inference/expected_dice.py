@@ -1,15 +1,16 @@
 """Dice coefficient to expect of a mask without a reference, by a calibration on scans that no network had learned from.
 
 The logit of the Dice coefficient is a weighted sum of features (`doubt`) whose weights are not negative, so that a
-better sign never lowers the expectation. The interval holds `LEVEL` of the scans like those of the calibration: its
-half-width is a quantile of the distances, on the logit scale, between Dice and the predictions of each fold by all
-other folds (split conformal prediction).
+better sign never lowers the expectation. The interval holds approximately `LEVEL` of the scans like those of the
+calibration: its half-width is a quantile of the distances, on the logit scale, between Dice and the predictions of each
+fold by all other folds, as in cross-conformal prediction (Vovk) and CV+ (Barber et al.). Here the interval is
+laid around the prediction of one regression on all folds, so that the guarantees of those methods do not hold.
 
 `expected_dice.json` in a model bundle holds the calibration of every class.
 
 References:
-    Lei J, G'Sell M, Rinaldo A, Tibshirani RJ, Wasserman L. Distribution-free predictive inference for regression.
-    J Am Stat Assoc 2018; 113:1094-1111.
+    Vovk V. Cross-conformal predictors. Ann Math Artif Intell 2015; 74:9-28.
+    Barber RF, Candes EJ, Ramdas A, Tibshirani RJ. Predictive inference with the jackknife+. Ann Stat 2021; 49:486-507.
 """
 
 import hashlib
@@ -37,6 +38,8 @@ _UNLIKE = {
 }  # what is unlike the calibration if a feature lies outside its range
 _CLOSEST = 0.01  # least distance of a Dice from 0 and 1, where its logit is infinite
 _RANGE_MARGIN = 0.25  # distance outside the range of the calibration, in widths of that range, that is no outlier
+_LEAST_MARGIN = {"soft_dice": 0.05, "steadiness": 0.1, "chain_share": 0.1, "area_mm2": 10.0}
+"""Least distance outside the range that is an outlier: a feature can be the same in all scans of a calibration."""
 
 
 class ExpectedDice(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -45,7 +48,7 @@ class ExpectedDice(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     value: float  # Dice coefficient to expect
     low: float  # lower end of the interval
     high: float  # upper end of the interval
-    level: float = LEVEL  # share of the scans whose Dice lies in the interval
+    level: float = LEVEL  # approximate share of the scans whose Dice lies in the interval
     unlike: list[str] = Field(default_factory=list)  # properties of the scan unlike the training data; empty if none
 
     def in_words(self) -> str:
@@ -74,15 +77,23 @@ class Calibration(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         terms = dict(zip(PREDICTORS, transformed([features])[0], strict=True))
         middle = self.intercept + sum(self.weights[name] * value for name, value in terms.items())
         low, value, high = (float(expit(middle + side * self.half_width)) for side in (-1, 0, 1))
-        return ExpectedDice(value=value, low=low, high=high, unlike=self._outlying(features))
+        return ExpectedDice(
+            value=value,
+            low=0.0 if low <= _CLOSEST else low,  # nearer to 0 and 1 the logit does not tell Dice coefficients apart
+            high=1.0 if high >= 1 - _CLOSEST else high,
+            unlike=self._outlying(features),
+        )
 
     def _outlying(self, features: Features) -> list[str]:
-        """Return what of the features lies far outside the range of the calibration."""
+        """Return what of the features lies far outside the range of the calibration; no predictor is too good."""
         found, outlying = features.model_dump(), []
         lowest, highest = self.lowest.model_dump(), self.highest.model_dump()
         for name, value in found.items():
-            margin = _RANGE_MARGIN * (highest[name] - lowest[name])
-            if not lowest[name] - margin <= value <= highest[name] + margin:
+            margin = max(_LEAST_MARGIN[name], _RANGE_MARGIN * (highest[name] - lowest[name]))
+            too_high = name not in PREDICTORS and value > highest[name] + margin
+            too_low = value < lowest[name] - margin
+            falls_apart = name == "chain_share" and self.weights[name] > 0  # lowers the expected Dice, as it should
+            if too_high or (too_low and not falls_apart):
                 outlying.append(_UNLIKE[name])
         return outlying
 
@@ -92,7 +103,7 @@ class Calibrations(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     format_version: Literal[1] = 1  # version of the file's format
     study: str  # name of the study
-    level: float = LEVEL  # share of the scans whose Dice lies in the interval
+    level: float = LEVEL  # approximate share of the scans whose Dice lies in the interval
     sources: dict[str, str]  # hash of the tables of every fold, by the name of fold and file
     classes: dict[str, Calibration]  # calibration of each class
     # Agreement of expected and measured Dice of each class, every fold by a calibration on the others

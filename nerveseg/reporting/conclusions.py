@@ -173,9 +173,12 @@ def expectation_in_words(expected: pd.DataFrame) -> str:
     if expected.empty:
         return ""
     found = measure_expectation(expected)
+    if found.mean_absolute_error is None:
+        return f"Expected Dice without a reference: none of {found.withheld} subjects gets a number."
     ranking = f"AUROC {found.auroc:.2f} for Dice" if found.auroc is not None else "no AUROC for Dice"
     return (
         f"Expected Dice without a reference, every fold by a calibration on the others: mean absolute error"
         f" {found.mean_absolute_error:.3f}, {ranking} below {found.limit:g} ({found.failed} of {found.subjects}"
         f" subjects), {found.coverage:.0%} of the subjects inside the {LEVEL:.0%} interval."
+        f" False alarms: {found.withheld} of {len(expected)} subjects get no number, as unlike the training."
     )

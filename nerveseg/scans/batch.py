@@ -131,7 +131,7 @@ def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -
     say(f"{title}: {when}; {folder}")
     for nerve in outcome.summary.nerves:
         say(f"  {in_words(nerve)}")
-    for name, expected in named_expectations(outcome.summary.expected_dice):
+    for name, expected in named_expectations(outcome.summary.expected_dice, outcome.summary.classes):
         if not expected.unlike:  # a flag says so otherwise
             say(f"  {name} {expected.in_words()}")
     for note in outcome.summary.notes:

@@ -1,10 +1,10 @@
 """Dice to expect of a scan's masks by the model's calibration, and the flags that follow.
 
-A calibration holds for scans like those of the training. A scan whose geometry, intensity or mask is unlike them gets
-no expectation that could be believed, and a flag that says so.
+A calibration holds for scans like those of the training, and for masks made with the model's own settings. A scan whose
+geometry, intensity or mask is unlike them gets no expectation that could be believed, and a flag that says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.inference.ensemble import Ensemble
@@ -29,21 +29,31 @@ def expect_dice(
     if model.calibrations is None:
         return {}
     unlike = [UNLIKE_TRAINING[flag.code] for flag in flags if flag.code in UNLIKE_TRAINING]
+    own = model.description.prediction
+    # The search of the nerve (accuracy) depends on the device by default, so that it is no setting of its own here.
+    if prediction.settings.model_copy(update={"accuracy": own.accuracy}) != own:
+        unlike.append("settings of the prediction")
     features = prediction.features(spacing_mm)
-    found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items()}
+    found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items() if name in features}
     return {name: each.model_copy(update={"unlike": [*unlike, *each.unlike]}) for name, each in found.items()}
 
 
-def named_expectations(expected: dict[str, ExpectedDice]) -> list[tuple[str, ExpectedDice]]:
-    """Return the expectations with their names for readers; that of a single class is "expected Dice"."""
-    single = len(expected) == 1
+def named_expectations(expected: dict[str, ExpectedDice], classes: Collection[str]) -> list[tuple[str, ExpectedDice]]:
+    """Return the expectations with their names for readers; in a model of a single class that is "expected Dice"."""
+    single = len(classes) <= 1
     return [("expected Dice" if single else f"expected Dice of {name}", each) for name, each in expected.items()]
 
 
-def expectation_flags(expected: dict[str, ExpectedDice], limit: float) -> list[Flag]:
-    """Return the flags of scans unlike the training, and of a Dice that is expected to be below the limit."""
+def expectation_flags(expected: dict[str, ExpectedDice], classes: Collection[str], limit: float) -> list[Flag]:
+    """Return the flags of scans unlike the training, and of a Dice that is expected to be below the limit.
+
+    Args:
+        expected: Dice to expect of each class with a calibration.
+        classes: Names of all classes of the model; empty stands for a single one.
+        limit: Dice below which a scan is flagged.
+    """
     flags = []
-    for name, each in named_expectations(expected):
+    for name, each in named_expectations(expected, classes):
         if each.unlike:
             reasons = ", ".join(each.unlike)
             flags.append(Flag("unlike_training", f"unlike the training data: {name} not reliable ({reasons})"))

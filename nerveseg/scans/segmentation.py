@@ -125,7 +125,7 @@ def segment_files(
     scan, prediction = predict_files(files, members, options, check_is_scan, progress)
     measured = measure_scan(scan, prediction, model.description, files.person, options)
     expected = expect_dice(prediction, scan.grid.ras_spacing_mm, model, measured.flags)
-    flags = (*measured.flags, *expectation_flags(expected, options.quality.expected_dice))
+    flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
     notes = (
         *((held_out,) if held_out else ()),
         *settings_notes(prediction.settings, model.description.prediction),

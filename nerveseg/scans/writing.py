@@ -124,6 +124,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
     masks = {AUTOMATIC: segmentation.ras_mask}
     if segmentation.lesion is not None and segmentation.lesion.any():
         masks[LESION] = segmentation.lesion
+    expected = named_expectations(segmentation.expected_dice, segmentation.prediction.classes.names)
     page = SubjectView(
         name=segmentation.files.name,
         title=f"Nerve segmentation of {segmentation.files.name}",
@@ -134,7 +135,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         masks=masks,
         profiles={AUTOMATIC: segmentation.profile},
         facts=[
-            *((name, each.in_words()) for name, each in named_expectations(segmentation.expected_dice)),
+            *((name, each.in_words()) for name, each in expected),
             *facts_of(segmentation.nerves),
         ],
         flags=segmentation.flags,

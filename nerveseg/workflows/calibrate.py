@@ -14,13 +14,14 @@ from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import CLASS, automatic_dice, read_scores
 from nerveseg.evaluation.risk_coverage import EXPECTED_COLUMNS, measure_expectation
 from nerveseg.files import file_sha256
-from nerveseg.inference.calibration import LEAST_SUBJECTS, TestedScans, expect_left_out, fit_calibration
+from nerveseg.inference.calibration import LEAST_GROUPS, TestedScans, expect_left_out, fit_calibration
 from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import FILE, NOTHING, Calibration, Calibrations, ExpectedDice, write_calibrations
 from nerveseg.runs import FoldFolder
 
 FEATURES = tuple(Features.model_fields)
 DOUBT_COLUMNS = ("subject", CLASS, *FEATURES)
+_REMEDY = "delete the fold's scores.csv and train again: only the test is repeated"
 
 
 def doubt_rows(subject: str, features: Mapping[str, Features | None]) -> list[dict[str, object]]:
@@ -46,15 +47,21 @@ def calibrate_folds(folds: Sequence[FoldFolder], study: str) -> pd.DataFrame:
     for name, rows in _tested(folds).groupby(CLASS, sort=False):
         found = rows.dropna(subset=list(FEATURES))
         features = [Features.model_validate(row) for row in found[list(FEATURES)].to_dict("records")]
-        scans = TestedScans(features, found["dice"].to_numpy(dtype=float), found["fold"].to_numpy(dtype=int))
+        scans = TestedScans(
+            features,
+            found["dice"].to_numpy(dtype=float),
+            found["fold"].to_numpy(dtype=int),
+            found["group"].to_numpy(dtype=str),
+        )
         if scans.suffice:
             calibrations[str(name)] = fit_calibration(scans)
             expected = dict(zip(found["subject"], expect_left_out(scans), strict=True))
             tables[str(name)] = _expected(rows, expected)
         else:
             say(
-                f"expected Dice of {name}: not calibrated, as it takes {LEAST_SUBJECTS} test subjects with masks of"
-                f" different Dice; there are {len(features)} with a mask"
+                f"expected Dice of {name}: not calibrated, as it takes {LEAST_GROUPS} people with masks of different"
+                f" Dice, spread over at least two folds; there are {found['group'].nunique()} with a mask in"
+                f" {found['fold'].nunique()} folds"
             )
     record = Calibrations(
         study=study,
@@ -76,10 +83,13 @@ def _tables(fold: FoldFolder) -> list[Path]:
 
 def _tested(folds: Sequence[FoldFolder]) -> pd.DataFrame:
     """Return features and Dice of the test subjects in whom the Dice is defined; nothing if a fold has no features."""
-    columns = ["subject", "cohort", CLASS, "fold", "dice", *FEATURES]
+    columns = ["subject", "group", "cohort", CLASS, "fold", "dice", *FEATURES]
     lacking = [str(fold.number) for fold in folds if not fold.doubt.is_file()]
     if lacking:
-        say(f"expected Dice: not calibrated, as an earlier version tested fold {', '.join(lacking)} (no doubt.csv)")
+        say(
+            f"expected Dice: not calibrated, as an earlier version tested fold {', '.join(lacking)} (no doubt.csv):"
+            f" {_REMEDY}"
+        )
         return pd.DataFrame(columns=columns)
     tables = [
         automatic_dice(read_scores(fold.scores))
@@ -105,7 +115,7 @@ def _read_doubt(path: Path) -> pd.DataFrame:
         f"doubt.csv has the columns {','.join(DOUBT_COLUMNS)}",
         found=found,
         path=path,
-        remedy="delete the fold's scores.csv and train again: only the test is repeated",
+        remedy=_REMEDY,
     )
 
 
@@ -114,4 +124,4 @@ def _expected(rows: pd.DataFrame, expected: Mapping[str, ExpectedDice]) -> pd.Da
     found = [expected.get(subject, NOTHING) for subject in rows["subject"]]
     numbers = {"expected": "value", "lower": "low", "upper": "high"}
     columns = {column: [getattr(each, name) for each in found] for column, name in numbers.items()}
-    return rows.assign(**columns)[list(EXPECTED_COLUMNS)]
+    return rows.assign(**columns, unlike=[", ".join(each.unlike) for each in found])[list(EXPECTED_COLUMNS)]

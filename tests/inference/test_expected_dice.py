@@ -1,5 +1,7 @@
 """The calibration against a general solver, and its interval against the share that it promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from scipy.optimize import lsq_linear
 from scipy.special import expit, logit
 
 from nerveseg.errors import BundleError
-from nerveseg.inference.calibration import LEAST_SUBJECTS, TestedScans, expect_left_out, fit_calibration
+from nerveseg.inference.calibration import LEAST_GROUPS, TestedScans, expect_left_out, fit_calibration
 from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import (
     FILE,
@@ -27,7 +29,7 @@ def scans(number: int, seed: int = 0, folds: int = 4, noise: float = 0.4) -> Tes
     dice = expit(0.4 * logit(soft) + 0.6 * logit(steady) - 0.6 + noise * generator.standard_normal(number))
     rows = zip(soft, steady, share, strict=True)
     features = [Features(soft_dice=a, steadiness=b, chain_share=c, area_mm2=50.0) for a, b, c in rows]
-    return TestedScans(features, dice, np.arange(number) % folds)
+    return TestedScans(features, dice, np.arange(number) % folds, np.arange(number).astype(str))
 
 
 CALIBRATION = fit_calibration(scans(60))
@@ -66,16 +68,19 @@ def test_the_interval_holds_the_promised_share_of_scans_left_out():
 
 def test_a_scan_has_no_influence_on_its_own_expectation():
     sample = scans(40)
-    changed = TestedScans(sample.features, sample.dice.copy(), sample.folds)
+    changed = replace(sample, dice=sample.dice.copy())
     changed.dice[8] = 0.05
     before, after = expect_left_out(sample), expect_left_out(changed)
     assert before[8] == after[8]
     assert before[9] != after[9]
 
 
-def test_one_fold_is_left_out_scan_by_scan():
+def test_one_fold_is_left_out_group_by_group():
     sample = scans(20, folds=1)
-    assert len({each.value for each in expect_left_out(sample)}) == 20
+    sample = replace(sample, groups=np.arange(20) // 2)
+    for left_out, others in sample.splits():
+        assert (left_out.sum(), len(others.dice)) == (2, 18)
+        assert not set(sample.groups[left_out]) & set(others.groups)
 
 
 def test_an_empty_mask_is_expected_to_have_no_overlap():
@@ -86,7 +91,7 @@ def test_an_empty_mask_is_expected_to_have_no_overlap():
 def test_a_feature_without_variance_has_no_weight():
     sample = scans(30)
     features = [each.model_copy(update={"chain_share": 1.0}) for each in sample.features]
-    assert fit_calibration(TestedScans(features, sample.dice, sample.folds)).weights["chain_share"] == 0
+    assert fit_calibration(replace(sample, features=features)).weights["chain_share"] == 0
 
 
 @pytest.mark.parametrize(("name", "value"), [("area_mm2", 400.0), ("soft_dice", 0.2), ("steadiness", 0.05)])
@@ -98,10 +103,82 @@ def test_a_mask_unlike_the_calibrations_is_said_to_be(name, value):
 
 
 def test_scans_suffice_if_there_are_enough_of_different_dice():
-    assert scans(LEAST_SUBJECTS).suffice
-    assert not scans(LEAST_SUBJECTS - 1).suffice
+    assert scans(LEAST_GROUPS).suffice
+    assert not scans(LEAST_GROUPS - 1).suffice
+    assert not scans(20, folds=1).suffice
     sample = scans(20)
-    assert not TestedScans(sample.features, np.full(20, 0.7), sample.folds).suffice
+    assert not replace(sample, groups=np.arange(20) // 2).suffice
+    assert not replace(sample, dice=np.full(20, 0.7)).suffice
+
+
+def test_folds_that_leave_too_little_for_a_regression_do_not_suffice():
+    for few in (1, 4):
+        sample = replace(scans(13 + few), folds=np.repeat([0, 1], [13, few]))
+        assert not sample.suffice
+    sample = replace(scans(18), folds=np.repeat([0, 1], [13, 5]))
+    assert sample.suffice
+    assert len(expect_left_out(sample)) == 18
+
+
+def test_a_repeated_scan_does_not_narrow_the_interval():
+    sample = scans(40)
+    twice = np.concatenate([np.arange(40), np.repeat(np.argmax(sample.dice), 30)])
+    repeated = sample.part(np.ones(40, dtype=bool))
+    repeated = TestedScans(
+        [sample.features[i] for i in twice], *(each[twice] for each in (repeated.dice, repeated.folds, repeated.groups))
+    )
+    by_scan = replace(repeated, groups=np.arange(70).astype(str))
+    found, wrong = fit_calibration(repeated).half_width, fit_calibration(by_scan).half_width
+    assert found != wrong
+    errors = _fold_errors(repeated)
+    of_groups = sorted(max(errors[repeated.groups == group]) for group in set(repeated.groups))
+    assert found == pytest.approx(of_groups[int(np.ceil(41 * LEVEL)) - 1])
+
+
+def _fold_errors(sample):
+    """Distances of Dice from the predictions of the other folds, on the logit scale."""
+    errors = np.zeros(len(sample.dice))
+    for fold in set(sample.folds):
+        others = fit_calibration(sample.part(sample.folds != fold))
+        for i in np.flatnonzero(sample.folds == fold):
+            errors[i] = abs(logit(others.expect(sample.features[i]).value) - logit(sample.dice[i]))
+    return errors
+
+
+def test_a_scan_hardly_outside_a_constant_feature_is_like_the_calibrations():
+    sample = scans(40)
+    features = [each.model_copy(update={"chain_share": 1.0}) for each in sample.features]
+    calibration = fit_calibration(replace(sample, features=features))
+    assert calibration.expect(features[0].model_copy(update={"chain_share": 0.999})).unlike == []
+    assert calibration.expect(features[0].model_copy(update={"chain_share": 0.3})).unlike == ["separate pieces"]
+
+
+def test_a_predictor_better_than_the_calibrations_is_no_outlier():
+    narrow = {"soft_dice": 0.7, "steadiness": 0.5, "chain_share": 0.5}
+    sample = scans(40)
+    calibration = fit_calibration(sample).model_copy(
+        update={name: Features(**narrow, area_mm2=50.0) for name in ("lowest", "highest")}
+    )
+    assert calibration.expect(Features(**dict.fromkeys(PREDICTORS, 1.0), area_mm2=50.0)).unlike == []
+
+
+def test_a_mask_that_falls_apart_is_expected_to_be_worse_where_the_calibration_knows_by_how_much():
+    usual = scans(60).features[0]
+    found = CALIBRATION.model_copy(update={"weights": {**CALIBRATION.weights, "chain_share": 0.5}})
+    broken = found.expect(usual.model_copy(update={"chain_share": 0.1}))
+    assert broken.unlike == []
+    assert broken.value < found.expect(usual).value
+
+
+@pytest.mark.parametrize("dice", [0.0, 1.0])
+def test_the_interval_beside_a_dice_of_zero_or_one_holds_it(dice):
+    intercept = logit(0.02) if dice == 0 else logit(0.98)
+    calibration = CALIBRATION.model_copy(
+        update={"intercept": intercept, "weights": dict.fromkeys(PREDICTORS, 0.0), "half_width": 2.0}
+    )
+    found = calibration.expect(scans(60).features[0])
+    assert found.low <= dice <= found.high
+    assert 0 < found.value < 1
 
 
 def test_calibrations_are_read_as_they_were_written(tmp_path):

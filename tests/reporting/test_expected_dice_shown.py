@@ -14,10 +14,10 @@ from nerveseg.reporting.figures.expected_dice_figure import expected_dice_figure
 from tests.reporting.test_figures_study import analysed, panel
 
 ROWS = [
-    ("V1", "volunteer", "nerve", 0, 0.9, 0.8, 0.95, 0.85),
-    ("V2", "volunteer", "nerve", 1, 0.8, 0.7, 0.85, 0.9),
-    ("P1", "patient", "nerve", 0, 0.5, 0.3, 0.7, 0.4),
-    ("P2", "patient", "nerve", 1, 0.6, 0.5, 0.7, 0.45),
+    ("V1", "V1", "volunteer", "nerve", 0, 0.9, 0.8, 0.95, 0.85, ""),
+    ("V2", "V2", "volunteer", "nerve", 1, 0.8, 0.7, 0.85, 0.9, ""),
+    ("P1", "P1", "patient", "nerve", 0, 0.5, 0.3, 0.7, 0.4, ""),
+    ("P2", "P2", "patient", "nerve", 1, 0.6, 0.5, 0.7, 0.45, ""),
 ]
 
 
@@ -40,7 +40,7 @@ def test_the_curve_is_the_mean_dice_of_the_kept_scans(analysis):
 def test_every_subject_is_a_point(analysis):
     axes = panel(expected_dice_figure(analysis), "measured Dice (Auto-GT)")
     points = {(x, y) for line in axes.lines if line.get_marker() not in ("None", "|", "") for x, y in line.get_xydata()}
-    assert {(row[4], row[7]) for row in ROWS} <= points
+    assert {(row[5], row[8]) for row in ROWS} <= points
 
 
 def test_the_figure_is_drawn_only_with_a_calibration(analysis):
@@ -52,8 +52,16 @@ def test_the_sentence_holds_the_numbers(analysis):
     text = expectation_in_words(analysis.measurements.expected)
     for number in ("0.100", "AUROC 1.00", "below 0.6", "2 of 4", "50%", "80%"):
         assert number in text
+    assert "0 of 4 subjects get no number" in text
     assert expectation_in_words(analysed().measurements.expected) == ""
 
 
 def test_scans_are_flagged_below_the_dice_that_counts_as_failed():
     assert QualityLimits().expected_dice == FAILED_BELOW
+
+
+def test_the_sentence_counts_false_alarms(analysis):
+    table = analysis.measurements.expected
+    some, every = (expectation_in_words(table.assign(unlike=marks)) for marks in (["", "", "x", ""], ["x"] * 4))
+    assert "1 of 4 subjects get no number" in some
+    assert "none of 4" in every

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from scipy.special import expit, logit
@@ -10,8 +11,8 @@ import nerveseg
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.inference.doubt import Features, measure_features
 from nerveseg.inference.ensemble import open_model
-from nerveseg.inference.expected_dice import PREDICTORS, Calibration, Calibrations, write_calibrations
-from nerveseg.scans.expectation import UNLIKE_TRAINING, expect_dice, expectation_flags
+from nerveseg.inference.expected_dice import PREDICTORS, Calibration, Calibrations, ExpectedDice, write_calibrations
+from nerveseg.scans.expectation import UNLIKE_TRAINING, expect_dice, expectation_flags, named_expectations
 from nerveseg.scans.request import SegmentOptions
 from tests.helpers.scan_models import write_model
 
@@ -84,8 +85,8 @@ def test_flags_of_a_scan_unlike_the_training_spoil_the_expectation(code, feature
     found = nerveseg.segment_scan(image_of("V01"), model)
     usual = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [])
     unlike = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [Flag(code, "")])
-    assert [flag.code for flag in expectation_flags(usual, 0.6)] == ["low_expected_dice"]
-    assert [flag.code for flag in expectation_flags(unlike, 0.6)] == ["unlike_training"]
+    assert [flag.code for flag in expectation_flags(usual, ["nerve"], 0.6)] == ["low_expected_dice"]
+    assert [flag.code for flag in expectation_flags(unlike, ["nerve"], 0.6)] == ["unlike_training"]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,30 @@ def test_a_scan_of_another_body_part_or_contrast_is_told_whatever_its_mask(place
     assert "unlike_training" in {flag.code for flag in found.flags}
 
 
+@pytest.mark.parametrize(
+    "options", [{"field_of_view": "crop"}, {"mirrored_views": True}, {"postprocessing": {"follow_path": True}}]
+)
+def test_a_mask_of_other_settings_has_no_reliable_expectation(options, image_of, calibrated):
+    found = nerveseg.segment_scan(image_of("V01"), calibrated(0.7), options=SegmentOptions(**options))
+    assert "settings of the prediction" in found.expected_dice["nerve"].unlike
+    assert "unlike_training" in {flag.code for flag in found.flags}
+
+
+def test_a_calibration_of_an_unknown_class_is_not_used(image_of, calibrated):
+    model = open_model(calibrated(0.7))
+    found = nerveseg.segment_scan(image_of("V01"), model)
+    both = {"nerve": model.calibrations.classes["nerve"], "vein": model.calibrations.classes["nerve"]}
+    changed = model.calibrations.model_copy(update={"classes": both})
+    model = replace(model, bundles=tuple(replace(bundle, calibrations=changed) for bundle in model.bundles))
+    assert set(expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [])) == {"nerve"}
+
+
+def test_the_one_calibrated_class_of_several_is_named():
+    expected = {"tibial": ExpectedDice(value=0.7, low=0.6, high=0.8)}
+    assert [name for name, _ in named_expectations(expected, ["tibial", "peroneal"])] == ["expected Dice of tibial"]
+    assert [name for name, _ in named_expectations(expected, ["tibial"])] == ["expected Dice"]
+
+
 def test_a_model_without_a_calibration_expects_nothing(image_of, sweep):
     found = nerveseg.segment_scan(image_of("V01"), sweep)
     assert found.expected_dice == {}
@@ -146,5 +171,5 @@ def test_an_empty_mask_is_expected_to_have_no_overlap():
     usual = Features(soft_dice=0.9, steadiness=0.7, chain_share=1.0, area_mm2=50.0)
     weights = dict.fromkeys(("soft_dice", "steadiness", "chain_share"), 0.0)
     calibration = Calibration(intercept=1.0, weights=weights, half_width=0.5, lowest=usual, highest=usual, subjects=20)
-    (flag,) = expectation_flags({"nerve": calibration.expect(None)}, 0.6)
+    (flag,) = expectation_flags({"nerve": calibration.expect(None)}, ["nerve"], 0.6)
     assert flag.code == "low_expected_dice"

@@ -12,20 +12,20 @@ from nerveseg.runs import find_folds
 from nerveseg.workflows.calibrate import DOUBT_COLUMNS, calibrate_folds, doubt_rows
 
 
-def write_sweep(root, subjects=16, classes=("nerve",), empty=()):
-    """Write the tables of four folds, whose Dice is 0.9 of the steadiness."""
+def write_sweep(root, subjects=16, classes=("nerve",), empty=(), folds=4, people=None):
+    """Write the tables of the folds, whose Dice is 0.9 of the steadiness."""
     generator = np.random.default_rng(0)
-    for fold in range(4):
+    for fold in range(folds):
         folder = root / f"fold-{fold}"
         (folder / "model").mkdir(parents=True)
         doubts, scores = [], []
-        for number in range(fold, subjects, 4):
+        for number in range(fold, subjects, folds):
             subject, features = f"{number:03d}", {}
             for name in classes:
                 steadiness = float(generator.uniform(0.4, 0.9))
                 features[name] = Features(soft_dice=0.9, steadiness=steadiness, chain_share=1.0, area_mm2=50.0)
                 dice = 0.0 if number in empty else 0.9 * steadiness
-                facts = (subject, subject, "patient", None, None, name, fold, "Auto-GT")
+                facts = (subject, f"{number % (people or subjects):03d}", "patient", None, None, name, fold, "Auto-GT")
                 scores += [(*facts, "dice", dice), (*facts, "vs", 0.5)]
             doubts += doubt_rows(subject, dict.fromkeys(classes) if number in empty else features)
         pd.DataFrame(doubts, columns=list(DOUBT_COLUMNS)).to_csv(folder / "doubt.csv", index=False)
@@ -74,14 +74,18 @@ def test_the_dice_of_an_empty_mask_is_expected_to_be_zero_and_calibrates_nothing
     assert read_calibrations(folds[0].model).classes["nerve"].subjects == 15
 
 
-@pytest.mark.parametrize("fault", ["few", "no doubt.csv"])
+@pytest.mark.parametrize("fault", ["few", "no doubt.csv", "one fold"])
 def test_without_a_calibration_a_line_says_so_and_an_old_one_goes(tmp_path, capsys, fault):
     folds = write_sweep(tmp_path, subjects=8 if fault == "few" else 16)
     if fault == "no doubt.csv":
         folds[2].doubt.unlink()
+    if fault == "one fold":
+        folds = write_sweep(tmp_path / "one", subjects=64)[:1]
     (folds[0].model / FILE).write_text("old")
     assert calibrate_folds(folds, "study").empty
-    assert "not calibrated" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not calibrated" in printed
+    assert ("delete the fold's scores.csv" in printed) == (fault == "no doubt.csv")
     assert not any((fold.model / FILE).exists() for fold in folds)
 
 
@@ -92,3 +96,17 @@ def test_a_damaged_table_is_refused(tmp_path, text):
     with pytest.raises(RunError) as caught:
         calibrate_folds(folds, "study")
     assert caught.value.path == folds[1].doubt
+
+
+def test_a_fold_of_empty_masks_leaves_no_calibration(tmp_path, capsys):
+    folds = write_sweep(tmp_path, subjects=26, folds=2, empty=range(3, 26, 2))
+    assert calibrate_folds(folds, "study").empty
+    assert "not calibrated" in capsys.readouterr().out
+
+
+def test_the_scans_of_one_person_are_one_in_the_count(tmp_path):
+    folds = write_sweep(tmp_path, subjects=32, people=16)
+    table = calibrate_folds(folds, "study")
+    assert table["group"].nunique() == 16
+    assert read_calibrations(folds[0].model).tests["nerve"]["groups"] == 16
+    assert calibrate_folds(write_sweep(tmp_path / "few", subjects=32, people=8), "study").empty
