@@ -37,7 +37,7 @@ from nerveseg.inference.sliding_window import (
     sliding_window_probabilities,
     window_size,
 )
-from nerveseg.types import Channels, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
+from nerveseg.types import Channels, Image, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
 """Largest number of pixels of a slice on the model's grid: over a metre at 0.52 mm, beyond any scanner's field of view;
@@ -64,9 +64,15 @@ class Prediction:
         """Probability of nerve before the clean-up."""
         return self.classes.nerve_probability(self.probabilities)
 
-    def features(self, spacing_mm: SpacingMm) -> Mapping[str, Features | None]:
-        """Return the features of every class from which its Dice is expected; None where its mask is empty."""
-        return measure_classes(self.labels, self.probabilities, self.classes, spacing_mm)
+    def features(self, image: Image, spacing_mm: SpacingMm) -> Mapping[str, Features | None]:
+        """Return the features of every class from which its Dice is expected; None where its mask is empty.
+
+        Args:
+            image: First channel of the scan, which shows its legs.
+            spacing_mm: Voxel spacing in mm.
+        """
+        legs = find_legs(image, spacing_mm)
+        return measure_classes(self.labels, self.probabilities, self.classes, spacing_mm, legs)
 
 
 def predict_volume(

@@ -10,7 +10,7 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction
-from nerveseg.types import SpacingMm
+from nerveseg.scans.reading import LoadedScan
 
 UNLIKE_TRAINING = {
     "not_axial": "orientation",
@@ -23,7 +23,7 @@ UNLIKE_TRAINING = {
 
 
 def expect_dice(
-    prediction: Prediction, spacing_mm: SpacingMm, model: Ensemble, flags: Sequence[Flag]
+    prediction: Prediction, scan: LoadedScan, model: Ensemble, flags: Sequence[Flag]
 ) -> dict[str, ExpectedDice]:
     """Return the Dice to expect of each class that the model is calibrated for; none without a calibration."""
     if model.calibrations is None:
@@ -33,7 +33,7 @@ def expect_dice(
     # The search of the nerve (accuracy) depends on the device by default, so that it is no setting of its own here.
     if prediction.settings.model_copy(update={"accuracy": own.accuracy}) != own:
         unlike.append("settings of the prediction")
-    features = prediction.features(spacing_mm)
+    features = prediction.features(scan.image.array, scan.grid.ras_spacing_mm)
     found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items() if name in features}
     return {name: each.model_copy(update={"unlike": [*unlike, *each.unlike]}) for name, each in found.items()}
 

@@ -124,7 +124,7 @@ def segment_files(
     members, held_out = model.members_for(sha256 or input_sha256(files)["image"])
     scan, prediction = predict_files(files, members, options, check_is_scan, progress)
     measured = measure_scan(scan, prediction, model.description, files.person, options)
-    expected = expect_dice(prediction, scan.grid.ras_spacing_mm, model, measured.flags)
+    expected = expect_dice(prediction, scan, model, measured.flags)
     flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
     notes = (
         *((held_out,) if held_out else ()),

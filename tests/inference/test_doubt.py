@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nerveseg.data.classes import Classes
+from nerveseg.data.legs import Leg
 from nerveseg.inference.doubt import measure_classes, measure_features, slice_doubt_mm2
 
 SPACING = (0.5, 2.0, 4.0)
@@ -49,6 +50,31 @@ def test_slices_without_the_class_on_both_sides_are_no_pair():
 def test_a_stack_of_one_slice_is_steady():
     mask, probability = cube()
     assert measure_features(mask[..., :1], probability[..., :1], SPACING).steadiness == 1.0
+
+
+def test_the_nerves_of_two_legs_are_measured_each_by_itself():
+    one, _ = cube()
+    other = np.zeros_like(one)
+    other[1:3, 1:3, :] = True
+    other[..., 2] = False
+    mask = np.concatenate([one, other])
+    legs = (Leg("left", slice(0, 6)), Leg("right", slice(6, 12)))
+    found = measure_features(mask, mask.astype(np.float32), SPACING, legs)
+    voxels = [one.sum(), other.sum()]
+    each = [measure_features(part, part.astype(np.float32), SPACING) for part in (one, other)]
+    for name in ("steadiness", "chain_share", "area_mm2"):
+        assert getattr(found, name) == pytest.approx(np.average([getattr(part, name) for part in each], weights=voxels))
+
+
+def test_a_missed_leg_makes_no_mask_better():
+    one, _ = cube()
+    legs = (Leg("left", slice(0, 6)), Leg("right", slice(6, 12)))
+    both, missed = np.concatenate([one, one]), np.concatenate([one, np.zeros_like(one)])
+    probability = both.astype(np.float32)
+    found, lacking = (measure_features(mask, probability, SPACING, legs) for mask in (both, missed))
+    assert (found.steadiness, found.chain_share, found.area_mm2) == (1.0, 1.0, 12.0 / 2)
+    assert lacking.chain_share <= found.chain_share
+    assert lacking.soft_dice < found.soft_dice
 
 
 def test_an_empty_mask_has_no_features():

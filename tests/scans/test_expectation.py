@@ -83,8 +83,8 @@ def test_a_mask_unlike_the_calibrations_has_no_reliable_expectation(run, image_o
 def test_flags_of_a_scan_unlike_the_training_spoil_the_expectation(code, features, image_of, calibrated):
     model = open_model(calibrated(0.5))
     found = nerveseg.segment_scan(image_of("V01"), model)
-    usual = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [])
-    unlike = expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [Flag(code, "")])
+    usual = expect_dice(found.prediction, found.scan, model, [])
+    unlike = expect_dice(found.prediction, found.scan, model, [Flag(code, "")])
     assert [flag.code for flag in expectation_flags(usual, ["nerve"], 0.6)] == ["low_expected_dice"]
     assert [flag.code for flag in expectation_flags(unlike, ["nerve"], 0.6)] == ["unlike_training"]
 
@@ -139,7 +139,7 @@ def test_a_calibration_of_an_unknown_class_is_not_used(image_of, calibrated):
     both = {"nerve": model.calibrations.classes["nerve"], "vein": model.calibrations.classes["nerve"]}
     changed = model.calibrations.model_copy(update={"classes": both})
     model = replace(model, bundles=tuple(replace(bundle, calibrations=changed) for bundle in model.bundles))
-    assert set(expect_dice(found.prediction, found.scan.grid.ras_spacing_mm, model, [])) == {"nerve"}
+    assert set(expect_dice(found.prediction, found.scan, model, [])) == {"nerve"}
 
 
 def test_the_one_calibrated_class_of_several_is_named():
