@@ -39,7 +39,7 @@ class FoldFolder:
         self.predictions = self.path / "predictions"  # folder of the test subjects' masks and pictures
         self.seconds = self.predictions / "seconds.json"  # prediction time of each test subject, in s
         self.validation_scores = self.path / "validation.csv"  # scores of the subjects by which settings are chosen
-        self.doubt = self.path / "doubt.csv"  # signs of wrong masks of the test subjects, from which Dice is expected
+        self.uncertainty = self.path / "uncertainty.csv"  # features of the test subjects' masks, to expect Dice from
         self.scores = self.path / "scores.csv"  # scores of the test subjects; written last
         self.metrics = self.path / "metrics.csv"  # values that the training logged
         self.config = self.path / "config.yaml"  # resolved configuration

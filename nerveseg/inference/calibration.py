@@ -15,8 +15,8 @@ from jaxtyping import Float64, Int
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import LEVEL, PREDICTORS, Calibration, ExpectedDice, dice_logit, transformed
+from nerveseg.inference.uncertainty import Features
 
 LEAST_GROUPS = 12  # least number of groups (people) of a calibration
 _LEAST_FITTED = 4  # least number of groups of any regression, also of those of the test (two folds are left out)

@@ -1,7 +1,7 @@
 """Dice coefficient to expect of a mask without a reference, by a calibration on scans that no network had learned from.
 
-The logit of the Dice coefficient is a weighted sum of features (`doubt`) whose weights are not negative, so that a
-better sign never lowers the expectation. The interval holds approximately `LEVEL` of the scans like those of the
+The logit of the Dice coefficient is a weighted sum of features (`uncertainty`) whose weights are not negative, so that
+a better sign never lowers the expectation. The interval holds approximately `LEVEL` of the scans like those of the
 calibration: its half-width is a quantile of the distances, on the logit scale, between Dice and the predictions of each
 fold by all other folds, as in cross-conformal prediction (Vovk) and CV+ (Barber et al.). Here the interval is
 laid around the prediction of one regression on all folds, so that the guarantees of those methods do not hold.
@@ -25,20 +25,20 @@ from scipy.special import expit, logit
 
 from nerveseg.errors import BundleError
 from nerveseg.files import write_text
-from nerveseg.inference.doubt import Features
+from nerveseg.inference.uncertainty import Features
 
 FILE = "expected_dice.json"
 LEVEL = 0.8  # share of the scans whose Dice lies in the interval
-PREDICTORS = ("soft_dice", "steadiness", "chain_share")  # features from which Dice is predicted
+PREDICTORS = ("soft_dice", "slice_agreement", "largest_component_share")  # features from which Dice is predicted
 _UNLIKE = {
     "soft_dice": "probability of the mask",
-    "steadiness": "change between slices",
-    "chain_share": "separate pieces",
+    "slice_agreement": "change between slices",
+    "largest_component_share": "separate pieces",
     "area_mm2": "area of the sections",
 }  # what is unlike the calibration if a feature lies outside its range
 _CLOSEST = 0.01  # least distance of a Dice from 0 and 1, where its logit is infinite
 _RANGE_MARGIN = 0.25  # distance outside the range of the calibration, in widths of that range, that is no outlier
-_LEAST_MARGIN = {"soft_dice": 0.05, "steadiness": 0.1, "chain_share": 0.1, "area_mm2": 10.0}
+_LEAST_MARGIN = {"soft_dice": 0.05, "slice_agreement": 0.1, "largest_component_share": 0.1, "area_mm2": 10.0}
 """Least distance outside the range that is an outlier: a feature can be the same in all scans of a calibration."""
 
 
@@ -92,7 +92,8 @@ class Calibration(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             margin = max(_LEAST_MARGIN[name], _RANGE_MARGIN * (highest[name] - lowest[name]))
             too_high = name not in PREDICTORS and value > highest[name] + margin
             too_low = value < lowest[name] - margin
-            falls_apart = name == "chain_share" and self.weights[name] > 0  # lowers the expected Dice, as it should
+            # A mask in pieces is expected to have a low Dice, if the calibration has masks in pieces.
+            falls_apart = name == "largest_component_share" and self.weights[name] > 0
             if too_high or (too_low and not falls_apart):
                 outlying.append(_UNLIKE[name])
         return outlying
@@ -118,7 +119,7 @@ class Calibrations(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 def transformed(features: Sequence[Features]) -> Float64[np.ndarray, "scan predictor"]:
     """Return the predictors of scans as the regression takes them: Dice coefficients as logits, shares as they are."""
     table = np.array([[getattr(each, name) for name in PREDICTORS] for each in features], dtype=np.float64)
-    are_dice = [name != "chain_share" for name in PREDICTORS]
+    are_dice = [name != "largest_component_share" for name in PREDICTORS]
     table[:, are_dice] = dice_logit(table[:, are_dice])
     return table
 

@@ -25,7 +25,6 @@ from nerveseg.data.legs import find_legs
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle, ModelDescription
-from nerveseg.inference.doubt import Features, measure_classes
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
 from nerveseg.inference.nerve_path import along_nerves
 from nerveseg.inference.postprocessing import clean_labels
@@ -37,6 +36,7 @@ from nerveseg.inference.sliding_window import (
     sliding_window_probabilities,
     window_size,
 )
+from nerveseg.inference.uncertainty import Features, measure_classes
 from nerveseg.types import Channels, Image, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
 from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
-from nerveseg.reporting.doubt_map import COLOUR, doubtful_slices, entropy_pictures
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
 from nerveseg.reporting.subject_charts import (
@@ -25,6 +24,7 @@ from nerveseg.reporting.subject_charts import (
     surfaces,
 )
 from nerveseg.reporting.subject_view import LESION, SubjectView
+from nerveseg.reporting.uncertainty_map import COLOUR, entropy_pictures, uncertain_slices
 
 LESION_COLOUR = (255, 82, 82)
 
@@ -55,7 +55,7 @@ def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | No
         page=page,
         feet_first=view.order[0] <= view.order[-1],  # RAS slices go from inferior to superior
         scores=_scores(view.scores or {}),
-        doubtful=doubtful_slices(view),
+        uncertain=uncertain_slices(view),
         registrations={channel: picture_uri(png) for channel, png in view.registrations.items()},
         data=json_for_script(page),
     )
@@ -75,7 +75,7 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "levels_mm": [round(index * view.spacing_mm[2], 2) for index in view.order],
         "first": _first(view),
         "pictures": slice_pictures(view),
-        "doubt": {"colour": COLOUR, "pictures": entropy_pictures(view)},
+        "uncertainty": {"colour": COLOUR, "pictures": entropy_pictures(view)},
         "masks": _masks(view),
         "looks": close_looks(view),
         "areas": area_curves(view),

@@ -1,6 +1,6 @@
 """Calibrate the expected Dice at the end of a sweep, on its out-of-fold test subjects, and store it with its models.
 
-`doubt.csv` in a fold's folder holds the features of each test subject and class; it is written when the fold is tested.
+`uncertainty.csv` in a fold's folder holds the features of each test subject and class; the fold's test writes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from nerveseg.evaluation.comparisons import CLASS, automatic_dice, read_scores
 from nerveseg.evaluation.risk_coverage import EXPECTED_COLUMNS, measure_expectation
 from nerveseg.files import file_sha256
 from nerveseg.inference.calibration import LEAST_GROUPS, TestedScans, expect_left_out, fit_calibration
-from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import FILE, NOTHING, Calibration, Calibrations, ExpectedDice, write_calibrations
+from nerveseg.inference.uncertainty import Features
 from nerveseg.runs import FoldFolder
 
 FEATURES = tuple(Features.model_fields)
-DOUBT_COLUMNS = ("subject", CLASS, *FEATURES)
+UNCERTAINTY_COLUMNS = ("subject", CLASS, *FEATURES)
 _REMEDY = "delete the fold's scores.csv and train again: only the test is repeated"
 
 
-def doubt_rows(subject: str, features: Mapping[str, Features | None]) -> list[dict[str, object]]:
-    """Return the rows of `doubt.csv` of a subject; features of an empty mask are missing."""
+def uncertainty_rows(subject: str, features: Mapping[str, Features | None]) -> list[dict[str, object]]:
+    """Return the rows of `uncertainty.csv` of a subject; features of an empty mask are missing."""
     return [
         {"subject": subject, CLASS: name, **({} if each is None else each.model_dump())}
         for name, each in features.items()
@@ -78,41 +78,41 @@ def calibrate_folds(folds: Sequence[FoldFolder], study: str) -> pd.DataFrame:
 
 
 def _tables(fold: FoldFolder) -> list[Path]:
-    return [path for path in (fold.doubt, fold.scores) if path.is_file()]
+    return [path for path in (fold.uncertainty, fold.scores) if path.is_file()]
 
 
 def _tested(folds: Sequence[FoldFolder]) -> pd.DataFrame:
     """Return features and Dice of the test subjects in whom the Dice is defined; nothing if a fold has no features."""
     columns = ["subject", "group", "cohort", CLASS, "fold", "dice", *FEATURES]
-    lacking = [str(fold.number) for fold in folds if not fold.doubt.is_file()]
+    lacking = [str(fold.number) for fold in folds if not fold.uncertainty.is_file()]
     if lacking:
         say(
-            f"expected Dice: not calibrated, as an earlier version tested fold {', '.join(lacking)} (no doubt.csv):"
-            f" {_REMEDY}"
+            f"expected Dice: not calibrated, as an earlier version tested fold {', '.join(lacking)}"
+            f" (no uncertainty.csv): {_REMEDY}"
         )
         return pd.DataFrame(columns=columns)
     tables = [
         automatic_dice(read_scores(fold.scores))
         .rename(columns={"value": "dice"})
-        .merge(_read_doubt(fold.doubt), on=["subject", CLASS], validate="one_to_one")
+        .merge(_read_uncertainty(fold.uncertainty), on=["subject", CLASS], validate="one_to_one")
         for fold in folds
     ]
     return pd.concat(tables, ignore_index=True)[columns].dropna(subset=["dice"])
 
 
-def _read_doubt(path: Path) -> pd.DataFrame:
-    """Read `doubt.csv`; raise `RunError` if it is damaged."""
+def _read_uncertainty(path: Path) -> pd.DataFrame:
+    """Read `uncertainty.csv`; raise `RunError` if it is damaged."""
     types = {"subject": "string", CLASS: "string"} | dict.fromkeys(FEATURES, "float64")
     try:
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=dict.fromkeys(FEATURES, ""))
     except (ValueError, TypeError, OSError) as error:
         found = f"{type(error).__name__}: {error}"
     else:
-        if tuple(table.columns) == DOUBT_COLUMNS:
+        if tuple(table.columns) == UNCERTAINTY_COLUMNS:
             return table
         found = f"the columns {','.join(map(str, table.columns))[:200]}"
     raise RunError(
-        f"doubt.csv has the columns {','.join(DOUBT_COLUMNS)}",
+        f"uncertainty.csv has the columns {','.join(UNCERTAINTY_COLUMNS)}",
         found=found,
         path=path,
         remedy=_REMEDY,

@@ -32,7 +32,7 @@ from nerveseg.reporting.overlay import best_slice, overlay, save_png
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.segmentation import predict_files
 from nerveseg.training.devices import Device
-from nerveseg.workflows.calibrate import DOUBT_COLUMNS, doubt_rows
+from nerveseg.workflows.calibrate import UNCERTAINTY_COLUMNS, uncertainty_rows
 from nerveseg.workflows.prepare_study import FoldInput
 from nerveseg.workflows.score_subjects import PredictedMask, bundle_scores, load_masks
 from nerveseg.workflows.training_job import TrainingJob
@@ -46,8 +46,8 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
         validated = _scores(loaded, fold.validation, job.folder.validation_mask)
         log_validation(dashboards, validated)
         write_scores(job.folder.validation_scores, validated)
-    seconds, doubts, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
-    write_csv(job.folder.doubt, doubts)
+    seconds, uncertainties, computation = _predict_subjects(job, study, fold.test, job.folder.prediction, device)
+    write_csv(job.folder.uncertainty, uncertainties)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(loaded, fold.test, job.folder.prediction, job.folder.overlay)
     add_scores(job.folder.model, bundle_scores(scores), computation)
@@ -71,12 +71,12 @@ def _predict_subjects(
     """Write the masks that the bundle makes.
 
     Returns:
-        Time of each subject, in s with reading and writing; rows of `doubt.csv`; device and runtime.
+        Time of each subject, in s with reading and writing; rows of `uncertainty.csv`; device and runtime.
     """
     bundle = load_bundle(job.folder.model, job.config.plugins)
     notice = header_notice(bundle.description.training.synthetic)
     seconds: dict[str, float] = {}
-    doubts, computation = [], None
+    uncertainties, computation = [], None
     options = SegmentOptions(
         geometry=study.description.geometry,
         accelerator=device.accelerator,
@@ -92,9 +92,9 @@ def _predict_subjects(
         )
         write_labels(mask_of(subject.id), prediction.classes.decode(prediction.labels), scan.grid, notice)
         seconds[subject.id] = time.perf_counter() - started
-        doubts += doubt_rows(subject.id, prediction.features(scan.image.array, scan.grid.ras_spacing_mm))
+        uncertainties += uncertainty_rows(subject.id, prediction.features(scan.image.array, scan.grid.ras_spacing_mm))
         computation = prediction.computation
-    return seconds, pd.DataFrame(doubts, columns=list(DOUBT_COLUMNS)), computation
+    return seconds, pd.DataFrame(uncertainties, columns=list(UNCERTAINTY_COLUMNS)), computation
 
 
 def _scores(

@@ -270,16 +270,16 @@ def test_a_flag_leads_to_its_slice(page):
     assert number(page) == 102
 
 
-def test_the_most_doubtful_slice_is_shown_with_its_uncertainty(page, view):
+def test_the_most_uncertain_slice_is_shown_with_its_uncertainty(page, view):
     unsure = np.count_nonzero(view.probability == 0.5, axis=(0, 1))
-    page.tab.click("ol.doubtful button >> nth=0")
+    page.tab.click("ol.uncertain button >> nth=0")
     assert number(page) == view.slice_numbers[int(unsure.argmax())]
     page.tab.click("[data-look='0']")
     for mask in range(3):
         page.tab.uncheck(f"[data-mask='{mask}']")
     drawn(page, "overlay")
     assert coloured(page, (255, 90, 170)) == 0
-    page.tab.check("#doubt")
+    page.tab.check("#uncertainty")
     drawn(page, "overlay")
     assert coloured(page, (255, 90, 170)) > 20
 

@@ -11,7 +11,6 @@ from scipy.special import expit, logit
 
 from nerveseg.errors import BundleError
 from nerveseg.inference.calibration import LEAST_GROUPS, TestedScans, expect_left_out, fit_calibration
-from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import (
     FILE,
     LEVEL,
@@ -20,6 +19,7 @@ from nerveseg.inference.expected_dice import (
     read_calibrations,
     write_calibrations,
 )
+from nerveseg.inference.uncertainty import Features
 
 
 def scans(number: int, seed: int = 0, folds: int = 4, noise: float = 0.4) -> TestedScans:
@@ -28,7 +28,7 @@ def scans(number: int, seed: int = 0, folds: int = 4, noise: float = 0.4) -> Tes
     soft, steady, share = generator.uniform([0.8, 0.4, 0.5], [0.98, 0.95, 1.0], (number, 3)).T
     dice = expit(0.4 * logit(soft) + 0.6 * logit(steady) - 0.6 + noise * generator.standard_normal(number))
     rows = zip(soft, steady, share, strict=True)
-    features = [Features(soft_dice=a, steadiness=b, chain_share=c, area_mm2=50.0) for a, b, c in rows]
+    features = [Features(soft_dice=a, slice_agreement=b, largest_component_share=c, area_mm2=50.0) for a, b, c in rows]
     return TestedScans(features, dice, np.arange(number) % folds, np.arange(number).astype(str))
 
 
@@ -50,7 +50,7 @@ def test_the_weights_are_those_of_a_general_solver():
 
 @given(st.sampled_from(PREDICTORS), st.floats(0, 1), st.floats(0, 1))
 def test_a_better_sign_never_lowers_the_expectation(name, first, second):
-    middle = Features(soft_dice=0.9, steadiness=0.7, chain_share=0.8, area_mm2=50.0)
+    middle = Features(soft_dice=0.9, slice_agreement=0.7, largest_component_share=0.8, area_mm2=50.0)
     worse, better = (
         CALIBRATION.expect(middle.model_copy(update={name: end(first, second)})).value for end in (min, max)
     )
@@ -90,11 +90,11 @@ def test_an_empty_mask_is_expected_to_have_no_overlap():
 
 def test_a_feature_without_variance_has_no_weight():
     sample = scans(30)
-    features = [each.model_copy(update={"chain_share": 1.0}) for each in sample.features]
-    assert fit_calibration(replace(sample, features=features)).weights["chain_share"] == 0
+    features = [each.model_copy(update={"largest_component_share": 1.0}) for each in sample.features]
+    assert fit_calibration(replace(sample, features=features)).weights["largest_component_share"] == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("area_mm2", 400.0), ("soft_dice", 0.2), ("steadiness", 0.05)])
+@pytest.mark.parametrize(("name", "value"), [("area_mm2", 400.0), ("soft_dice", 0.2), ("slice_agreement", 0.05)])
 def test_a_mask_unlike_the_calibrations_is_said_to_be(name, value):
     sample = scans(60)
     usual = sample.features[0]
@@ -147,14 +147,15 @@ def _fold_errors(sample):
 
 def test_a_scan_hardly_outside_a_constant_feature_is_like_the_calibrations():
     sample = scans(40)
-    features = [each.model_copy(update={"chain_share": 1.0}) for each in sample.features]
+    features = [each.model_copy(update={"largest_component_share": 1.0}) for each in sample.features]
     calibration = fit_calibration(replace(sample, features=features))
-    assert calibration.expect(features[0].model_copy(update={"chain_share": 0.999})).unlike == []
-    assert calibration.expect(features[0].model_copy(update={"chain_share": 0.3})).unlike == ["separate pieces"]
+    assert calibration.expect(features[0].model_copy(update={"largest_component_share": 0.999})).unlike == []
+    broken = features[0].model_copy(update={"largest_component_share": 0.3})
+    assert calibration.expect(broken).unlike == ["separate pieces"]
 
 
 def test_a_predictor_better_than_the_calibrations_is_no_outlier():
-    narrow = {"soft_dice": 0.7, "steadiness": 0.5, "chain_share": 0.5}
+    narrow = {"soft_dice": 0.7, "slice_agreement": 0.5, "largest_component_share": 0.5}
     sample = scans(40)
     calibration = fit_calibration(sample).model_copy(
         update={name: Features(**narrow, area_mm2=50.0) for name in ("lowest", "highest")}
@@ -164,8 +165,8 @@ def test_a_predictor_better_than_the_calibrations_is_no_outlier():
 
 def test_a_mask_that_falls_apart_is_expected_to_be_worse_where_the_calibration_knows_by_how_much():
     usual = scans(60).features[0]
-    found = CALIBRATION.model_copy(update={"weights": {**CALIBRATION.weights, "chain_share": 0.5}})
-    broken = found.expect(usual.model_copy(update={"chain_share": 0.1}))
+    found = CALIBRATION.model_copy(update={"weights": {**CALIBRATION.weights, "largest_component_share": 0.5}})
+    broken = found.expect(usual.model_copy(update={"largest_component_share": 0.1}))
     assert broken.unlike == []
     assert broken.value < found.expect(usual).value
 
@@ -182,7 +183,9 @@ def test_the_interval_beside_a_dice_of_zero_or_one_holds_it(dice):
 
 
 def test_calibrations_are_read_as_they_were_written(tmp_path):
-    written = Calibrations(study="s", sources={"fold-0/doubt.csv": "ab"}, classes={"nerve": CALIBRATION}, tests={})
+    written = Calibrations(
+        study="s", sources={"fold-0/uncertainty.csv": "ab"}, classes={"nerve": CALIBRATION}, tests={}
+    )
     write_calibrations(tmp_path, written)
     assert read_calibrations(tmp_path) == written
 

@@ -9,9 +9,9 @@ from scipy.special import expit, logit
 
 import nerveseg
 from nerveseg.biomarkers.quality import Flag
-from nerveseg.inference.doubt import Features, measure_features
 from nerveseg.inference.ensemble import open_model
 from nerveseg.inference.expected_dice import PREDICTORS, Calibration, Calibrations, ExpectedDice, write_calibrations
+from nerveseg.inference.uncertainty import Features, measure_features
 from nerveseg.scans.expectation import UNLIKE_TRAINING, expect_dice, expectation_flags, named_expectations
 from nerveseg.scans.request import SegmentOptions
 from tests.helpers.scan_models import write_model
@@ -31,7 +31,7 @@ def calibrated(sweep, features, tmp_path):
     def copy(dice=0.7, like=True, folds=(0, 1, 2, 3)):
         root = shutil.copytree(sweep, tmp_path / f"calibrated-{dice}-{like}-{len(folds)}")
         ends = features if like else features.model_copy(update={"area_mm2": 10 * features.area_mm2})
-        weights = {"soft_dice": 0.0, "steadiness": 0.0, "chain_share": 0.0}
+        weights = {"soft_dice": 0.0, "slice_agreement": 0.0, "largest_component_share": 0.0}
         calibration = Calibration(
             intercept=logit(dice), weights=weights, half_width=0.5, lowest=ends, highest=ends, subjects=20
         )
@@ -168,8 +168,8 @@ def test_another_calibration_is_another_result(run, image_of, calibrated, tmp_pa
 
 
 def test_an_empty_mask_is_expected_to_have_no_overlap():
-    usual = Features(soft_dice=0.9, steadiness=0.7, chain_share=1.0, area_mm2=50.0)
-    weights = dict.fromkeys(("soft_dice", "steadiness", "chain_share"), 0.0)
+    usual = Features(soft_dice=0.9, slice_agreement=0.7, largest_component_share=1.0, area_mm2=50.0)
+    weights = dict.fromkeys(("soft_dice", "slice_agreement", "largest_component_share"), 0.0)
     calibration = Calibration(intercept=1.0, weights=weights, half_width=0.5, lowest=usual, highest=usual, subjects=20)
     (flag,) = expectation_flags({"nerve": calibration.expect(None)}, ["nerve"], 0.6)
     assert flag.code == "low_expected_dice"

@@ -6,29 +6,31 @@ import pytest
 
 from nerveseg.errors import RunError
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS, write_scores
-from nerveseg.inference.doubt import Features
 from nerveseg.inference.expected_dice import FILE, read_calibrations
+from nerveseg.inference.uncertainty import Features
 from nerveseg.runs import find_folds
-from nerveseg.workflows.calibrate import DOUBT_COLUMNS, calibrate_folds, doubt_rows
+from nerveseg.workflows.calibrate import UNCERTAINTY_COLUMNS, calibrate_folds, uncertainty_rows
 
 
 def write_sweep(root, subjects=16, classes=("nerve",), empty=(), folds=4, people=None):
-    """Write the tables of the folds, whose Dice is 0.9 of the steadiness."""
+    """Write the tables of the folds, whose Dice is 0.9 of the agreement of slices."""
     generator = np.random.default_rng(0)
     for fold in range(folds):
         folder = root / f"fold-{fold}"
         (folder / "model").mkdir(parents=True)
-        doubts, scores = [], []
+        uncertainties, scores = [], []
         for number in range(fold, subjects, folds):
             subject, features = f"{number:03d}", {}
             for name in classes:
-                steadiness = float(generator.uniform(0.4, 0.9))
-                features[name] = Features(soft_dice=0.9, steadiness=steadiness, chain_share=1.0, area_mm2=50.0)
-                dice = 0.0 if number in empty else 0.9 * steadiness
+                slice_agreement = float(generator.uniform(0.4, 0.9))
+                features[name] = Features(
+                    soft_dice=0.9, slice_agreement=slice_agreement, largest_component_share=1.0, area_mm2=50.0
+                )
+                dice = 0.0 if number in empty else 0.9 * slice_agreement
                 facts = (subject, f"{number % (people or subjects):03d}", "patient", None, None, name, fold, "Auto-GT")
                 scores += [(*facts, "dice", dice), (*facts, "vs", 0.5)]
-            doubts += doubt_rows(subject, dict.fromkeys(classes) if number in empty else features)
-        pd.DataFrame(doubts, columns=list(DOUBT_COLUMNS)).to_csv(folder / "doubt.csv", index=False)
+            uncertainties += uncertainty_rows(subject, dict.fromkeys(classes) if number in empty else features)
+        pd.DataFrame(uncertainties, columns=list(UNCERTAINTY_COLUMNS)).to_csv(folder / "uncertainty.csv", index=False)
         write_scores(folder / "scores.csv", pd.DataFrame(scores, columns=list(SCORE_COLUMNS)))
     return find_folds(root)
 
@@ -74,28 +76,28 @@ def test_the_dice_of_an_empty_mask_is_expected_to_be_zero_and_calibrates_nothing
     assert read_calibrations(folds[0].model).classes["nerve"].subjects == 15
 
 
-@pytest.mark.parametrize("fault", ["few", "no doubt.csv", "one fold"])
+@pytest.mark.parametrize("fault", ["few", "no uncertainty.csv", "one fold"])
 def test_without_a_calibration_a_line_says_so_and_an_old_one_goes(tmp_path, capsys, fault):
     folds = write_sweep(tmp_path, subjects=8 if fault == "few" else 16)
-    if fault == "no doubt.csv":
-        folds[2].doubt.unlink()
+    if fault == "no uncertainty.csv":
+        folds[2].uncertainty.unlink()
     if fault == "one fold":
         folds = write_sweep(tmp_path / "one", subjects=64)[:1]
     (folds[0].model / FILE).write_text("old")
     assert calibrate_folds(folds, "study").empty
     printed = capsys.readouterr().out
     assert "not calibrated" in printed
-    assert ("delete the fold's scores.csv" in printed) == (fault == "no doubt.csv")
+    assert ("delete the fold's scores.csv" in printed) == (fault == "no uncertainty.csv")
     assert not any((fold.model / FILE).exists() for fold in folds)
 
 
-@pytest.mark.parametrize("text", ["", "subject,class\n", ",".join(DOUBT_COLUMNS) + "\n000,nerve,a,b,c,d\n"])
+@pytest.mark.parametrize("text", ["", "subject,class\n", ",".join(UNCERTAINTY_COLUMNS) + "\n000,nerve,a,b,c,d\n"])
 def test_a_damaged_table_is_refused(tmp_path, text):
     folds = write_sweep(tmp_path)
-    folds[1].doubt.write_text(text)
+    folds[1].uncertainty.write_text(text)
     with pytest.raises(RunError) as caught:
         calibrate_folds(folds, "study")
-    assert caught.value.path == folds[1].doubt
+    assert caught.value.path == folds[1].uncertainty
 
 
 def test_a_fold_of_empty_masks_leaves_no_calibration(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Expected against measured Dice of the subjects of a sweep, and what is gained by leaving doubtful scans to a person.
+"""Expected against measured Dice of the subjects of a sweep, and the gain from leaving the lowest to a person.
 
 Left: each subject with its interval, by a calibration on the other folds. Right: the risk-coverage curve, the mean Dice
 of the scans that are kept against their share, in the order of the expected Dice; ideal is the order of the measured

@@ -3,7 +3,7 @@
 
 const viewer = {
   box: byId("viewer"), image: byId("image"), overlay: byId("overlay"),
-  look: -1, overlayShown: true, manner: "lines", opacity: 1, doubt: false, loaded: {},
+  look: -1, overlayShown: true, manner: "lines", opacity: 1, uncertainty: false, loaded: {},
   masks: data.masks.map((mask) => mask.shown),
 };
 
@@ -42,9 +42,9 @@ function draw() {
   }
   const at = place(width, height), pen = viewer.overlay.getContext("2d");
   drawPicture(viewer.image.getContext("2d"), picture(shown.index), at);
-  if (viewer.overlayShown && viewer.doubt) {
+  if (viewer.overlayShown && viewer.uncertainty) {
     pen.globalAlpha = viewer.opacity;
-    drawPicture(pen, picture(shown.index, data.doubt.pictures), at);
+    drawPicture(pen, picture(shown.index, data.uncertainty.pictures), at);
     pen.globalAlpha = 1;
   }
   if (viewer.overlayShown) drawMasks(pen, at);
@@ -163,7 +163,7 @@ all("[data-mask]").forEach((box) => box.addEventListener("change", () => {
   draw();
 }));
 
-byId("doubt")?.addEventListener("change", (event) => { viewer.doubt = event.target.checked; draw(); });
+byId("uncertainty")?.addEventListener("change", (event) => { viewer.uncertainty = event.target.checked; draw(); });
 
 shown.followers.push(draw);
 new ResizeObserver(draw).observe(viewer.box);

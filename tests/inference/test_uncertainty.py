@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from nerveseg.data.classes import Classes
 from nerveseg.data.legs import Leg
-from nerveseg.inference.doubt import measure_classes, measure_features, slice_doubt_mm2
+from nerveseg.inference.uncertainty import measure_classes, measure_features, slice_uncertainty_mm2
 
 SPACING = (0.5, 2.0, 4.0)
 
@@ -21,7 +21,7 @@ def cube(value: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_straight_certain_nerve_has_the_best_features():
     found = measure_features(*cube(), SPACING)
-    assert (found.soft_dice, found.steadiness, found.chain_share) == (1.0, 1.0, 1.0)
+    assert (found.soft_dice, found.slice_agreement, found.largest_component_share) == (1.0, 1.0, 1.0)
     assert found.area_mm2 == 6 * 0.5 * 2.0
 
 
@@ -35,21 +35,21 @@ def test_probability_outside_the_mask_lowers_the_soft_dice():
     assert measure_features(mask, probability, SPACING).soft_dice == pytest.approx(2 * 19.2 / (24 + 19.2 + 1.6))
 
 
-def test_a_gap_lowers_the_steadiness():
+def test_a_gap_lowers_the_slice_agreement():
     mask, probability = cube()
     mask[..., 1] = False
-    assert measure_features(mask, probability, SPACING).steadiness == pytest.approx(1 / 3)
+    assert measure_features(mask, probability, SPACING).slice_agreement == pytest.approx(1 / 3)
 
 
 def test_slices_without_the_class_on_both_sides_are_no_pair():
     mask, probability = cube()
     mask[..., 2:] = False
-    assert measure_features(mask, probability, SPACING).steadiness == pytest.approx(1 / 2)
+    assert measure_features(mask, probability, SPACING).slice_agreement == pytest.approx(1 / 2)
 
 
-def test_a_stack_of_one_slice_is_steady():
+def test_a_stack_of_one_slice_has_full_agreement():
     mask, probability = cube()
-    assert measure_features(mask[..., :1], probability[..., :1], SPACING).steadiness == 1.0
+    assert measure_features(mask[..., :1], probability[..., :1], SPACING).slice_agreement == 1.0
 
 
 def test_the_nerves_of_two_legs_are_measured_each_by_itself():
@@ -62,7 +62,7 @@ def test_the_nerves_of_two_legs_are_measured_each_by_itself():
     found = measure_features(mask, mask.astype(np.float32), SPACING, legs)
     voxels = [one.sum(), other.sum()]
     each = [measure_features(part, part.astype(np.float32), SPACING) for part in (one, other)]
-    for name in ("steadiness", "chain_share", "area_mm2"):
+    for name in ("slice_agreement", "largest_component_share", "area_mm2"):
         assert getattr(found, name) == pytest.approx(np.average([getattr(part, name) for part in each], weights=voxels))
 
 
@@ -72,8 +72,8 @@ def test_a_missed_leg_makes_no_mask_better():
     both, missed = np.concatenate([one, one]), np.concatenate([one, np.zeros_like(one)])
     probability = both.astype(np.float32)
     found, lacking = (measure_features(mask, probability, SPACING, legs) for mask in (both, missed))
-    assert (found.steadiness, found.chain_share, found.area_mm2) == (1.0, 1.0, 12.0 / 2)
-    assert lacking.chain_share <= found.chain_share
+    assert (found.slice_agreement, found.largest_component_share, found.area_mm2) == (1.0, 1.0, 12.0 / 2)
+    assert lacking.largest_component_share <= found.largest_component_share
     assert lacking.soft_dice < found.soft_dice
 
 
@@ -97,10 +97,10 @@ def largest_component(mask: np.ndarray) -> int:
 
 
 @given(arrays(np.bool_, (4, 3, 5), elements=st.booleans()))
-def test_the_chain_share_is_that_of_a_flood_fill(mask):
+def test_the_largest_component_share_is_that_of_a_flood_fill(mask):
     found = measure_features(mask, mask.astype(np.float32), SPACING)
     if mask.any():
-        assert found.chain_share == pytest.approx(largest_component(mask) / mask.sum())
+        assert found.largest_component_share == pytest.approx(largest_component(mask) / mask.sum())
     else:
         assert found is None
 
@@ -113,8 +113,8 @@ def test_a_class_has_the_sum_of_its_parts_probabilities():
     assert found["part"] is None
 
 
-def test_the_doubt_of_a_slice_is_the_area_expected_to_be_wrong():
+def test_the_uncertainty_of_a_slice_is_the_area_expected_to_be_wrong():
     probability = np.zeros((2, 2, 3), dtype=np.float32)
     probability[0, 0] = [1.0, 0.75, 0.5]
     probability[1, 1] = [0.0, 0.1, 0.5]
-    assert slice_doubt_mm2(probability, SPACING) == pytest.approx([0.0, 0.35, 1.0])
+    assert slice_uncertainty_mm2(probability, SPACING) == pytest.approx([0.0, 0.35, 1.0])

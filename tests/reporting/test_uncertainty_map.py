@@ -10,9 +10,9 @@ import pytest
 from PIL import Image as Picture
 from scipy.stats import entropy
 
-from nerveseg.reporting.doubt_map import RANKED, doubtful_slices, entropy_bits, entropy_pictures
 from nerveseg.reporting.subject_page import subject_html
 from nerveseg.reporting.subject_view import SubjectView
+from nerveseg.reporting.uncertainty_map import RANKED, entropy_bits, entropy_pictures, uncertain_slices
 
 SHAPE, SPACING_MM = (20, 30, 8), (0.5, 0.7, 4.0)
 NUMBERS = list(range(17, 9, -1))
@@ -51,7 +51,7 @@ def test_a_pixel_is_as_opaque_as_its_entropy(view):
 
 
 def test_slices_are_ranked_by_the_area_expected_to_be_wrong(view):
-    ranked = doubtful_slices(view)
+    ranked = uncertain_slices(view)
     wrong = np.minimum(view.probability, 1 - view.probability).sum(axis=(0, 1)) * 0.35
     order = sorted(range(SHAPE[2]), key=lambda index: -wrong[index])[:RANKED]
     assert [number for number, _ in ranked] == [NUMBERS[index] for index in order]
@@ -59,15 +59,15 @@ def test_slices_are_ranked_by_the_area_expected_to_be_wrong(view):
 
 
 def test_certain_slices_are_not_ranked(view):
-    assert NUMBERS[3] not in [number for number, _ in doubtful_slices(view)]
+    assert NUMBERS[3] not in [number for number, _ in uncertain_slices(view)]
 
 
 def test_the_page_has_a_switch_and_a_list_only_with_a_probability(view):
     page = subject_html(view)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert data["doubt"]["pictures"] == entropy_pictures(view)
-    assert 'id="doubt"' in page
+    assert data["uncertainty"]["pictures"] == entropy_pictures(view)
+    assert 'id="uncertainty"' in page
     assert page.count('class="flag" data-slice') == RANKED
     without = subject_html(SubjectView(**{**vars(view), "probability": None}))
-    assert 'id="doubt"' not in without
+    assert 'id="uncertainty"' not in without
     assert 'class="flag" data-slice' not in without

@@ -27,8 +27,8 @@ class Features(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """
 
     soft_dice: float  # Dice that the probability itself expects if it is right and voxels are independent
-    steadiness: float  # mean Dice of the sections in neighbouring slices, over all pairs of slices that show the class
-    chain_share: float  # share of the mask's voxels in its largest component (26-connected)
+    slice_agreement: float  # mean Dice of the sections in neighbouring slices, over all pairs that show the class
+    largest_component_share: float  # share of the mask's voxels in its largest component (26-connected)
     area_mm2: float  # mean area of the sections, in mm2; compared with the calibration's, not used to predict
 
 
@@ -49,26 +49,26 @@ def measure_features(
         return None
     inside, expected = float(probability[mask].sum(dtype=np.float64)), float(probability.sum(dtype=np.float64))
     found = [_of_one_leg(nerve, spacing_mm) for nerve in nerves if nerve.any()]
-    steadiness, chain_share, area_mm2 = np.average(found, axis=0, weights=[number for number in voxels if number])
+    agreement, share, area_mm2 = np.average(found, axis=0, weights=[number for number in voxels if number])
     return Features(
         soft_dice=2 * inside / (sum(voxels) + expected),
-        steadiness=steadiness,
-        chain_share=chain_share,
+        slice_agreement=agreement,
+        largest_component_share=share,
         area_mm2=area_mm2,
     )
 
 
 def _of_one_leg(mask: Mask, spacing_mm: SpacingMm) -> tuple[float, float, float]:
-    """Return steadiness, share of the largest component and mean area in mm2 of a mask that is not empty."""
+    """Return agreement of slices, share of the largest component, mean area in mm2 of a mask that is not empty."""
     (box,) = find_objects(mask.astype(np.uint8))
     components, _ = label(mask[box], CONNECTED_IN_SPACE)
     voxels = np.bincount(components.ravel())[1:]
     areas = np.count_nonzero(mask, axis=(0, 1))
     area_mm2 = float(areas[areas > 0].mean() * spacing_mm[0] * spacing_mm[1])
-    return _steadiness(mask), float(voxels.max() / voxels.sum()), area_mm2
+    return _slice_agreement(mask), float(voxels.max() / voxels.sum()), area_mm2
 
 
-def _steadiness(mask: Mask) -> float:
+def _slice_agreement(mask: Mask) -> float:
     """Return the mean Dice of neighbouring slices, a pair of which only one shows the class counting as 0."""
     voxels = np.count_nonzero(mask, axis=(0, 1))
     either = voxels[:-1] + voxels[1:]
@@ -91,7 +91,7 @@ def measure_classes(
     }
 
 
-def slice_doubt_mm2(probability: Probability, spacing_mm: SpacingMm) -> Float64[np.ndarray, " z"]:
+def slice_uncertainty_mm2(probability: Probability, spacing_mm: SpacingMm) -> Float64[np.ndarray, " z"]:
     """Return the area in mm2 of each slice that the most likely mask is expected to get wrong, by its probability."""
     wrong: Float64[np.ndarray, " z"] = np.minimum(probability, 1 - probability).sum(axis=(0, 1), dtype=np.float64)
     return wrong * spacing_mm[0] * spacing_mm[1]

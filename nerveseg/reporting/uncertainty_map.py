@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.special import entr
 
-from nerveseg.inference.doubt import slice_doubt_mm2
+from nerveseg.inference.uncertainty import slice_uncertainty_mm2
 from nerveseg.reporting.overlay import Colour, upright
 from nerveseg.reporting.page_assets import data_uri
 from nerveseg.reporting.subject_view import SubjectView
@@ -41,10 +41,10 @@ def entropy_bits(probability: Float[np.ndarray[Any, Any], "*shape"]) -> Float[np
     return np.asarray((entr(probability) + entr(1 - probability)) / np.log(2))
 
 
-def doubtful_slices(view: SubjectView) -> list[tuple[int, str]]:
+def uncertain_slices(view: SubjectView) -> list[tuple[int, str]]:
     """Return number and area in mm2 of the slices with the largest expected errors, largest first."""
     if view.probability is None:
         return []
-    doubt = slice_doubt_mm2(view.probability, view.spacing_mm)
-    first = [int(index) for index in np.argsort(-doubt, kind="stable")[:RANKED] if doubt[index] >= _LEAST_MM2]
-    return [(int(view.slice_numbers[index]), f"{doubt[index]:.1f}") for index in first]
+    areas = slice_uncertainty_mm2(view.probability, view.spacing_mm)
+    first = [int(index) for index in np.argsort(-areas, kind="stable")[:RANKED] if areas[index] >= _LEAST_MM2]
+    return [(int(view.slice_numbers[index]), f"{areas[index]:.1f}") for index in first]
