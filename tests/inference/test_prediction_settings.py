@@ -14,7 +14,7 @@ def composed(*overrides):
 
 
 def test_the_class_and_the_configuration_have_one_default():
-    assert composed() == PredictionSettings()
+    assert composed("inference=default") == PredictionSettings()
     assert PredictionSettings() == composed("experiment=half")
 
 
