@@ -6,7 +6,7 @@ a third of the slices is enough to detect two legs; the position of the valley i
 it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -61,10 +61,15 @@ def find_legs(image: Image, spacing_mm: SpacingMm, side: str | None = None) -> t
     ]
     between = [valley for valley in valleys_mm if valley is not None]
     if not between or len(between) < SHARE_OF_SLICES * len(valleys_mm):
-        named: dict[str | None, Side] = {"left": "left", "right": "right"}
-        return (Leg(named.get(side, "unknown"), slice(0, width)),)
+        return with_side((Leg("unknown", slice(0, width)),), side)
     first_right = int(np.clip(round(float(np.median(between)) / spacing_mm[0]), 1, width - 1))
     return Leg("left", slice(0, first_right)), Leg("right", slice(first_right, width))
+
+
+def with_side(legs: tuple[Leg, ...], side: str | None) -> tuple[Leg, ...]:
+    """Return the legs, of which a single one has this side if it is "left" or "right"."""
+    named: dict[str | None, Side] = {"left": "left", "right": "right"}
+    return (replace(legs[0], side=named.get(side, "unknown")),) if len(legs) == 1 else legs
 
 
 def _silhouette(

@@ -21,7 +21,7 @@ from jaxtyping import Float32
 from nerveseg.data.classes import Classes
 from nerveseg.data.context import Context, mirrored
 from nerveseg.data.in_plane_resampling import InPlaneResampling
-from nerveseg.data.legs import find_legs
+from nerveseg.data.legs import Leg, find_legs
 from nerveseg.data.preprocessing import Crop, NetworkGrid
 from nerveseg.errors import BundleError, GeometryError
 from nerveseg.inference.bundle import Bundle, ModelDescription
@@ -37,7 +37,7 @@ from nerveseg.inference.sliding_window import (
     window_size,
 )
 from nerveseg.inference.uncertainty import Features, measure_classes
-from nerveseg.types import Channels, Image, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
+from nerveseg.types import Channels, LabelMap, Mask, Probabilities, Probability, Size2d, SpacingMm
 
 LARGEST_SLICE = 2048 * 2048
 """Largest number of pixels of a slice on the model's grid: over a metre at 0.52 mm, beyond any scanner's field of view;
@@ -53,6 +53,7 @@ class Prediction:
     classes: Classes  # classes of the model
     settings: PredictionSettings  # settings that the mask depends on
     computation: Computation  # device, runtime and search of the nerve
+    legs: tuple[Leg, ...]  # legs that the first channel shows; the side of a single one is unknown
 
     @cached_property
     def mask(self) -> Mask:
@@ -64,15 +65,9 @@ class Prediction:
         """Probability of nerve before the clean-up."""
         return self.classes.nerve_probability(self.probabilities)
 
-    def features(self, image: Image, spacing_mm: SpacingMm) -> Mapping[str, Features | None]:
-        """Return the features of every class from which its Dice is expected; None where its mask is empty.
-
-        Args:
-            image: First channel of the scan, which shows its legs.
-            spacing_mm: Voxel spacing in mm.
-        """
-        legs = find_legs(image, spacing_mm)
-        return measure_classes(self.labels, self.probabilities, self.classes, spacing_mm, legs)
+    def features(self, spacing_mm: SpacingMm) -> Mapping[str, Features | None]:
+        """Return the features of every class from which its Dice is expected; None where its mask is empty."""
+        return measure_classes(self.labels, self.probabilities, self.classes, spacing_mm, self.legs)
 
 
 def predict_volume(
@@ -132,13 +127,12 @@ def predict_volume(
     for some, on_grid in found:
         for part, of_part in enumerate(on_grid.transpose(1, 2, 3, 0)):
             probabilities[part][..., some] = grid.undo(of_part)
-    labels = most_likely(probabilities)
+    labels, legs = most_likely(probabilities), find_legs(channels[0], spacing_mm)
     if settings.postprocessing.follow_path:
-        legs = find_legs(channels[0], spacing_mm)
         labels = along_nerves(labels, probabilities, description.class_table, spacing_mm, legs)
     labels = clean_labels(labels, spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
-    return Prediction(labels, probabilities, description.class_table, settings, computation)
+    return Prediction(labels, probabilities, description.class_table, settings, computation, legs)
 
 
 def check_settings(description: ModelDescription, settings: PredictionSettings) -> None:

@@ -33,7 +33,7 @@ def expect_dice(
     # The search of the nerve (accuracy) depends on the device by default, so that it is no setting of its own here.
     if prediction.settings.model_copy(update={"accuracy": own.accuracy}) != own:
         unlike.append("settings of the prediction")
-    features = prediction.features(scan.image.array, scan.grid.ras_spacing_mm)
+    features = prediction.features(scan.grid.ras_spacing_mm)
     found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items() if name in features}
     return {name: each.model_copy(update={"unlike": [*unlike, *each.unlike]}) for name, each in found.items()}
 

@@ -13,7 +13,7 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
-from nerveseg.data.legs import find_legs
+from nerveseg.data.legs import with_side
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.predict import Prediction
@@ -48,7 +48,7 @@ def measure_scan(
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
     """
     images = {description.channels[0]: scan.image.array} | scan.channels
-    legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm, person.side)
+    legs = with_side(prediction.legs, person.side)
     courses = follow_nerves(prediction.mask, scan.grid.ras_affine, legs)
     lesion = _lesion(scan, images, courses, options.lesion)
     signals = Signals(

@@ -92,7 +92,7 @@ def _predict_subjects(
         )
         write_labels(mask_of(subject.id), prediction.classes.decode(prediction.labels), scan.grid, notice)
         seconds[subject.id] = time.perf_counter() - started
-        uncertainties += uncertainty_rows(subject.id, prediction.features(scan.image.array, scan.grid.ras_spacing_mm))
+        uncertainties += uncertainty_rows(subject.id, prediction.features(scan.grid.ras_spacing_mm))
         computation = prediction.computation
     return seconds, pd.DataFrame(uncertainties, columns=list(UNCERTAINTY_COLUMNS)), computation
 
