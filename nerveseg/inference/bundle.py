@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, PositiveFloat, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import nn
 
@@ -55,12 +55,8 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
-    target: Target = "consensus"  # what the network learnt
-
-    @model_serializer
-    def _without_consensus(self) -> dict[str, Any]:
-        """Leave out the target of earlier versions, so that their bundles stay as they were."""
-        return {name: value for name, value in self if (name, value) != ("target", "consensus")}
+    # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
+    target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
 
 
 class TestScore(BaseModel, frozen=True, extra="forbid"):

@@ -13,12 +13,12 @@ References:
     Raya SP, Udupa JK. Shape-based interpolation of multidimensional objects. IEEE Trans Med Imaging 1990; 9:32-42.
 """
 
-from collections.abc import Callable
+from operator import not_
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, model_serializer
+from pydantic import BaseModel, Field
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, shift
 from scipy.spatial import cKDTree
 
@@ -44,14 +44,9 @@ class Postprocessing(BaseModel, frozen=True, extra="forbid"):
     # quality flag names such a slice.
     bridge_single_slices: bool = False
     # Flag: true to keep of the nerve only the path through each leg's stack with its branches, and to fill the path's
-    # gaps, before the steps above (`nerve_path`); false in bundles of earlier versions.
-    follow_path: bool = False
-
-    @model_serializer(mode="wrap")
-    def _as_in_earlier_versions(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Leave out what earlier versions did not have where it is off, so that files and hashes stay the same."""
-        values = serialise(self)
-        return values if self.follow_path else {key: values[key] for key in values if key != "follow_path"}
+    # gaps, before the steps above (`nerve_path`); false in bundles of earlier versions,
+    # and left out of files where it is off, so that these and their hashes stay the same.
+    follow_path: bool = Field(default=False, exclude_if=not_)
 
     def in_words(self) -> list[str]:
         """Return one phrase per step, for the model card."""

@@ -5,10 +5,10 @@ users get. Device and runtime are no settings: both commands use the fastest of 
 probabilities agree to 1e-4.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from operator import not_
+from typing import Literal
 
-from pydantic import BaseModel, Field, model_serializer
+from pydantic import BaseModel, Field
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.postprocessing import Postprocessing
@@ -33,15 +33,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     in_plane_spacing: InPlaneSpacing = "model"
     precision: Literal["32-true"] = "32-true"  # arithmetic of the network; autocast is never used
     # Flag: true to average the probabilities of each slice and of its left-right mirror image; false in bundles of
-    # earlier versions.
-    mirrored_views: bool = False
+    # earlier versions, and left out of files where it is off.
+    mirrored_views: bool = Field(default=False, exclude_if=not_)
     postprocessing: Postprocessing = Field(default_factory=Postprocessing)  # clean-up of the mask
-
-    @model_serializer(mode="wrap")
-    def _as_in_earlier_versions(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Leave out what earlier versions did not have where it is off, so that files and hashes stay the same."""
-        values = serialise(self)
-        return values if self.mirrored_views else {key: values[key] for key in values if key != "mirrored_views"}
 
     def in_words(self, patches: bool = False) -> list[str]:
         """Return one phrase per step, for the model card; of patches where the model segments patches of slices."""
