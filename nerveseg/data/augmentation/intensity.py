@@ -67,9 +67,19 @@ class IntensityOptions:
     @property
     def changes_intensity(self) -> bool:
         """Flag: true if any change can happen."""
-        amounts = (self.bias_field, self.contrast, self.gamma, self.blur_sd_mm, self.low_resolution - 1, self.noise_sd)
-        shares = (getattr(self, field.name) for field in fields(IntensityOptions) if "probability" in field.name)
-        return any(amount and share for amount, share in zip(amounts, shares, strict=True))
+        return any(self.shares)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the samples with each change, in the order of `Changes`; 0 where its amount is none."""
+        return (
+            self.bias_field_probability * (self.bias_field > 0),
+            self.contrast_probability * (self.contrast > 0),
+            self.gamma_probability * (self.gamma > 0),
+            self.blur_probability * (self.blur_sd_mm > 0),
+            self.low_resolution_probability * (self.low_resolution > 1),
+            self.noise_probability * (self.noise_sd > 0),
+        )
 
 
 @dataclass(frozen=True)
@@ -96,15 +106,8 @@ def draw_changes(options: IntensityOptions, random: Generator) -> Changes:
         1 + (options.low_resolution - 1) * float(amounts[4]),
         options.noise_sd * float(amounts[5]),
     )
-    shares = (
-        options.bias_field_probability * (options.bias_field > 0),
-        options.contrast_probability * (options.contrast > 0),
-        options.gamma_probability * (options.gamma > 0),
-        options.blur_probability * (options.blur_sd_mm > 0),
-        options.low_resolution_probability * (options.low_resolution > 1),
-        options.noise_probability * (options.noise_sd > 0),
-    )
-    return Changes(*(value if one < share else None for value, one, share in zip(values, chosen, shares, strict=True)))
+    drawn = zip(values, chosen, options.shares, strict=True)
+    return Changes(*(value if one < share else None for value, one, share in drawn))
 
 
 def change_intensities(
