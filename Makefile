@@ -40,7 +40,7 @@ browser: install  ## The tests that open the pages in Chromium, which has to be 
 	@$(RUN) -m pytest --quiet -m browser
 
 slow: install  ## The tests that take minutes: sweeps, searches, kills, mutated input
-	@$(RUN) -m pytest --quiet -m slow
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --quiet -m slow --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 slurm: install  ## Folds on a real Slurm, which the tests start: as root, with slurm-wlm and munge installed
 	@$(RUN) -m pytest --quiet -m slurm

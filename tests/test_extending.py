@@ -39,6 +39,7 @@ def test_each_example_is_short():
     assert len(BLOCKS) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_command_of_the_page_trains(configured, tmp_path):
     small = ["fold=0", "cohort@study.simulate=tiny", "study.root=tiny", "folds.count=2", "preprocessing.size=[48,48]"]

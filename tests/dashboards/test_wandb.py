@@ -74,6 +74,7 @@ def test_offline_a_resumed_run_replaces_the_file_and_what_was_synced_of_it(tmp_p
             assert server.states[name] == [1, 0] if is_synced_between else [0]
 
 
+@pytest.mark.slow
 def test_online_a_resumed_run_sends_what_the_server_lacks(tmp_path):
     """The server has two steps more than the checkpoint before it: the last checkpoint was damaged."""
     online = OFFLINE | {"offline": False}
@@ -119,6 +120,7 @@ def of_this_machine(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["synced", "online"])
 def test_nothing_of_the_machine_is_uploaded(tmp_path, mode):
     folder = tmp_path / "fold-0"

@@ -104,6 +104,7 @@ def dice_on_disk(first, second):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("raters", "prediction"), [(("OS", "BW", "LG"), False), (("OS",), True)])
 def test_a_report_is_made_of_raters_alone_and_of_one_rater(raters, prediction, tmp_path):
     study = Study(tmp_path, raters)

@@ -109,6 +109,7 @@ def unrendered(folder, name, figure):
     return folder / f"{name}.png", folder / f"{name}.pdf"
 
 
+@pytest.mark.slow
 def test_a_report_has_pages_and_figures_of_each_class(tmp_path, monkeypatch):
     monkeypatch.setattr(draw_figures, "save_figure", unrendered)
     subjects = ("P01", "P04", "V01")

@@ -175,6 +175,7 @@ def test_the_same_command_again_trains_nothing(sweep):
     assert tables == {path.name: path.read_bytes() for path in sweep.evaluation.glob("*.csv")}
 
 
+@pytest.mark.slow
 def test_evaluate_remakes_the_same_tables_from_the_files(sweep):
     before = {path.name: path.read_bytes() for path in sweep.evaluation.iterdir() if path.is_file()}
     shutil.rmtree(sweep.evaluation)
@@ -182,6 +183,7 @@ def test_evaluate_remakes_the_same_tables_from_the_files(sweep):
     assert before == {path.name: path.read_bytes() for path in sweep.evaluation.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_console_command_is_the_module(sweep, command):
     script = Path(sys.executable).with_name("nerveseg")
     installed = [sys.executable, "-c", "import sys; from nerveseg.launch.main import main; sys.exit(main())"]
@@ -192,6 +194,7 @@ def test_the_console_command_is_the_module(sweep, command):
     assert "Auto-GT" in by_name.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_elsewhere_gives_the_same_numbers_and_weights(sweep, command, tiny_overrides, tmp_path):
     arguments = ["fold=1", "name=t", f"output_root={tmp_path}", f"study.root={sweep.study}", *tiny_overrides]
     command("train", *arguments)
@@ -201,6 +204,7 @@ def test_the_same_command_elsewhere_gives_the_same_numbers_and_weights(sweep, co
         assert (again / name).read_bytes() == (sweep.fold(1) / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_grid_of_folds_and_seeds_has_a_folder_per_seed(tiny_overrides, tiny_study, tmp_path, capsys):
     once = [word for word in tiny_overrides if not word.startswith("optimization.epochs")]
     in_process("-m", "fold=0,1", "seed=1,2", "optimization.epochs=1", "name=grid", f"output_root={tmp_path}",
@@ -234,6 +238,7 @@ def test_paths_may_hold_whatever_a_file_system_allows(tiny_overrides, tiny_study
     assert (fold.parent / "evaluation" / "table1.csv").is_file()
 
 
+@pytest.mark.slow
 def test_offline_logging_needs_no_account_no_network_and_no_answer(command, tiny_overrides, tiny_study, tmp_path):
     overrides = [word for word in tiny_overrides if not word.startswith(("logger", "optimization.epochs"))]
     unreachable = {"WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path / "home")}

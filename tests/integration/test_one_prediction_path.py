@@ -130,6 +130,7 @@ def test_with_the_slices_on_each_side(trained, tiny_study):
     assert_one_path(folds, tiny_study)
 
 
+@pytest.mark.slow
 def test_with_a_registered_channel_that_some_subjects_lack(trained, tiny_study, tmp_path):
     root = shutil.copytree(tiny_study, tmp_path / "incomplete")
     for path in sorted(root.glob("sub-*/anat/*_acq-fatsat_T2w.nii.gz"))[::3]:

@@ -105,6 +105,7 @@ def test_network_loss_callback_and_augmentation_of_ones_own(stopped_and_resumed,
     assert (output / "mask.nii.gz").is_file()
 
 
+@pytest.mark.slow
 def test_a_network_and_a_loss_of_monai(stopped_and_resumed, segmented):
     pytest.importorskip("monai")
     undisturbed, resumed = stopped_and_resumed(

@@ -39,6 +39,7 @@ def test_raters_agree_less_where_the_picture_shows_less(demo, hidden):
     assert agreement["hidden"] < agreement["clear"] - 0.01
 
 
+@pytest.mark.slow
 def test_at_one_distance_from_the_outline_raters_disagree_more_where_it_is_faint(demo):
     quick = demo.model_copy(update={"raters_only": True, "volunteers": 12})
     columns = []

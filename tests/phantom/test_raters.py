@@ -99,6 +99,7 @@ def test_the_nearer_of_two_veins_is_the_likelier_mistake():
     assert sum(taken) == 40
 
 
+@pytest.mark.slow
 def test_a_harder_subject_has_more_gross_events():
     what = outline()
     rater = Rater("OS", (0.0,) * 2, (1.0,) * 2, (0.3,) * 2, (1.0,) * 2)

@@ -86,6 +86,7 @@ def test_one_bad_file_does_not_stop_the_rest(run, image_of, sweep, tmp_path):
     assert set(pd.read_csv(tmp_path / "out" / "segmentations.csv")["status"]) == {"done", "done before"}
 
 
+@pytest.mark.slow
 def test_a_study_needs_no_rater_and_its_table_says_the_side(run, tiny_study, sweep, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(tiny_study, study, ignore=shutil.ignore_patterns("rater-*"))
@@ -231,6 +232,7 @@ def test_a_pattern_that_finds_our_own_masks_passes_them_over(run, image_of, swee
     assert sorted(pd.read_csv(tmp_path / "scans" / "out" / "segmentations.csv")["scan"].unique()) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_subject_without_its_image_does_not_stop_the_others(run, tiny_study, sweep, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(tiny_study, study)

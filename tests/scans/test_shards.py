@@ -60,6 +60,7 @@ def test_a_shard_is_a_whole_number(typed, found):
     assert caught.value.found == found
 
 
+@pytest.mark.slow
 def test_an_archive_in_shards(run, archive, sweep, tmp_path):
     arguments = ("-m", "shard=0..2", f"input={archive}/**/*.nii.gz", f"model={sweep}", "output=out")
     printed = run(*arguments, code=2)
@@ -77,6 +78,7 @@ def test_an_archive_in_shards(run, archive, sweep, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in masks} == masks, "only what was missing"
 
 
+@pytest.mark.slow
 def test_the_last_of_single_shards_collects(run, archive, sweep, tmp_path):
     shutil.rmtree(archive / "case-4")
     arguments = ("shards=2", f"input={archive}/**/*.nii.gz", f"model={sweep}", "output=out")
@@ -94,6 +96,7 @@ def test_the_subjects_of_a_study_are_sharded_too(run, tiny_study, sweep, tmp_pat
     assert sorted(pd.read_csv(tmp_path / "out" / "segmentations.csv")["scan"].unique()) == sorted(subjects)
 
 
+@pytest.mark.slow
 def test_a_shard_that_dies_is_named_and_the_others_stay(run, archive, sweep, tmp_path, monkeypatch):
     from nerveseg.workflows import segment_scans
 

@@ -53,6 +53,7 @@ torch.testing.assert_close(compiled(image), network(image))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_network_is_traced_whole_and_gives_the_same_numbers():
     """In a process of its own: the type checks of these tests cannot be traced. No compiler is behind it."""
