@@ -5,9 +5,11 @@ about half a pixel, like outlines; with neighbours 4.4 mm apart, 0.3 mm would be
 therefore fitted to the slices within 13 mm (seven of the paper's slices, at least five; Savitzky and Golay 1964), which
 lowers the error to one degree.
 
-Parts of a mask away from a branch (strays) are not used. The largest component (26-connected) is nerve; every component
-near nerve is nerve too. The distance is measured in the plane to the nerve's sections in the same slice; beyond its
-ends and across a gap, in the nearest slice with nerve, less the offset of a course as steep as 45 degrees.
+Pieces of a mask away from the nerve (strays) are no part of it, and in no number; quality flags name the same pieces.
+The largest component (26-connected) of a leg is nerve; every component near nerve is nerve too. The distance is
+measured in the plane to the nerve's sections in the same slice; beyond its ends and across a gap, in the nearest slice
+with nerve, less the offset of a course as steep as 45 degrees. A distant component in every slice of the nerve is the
+other of two nerves that have divided above the stack; it is measured, and flagged.
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label, minimum
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
+from nerveseg.biomarkers.division import MAIN_SHARE
 from nerveseg.data.legs import Leg, Side
 from nerveseg.types import Affine, Mask, SpacingMm
 
@@ -34,7 +37,7 @@ class Centreline:
     """Course of one branch through its slices."""
 
     branch: str  # `nerve` (undivided), `tibial` or `peroneal`
-    slices: Int[np.ndarray[Any, Any], " _n"]  # indices of its slices (without strays) in RAS order, ascending
+    slices: Int[np.ndarray[Any, Any], " _n"]  # indices of its slices in RAS order, ascending
     points_mm: Float64[np.ndarray[Any, Any], "_n 3"]  # smoothed centres in world coordinates
     angle_deg: Float64[np.ndarray[Any, Any], " _n"]  # to the normal of the slices; NaN for a single slice
 
@@ -71,10 +74,7 @@ def _spacing_mm(affine: Affine) -> SpacingMm:
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
     """Compute the course of every branch."""
     nerves = {name: branches.labels == number for number, name in BRANCH_NAMES.items()}
-    spacing_mm = _spacing_mm(affine)
-    return tuple(
-        _centreline(without_strays(nerve, spacing_mm)[0], name, affine) for name, nerve in nerves.items() if nerve.any()
-    )
+    return tuple(_centreline(nerve, name, affine) for name, nerve in nerves.items() if nerve.any())
 
 
 def length_mm(points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
@@ -112,21 +112,45 @@ def _smoothed(
     return smoothed, slopes
 
 
-def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> tuple[Mask, int]:
-    """Return the mask without its components farther than `far_mm` from the nerve, and the number of these."""
+@dataclass(frozen=True)
+class Pieces:
+    """Parts of the mask of one leg."""
+
+    nerve: Mask  # nerve, with a distant branch
+    distant: Mask  # branch that is farther than `far_mm` from the rest of the nerve in every slice; mostly empty
+    strays: Mask  # components that are no part of the nerve
+    stray_pieces: int  # number of these
+
+
+def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> Pieces:
+    """Divide a leg's mask into the nerve and the components farther than `far_mm` from it."""
     labels, count = label(mask, np.ones((3, 3, 3)))
     if count < 2:
-        return mask, 0
+        return Pieces(mask, np.zeros_like(mask), np.zeros_like(mask), 0)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
-    is_nerve = np.arange(count + 1) == sizes.argmax()
+    near = _grown(np.arange(count + 1) == sizes.argmax(), labels, spacing_mm, far_mm)
+    held = near[labels].any(axis=(0, 1))
+    throughout = np.zeros_like(near)
+    if np.count_nonzero(held) >= LEAST_WINDOW:
+        for number in np.flatnonzero(~near & (sizes >= MAIN_SHARE * sizes.max())):
+            throughout[number] = bool((labels == number).any(axis=(0, 1))[held].all())
+    nerve = _grown(near | throughout, labels, spacing_mm, far_mm) if throughout.any() else near
+    strays = mask & ~nerve[labels]
+    return Pieces(nerve[labels], (nerve & ~near)[labels], strays, count - int(nerve.sum()))
+
+
+def _grown(
+    is_nerve: NDArray[np.bool_], labels: NDArray[Any], spacing_mm: SpacingMm, far_mm: float
+) -> NDArray[np.bool_]:
+    """Add the components within `far_mm` of the nerve to it, a flag per label, until none is left."""
     while True:
         distance_mm = _distance_mm(is_nerve[labels], spacing_mm)
-        nearest_mm = minimum(distance_mm, labels, np.arange(count + 1))
+        nearest_mm = minimum(distance_mm, labels, np.arange(is_nerve.size))
         grown = is_nerve | (nearest_mm <= far_mm)
         grown[0] = False
         if np.array_equal(grown, is_nerve):
-            return is_nerve[labels], count - int(is_nerve.sum())
+            return is_nerve
         is_nerve = grown
 
 
@@ -147,7 +171,9 @@ class NerveCourse:
 
     side: Side
     leg: Leg
-    mask: Mask  # nerve of this leg on the whole grid, in RAS order
+    mask: Mask  # nerve of this leg on the whole grid, in RAS order, without strays
+    strays: Mask  # pieces of the mask in this leg that are no part of the nerve, on the same grid
+    stray_pieces: int  # number of these
     branches: Branches
     centrelines: tuple[Centreline, ...]
     affine: Affine  # of the RAS array
@@ -160,12 +186,17 @@ class NerveCourse:
         return length_mm(np.concatenate([line.points_mm for line in ordered])) if ordered else 0.0
 
 
-def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg]) -> tuple[NerveCourse, ...]:
-    """Trace the nerve of every leg in a mask (x, y, z) in RAS order; it may be oblique, and empty in a leg."""
-    courses = []
+def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg], far_mm: float = FAR_MM) -> tuple[NerveCourse, ...]:
+    """Trace the nerve of every leg in a mask (x, y, z) in RAS order; it may be oblique, and empty in a leg.
+
+    Components farther than `far_mm` from the nerve of their leg are strays.
+    """
+    courses, spacing_mm = [], _spacing_mm(affine)
     for leg in legs:
-        own = np.zeros_like(mask)
-        own[leg.columns] = mask[leg.columns]
-        branches = trace_branches(own, _spacing_mm(affine), leg.side)
-        courses.append(NerveCourse(leg.side, leg, own, branches, centrelines(branches, affine), affine))
+        nerve, strays = np.zeros_like(mask), np.zeros_like(mask)
+        pieces = without_strays(mask[leg.columns], spacing_mm, far_mm)
+        nerve[leg.columns], strays[leg.columns] = pieces.nerve, pieces.strays
+        branches = trace_branches(nerve, spacing_mm, leg.side)
+        lines = centrelines(branches, affine)
+        courses.append(NerveCourse(leg.side, leg, nerve, strays, pieces.stray_pieces, branches, lines, affine))
     return tuple(courses)

@@ -2,8 +2,7 @@
 
 Every slice has a row `total`; slices below the split have rows `tibial` and `peroneal` as well. The perpendicular area
 is that of a cut across the nerve: each branch's area in the slice times the cosine of the angle between that branch's
-centreline and the slice normal; the total is the sum over branches. Areas include all voxels of the mask; the angle is
-that of the nerve without strays, and is empty where a slice holds only these.
+centreline and the slice normal; the total is the sum over branches. No number includes strays (`biomarkers.course`).
 
 `z_mm` is counted from the first slice of the RAS array along the slice normal, `distance_from_split_mm` from the first
 slice that shows two nerves, positive distally; `slice` is the number in the input file. `lesion_fraction` is the

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from nerveseg.biomarkers.course import FAR_MM, without_strays
+from nerveseg.biomarkers.course import FAR_MM, Pieces, without_strays
 from nerveseg.biomarkers.division import Sections
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
@@ -97,16 +97,17 @@ def find_flags(
             flags += _intensity(channel, percentiles[channel], training.intensity[channel], limits.intensity_margin)
     if not mask.any():
         return (*flags, Flag("no_nerve", "no nerve found"))
-    flags += _border(mask, numbers)
+    kept = np.zeros_like(mask)
     for side, columns in sides.items() if len(sides) > 1 else [(None, slice(None))]:
         part = mask[columns]
         if part.any():
-            nerve, far_parts = without_strays(part, spacing_mm, limits.far_mm)
-            flags += _far(part & ~nerve, far_parts, numbers, side, limits)
-            flags += _gaps(nerve, numbers, side)
-            flags += _jumps(nerve, spacing_mm, numbers, side, limits)
+            pieces = without_strays(part, spacing_mm, limits.far_mm)
+            kept[columns] = pieces.nerve
+            flags += _far(pieces, numbers, side, limits)
+            flags += _gaps(pieces.nerve, numbers, side)
+            flags += _jumps(pieces.nerve, spacing_mm, numbers, side, limits)
             flags += _unsure(part, None if probability is None else probability[columns], numbers, side, limits)
-    return (*flags, *_sides_differ(mask, sides, limits))
+    return (*flags, *_border(kept, numbers), *_sides_differ(kept, sides, limits))
 
 
 def _in_slices(code: str, message: str, slices: NDArray[Any], side: str | None = None) -> list[Flag]:
@@ -115,12 +116,14 @@ def _in_slices(code: str, message: str, slices: NDArray[Any], side: str | None =
     return [Flag(code, f"{message} in {in_words(numbers)}", side, numbers)] if numbers else []
 
 
-def _far(far: Mask, parts: int, numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
-    voxels = np.count_nonzero(far)
+def _far(pieces: Pieces, numbers: NDArray[Any], side: str | None, limits: QualityLimits) -> list[Flag]:
+    voxels, parts = np.count_nonzero(pieces.strays), pieces.stray_pieces
     of = f"of {voxels} voxel{'s' if voxels > 1 else ''}"
     which = f"a part {of} lies" if parts == 1 else f"{parts} parts {of} lie"
-    message = f"{which} more than {limits.far_mm:g} mm from the nerve"
-    return _in_slices("far_component", message, numbers[far.any(axis=(0, 1))], side)
+    message = f"{which} more than {limits.far_mm:g} mm from the nerve, counted in no number,"
+    flags = _in_slices("far_component", message, numbers[pieces.strays.any(axis=(0, 1))], side)
+    message = f"a part that is measured as a branch lies more than {limits.far_mm:g} mm from the nerve"
+    return flags + _in_slices("far_component", message, numbers[pieces.distant.any(axis=(0, 1))], side)
 
 
 def _gaps(nerve: Mask, numbers: NDArray[Any], side: str | None) -> list[Flag]:

@@ -2,8 +2,9 @@
 
 The volume includes the gap between slices: the sum of the slices' areas times the step from the affine (4.4 mm in the
 paper, not 4.0). The mean area is over the slices that hold nerve. Areas are in the plane of the slices unless they are
-called perpendicular. A lesion is measured where it could be judged: its volume is not extrapolated, and its burden is
-relative to the nerve that could be judged. Unknown values are None.
+called perpendicular. Strays (`biomarkers.course`) are counted apart, and are in no other number. A lesion is measured
+where it could be judged: its volume is not extrapolated, and its burden is relative to the nerve that could be judged.
+Unknown values are None.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from nerveseg.biomarkers.course import NerveCourse, slice_step_mm
+from nerveseg.biomarkers.course import NerveCourse, pixel_area_mm2, slice_step_mm
 from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.data.legs import Side, of_side
 
@@ -34,6 +35,8 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     coverage: float  # share of slices with nerve between the first and the last of them
     coverage_of_stack: float  # share of slices with nerve in all slices
     split_slice: int | None  # number in the input file of the first slice that shows two nerves; None without a split
+    stray_pieces: int = 0  # number of pieces of the mask away from the nerve, which no other number includes
+    stray_volume_mm3: float = 0.0  # volume of these
     lesion_volume_mm3: float | None = None  # in the judged nerve; None if no nerve could be judged
     lesion_burden: float | None = None  # share of the lesion in the volume of the judged nerve
     lesion_coverage: float | None = None  # share of the volume that could be judged; None if no lesion was searched
@@ -60,7 +63,14 @@ def summarise(
     judged = areas * _numbers(rows, "lesion_known_fraction")
     burden = _weighted(_numbers(rows, "lesion_fraction"), np.nan_to_num(judged))
     coverage = None if np.isnan(judged).all() else float(np.nansum(judged) / areas.sum())
+    stray_mm3 = float(np.count_nonzero(course.strays) * pixel_area_mm2(course.affine) * step_mm)
     notes = course.branches.notes
+    if course.stray_pieces:
+        pieces = "1 stray piece" if course.stray_pieces == 1 else f"{course.stray_pieces} stray pieces"
+        notes = (
+            *notes,
+            of_side(course.side, f"no number includes {pieces} away from the nerve ({stray_mm3:,.0f} mm3)"),
+        )
     if coverage is not None and coverage <= 1 - 1e-9:
         note = f"a lesion could be judged in {int(100 * coverage)} % of the nerve"
         notes = (*notes, of_side(course.side, note))
@@ -79,6 +89,8 @@ def summarise(
         coverage=held.size / float(held[-1] - held[0] + 1) if held.size else 0.0,
         coverage_of_stack=held.size / max(areas.size, 1),
         split_slice=None if split is None else int(rows["slice"].iloc[split]),
+        stray_pieces=course.stray_pieces,
+        stray_volume_mm3=stray_mm3,
         lesion_volume_mm3=None if burden is None else float(burden * np.nansum(judged) * step_mm),
         lesion_burden=burden,
         lesion_coverage=coverage,

@@ -40,6 +40,7 @@ from nerveseg.reporting.overlay import (
     upright,
 )
 from nerveseg.reporting.style import PLAIN_TEXT, RED, new_page, render_pixels, show_picture
+from nerveseg.reporting.subject_view import STRAY
 from nerveseg.types import Image, Mask, SpacingMm
 
 TILES = 12
@@ -60,6 +61,7 @@ def check_sheet(
     flags: Sequence[str],
     spacing_mm: SpacingMm | None = None,
     sides: Mapping[str, slice] | None = None,
+    strays: Mask | None = None,
 ) -> Rgb:
     """Draw the sheet of a segmentation.
 
@@ -74,9 +76,10 @@ def check_sheet(
         flags: Quality flags, one sentence each.
         spacing_mm: Voxel spacing in mm; without it pixels are drawn square and tiles are sized in pixels.
         sides: Columns (along x) of each leg by side, where the image shows both; each leg gets a row of tiles.
+        strays: Pieces of the mask away from the nerve, outlined in another colour.
     """
     pixel_mm = (1.0, 1.0) if spacing_mm is None else spacing_mm[:2]
-    picture = _Pictures(image, mask, pixel_mm, slice_numbers)
+    picture = _Pictures(image, mask, np.zeros_like(mask) if strays is None else strays, pixel_mm, slice_numbers)
     page, body = new_page(title, warning, "Not a medical device.")
     above, below = body.subfigures(2, 1, height_ratios=(1.8, 1.0))
     if not mask.any():
@@ -97,6 +100,7 @@ class _Pictures:
 
     image: Image
     mask: Mask
+    strays: Mask
     pixel_mm: tuple[float, ...]
     slice_numbers: Sequence[int]
 
@@ -131,13 +135,17 @@ class _Pictures:
                 self._inset(axis, index, box)
 
     def _draw(self, axis: Axes, index: int, box: Crop | None = None) -> None:
-        image, mask = self.image[:, :, index].astype(np.float64), self.mask[:, :, index]
+        image, mask, strays = (
+            self.image[:, :, index].astype(np.float64),
+            self.mask[:, :, index],
+            self.strays[:, :, index],
+        )
         window = None
         if box is not None:
             window = _window(image[box], image[mask])
-            image, mask = image[box], mask[box]
+            image, mask, strays = image[box], mask[box], strays[box]
         scale = max(2, round(_TILE_PIXELS / max(image.shape)))
-        show_picture(axis, overlay(image, {AUTOMATIC: mask}, window=window, scale=scale), self._aspect)
+        show_picture(axis, overlay(image, {AUTOMATIC: mask, STRAY: strays}, window=window, scale=scale), self._aspect)
 
     def _inset(self, axis: Axes, index: int, box: Crop) -> None:
         image = self.image[:, :, index].astype(np.float64)

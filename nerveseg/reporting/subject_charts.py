@@ -21,7 +21,7 @@ from skimage.measure import approximate_polygon, find_contours
 from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.reporting.overlay import close_up_side_mm, to_grey, upright, window_of
 from nerveseg.reporting.page_assets import data_uri
-from nerveseg.reporting.subject_view import LESION, SubjectView
+from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView
 from nerveseg.reporting.surfaces import Surface, surface_of
 from nerveseg.types import Mask, SpacingMm
 
@@ -157,7 +157,8 @@ def outlines(mask: Mask, order: Iterable[int]) -> list[list[list[int]]]:
 
 def close_looks(view: SubjectView) -> list[dict[str, Any]]:
     """Return squares around the nerve, one per leg: side, length in mm, and the centre in every slice in pixels."""
-    nerve = np.any([*view.outlines.values(), np.zeros(view.image.shape, dtype=bool)], axis=0)
+    masks = [mask for name, mask in view.outlines.items() if name != STRAY]
+    nerve = np.any([*masks, np.zeros(view.image.shape, dtype=bool)], axis=0)
     sides = view.sides if len(view.sides) > 1 else {"": slice(None)}
     looks = []
     for side, columns in sides.items():

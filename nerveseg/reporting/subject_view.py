@@ -18,6 +18,7 @@ from nerveseg.reporting.overlay import check_one_grid
 from nerveseg.types import Image, Mask, Probability, SpacingMm
 
 LESION = "lesion"  # name of the mask of the abnormal part of the nerve
+STRAY = "stray"  # name of the mask of the pieces away from the nerve, which no number includes
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class SubjectView:
     image: Image  # first channel, in RAS order
     spacing_mm: SpacingMm  # the last is the slice step
     slice_numbers: Sequence[int]  # number of each slice in the input file
-    masks: Mapping[str, AnyMask]  # in drawing order, the one under review first: "Auto", then "GT", raters, "lesion"
+    masks: Mapping[
+        str, AnyMask
+    ]  # in drawing order, the one under review first: "Auto", "stray", "GT", raters, "lesion"
     profiles: Mapping[str, pd.DataFrame]  # rows of `biomarkers.profile` by the name of their mask; may be empty
     facts: Sequence[tuple[str, str]] = ()  # names and values of the measurements, as text
     flags: Sequence[Flag] = ()
@@ -105,4 +108,6 @@ def _facts(nerve: NerveSummary) -> list[tuple[str, str]]:
         burden = f"{nerve.lesion_burden:.0%} of the nerve{coverage} ({nerve.lesion_volume_mm3:,.0f} mm³{exploratory})"
         facts.append(("lesion", burden))
     facts += [(f"mean signal, {channel}", f"{value:.4g}") for channel, value in nerve.mean_signal.items()]
+    if nerve.stray_pieces:
+        facts.append(("stray pieces, in no number", f"{nerve.stray_pieces} ({nerve.stray_volume_mm3:,.0f} mm³)"))
     return facts + [(f"z-score, {quantity}", f"{value:+.1f}") for quantity, value in nerve.z_scores.items()]

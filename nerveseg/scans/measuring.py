@@ -27,7 +27,7 @@ from nerveseg.types import Image, Mask
 class Measured:
     """Measurements of one scan."""
 
-    courses: tuple[NerveCourse, ...]  # nerve of each leg, its branches and their course
+    courses: tuple[NerveCourse, ...]  # nerve of each leg, its branches and their course, and its strays
     profile: pd.DataFrame  # Table with one row per slice and branch (`biomarkers.profile`)
     nerves: tuple[NerveSummary, ...]  # summary of each nerve; two if the image shows both legs
     lesion: Mask | None  # mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel
@@ -49,7 +49,7 @@ def measure_scan(
     """
     images = {description.channels[0]: scan.image.array} | scan.channels
     legs = with_side(prediction.legs, person.side)
-    courses = follow_nerves(prediction.mask, scan.grid.ras_affine, legs)
+    courses = follow_nerves(prediction.mask, scan.grid.ras_affine, legs, options.quality.far_mm)
     lesion = _lesion(scan, images, courses, options.lesion)
     signals = Signals(
         images | scan.maps,

@@ -17,7 +17,7 @@ from nerveseg.notices import header_notice
 from nerveseg.reporting.check_sheet import check_sheet, registration_sheet
 from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.subject_page import write_subject_page
-from nerveseg.reporting.subject_view import LESION, SubjectView, facts_of
+from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView, facts_of
 from nerveseg.runs import package_versions
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.request import ScanFiles
@@ -103,10 +103,14 @@ def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOp
 
 def _draw(folder: Path, segmentation: Segmentation) -> None:
     scan = segmentation.scan
+    nerve, strays = (
+        np.any(masks, axis=0)
+        for masks in zip(*((each.mask, each.strays) for each in segmentation.courses), strict=True)
+    )
     sides: dict[str, slice] = {course.side: course.leg.columns for course in segmentation.courses}
     sheet = check_sheet(
         scan.image.array,
-        segmentation.ras_mask,
+        nerve,
         segmentation.profile,
         title=segmentation.files.name,
         warning=segmentation.warning or None,
@@ -114,6 +118,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         flags=[flag.message for flag in segmentation.flags],
         spacing_mm=scan.grid.ras_spacing_mm,
         sides=sides,
+        strays=strays,
     )
     save_png(folder / "check.png", sheet)
     pictures: dict[str, bytes] = {}
@@ -121,7 +126,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         path = folder / f"registration-{name}.png"
         registration_sheet(path, scan.image.array, registration)
         pictures[name] = path.read_bytes()
-    masks = {AUTOMATIC: segmentation.ras_mask}
+    masks = {AUTOMATIC: nerve} | ({STRAY: strays} if strays.any() else {})
     if segmentation.lesion is not None and segmentation.lesion.any():
         masks[LESION] = segmentation.lesion
     expected = named_expectations(segmentation.expected_dice, segmentation.prediction.classes.names)

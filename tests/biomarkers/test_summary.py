@@ -5,6 +5,7 @@ import pytest
 
 from nerveseg.biomarkers.course import follow_nerves
 from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.quality import QualityLimits, find_flags
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.legs import Leg
@@ -108,6 +109,37 @@ def test_nothing_is_made_up_for_an_empty_mask():
 def test_a_summary_survives_json(mask):
     summary = measured(mask)
     assert NerveSummary.model_validate(json.loads(summary.model_dump_json())) == summary
+
+
+def test_strays_are_counted_apart(mask):
+    """Two pieces beyond 15 mm, of 4 voxels of 1 mm3 each, are in no number; one within it is."""
+    near = np.zeros((80, 40, 8), dtype=bool)
+    near[:30, :20] = mask
+    near[26:28, 10:12, 3] = True
+    with_strays = near.copy()
+    with_strays[70:72, 10:12, 3] = with_strays[60:62, 30:32, 2] = True
+    found = measured(with_strays, side="right")
+    assert (found.stray_pieces, found.stray_volume_mm3) == (2, pytest.approx(8.0))
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith("right: ")
+    plain = measured(near, side="right")
+    assert plain.volume_mm3 == pytest.approx((mask.sum() + 4) * 1.0)
+    assert found == plain.model_copy(
+        update={"stray_pieces": 2, "stray_volume_mm3": found.stray_volume_mm3, "notes": found.notes}
+    )
+
+
+def test_strays_belong_to_their_leg_and_the_flags_name_the_same(mask):
+    both = np.concatenate([np.zeros((40, 20, 8), dtype=bool), mask, mask, np.zeros((40, 20, 8), dtype=bool)], axis=0)
+    both[2, 2, 4] = True
+    legs = {"left": slice(0, 70), "right": slice(70, 140)}
+    for far_mm, expected in ((15.0, {"left": 1, "right": 0}), (30.0, {"left": 0, "right": 0})):
+        courses = follow_nerves(both, AFFINE, [Leg(side, columns) for side, columns in legs.items()], far_mm)
+        assert {course.side: course.stray_pieces for course in courses} == expected
+        limits = QualityLimits(far_mm=far_mm)
+        flags = find_flags(both, None, (0.5, 0.5, 4.0), range(8), sides=legs, limits=limits)
+        flagged = [flag.side for flag in flags if flag.code == "far_component"]
+        assert flagged == [side for side, pieces in expected.items() if pieces]
 
 
 def test_two_sides_are_summed_up_apart(mask):
