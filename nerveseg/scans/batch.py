@@ -17,12 +17,13 @@ from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
+from nerveseg.scans.dicom_export import check_exportable
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
 from nerveseg.scans.segmentation import segment_files
-from nerveseg.scans.writing import check_writable, write_segmentation
+from nerveseg.scans.writing import write_segmentation
 
 TABLE = "segmentations.csv"
 COLUMNS = (
@@ -85,7 +86,7 @@ def _segment_one(
         options=options_sha256(options, scan.person, written),
         version=__version__,
     )
-    check_writable(scan, written)
+    check_exportable(scan, written)
     earlier = check_free(folder, identity)
     if earlier:
         return Outcome(scan.name, "done before", earlier)
@@ -134,6 +135,8 @@ def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -
     for name, expected in named_expectations(outcome.summary.expected_dice, outcome.summary.classes):
         if not expected.unlike:  # a flag says so otherwise
             say(f"  {name} {expected.in_words()}")
+    for name in outcome.summary.identified:
+        say(f"  {name} holds the patient's name, ID, birth date and sex, if the series does", style="bold")
     for note in outcome.summary.notes:
         say(f"  note: {note}")
     for flag in outcome.summary.flags:

@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -44,8 +44,7 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of the files that are written besides the usual ones."""
 
     write_probability: bool = False  # flag: true to write `probability.nii.gz`
-    # Flag: true to write `mask.dcm` of a DICOM input; auto if highdicom is installed.
-    dicom_seg: bool | Literal["auto"] = "auto"
+    dicom_seg: bool = False  # flag: true to write `mask.dcm` of a DICOM input, which holds the patient's name
     per_class: bool = False  # flag: true to write a mask of each class, too
 
 
@@ -80,6 +79,7 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     # Label values of each class in the label map; empty where the mask is that of the one class.
     classes: dict[str, list[int]] = Field(default_factory=dict)
     class_masks: list[str] = Field(default_factory=list)  # names of the files of single classes, if asked for
+    identified: list[str] = Field(default_factory=list)  # names of the files that hold the patient's name and ID
     model: ModelRecord  # record of the applied model
     nerves: list[NerveSummary]  # summary of each side's nerve
     # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.

@@ -1,16 +1,9 @@
 """Write a segmentation to its folder, each file atomically, the summary last."""
 
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
-from nerveseg.console import say
-from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM
-from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import write_labels, write_mask, write_probability
-from nerveseg.errors import ConfigurationError, NervesegError
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import write_csv
 from nerveseg.notices import header_notice
@@ -19,8 +12,8 @@ from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView, facts_of
 from nerveseg.runs import package_versions
+from nerveseg.scans.dicom_export import write_dicom_mask
 from nerveseg.scans.expectation import named_expectations
-from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
 
@@ -43,62 +36,14 @@ def write_segmentation(
         write_mask(folder / file, classes.mask(prediction.labels, name), scan.grid, description)
     if options.write_probability:
         write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, description)
-    _write_dicom_seg(folder, segmentation, options)
+    identified = write_dicom_mask(folder, segmentation) if options.dicom_seg else []
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
     files = f"mask{suffix}", list(class_masks.values())
     summary = _summary(segmentation, *files, identity, time.perf_counter() - started)
+    summary = summary.model_copy(update={"identified": identified})
     finish(folder, summary)
     return summary
-
-
-def check_writable(files: ScanFiles, options: ResultOptions) -> None:
-    """Raise `ConfigurationError` or `VolumeError` if DICOM-SEG is asked for and cannot be made of the input."""
-    if options.dicom_seg is not True:
-        return
-    if not files.image.is_dir():
-        raise ConfigurationError(
-            "dicom_seg=true needs a DICOM series, whose images it refers to",
-            found=files.image.name,
-            path=files.image,
-            remedy="dicom_seg=auto, or give the folder of the series",
-        )
-    from nerveseg.data.volumes.dicom_seg import check_sources
-
-    check_sources(series_files(files.image, files.series))
-
-
-def _write_dicom_seg(folder: Path, segmentation: Segmentation, options: ResultOptions) -> None:
-    """Write `mask.dcm`; with `auto` the reason is printed if the series does not allow it."""
-    sources = segmentation.scan.image.files
-    if not sources or not (options.dicom_seg is True or (options.dicom_seg == "auto" and find_spec("highdicom"))):
-        return
-    from nerveseg.data.volumes.dicom_seg import SegmentMask, check_sources, write_dicom_seg
-
-    if options.dicom_seg == "auto":
-        try:
-            check_sources(sources)
-        except NervesegError as error:
-            say(f"no mask.dcm; {error}")
-            return
-    prediction, terms, grid = segmentation.prediction, segmentation.model.description.terms, segmentation.scan.grid
-    classes = prediction.classes
-    segments = [
-        SegmentMask(
-            name.capitalize() if name == NERVE else name,
-            np.asarray(grid.from_ras(classes.mask(prediction.labels, name)), dtype=np.bool_),
-            terms.get(name, NERVE_TERM if classes.is_nerve(name) else TISSUE_TERM),
-        )
-        for name in classes.names
-    ]
-    write_dicom_seg(
-        folder / "mask.dcm",
-        segments,
-        sources,
-        algorithm=segmentation.model.name,
-        synthetic=segmentation.synthetic,
-        model_sha256=segmentation.model.sha256,
-    )
 
 
 def _draw(folder: Path, segmentation: Segmentation) -> None:
