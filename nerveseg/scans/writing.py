@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import numpy as np
+
 from nerveseg.data.volumes.volume import write_labels, write_mask, write_probability
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import write_csv
