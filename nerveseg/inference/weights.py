@@ -5,10 +5,11 @@ a training that diverged, and are neither written nor read.
 """
 
 import copy
+from collections import defaultdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_model
 from torch import nn
 
 from nerveseg.errors import BundleError
@@ -53,7 +54,15 @@ def read_weights(folder: Path, network: nn.Module) -> None:
         BundleError: A weight is not finite.
         RuntimeError, SafetensorError: The weights do not fit the network, or are no safetensors file.
     """
-    load_model(network, folder / WEIGHTS)
+    # safetensors' load_model refuses batch normalisation with several names, as MONAI's DynUNet has it
+    weights = load_file(folder / WEIGHTS)
+    by_address: dict[int, list[str]] = defaultdict(list)
+    for name, tensor in network.state_dict().items():
+        by_address[tensor.data_ptr()].append(name)
+    for names in by_address.values():
+        written = [name for name in names if name in weights]
+        weights |= dict.fromkeys(names, weights[written[0]]) if len(written) == 1 else {}
+    network.load_state_dict(weights)
     _check_finite(network, folder, "take another model; the training of this one diverged")
 
 

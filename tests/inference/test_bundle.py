@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.networks.nets import DynUNet
 from safetensors.torch import load_file, save_file
 
 from nerveseg.data.preprocessing import Preprocessing
@@ -114,6 +115,22 @@ def test_a_network_in_channels_last_is_saved_like_any_other(tmp_path):
     slices = torch.randn(2, 1, 12, 16)
     with torch.no_grad():
         torch.testing.assert_close(load_bundle(tmp_path / "model").network(slices), network()(slices))
+
+
+def test_batch_normalisation_with_several_names_comes_back(tmp_path):
+    """DynUNet's modules stand in its attributes and in its recursive layers, with the counters of their batches."""
+    options = {
+        "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "kernel_size": [3, 3, 3], "strides": [1, 2, 2],
+        "upsample_kernel_size": [2, 2], "filters": [4, 6, 8], "norm_name": "batch",
+    }  # fmt: skip
+    trained, read = DynUNet(**options), DynUNet(**options)
+    trained(torch.randn(2, 1, 16, 16))
+    weights_file.write_weights(tmp_path, trained, tmp_path)
+    weights_file.read_weights(tmp_path, read)
+    assert read.state_dict().keys() == trained.state_dict().keys()
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(read.state_dict()[name], tensor), name
+    assert int(read.bottleneck.norm1.num_batches_tracked) == 1
 
 
 def test_a_bundle_is_three_files_none_of_which_can_run_anything(folder):
