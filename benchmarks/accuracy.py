@@ -49,6 +49,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
 FIXED = ("logger=csv", "report=false", "trainer=cpu", "trainer.workers=0", "trainer.compile=false")
 TRIAL_BATCHES = (8, 40)
+CONSENSUS = "Auto-GT"  # comparison of automatic mask and consensus
 FAR_MM = 10.0  # limit of the share of subjects with a far surface error
 
 
@@ -246,24 +247,48 @@ def _export(bench: Bench, subject_id: str, folder: Path, is_test: bool) -> None:
 
 
 def table(bench: Bench, methods: Sequence[str], folds: Sequence[int]) -> str:
-    """Return the Markdown table of what has been trained: a row per method, class and cohort."""
-    found = {method: scores for method in methods if (scores := _scores(bench, method, folds)) is not None}
+    """Return the Markdown table of what has been trained: a row per method, class and cohort, and of the raters."""
+    every = {method: scores for method in methods if (scores := _scores(bench, method, folds)) is not None}
     head = (
-        "| method | class | cohort | folds | n | Dice | HD95, mm (median) | HD95 > 10 mm | Dice minus best's |"
-        " better in | seconds a fold |"
+        "| method | class | cohort | folds | n | Dice | Dice, each rater | HD95, mm (median) | HD95 > 10 mm |"
+        " Dice minus best's | better in | seconds a fold |"
     )
-    lines = [head, "|" + 11 * " --- |"]
-    for method, scores in found.items():
+    lines = [head, "|" + 12 * " --- |"]
+    lines += _rater_rows(next(iter(every.values()))) if every else []
+    automatic = {method: scores[scores.comparison == CONSENSUS] for method, scores in every.items()}
+    for method, scores in automatic.items():
         for (structure, cohort), part in scores.groupby(["class", "cohort"], sort=False):
             dice = part[part.metric == "dice"].set_index("subject").value
             far = part[part.metric == "hd95_mm"].value.fillna(inf)  # of an empty mask
-            versus = _versus(dice, found.get("best"), structure, cohort) if method != "best" else ("", "")
+            versus = _versus(dice, automatic.get("best"), structure, cohort) if method != "best" else ("", "")
             lines.append(
                 f"| {method} | {structure} | {cohort} | {part.fold.nunique()} | {len(dice)} | {dice.mean():.3f} ±"
-                f" {dice.std():.3f} | {far.median():.2f} | {(far > FAR_MM).sum()} | {versus[0]} | {versus[1]} |"
+                f" {dice.std():.3f} | {_against_raters(every[method], structure, cohort)} | {far.median():.2f} |"
+                f" {(far > FAR_MM).sum()} of {len(far)} | {versus[0]} | {versus[1]} |"
                 f" {_seconds(bench, method, folds)} |"
             )
     return "\n".join(lines)
+
+
+def _rater_rows(scores: Any) -> list[str]:
+    """Return the rows of the raters among themselves: means over the pairs, in the subjects of one method's scores."""
+    of_raters = ~scores.comparison.str.startswith("Auto-") & ~scores.comparison.str.endswith("-GT")
+    lines = []
+    for (structure, cohort), part in scores[of_raters].groupby(["class", "cohort"], sort=False):
+        dice = part[part.metric == "dice"].groupby("subject").value.mean()
+        far = part[part.metric == "hd95_mm"].value.fillna(inf)
+        lines.append(
+            f"| raters, each other | {structure} | {cohort} | {part.fold.nunique()} | {len(dice)} | |"
+            f" {dice.mean():.3f} | {far.median():.2f} | {(far > FAR_MM).sum()} of {len(far)} pairs | | | |"
+        )
+    return lines
+
+
+def _against_raters(scores: Any, structure: str, cohort: str) -> str:
+    """Return the mean Dice of the automatic masks and the masks of each rater; empty if there is one rater."""
+    chosen = (scores["class"] == structure) & (scores.cohort == cohort) & (scores.metric == "dice")
+    chosen &= scores.comparison.str.startswith("Auto-") & (scores.comparison != CONSENSUS)
+    return f"{scores[chosen].value.mean():.3f}" if chosen.any() else ""
 
 
 def _versus(dice: Any, best: Any, structure: str, cohort: str) -> tuple[str, str]:
@@ -279,7 +304,7 @@ def _versus(dice: Any, best: Any, structure: str, cohort: str) -> tuple[str, str
 
 
 def _scores(bench: Bench, method: str, folds: Sequence[int]) -> Any:
-    """Return the scores of automatic mask against consensus, or None if no fold is finished."""
+    """Return the scores of all comparisons, or None if no fold is finished."""
     if method in NNUNET:
         done = [fold for fold in folds if (bench.work(method, fold) / "predicted").exists()]
         if not done:
@@ -301,7 +326,7 @@ def _scores(bench: Bench, method: str, folds: Sequence[int]) -> Any:
         if not tables:
             return None
         scores = pd.concat(tables)
-    return scores[scores.comparison == "Auto-GT"]
+    return scores
 
 
 def _seconds(bench: Bench, method: str, folds: Sequence[int]) -> str:

@@ -22,10 +22,14 @@ def accuracy(monkeypatch):
 
 def scores(dice, hd95_mm):
     rows = [
-        {"subject": subject, "class": "nerve", "cohort": "patient", "fold": 0, "metric": metric, "value": value}
+        {
+            "subject": subject, "class": "nerve", "cohort": "patient", "fold": 0, "comparison": comparison,
+            "metric": metric, "value": value - worse if metric == "dice" else value + 10 * worse,
+        }
+        for comparison, worse in (("Auto-GT", 0.0), ("Auto-A", 0.1), ("Auto-B", 0.3), ("A-B", 0.4), ("A-GT", 9.0))
         for metric, values in (("dice", dice), ("hd95_mm", hd95_mm))
         for subject, value in values.items()
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -38,13 +42,14 @@ def test_methods_are_compared_on_the_same_subjects(accuracy, monkeypatch):
     monkeypatch.setattr(accuracy, "_seconds", lambda bench, method, folds: "899 to 901")
     lines = accuracy.table(None, ["paper", "best", "nnunet_2d"], [0]).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert [row[0] for row in cells] == ["best", "nnunet_2d"]
-    best, other = cells
-    assert best[4:8] == ["3", "0.700 ± 0.100", "2.00", "1"]
-    assert other[4:8] == ["2", "0.725 ± 0.035", "inf", "1"]
-    assert other[8] == "-0.025 ± 0.075"  # -0.10 and +0.05: mean -0.025, SD 0.106, divided by the root of 2
-    assert other[9] == "1 of 2"
-    assert best[8] == best[9] == ""
+    assert [row[0] for row in cells] == ["raters, each other", "best", "nnunet_2d"]
+    raters, best, other = cells
+    assert raters[4:9] == ["3", "", "0.300", "6.00", "1 of 3 pairs"]  # of A and B, not of either and the consensus
+    assert best[4:9] == ["3", "0.700 ± 0.100", "0.500", "2.00", "1 of 3"]  # the raters: 0.1 and 0.3 less
+    assert other[4:9] == ["2", "0.725 ± 0.035", "0.525", "inf", "1 of 2"]
+    assert other[9] == "-0.025 ± 0.075"  # -0.10 and +0.05: mean -0.025, SD 0.106, divided by the root of 2
+    assert other[10] == "1 of 2"
+    assert best[9] == best[10] == ""
 
 
 def test_every_recipe_and_its_trial_compose_and_no_two_are_alike(accuracy, tmp_path):
