@@ -1,4 +1,4 @@
-"""SHA-256 of files, cached for as long as a file's size and time stamps do not change.
+"""SHA-256 of files, cached for as long as a file's size and time stamps do not change; SHA-256 of an image's voxels.
 
 The inode's stamp (ctime) cannot be set back by a program, so a file that is overwritten under its old modification time
 is hashed again. A file that changed less than 2 s before it was hashed could change again within the same stamp, and is
@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.guard import check_regular_file
 from nerveseg.files import write_text
 
@@ -23,6 +25,12 @@ QUIET_NS = 2_000_000_000
 """Age of a file's stamps from which another change would change them (FAT counts in steps of 2 s)."""
 
 SHA256_DIGITS = 64
+
+SPACING_STEPS = 1024
+"""Steps per mm to which the spacing is rounded in a hash: headers round it to about 1e-7. No spacing of up to three
+decimals, and no field of view in whole mm divided by 512 pixels or less, lies half way between two steps."""
+
+PLANES = 16  # number of planes that are hashed at a time: a cache line in either order of the axes
 
 
 class _Cache(BaseModel, extra="forbid"):
@@ -55,6 +63,16 @@ def cached_sha256(paths: Collection[Path], cache: Path, threads: int = 1) -> tup
     new = {name: f"{stamp} {sha256}" for name, (sha256, stamp) in found.items() if stamp}
     complete = [sha256 or found[name][0] for name, sha256 in zip(names, hashes, strict=True)]
     return complete, lambda: _write(cache, cached, new)
+
+
+def image_sha256(image: Volume) -> str:
+    """Return the SHA-256 of an image's voxels (float32 in RAS order), shape and spacing, whatever file holds them."""
+    steps = np.rint(np.array(image.grid.ras_spacing_mm) * SPACING_STEPS).astype(int)
+    sha256 = hashlib.sha256(repr((image.array.shape, steps.tolist())).encode())
+    for start in range(0, len(image.array), PLANES):
+        planes = np.ascontiguousarray(image.array[start : start + PLANES], dtype=np.float32)
+        sha256.update((planes + np.float32(0)).data)
+    return sha256.hexdigest()
 
 
 def _cached_hash(entry: str | None, path: Path) -> str | None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from nerveseg.data.classes import Classes
-from nerveseg.data.hashing import cached_sha256
+from nerveseg.data.hashing import cached_sha256, image_sha256
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store_build import (
     FORMAT_VERSION,
@@ -32,8 +32,9 @@ from nerveseg.data.slice_store_build import (
 )
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.data.volumes.volume import read_labels
+from nerveseg.data.volumes.volume import read_image, read_labels
 from nerveseg.errors import NervesegError, RunError, StudyError
+from nerveseg.files import write_text
 from nerveseg.types import LabelMap
 
 Progress = Callable[[int, int], None]
@@ -117,9 +118,24 @@ def prepare_slices(
     folder = root / _key(study.description, preprocessing, hashes)
     if not folder.is_dir():
         _build(study, preprocessing.settle(study.median_spacing_mm), hashes, folder, workers, progress)
-    store = open_slices(folder)
+    store = _with_voxel_hashes(study, open_slices(folder))
+    copies = copied_images(study.subjects, {subject.id: subject.voxels for subject in store.index.subjects})
+    if copies:
+        raise copies[0]
     remember()  # only now, so that a study that cannot be prepared leaves no file
     return store
+
+
+def _with_voxel_hashes(study: Study, store: SliceStore) -> SliceStore:
+    """Return a store with the hash of each subject's voxels, added to the index of a store of an earlier version."""
+    if all(subject.voxels for subject in store.index.subjects):
+        return store
+    geometry, subjects = study.description.geometry, []
+    for stored, subject in zip(store.index.subjects, study.subjects, strict=True):
+        subjects.append(replace(stored, voxels=image_sha256(read_image(subject.image, subject.id, geometry))))
+    index = store.index.model_copy(update={"subjects": subjects})
+    write_text(store.folder / "index.json", index.model_dump_json(indent=1))
+    return SliceStore(store.folder, index)
 
 
 def open_slices(folder: Path) -> SliceStore:

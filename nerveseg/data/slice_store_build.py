@@ -19,9 +19,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass
 
+from nerveseg.data.hashing import image_sha256
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.study_layout import StudyLayout
+from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.data.volumes.volume import write_labels
 from nerveseg.errors import RunError
@@ -42,6 +44,7 @@ class StoredSubject:
     spacing_mm: tuple[float, float, float]  # voxel spacing of the stored slices in mm, in RAS order
     pixels: int  # number of pixels of all cropped slices
     part_pixels: tuple[int, ...]  # number of these pixels in each part of the study's classes
+    voxels: str = ""  # hash of the first image's voxels (`hashing.image_sha256`); empty in stores of earlier versions
 
     @property
     def raters(self) -> int:
@@ -157,4 +160,5 @@ def _store(
         spacing_mm=(x_mm, y_mm, step_mm),
         pixels=labels.size,
         part_pixels=tuple(int(count) for count in counts[1:]),
+        voxels=image_sha256(Volume(channels[0], grid)),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from nerveseg.data.classes import Classes
 from nerveseg.data.consensus import consensus_of
 from nerveseg.data.further_channels import place_channel
+from nerveseg.data.hashing import image_sha256
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study import Study, Subject
 from nerveseg.data.volumes.grids import Grid, Volume, check_same_grid, has_orientation
@@ -39,6 +40,7 @@ class SubjectReport:
     faults: tuple[NervesegError, ...]  # errors that exclude the subject
     warnings: tuple[str, ...]  # messages about content that is allowed but probably unintended
     masks: tuple[MaskMeasures, ...] = ()  # measures of every rater's mask; empty if the subject has a fault
+    voxels: str | None = None  # hash of the first image's voxels; None if the subject has a fault
 
 
 def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) -> SubjectReport:
@@ -80,7 +82,8 @@ def check_subject(study: Study, subject: Subject, preprocessing: Preprocessing) 
     consensus = consensus_of(list(parts.values()), rule.consensus) > 0
     what = "nerve" if classes.only else "class"
     notes += _header_and_image_warnings(first) + _consensus_warnings(consensus, first.grid, preprocessing, what)
-    return SubjectReport(subject, (), tuple(notes), tuple(_measures(subject, first, classes, parts, labels)))
+    measures = tuple(_measures(subject, first, classes, parts, labels))
+    return SubjectReport(subject, (), tuple(notes), measures, image_sha256(first))
 
 
 def _measures(

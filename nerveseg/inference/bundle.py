@@ -55,6 +55,8 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
+    # Hash of the voxels of each subject's first image (`data.hashing`); left out where a slice store has none.
+    voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)
     # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
     target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
 
@@ -99,6 +101,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         since, fields = ("context", "optional", "registration"), type(self).model_fields
         later = {name for name in since if getattr(self, name) == fields[name].default}  # as in earlier versions
         text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
+        text["training"].pop("voxels", None)
         if not self.terms:
             del text["terms"]
         if self.class_table.names == (NERVE,):
@@ -190,10 +193,10 @@ def add_scores(folder: Path, scores: list[TestScore], computation: Computation |
 
 
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
-    """Copy a bundle with pseudonymised subject ids (`name` of an id) and without file hashes."""
+    """Copy a bundle with pseudonymised subject ids (`name` of an id) and without hashes of images."""
     description = read_description(folder)
     subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
-    training = description.training.model_copy(update={"subjects": subjects})
+    training = description.training.model_copy(update={"subjects": subjects, "voxels": {}})
     shutil.copytree(folder, target)
     _write_description(target, description.model_copy(update={"training": training}))
 

@@ -1,7 +1,7 @@
 """Open the model for new scans: one bundle, one fold, or a sweep, whose folds are averaged.
 
 A scan that is in a fold's training data is no independent test of that fold. Such a scan, recognised by the hash of its
-file, is segmented by the folds that held it out.
+voxels or of its file, is segmented by the folds that held it out.
 """
 
 import hashlib
@@ -53,9 +53,14 @@ class Ensemble:
         first = self.bundles[0].calibrations
         return first if all(bundle.calibrations == first for bundle in self.bundles) else None
 
-    def members_for(self, sha256: str | None) -> tuple[tuple[Bundle, ...], str | None]:
-        """Return the members that may segment a scan with this hash, and a message if it is in training data."""
-        held_out = tuple(bundle for bundle in self.bundles if not _was_trained_on(bundle, sha256))
+    def members_for(self, file: str | None, voxels: str | None = None) -> tuple[tuple[Bundle, ...], str | None]:
+        """Return the members that may segment a scan, and a message if the scan is in training data.
+
+        Args:
+            file: Hash of the scan's file; bundles of earlier versions record no other.
+            voxels: Hash of the scan's voxels (`data.hashing.image_sha256`).
+        """
+        held_out = tuple(bundle for bundle in self.bundles if not _was_trained_on(bundle, file, voxels))
         if len(held_out) == len(self.bundles):
             return self.bundles, None
         if not held_out:
@@ -197,11 +202,11 @@ def _checked(model: Ensemble) -> Ensemble:
     return model
 
 
-def _was_trained_on(bundle: Bundle, sha256: str | None) -> bool:
-    """Return true if a file is an image of a training subject; raters' masks do not count."""
-    description = bundle.description
-    files = description.training.subjects.values()
-    return sha256 is not None and any(subject.get(name) == sha256 for subject in files for name in description.channels)
+def _was_trained_on(bundle: Bundle, file: str | None, voxels: str | None) -> bool:
+    """Return true if the hash of a file or of voxels is of an image of a training subject; masks do not count."""
+    channels, training = bundle.description.channels, bundle.description.training
+    known = {subject[name] for subject in training.subjects.values() for name in channels if name in subject}
+    return file in known or voxels in training.voxels.values()
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nerveseg.data.hashing import image_sha256
 from nerveseg.data.inputs import check_is_scan
-from nerveseg.data.volumes.grids import Volume
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
@@ -117,12 +117,14 @@ def segment_files(
 ) -> Segmentation:
     """Segment one scan from its files, with functions and errors as in `segment_scan`.
 
-    By `sha256`, the hash of the image, a member of the model recognises its training data; by default it is computed.
+    By `sha256`, the hash of the image's file, a member of an earlier version recognises its training data; by default
+    it is computed.
     """
     check_names(files, model)
-    model.description.check_channels([model.description.channels[0], *files.channels])
-    members, held_out = model.members_for(sha256 or input_sha256(files)["image"])
-    scan, prediction = predict_files(files, members, options, check_is_scan, progress)
+    scan = _read_checked(files, model.description, options)
+    check_is_scan(scan.image, files.image)
+    members, held_out = model.members_for(sha256 or input_sha256(files)["image"], image_sha256(scan.image))
+    prediction = _predict(files, scan, members, options, progress)
     measured = measure_scan(scan, prediction, model.description, files.person, options)
     expected = expect_dice(prediction, scan, model, measured.flags)
     flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
@@ -152,26 +154,37 @@ def predict_files(
     files: ScanFiles,
     members: Sequence[Bundle],
     options: SegmentOptions,
-    check: Callable[[Volume, Path], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[LoadedScan, Prediction]:
     """Read a scan, bring its channels onto one grid, and predict its mask, for the test of a fold and for `segment`.
 
-    The members are averaged; they agree in channels, preprocessing and spacing. `check` raises an error if the image
-    cannot be a scan; `progress` gets the number of slices done and that of all slices.
+    The members are averaged; they agree in channels, preprocessing and spacing. `progress` gets the number of slices
+    done and that of all slices.
 
     Raises:
         VolumeError, GeometryError: A file is not a readable image, or a channel or map does not overlap with the image.
         BundleError: A channel of the model is missing, or a probability is not finite.
     """
+    scan = _read_checked(files, members[0].description, options)
+    return scan, _predict(files, scan, members, options, progress)
+
+
+def _read_checked(files: ScanFiles, description: ModelDescription, options: SegmentOptions) -> LoadedScan:
+    description.check_channels([description.channels[0], *files.channels], files.name)
+    return read_scan(files, options.geometry, options.registration or description.registration)
+
+
+def _predict(
+    files: ScanFiles,
+    scan: LoadedScan,
+    members: Sequence[Bundle],
+    options: SegmentOptions,
+    progress: Callable[[int, int], None] | None,
+) -> Prediction:
     description = members[0].description
     settings = options.settings(description.prediction)
-    description.check_channels([description.channels[0], *files.channels], files.name)
     device = choose_device(options.accelerator, settings.precision)
-    scan = read_scan(files, options.geometry, options.registration or description.registration)
-    if check:
-        check(scan.image, files.image)
-    prediction = predict_volume(
+    return predict_volume(
         members,
         scan.network_channels(description.channels),
         scan.grid.ras_spacing_mm,
@@ -182,7 +195,6 @@ def predict_files(
         device="cuda" if device.accelerator == "gpu" else "cpu",
         scan=files.name,
     )
-    return scan, prediction
 
 
 def _registration_note(options: SegmentOptions, model: ModelDescription) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ def check_configured_study(config: CheckConfig) -> None:
     hashes, remember = study_hashes(study, config.output_root / STORES, available_cores(), images_only=True)
     channel = next(iter(layout.images))
     faults += copied_images(subjects, {subject_id: files[channel] for subject_id, files in hashes.items()})
+    voxels: dict[str, str] = {}
     rows: list[MaskMeasures] = []
     doubts: list[Doubt] = []
     for subject in track_progress(subjects, "checking"):
@@ -45,6 +46,9 @@ def check_configured_study(config: CheckConfig) -> None:
         if subject.side == BOTH and not found.faults and not both_legs(study, subject):
             doubts.append(Doubt(subject.id, "", "side is both, but the image does not tell two legs apart"))
         rows += found.masks
+        voxels |= {subject.id: found.voxels} if found.voxels else {}
+    copies = copied_images([subject for subject in subjects if subject.id in voxels], voxels)
+    faults += [copy for copy in copies if str(copy) not in map(str, faults)]
     classes = layout.class_table
     certain, likely = judge_masks(rows, [*filter(classes.is_nerve, classes.names)], classes.values)
     faults, doubts = [*faults, *certain], [*doubts, *likely]

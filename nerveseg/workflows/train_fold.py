@@ -203,6 +203,7 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
             study=description.name,
             synthetic=description.synthetic,
             subjects={subject.id: subject.sha256 for subject in stored},
+            voxels={subject.id: subject.voxels for subject in stored},
             fold=loaded.fold.number,
             epochs=epochs,
             seed=config.seed,

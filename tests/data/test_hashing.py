@@ -5,12 +5,17 @@ import json
 import os
 import time
 
+import nibabel as nib
+import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nerveseg.data import hashing
-from nerveseg.data.hashing import cached_sha256
+from nerveseg.data.hashing import cached_sha256, image_sha256
+from nerveseg.data.volumes.grids import Grid, Volume
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import VolumeError
 
 LATER_NS = 60_000_000_000
@@ -164,3 +169,56 @@ def test_whatever_happens_to_files_their_hashes_are_right(steps, tmp_path_factor
         if how == "set back":
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert sha256_of(paths, memory) == expected(paths)
+
+
+@pytest.fixture
+def oblique(tmp_path):
+    """A file of whole numbers on an oblique grid of 300 mm / 512 in plane; the spacing has rounding errors."""
+    array = np.random.default_rng(4).integers(0, 4000, (37, 20, 5)).astype(np.int16)
+    turn = np.deg2rad(7)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]])
+    affine[:3, :3] *= (300 / 512, 300 / 512, 4.4)
+    affine[:3, 3] = (-11.25, 30.7, 5.1)
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def test_an_image_has_one_hash_in_every_file(oblique, tmp_path):
+    expected = image_sha256(read_image(oblique))
+    image = nib.load(oblique)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float64), image.affine), tmp_path / "double.nii")
+    for codes in ("LPS", "SAR", "PIL"):
+        turn = nib.orientations.ornt_transform(
+            nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(codes))
+        )
+        nib.save(image.as_reoriented(turn), tmp_path / f"{codes}.nii.gz")
+    for suffix in ("mha", "nrrd"):
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(oblique)), str(tmp_path / f"scan.{suffix}"))
+    files = [path for path in tmp_path.iterdir() if path != oblique]
+    assert len(files) == 6
+    assert {image_sha256(read_image(path)) for path in files} == {expected}
+
+
+def test_another_voxel_shape_or_spacing_is_another_image(oblique):
+    volume = read_image(oblique)
+    changed = volume.array.copy()
+    changed[3, 4, 2] += 1
+    other = volume.grid.affine.copy()
+    other[:3, 2] *= 1.01
+    images = [
+        volume,
+        Volume(changed, volume.grid),
+        Volume(volume.array.reshape(20, 37, 5), volume.grid),
+        Volume(volume.array, Grid.without_header(volume.grid.shape, other)),
+    ]
+    assert len({image_sha256(image) for image in images}) == len(images)
+
+
+def test_zero_has_one_sign(oblique):
+    volume = read_image(oblique)
+    volume.array[0] = 0.0
+    negative = Volume(volume.array.copy(), volume.grid)
+    negative.array[0] = -0.0
+    assert image_sha256(negative) == image_sha256(volume)

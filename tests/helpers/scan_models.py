@@ -10,7 +10,7 @@ from nerveseg.networks.registry import NetworkSpec
 
 
 def write_model(
-    folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=(), classes=None, terms=None
+    folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=(), classes=None, terms=None, voxels=None
 ):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
@@ -25,7 +25,14 @@ def write_model(
         network.classifier.weight *= 4
         network.classifier.bias[:] = torch.tensor([1.0, *parts * [-1.0]])
     record = TrainingRecord(
-        study="tiny", synthetic=synthetic, subjects=subjects, fold=fold, epochs=1, seed=1, folds_seed=1
+        study="tiny",
+        synthetic=synthetic,
+        subjects=subjects,
+        voxels=voxels or {},
+        fold=fold,
+        epochs=1,
+        seed=1,
+        folds_seed=1,
     )
     description = ModelDescription(
         architecture=NetworkSpec("FCDenseNet", options),

@@ -376,6 +376,16 @@ def test_a_model_of_the_consensus_is_recorded_as_by_earlier_versions(folder):
     assert "consensus of its raters" in model_card(before.model_dump())
 
 
+def test_hashes_of_voxels_leave_the_models_hash_as_it_was(folder, tmp_path):
+    before = read_description(folder)
+    assert before.training.voxels == {}
+    edit(folder, lambda values: values["training"].update(voxels={"V01": "0" * 64}))
+    assert read_description(folder).training.voxels == {"V01": "0" * 64}
+    assert read_description(folder).sha256() == before.sha256()
+    renamed_bundle(folder, tmp_path / "shown", str.lower)
+    assert read_description(tmp_path / "shown").training.voxels == {}
+
+
 def test_an_edited_description_is_another_model_and_scores_are_none(folder):
     before = load_bundle(folder).description.sha256()
     assert re.fullmatch("[0-9a-f]{64}", before)

@@ -200,6 +200,23 @@ def test_a_new_scan_is_for_all_folds_and_a_raters_mask_is_no_scan(sha256, sweep)
     assert folds_for(open_model(sweep()), sha256) == ([0, 1, 2], None)
 
 
+def test_a_scan_of_the_training_is_known_by_its_voxels(sweep):
+    folder = sweep()
+    for fold in range(3):
+        path = folder / f"fold-{fold}" / "model" / "model.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        training = content["training"]
+        training["voxels"] = {name: sha(f"{name} voxels") for name in training["subjects"]}
+        edit(path.parent, training=training)
+    model = open_model(folder)
+    for number, name in enumerate(IDS):
+        for file in (None, sha("saved again"), sha(f"{name} T2")):
+            members, line = model.members_for(file, sha(f"{name} voxels"))
+            assert [bundle.description.training.fold for bundle in members] == [number]
+            assert line is not None
+    assert model.members_for(sha("new"), sha("new voxels")) == (model.bundles, None)
+
+
 def test_a_scan_that_every_fold_learned_is_segmented_with_a_warning(sweep):
     folder = sweep()
     model = open_model(folder / "fold-0")

@@ -10,6 +10,8 @@ import SimpleITK
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 import nerveseg
+from nerveseg.data.hashing import image_sha256
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import BundleError, GeometryError, VolumeError
 from nerveseg.inference.ensemble import open_model
 from nerveseg.scans.request import PatientInfo, SegmentOptions
@@ -57,6 +59,18 @@ def test_a_sweep_is_the_mean_of_its_folds_unless_the_scan_was_learned(image_of, 
     ensemble = nerveseg.segment_scan(_recompressed(new), sweep, options=RAW)
     assert ensemble.folds == (0, 1, 2, 3)
     np.testing.assert_allclose(ensemble.probability, np.mean(single, axis=0), atol=2e-7)
+
+
+def test_a_learned_scan_is_known_in_another_file(image_of, tmp_path):
+    voxels = image_sha256(read_image(image_of("V01")))
+    write_model(tmp_path / "sweep" / "fold-0" / "model", 1, {"V02": {}}, 0)
+    write_model(tmp_path / "sweep" / "fold-1" / "model", 2, {"V01": {}}, 1, voxels={"V01": voxels})
+    saved = SimpleITK.ReadImage(str(image_of("V01")))
+    SimpleITK.WriteImage(saved, str(tmp_path / "scan.mha"))
+    turned_scan = turned(image_of("V01"), orientations()[7], tmp_path / "turned.nii.gz")
+    for path in (tmp_path / "scan.mha", turned_scan, _recompressed(turned_scan)):
+        assert nerveseg.segment_scan(path, tmp_path / "sweep", options=RAW).folds == (0,)
+    assert nerveseg.segment_scan(image_of("V03"), tmp_path / "sweep", options=RAW).folds == (0, 1)
 
 
 def _recompressed(path):

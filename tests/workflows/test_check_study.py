@@ -61,6 +61,15 @@ def test_a_copied_image_is_a_fault_and_no_hash_is_remembered(config, read, tmp_p
     assert not (tmp_path / "out" / "slices").exists()
 
 
+def test_an_image_that_was_copied_into_another_file_is_a_fault(config, tmp_path, capsys):
+    image = nib.load(tmp_path / "A_t2.nii.gz").as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    nib.save(image, tmp_path / "B_t2.nii.gz")
+    with pytest.raises(StudyError) as caught:
+        check_configured_study(config)
+    assert caught.value.path == tmp_path
+    assert re.search(r"found: [^;]* A; subject: B; path: .*B_t2\.nii\.gz;", capsys.readouterr().err)
+
+
 def test_every_mask_has_a_row_and_the_page_names_a_planted_fault(config, tmp_path):
     check_configured_study(config)
     folder = tmp_path / "out" / "checks" / config.study.layout.name

@@ -1,10 +1,14 @@
 """What a fold writes into its bundle's description, from a study of a few voxels."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
+from nerveseg.data.hashing import image_sha256
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
@@ -56,6 +60,22 @@ def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_pa
         np.testing.assert_allclose(
             list(by_percentile.values()), np.transpose([np.min(rows, 0), np.max(rows, 0)]), atol=0.02
         )
+
+
+def test_a_bundle_knows_the_voxels_of_its_own_training_subjects(job, tmp_path):
+    loaded = train_fold.load_fold(job)
+    network = training_objects.build_network(job.config)
+    training = train_fold._describe(job, loaded, network.spec, epochs=3).training
+    assert training.voxels.keys() == training.subjects.keys()
+    assert training.voxels == {name: image_sha256(read_image(tmp_path / f"{name}_T2w.nii")) for name in training.voxels}
+    index = loaded.store.folder / "index.json"
+    written = index.read_text(encoding="utf-8")
+    content = json.loads(written)
+    for subject in content["subjects"]:
+        del subject["voxels"]  # as earlier versions wrote it
+    index.write_text(json.dumps(content), encoding="utf-8")
+    assert train_fold._describe(job, train_fold.load_fold(job), network.spec, epochs=3).training == training
+    assert json.loads(index.read_text(encoding="utf-8")) == json.loads(written)
 
 
 def test_the_line_of_a_fold_leaves_out_a_class_that_a_cohort_does_not_show():

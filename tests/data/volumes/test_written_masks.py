@@ -74,6 +74,17 @@ def test_one_image_under_two_names_is_refused(study_on_disk, tmp_path):
     prepare_slices(open_study(disk.description), Preprocessing(size=(8, 8)), tmp_path / "slices")
 
 
+def test_one_image_saved_again_under_another_name_is_refused(study_on_disk, tmp_path):
+    disk = study_on_disk(ids=["A", "B", "C"])
+    image = nib.load(disk.image("A"))
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt("LPS"))
+    nib.save(nib.Nifti1Image(turned.get_fdata(dtype=np.float32), turned.affine), disk.image("C"))
+    study = open_study(disk.description)
+    with pytest.raises(StudyError) as caught:
+        prepare_slices(study, Preprocessing(size=(8, 8)), tmp_path / "slices")
+    assert (caught.value.subject, caught.value.path) == ("C", disk.image("C"))
+
+
 def test_copies_are_found_by_content(study_on_disk):
     study = open_study(study_on_disk(ids=["A", "B", "C"]).description)
     assert copied_images(study.subjects, {"A": "1", "B": "2", "C": "3"}) == []
