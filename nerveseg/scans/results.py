@@ -3,6 +3,7 @@
     mask.nii.gz (.mha, .nrrd as the input)   the nerve, in the scan's own grid
     labels.nii.gz (likewise)                 of a model of several classes: the label values of its study
     mask-<class>.nii.gz (likewise)           each class by itself, if asked for (per_class)
+    automatic.nii.gz (likewise)              copy of the mask (of several classes: the label map) as the model made it
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
     report.html                              a page with every slice, the surface, the profiles, a review
@@ -11,7 +12,8 @@
     summary.json                             measurements of the nerve, flags, hashes, versions
 
 A folder with the results of another scan, or with a file of such a name from elsewhere, is not written to. While a
-result is being written the folder holds `.unfinished`, which marks files that may be replaced.
+result is being written the folder holds `.unfinished`, which marks files that may be replaced. A mask that was changed
+since the summary was written is a person's correction, and is not written to either.
 """
 
 import hashlib
@@ -25,7 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
-from nerveseg.files import write_text
+from nerveseg.files import file_sha256, write_text
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
@@ -34,10 +36,13 @@ SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 CLASS_MASKS = "mask-*"
 OWN_FILES = (
-    "mask.*", CLASS_MASKS, "labels.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
+    "mask.*", CLASS_MASKS, "labels.*", "automatic.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
     "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
+
+EDIT_SECONDS = 60
+"""Seconds after the summary from which a mask of an earlier version, which recorded no hash, counts as changed."""
 
 
 class ResultOptions(BaseModel, frozen=True, extra="forbid"):
@@ -80,6 +85,10 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     classes: dict[str, list[int]] = Field(default_factory=dict)
     class_masks: list[str] = Field(default_factory=list)  # names of the files of single classes, if asked for
     identified: list[str] = Field(default_factory=list)  # names of the files that hold the patient's name and ID
+    # SHA-256 of each file of masks and labels by its name; empty in results of earlier versions.
+    masks: dict[str, str] = Field(default_factory=dict)
+    # Name of the file of the mask as the model made it; null in results of earlier versions.
+    automatic: str | None = None
     model: ModelRecord  # record of the applied model
     nerves: list[NerveSummary]  # summary of each side's nerve
     # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.
@@ -114,15 +123,32 @@ def options_sha256(*options: BaseModel) -> str:
     return hashlib.sha256("".join(option.model_dump_json() for option in options).encode()).hexdigest()
 
 
+def read_summary(folder: Path) -> ScanSummary | None:
+    """Return the summary of a folder; None if there is none that can be read."""
+    try:
+        return ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def changed_masks(folder: Path, summary: ScanSummary) -> list[str]:
+    """Return the names of the masks and label maps that were changed after the summary of their result was written."""
+    if summary.masks:
+        files = {name: folder / name for name in summary.masks}
+        return [name for name, path in files.items() if path.is_file() and file_sha256(path) != summary.masks[name]]
+    names = [summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))]
+    latest = (folder / SUMMARY).stat().st_mtime + EDIT_SECONDS
+    return [name for name in names if (folder / name).is_file() and (folder / name).stat().st_mtime > latest]
+
+
 def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
     """Return the summary if the folder holds this result complete; None if it has to be made, or cannot be read.
 
     Raises:
-        RunError: The folder holds the result of another scan, or files of these names from elsewhere.
+        RunError: The folder holds the result of another scan, a corrected mask, or files of these names from elsewhere.
     """
-    try:
-        earlier = ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+    earlier = read_summary(folder)
+    if earlier is None:
         _check_nothing_foreign(folder)
         return None
     if earlier.identity.inputs.get("image") != identity.inputs["image"]:
@@ -131,6 +157,13 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
             found=f"the results of another scan, {earlier.name}",
             path=folder,
             remedy="output=<another folder>, or delete this one",
+        )
+    if changed := changed_masks(folder, earlier):
+        raise RunError(
+            "a mask that was corrected by hand is kept",
+            found=f"{', '.join(changed)}, changed after the segmentation",
+            path=folder,
+            remedy=f"python -m nerveseg.measure {folder} measures it; output=<another folder> segments the scan again",
         )
     return earlier if earlier.identity == identity and (folder / earlier.mask).is_file() else None
 
@@ -156,11 +189,10 @@ def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
 
 def _class_masks(folder: Path) -> list[str]:
     """Return the names of the masks of classes that a folder's result names, complete or unfinished."""
-    try:
-        return ScanSummary.model_validate_json((folder / SUMMARY).read_text(encoding="utf-8")).class_masks
-    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
-        marker = folder / UNFINISHED
-        return marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
+    if summary := read_summary(folder):
+        return summary.class_masks
+    marker = folder / UNFINISHED
+    return marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
 
 
 def finish(folder: Path, summary: ScanSummary) -> None:

@@ -1,5 +1,6 @@
 """Write a segmentation to its folder, each file atomically, the summary last."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from nerveseg.data.volumes.volume import write_labels, write_mask, write_probability
 from nerveseg.evaluation.comparisons import AUTOMATIC
-from nerveseg.files import write_csv
+from nerveseg.files import atomic_write, file_sha256, write_csv
 from nerveseg.notices import header_notice
 from nerveseg.reporting.check_sheet import check_sheet, registration_sheet
 from nerveseg.reporting.overlay import save_png
@@ -41,9 +42,17 @@ def write_segmentation(
     identified = write_dicom_mask(folder, segmentation) if options.dicom_seg else []
     write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
     _draw(folder, segmentation)
-    files = f"mask{suffix}", list(class_masks.values())
-    summary = _summary(segmentation, *files, identity, time.perf_counter() - started)
-    summary = summary.model_copy(update={"identified": identified})
+    drawn = f"labels{suffix}" if classes.count > 1 else f"mask{suffix}"
+    with atomic_write(folder / f"automatic{suffix}") as temporary:
+        shutil.copyfile(folder / drawn, temporary)
+    written = {
+        "class_masks": list(class_masks.values()),
+        "masks": {name: file_sha256(folder / name) for name in sorted({f"mask{suffix}", drawn, *class_masks.values()})},
+        "automatic": f"automatic{suffix}",
+        "identified": identified,
+    }
+    summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
+    summary = summary.model_copy(update=written)
     finish(folder, summary)
     return summary
 
@@ -99,9 +108,7 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
     write_subject_page(folder / "report.html", page)
 
 
-def _summary(
-    segmentation: Segmentation, mask: str, class_masks: list[str], identity: Identity, seconds: float
-) -> ScanSummary:
+def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
     model, scan = segmentation.model, segmentation.scan
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     return ScanSummary(
@@ -111,7 +118,6 @@ def _summary(
         spacing_mm=scan.grid.ras_spacing_mm,
         mask=mask,
         classes=segmentation.prediction.classes.written,
-        class_masks=class_masks,
         model=ModelRecord(
             name=model.name,
             sha256=model.sha256,

@@ -1,5 +1,6 @@
 """`python -m nerveseg.segment` in this process: files, exit codes, many inputs, reruns, privacy."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,8 @@ from tests.helpers.scan_models import write_model
 def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
     printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "mask.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png", "report.html",
+        "mask.nii.gz", "automatic.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png",
+        "report.html",
     }  # fmt: skip
     image, mask = nib.load(image_of("V01")), nib.load(tmp_path / "out" / "mask.nii.gz")
     assert mask.shape == image.shape
@@ -52,6 +54,41 @@ def test_a_rerun_makes_nothing_twice_and_another_scan_is_refused(run, image_of, 
     error = run(image_of("V02"), f"model={sweep}", "output=out", code=2).err
     assert "results of one scan" in error
     assert "remedy" in error
+
+
+def test_a_mask_that_was_changed_by_hand_is_neither_replaced_nor_reported_as_done(run, image_of, sweep, tmp_path):
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    mask, summary = tmp_path / "out" / "mask.nii.gz", tmp_path / "out" / "summary.json"
+    automatic = mask.read_bytes()
+    assert json.loads(summary.read_text())["masks"] == {"mask.nii.gz": hashlib.sha256(automatic).hexdigest()}
+    assert (tmp_path / "out" / "automatic.nii.gz").read_bytes() == automatic
+    image = nib.load(mask)
+    corrected = np.asarray(image.dataobj).copy()
+    corrected[2, 3, 1] = 1 - corrected[2, 3, 1]
+    nib.save(nib.Nifti1Image(corrected, image.affine, image.header), mask)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for option in ("postprocessing=model", "postprocessing=none"):
+        printed = run(image_of("V01"), f"model={sweep}", "output=out", option, code=2)
+        assert "done before" not in printed.out
+        assert "nerveseg.measure out" in printed.err
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    mask.write_bytes(automatic)
+    assert "done before" in run(image_of("V01"), f"model={sweep}", "output=out").out
+
+
+def test_a_changed_mask_of_an_earlier_version_is_known_by_its_time(run, image_of, sweep, tmp_path):
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    mask, summary = tmp_path / "out" / "mask.nii.gz", tmp_path / "out" / "summary.json"
+    content = json.loads(summary.read_text())
+    del content["masks"], content["automatic"]
+    content["identity"]["version"] = "0.1"
+    summary.write_text(json.dumps(content))
+    later = summary.stat().st_mtime + 3600
+    os.utime(mask, (later, later))
+    run(image_of("V01"), f"model={sweep}", "output=out", code=2)
+    os.utime(summary, (later, later))
+    run(image_of("V01"), f"model={sweep}", "output=out")
+    assert json.loads(summary.read_text())["masks"].keys() == {"mask.nii.gz"}
 
 
 def test_an_interrupted_result_is_made_again(run, image_of, sweep, tmp_path):
