@@ -1,8 +1,10 @@
 """Labels of the tibial and the peroneal nerve, where the sciatic nerve has divided.
 
 Every section of a divided slice belongs to the main branch with the nearer centre; where the two branches touch, every
-voxel does. The peroneal nerve is the lateral branch if the leg's side is known and the two lie side by side, otherwise
-that with the smaller mean area. If the two criteria disagree, a note is added.
+voxel does. A branch has its name only in slices that show both: where a single section goes on below the split, which
+of the two it is cannot be seen. A division towards the head is named if it is plain, since an image may be upside down;
+a flag says so in any case (`biomarkers.anatomy`). The peroneal nerve is the lateral branch if the leg's side is known
+and the two lie side by side, otherwise that with the smaller mean area. If the two criteria disagree, a note is added.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
 
-from nerveseg.biomarkers.division import Direction, Division, Sections, find_division
+from nerveseg.biomarkers.division import MAIN_SHARE, Direction, Division, Sections, find_division
 from nerveseg.data.legs import Side, of_side
 from nerveseg.types import Mask, SpacingMm
 
@@ -27,11 +29,15 @@ class Branches:
     """Branches of one nerve."""
 
     labels: UInt8[np.ndarray[Any, Any], "x y z"]  # `TIBIAL`, `PERONEAL` or `UNDIVIDED` in the nerve, 0 elsewhere
+    # The same, but that sections below the split have the label of the branch that they continue most likely.
+    followed: UInt8[np.ndarray[Any, Any], "x y z"]
     # Number of sections per slice, side branches and specks included: row 0 of the whole mask, then of each label.
     components: Int[np.ndarray[Any, Any], "4 z"]
     split_slice: int | None  # index (RAS order) of the most proximal slice that shows two nerves; None without a split
     distal: Direction | None  # None if unknown
     notes: tuple[str, ...]  # for the readers of the measurements
+    # Indices of the slices of a division towards the head, named or not; empty without one.
+    headward: tuple[int, ...] = ()
 
 
 def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") -> Branches:
@@ -39,14 +45,22 @@ def trace_branches(mask: Mask, spacing_mm: SpacingMm, side: Side = "unknown") ->
     sections = Sections.of(mask, spacing_mm)
     division = find_division(sections)
     labels = np.where(mask, np.uint8(UNDIVIDED), np.uint8(0))
-    if division is None:
-        return Branches(labels, _components(labels, sections), None, None, ())
+    headward = tuple(range(division.first, division.last + 1)) if division is not None and division.headward else ()
+    if division is None or not division.plain:
+        return Branches(labels, labels, _components(labels, sections), None, None, (), headward)
     parts = _parts(sections, division, spacing_mm)
     swapped, notes = _order(parts, division, side)
     names = np.array([0, PERONEAL, TIBIAL] if swapped else [0, TIBIAL, PERONEAL], dtype=np.uint8)
-    labels = np.where(parts > 0, names[parts], labels)
+    followed = np.where(parts > 0, names[parts], labels)
+    labels = np.where(_shows_both(parts), followed, labels)
     split = (division.first if division.distal == 1 else division.last) if division.split_shown else None
-    return Branches(labels, _components(labels, sections), split, division.distal, notes)
+    return Branches(labels, followed, _components(labels, sections), split, division.distal, notes, headward)
+
+
+def _shows_both(parts: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell for each slice if both parts hold the share of a main branch in it."""
+    sizes = np.stack([np.count_nonzero(parts == part, axis=(0, 1)) for part in (1, 2)])
+    return np.asarray((sizes.min(axis=0) > 0) & (sizes.min(axis=0) >= MAIN_SHARE * sizes.sum(axis=0)))
 
 
 def _components(labels: NDArray[np.uint8], sections: Sections) -> NDArray[np.intp]:

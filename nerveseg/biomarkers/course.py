@@ -8,12 +8,13 @@ lowers the error to one degree.
 Pieces of a mask away from the nerve (strays) are no part of it, and in no number; quality flags name the same pieces.
 The largest component (26-connected) of a leg is nerve; every component near nerve is nerve too. The distance is
 measured in the plane to the nerve's sections in the same slice; beyond its ends and across a gap, in the nearest slice
-with nerve, less the offset of a course as steep as 45 degrees. A distant component in every slice of the nerve is the
-other of two nerves that have divided above the stack; it is measured, and flagged.
+with nerve, less the offset of a course as steep as 45 degrees. Nerve goes on, too, where it was missed in up to three
+slices: a component within half the distance of the nerve of such a slice is near. A distant component in every slice of
+the nerve is the other of two nerves that have divided above the stack; it is measured, and flagged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label, minimum
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, Branches, trace_branches
-from nerveseg.biomarkers.division import MAIN_SHARE
+from nerveseg.biomarkers.division import LONGEST_TOUCH, MAIN_SHARE
 from nerveseg.data.legs import Leg, Side
 from nerveseg.types import Affine, Mask, SpacingMm
 
@@ -37,7 +38,8 @@ class Centreline:
     """Course of one branch through its slices."""
 
     branch: str  # `nerve` (undivided), `tibial` or `peroneal`
-    slices: Int[np.ndarray[Any, Any], " _n"]  # indices of its slices in RAS order, ascending
+    # Indices of its slices in RAS order, ascending; with those in which it is followed without its name.
+    slices: Int[np.ndarray[Any, Any], " _n"]
     points_mm: Float64[np.ndarray[Any, Any], "_n 3"]  # smoothed centres in world coordinates
     angle_deg: Float64[np.ndarray[Any, Any], " _n"]  # to the normal of the slices; NaN for a single slice
 
@@ -73,7 +75,7 @@ def _spacing_mm(affine: Affine) -> SpacingMm:
 
 def centrelines(branches: Branches, affine: Affine) -> tuple[Centreline, ...]:
     """Compute the course of every branch."""
-    nerves = {name: branches.labels == number for number, name in BRANCH_NAMES.items()}
+    nerves = {name: branches.followed == number for number, name in BRANCH_NAMES.items()}
     return tuple(_centreline(nerve, name, affine) for name, nerve in nerves.items() if nerve.any())
 
 
@@ -124,6 +126,17 @@ class Pieces:
 
 def without_strays(mask: Mask, spacing_mm: SpacingMm, far_mm: float = FAR_MM) -> Pieces:
     """Divide a leg's mask into the nerve and the components farther than `far_mm` from it."""
+    result = Pieces(mask.copy(), np.zeros_like(mask), np.zeros_like(mask), 0)
+    if not mask.any():
+        return result
+    # Every distance is between voxels of the mask, so that those outside their box are not needed.
+    box = tuple(slice(int(found.min()), int(found.max()) + 1) for found in np.nonzero(mask))
+    found = _divided(mask[box], spacing_mm, far_mm)
+    result.nerve[box], result.distant[box], result.strays[box] = found.nerve, found.distant, found.strays
+    return replace(result, stray_pieces=found.stray_pieces)
+
+
+def _divided(mask: Mask, spacing_mm: SpacingMm, far_mm: float) -> Pieces:
     labels, count = label(mask, np.ones((3, 3, 3)))
     if count < 2:
         return Pieces(mask, np.zeros_like(mask), np.zeros_like(mask), 0)
@@ -145,7 +158,7 @@ def _grown(
 ) -> NDArray[np.bool_]:
     """Add the components within `far_mm` of the nerve to it, a flag per label, until none is left."""
     while True:
-        distance_mm = _distance_mm(is_nerve[labels], spacing_mm)
+        distance_mm = _distance_mm(is_nerve[labels], spacing_mm, far_mm)
         nearest_mm = minimum(distance_mm, labels, np.arange(is_nerve.size))
         grown = is_nerve | (nearest_mm <= far_mm)
         grown[0] = False
@@ -154,14 +167,20 @@ def _grown(
         is_nerve = grown
 
 
-def _distance_mm(nerve: Mask, spacing_mm: SpacingMm) -> NDArray[np.float32]:
-    """Compute every voxel's in-plane distance in mm to the nerve of the nearest slice, less the steepest offset."""
+def _distance_mm(nerve: Mask, spacing_mm: SpacingMm, far_mm: float) -> NDArray[np.float32]:
+    """Compute every voxel's in-plane distance in mm to the nerve of the nearest slice, less the steepest offset.
+
+    The distance to the nerve of the next slices counts half of `far_mm` more, if it is smaller even so.
+    """
     levels = np.flatnonzero(nerve.any(axis=(0, 1)))
     maps = {level: distance_transform_edt(~nerve[..., level], sampling=spacing_mm[:2]) for level in levels.tolist()}
     result = np.empty(nerve.shape, dtype=np.float32)
     for number in range(nerve.shape[2]):
         level = int(levels[np.argmin(np.abs(levels - number))])
         result[..., number] = maps[level] - STEEPEST * abs(level - number) * spacing_mm[2]
+        for other in range(number - LONGEST_TOUCH, number + LONGEST_TOUCH + 1):
+            if other in maps and other != number:
+                np.minimum(result[..., number], maps[other] + far_mm / 2, out=result[..., number])
     return result
 
 
@@ -180,10 +199,25 @@ class NerveCourse:
 
     @property
     def length_mm(self) -> float:
-        """Length in mm along the undivided and the tibial nerve, between the centres of the first and last slice."""
-        points = {line.branch: line for line in self.centrelines if line.branch != "peroneal"}
-        ordered = sorted(points.values(), key=lambda line: int(line.slices[0]))
-        return length_mm(np.concatenate([line.points_mm for line in ordered])) if ordered else 0.0
+        """Length in mm along `main_course`, at most that of a course as steep as 45 degrees."""
+        _, points_mm = self.main_course
+        steps_mm = np.diff(points_mm, axis=0)
+        along_mm = np.abs(steps_mm @ slice_normal(self.affine))
+        return float(np.minimum(np.linalg.norm(steps_mm, axis=1), np.hypot(1.0, STEEPEST) * along_mm).sum())
+
+    @property
+    def main_course(self) -> tuple[Int[np.ndarray[Any, Any], " _n"], Float64[np.ndarray[Any, Any], "_n 3"]]:
+        """Slices in RAS order and smoothed centres of the undivided nerve and of the branch that is seen the farthest.
+
+        That is the tibial nerve, unless it ends in the stack before the peroneal nerve does.
+        """
+        lines = {line.branch: line for line in self.centrelines}
+        branch = max(("tibial", "peroneal"), key=lambda name: lines[name].slices.size if name in lines else 0)
+        main = [lines[name] for name in ("nerve", branch) if name in lines]
+        slices = np.concatenate([line.slices for line in main]) if main else np.zeros(0, dtype=np.intp)
+        points_mm = np.concatenate([line.points_mm for line in main]) if main else np.zeros((0, 3))
+        order = np.argsort(slices, kind="stable")
+        return slices[order], points_mm[order]
 
 
 def follow_nerves(mask: Mask, affine: Affine, legs: Sequence[Leg], far_mm: float = FAR_MM) -> tuple[NerveCourse, ...]:

@@ -2,7 +2,9 @@
 
 A speck, a side branch or a vein in the mask is a second section too, so the nerve is divided only over a run of slices
 in which a second section holds a tenth of the nerve or more, which reaches the end of the nerve, or nearly, and in
-which the two parts approach each other towards the split. Sections are the 8-connected parts of the mask in each slice.
+which the two parts approach each other towards the split. The split lies towards the head; a run with its split towards
+the feet is a false part of the mask, or an image that is upside down, and plain only over more slices. Sections are the
+8-connected parts of the mask in each slice.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ AWAY_AGAIN_MM = 2.0  # largest increase of their distance on the way to the spli
 WIDEST_GAP_MM = 10.0  # largest gap in the first slice that shows both, if a nerve is detected a few slices late
 PARTING_MM = 3.0  # least change of the distance over the run that distinguishes two nerves from a nerve and a vein
 TOUCHING_MM = 4.0  # largest gap at the split at which a run that is too short for `PARTING_MM` is accepted
+HEADWARD_RUN = 6  # least number of slices of a division towards the head that is plain
 CLEARLY_APART = 1.25  # least ratio of the distances at both ends of a stack without the split, to know the distal end
 
 
@@ -82,13 +85,24 @@ class Division:
     distal: Direction | None  # None if unknown
     split_shown: bool  # true if the stack shows the split, false if the parts are apart throughout
 
+    @property
+    def headward(self) -> bool:
+        """Flag of a division whose branches lie towards the head from the split."""
+        return self.split_shown and self.distal == 1
+
+    @property
+    def plain(self) -> bool:
+        """Flag of a division by which branches are named: towards the feet, or long and clearly parting."""
+        apart_mm = np.linalg.norm(self.tracks_mm[:, 0] - self.tracks_mm[:, 1], axis=1)
+        return not self.headward or (apart_mm.size >= HEADWARD_RUN and bool(np.ptp(apart_mm) >= PARTING_MM))
+
     def centres_mm(self, number: int) -> Float64[np.ndarray[Any, Any], "2 2"]:
         """Return the centres of the two parts in a slice; beyond the run, those of its nearest slice."""
         return np.asarray(self.tracks_mm[int(np.clip(number, self.first, self.last)) - self.first])
 
 
 def find_division(sections: Sections) -> Division | None:
-    """Find the run of slices that shows two nerves, the longest of several; None without one."""
+    """Find the run of slices that shows two nerves, the longest of several plain ones; None without one."""
     with_nerve = np.flatnonzero(sections.per_slice)
     if with_nerve.size == 0:
         return None
@@ -96,7 +110,7 @@ def find_division(sections: Sections) -> Division | None:
     double = np.array([sections.main_within(k).size >= 2 for k in range(sections.per_slice.size)])
     divisions = [_division(sections, run, first, last) for run in _runs(double, first, last)]
     possible = [found for found in divisions if found is not None]
-    return max(possible, key=lambda found: found.last - found.first, default=None)
+    return max(possible, key=lambda found: (found.plain, found.last - found.first), default=None)
 
 
 def _runs(double: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:

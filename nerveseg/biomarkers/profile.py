@@ -73,11 +73,12 @@ def _rows(course: NerveCourse, number: int, slice_number: int, inside: NerveInsi
 
 
 def _area(course: NerveCourse, number: int, label: int) -> dict[str, Any]:
-    voxels = np.count_nonzero(course.branches.labels[:, :, number] == label)
-    line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[label])
-    angles = line.angle_deg[line.slices == number]
-    angle_deg = float(angles[0]) if angles.size else float("nan")
-    area_mm2 = voxels * pixel_area_mm2(course.affine)
+    # A single section below the split has no name, and the angle of the branch that it continues.
+    part = course.branches.labels[:, :, number] == label
+    followed = int(np.bincount(course.branches.followed[:, :, number][part]).argmax())
+    line = next(line for line in course.centrelines if line.branch == BRANCH_NAMES[followed])
+    angle_deg = float(line.angle_deg[line.slices == number][0])
+    area_mm2 = np.count_nonzero(part) * pixel_area_mm2(course.affine)
     return {
         "csa_mm2": area_mm2,
         "csa_perpendicular_mm2": area_mm2 * float(np.cos(np.radians(angle_deg))),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
@@ -66,6 +67,7 @@ def measure_scan(
         traits = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
         nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, traits, norms)}) for nerve in nerves]
     flags = (
+        *anatomy_flags(courses, scan.grid.slice_numbers),
         *_model_flags(scan, courses, prediction, description, options.quality),
         *_input_flags(scan, images, options.lesion.channel),
     )

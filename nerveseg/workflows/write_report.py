@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.anatomy import anatomy_flags
+from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise
@@ -149,14 +150,16 @@ def _view(
     drawn, numbers, label = _masks_in_order(masks), volume.grid.slice_numbers, analysis.label
     is_nerve = evaluated.study.description.class_table.is_nerve(masks.structure)
     profiles, nerves = {}, {}
+    flags: tuple[Flag, ...] = ()
     for name in (AUTOMATIC, CONSENSUS):
         if name in drawn and is_nerve:
-            profiles[name], nerves[name] = _measured(drawn[name], volume, legs, numbers)
+            courses = follow_nerves(drawn[name], volume.grid.ras_affine, legs)
+            profiles[name], nerves[name] = _measured(courses, numbers)
+            flags = anatomy_flags(courses, numbers) if name == AUTOMATIC else flags
     first = next(iter(nerves.values()), [])
     sides: dict[str, slice] = {leg.side: leg.columns for leg in legs}
-    flags: tuple[Flag, ...] = ()
     if masks.automatic is not None and is_nerve:
-        flags = find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
+        flags = *flags, *find_flags(masks.automatic, None, volume.grid.ras_spacing_mm, numbers, sides=sides)
     volume_mm3 = nerve_volume_mm3(next(iter(drawn.values())), volume.grid.ras_spacing_mm)
     measured = facts_of(first) if is_nerve else [("volume", f"{volume_mm3:,.0f} mm³")]
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
@@ -191,10 +194,7 @@ def _masks_in_order(masks: SubjectMasks) -> dict[str, Mask]:
     return first | (raters if len(raters) > 1 else {})
 
 
-def _measured(
-    mask: Mask, volume: Volume, legs: tuple[Leg, ...], numbers: list[int]
-) -> tuple[pd.DataFrame, list[NerveSummary]]:
-    courses = follow_nerves(mask, volume.grid.ras_affine, legs)
+def _measured(courses: Sequence[NerveCourse], numbers: list[int]) -> tuple[pd.DataFrame, list[NerveSummary]]:
     profile = nerve_profile(courses, numbers)
     return profile, [summarise(profile, course) for course in courses]
 
