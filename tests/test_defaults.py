@@ -35,6 +35,8 @@ TABLE = [
     (StudyLayout, "study/bids.yaml"),
     (SegmentOptions, "segment.yaml"),
     (PatientInfo, "segment.yaml"),
+    (SegmentOptions, "measure.yaml"),
+    (PatientInfo, "measure.yaml"),
 ]
 
 

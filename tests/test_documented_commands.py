@@ -29,7 +29,7 @@ def commands():
 
 def test_the_pages_show_commands():
     verbs = {parameter.values[0] for parameter in commands()}
-    assert verbs == {"simulate", "check", "train", "evaluate", "segment"}
+    assert verbs == {"simulate", "check", "train", "evaluate", "segment", "measure"}
 
 
 @pytest.mark.parametrize(("verb", "typed"), commands())

@@ -1,6 +1,6 @@
 r"""Rewrite the words of a command line into overrides that Hydra's grammar accepts.
 
-A command line holds flags (`-m`, `--cfg job`), overrides (`key=value`) and, for `segment`, one bare path. The rules:
+A command line holds flags (`-m`, `--cfg job`), overrides (`key=value`) and, for some, one bare path. The rules:
 
 - A range `a..b` of integers is inclusive and a sweep: `fold=0..3` is `--multirun fold=0,1,2,3`, `seed=1..3,7` too.
   A sweeper other than Hydra's basic one (`hydra/sweeper=optuna`) needs no flag either.
@@ -27,6 +27,7 @@ from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multiru
 
 PATH_KEYS = (
     "input", "output", "model", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle", "norms",
+    "mask", "automatic",
 )  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
 
@@ -37,6 +38,8 @@ OPEN_KEYS = (
 """Keys that conf/ need not have: names that the user invents (`maps.T2map=...`), keyword arguments of a `_target_` or
 of `pl.Trainer`. Hydra takes them with `++`; parsing and the class itself refuse those that do not exist."""
 
+TAKE_INPUT = ("segment", "measure")  # commands that take a bare path, their `input`
+
 LARGEST_SWEEP = 1000  # largest number of values in one range; a longer one is taken for a typing error
 
 USAGE = {
@@ -44,6 +47,7 @@ USAGE = {
     "train": "python -m nerveseg.train fold=0..3",
     "evaluate": "python -m nerveseg.evaluate run=outputs/demo",
     "segment": "python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
+    "measure": "python -m nerveseg.measure scan.nii.gz mask=corrected.nii.gz output=out",
     "check": "python -m nerveseg.check study=bids study.root=my-study",
 }
 
@@ -94,16 +98,16 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
     if not bare:
         return list(words)
     usage = USAGE.get(verb, f"python -m nerveseg.{verb} key=value")
-    if verb != "segment":
+    if verb not in TAKE_INPUT:
         raise ConfigurationError(
             f"{verb} takes options as key=value", found=repr(bare[0]), remedy=f"write for example: {usage}"
         )
     inputs = bare + [word for word in words if word.startswith("input=")]
     if len(inputs) > 1:
         raise ConfigurationError(
-            "segment takes one input",
+            f"{verb} takes one input",
             found=" and ".join(map(repr, inputs)),
-            remedy="put a pattern, or a path with spaces, in quotes: python -m nerveseg.segment 'scans/*.nii.gz' ...",
+            remedy=f"put a path with spaces, or a pattern, in quotes: {usage}",
         )
     if not bare[0]:
         raise ConfigurationError("an input is a path", found="an empty argument", remedy=f"for example: {usage}")

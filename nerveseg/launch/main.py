@@ -45,6 +45,7 @@ VERBS = {
     "train": "train folds of a cross-validation and compare them",
     "evaluate": "Table 1 of a finished sweep, or of the raters alone",
     "segment": "masks and numbers of new scans, with a trained model",
+    "measure": "numbers of a mask that a person drew or corrected",
 }
 
 RunJob = Callable[[Any], float | None]

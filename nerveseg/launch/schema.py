@@ -15,6 +15,7 @@ CONFIG_TYPES = {
     "train": "nerveseg.workflows.config.TrainConfig",
     "evaluate": "nerveseg.workflows.config.EvaluateConfig",
     "segment": "nerveseg.workflows.segment_config.SegmentConfig",
+    "measure": "nerveseg.workflows.segment_config.MeasureConfig",
 }
 """Dotted name of each command's record, which is imported when a configuration is parsed."""
 

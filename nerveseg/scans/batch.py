@@ -66,7 +66,7 @@ def segment_all(
             outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
         outcomes.append(outcome)
         if outcome.error is None or len(scans) > 1:
-            _print_outcome(outcome, title, time.perf_counter() - started, folders[scan.name])
+            print_outcome(outcome, title, time.perf_counter() - started, folders[scan.name])
     return outcomes
 
 
@@ -123,7 +123,8 @@ def _fingerprint(model: Ensemble) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -> None:
+def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -> None:
+    """Print the outcome of a scan: time and folder, a line for each nerve, notes and flags."""
     if outcome.error:
         say(f"{title}: failed; {outcome.error}")
         return

@@ -1,11 +1,13 @@
-"""Measure a segmented scan: profile, lesion, summary, z-scores, quality flags."""
+"""Measure a scan whose nerve a model or a person marked: profile, lesion, summary, z-scores, quality flags."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
@@ -14,14 +16,15 @@ from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
-from nerveseg.data.legs import with_side
+from nerveseg.data.classes import Classes
+from nerveseg.data.legs import Leg, with_side
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
-from nerveseg.inference.predict import Prediction
 from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
+from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.reading import LoadedScan
-from nerveseg.scans.request import PatientInfo, SegmentOptions
-from nerveseg.types import Image, Mask
+from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
+from nerveseg.types import Image, LabelMap, Mask, Probability
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,65 @@ class Measured:
     notes: tuple[str, ...]  # remarks on the origin of the numbers
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredScan(Measured):
+    """Scan whose nerve is marked, with its measurements."""
+
+    files: ScanFiles  # files of the scan
+    options: SegmentOptions  # options of the measurement
+    channel: str  # name of the image
+    scan: LoadedScan  # images of the scan
+    labels: LabelMap  # number of each voxel's part, in RAS order
+    classes: Classes  # classes of the label map
+    synthetic: bool  # flag: true if a model that was trained on simulated data marked the nerve
+
+    @cached_property
+    def ras_mask(self) -> Mask:
+        """Mask of the nerve, in RAS order."""
+        return self.classes.nerve(self.labels)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Mask in the input's own array order."""
+        return np.asarray(self.scan.grid.from_ras(self.ras_mask), dtype=np.bool_)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Matrix from voxel indices of `mask` to mm (RAS+)."""
+        return self.scan.grid.affine
+
+    @property
+    def warning(self) -> str:
+        """Warning "SYNTHETIC TRAINING DATA", or empty."""
+        return SYNTHETIC if self.synthetic else ""
+
+
 def measure_scan(
     scan: LoadedScan,
-    prediction: Prediction,
-    description: ModelDescription,
+    mask: Mask,
+    legs: tuple[Leg, ...],
+    channel: str,
     person: PatientInfo,
     options: SegmentOptions,
+    model: tuple[ModelDescription, Probability] | None = None,
 ) -> Measured:
-    """Measure a scan's nerves; geometry and intensity are compared with the model's training data.
+    """Measure a scan's nerves.
+
+    Args:
+        scan: Images of the scan.
+        mask: Mask of the nerve in RAS order.
+        legs: Legs that the image shows.
+        channel: Name of the image.
+        person: Facts about the person scanned.
+        options: Options of the measurement.
+        model: Model that made the mask, and its probability of nerve. Geometry and intensity are compared with the
+            model's training data, the probability is judged; both are left out of a mask that a person drew.
 
     Raises:
         ConfigurationError: The table of norms cannot be read, or several of its rows fit.
     """
-    images = {description.channels[0]: scan.image.array} | scan.channels
-    legs = with_side(prediction.legs, person.side)
-    courses = follow_nerves(prediction.mask, scan.grid.ras_affine, legs, options.quality.far_mm)
+    images = {channel: scan.image.array} | scan.channels
+    courses = follow_nerves(mask, scan.grid.ras_affine, with_side(legs, person.side), options.quality.far_mm)
     lesion = _lesion(scan, images, courses, options.lesion)
     signals = Signals(
         images | scan.maps,
@@ -68,7 +115,7 @@ def measure_scan(
         nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, traits, norms)}) for nerve in nerves]
     flags = (
         *anatomy_flags(courses, scan.grid.slice_numbers),
-        *_model_flags(scan, courses, prediction, description, options.quality),
+        *_mask_flags(scan, courses, mask, model, options.quality),
         *_input_flags(scan, images, options.lesion.channel),
     )
     notes = (*(note for nerve in nerves for note in nerve.notes), *_notes(scan, lesion, nerves, options))
@@ -99,15 +146,19 @@ def _muscle(scan: LoadedScan, course: NerveCourse) -> Mask | None:
     return own
 
 
-def _model_flags(
+def _mask_flags(
     scan: LoadedScan,
     courses: Sequence[NerveCourse],
-    prediction: Prediction,
-    description: ModelDescription,
+    mask: Mask,
+    model: tuple[ModelDescription, Probability] | None,
     limits: QualityLimits,
 ) -> tuple[Flag, ...]:
-    """Return the flags of the mask, compared with the training data that the model's bundle records."""
-    spacing_mm = scan.grid.ras_spacing_mm
+    """Return the flags of the mask; with a model, compared with the training data that its bundle records."""
+    spacing_mm, numbers = scan.grid.ras_spacing_mm, scan.grid.slice_numbers
+    sides: dict[str, slice] = {course.side: course.leg.columns for course in courses}
+    if model is None:
+        return find_flags(mask, None, spacing_mm, numbers, sides=sides, limits=limits)
+    description, probability = model
     training = TrainingScans(
         description.spacing_mm,
         description.preprocessing.size,
@@ -117,11 +168,11 @@ def _model_flags(
     network = scan.network_channels(names)
     measured = scan_intensity(network, spacing_mm, description.preprocessing, description.spacing_mm)
     return find_flags(
-        prediction.mask,
-        prediction.probability,
+        mask,
+        probability,
         spacing_mm,
-        scan.grid.slice_numbers,
-        sides={course.side: course.leg.columns for course in courses},
+        numbers,
+        sides=sides,
         training=training,
         percentiles={
             name: dict(zip(PERCENTILES, values, strict=True)) for name, values in zip(names, measured, strict=True)

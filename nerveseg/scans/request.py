@@ -1,5 +1,6 @@
 """Request of a segmentation: the files of one scan, facts about the person, and the options of `segment`."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,52 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
         replaced = {name: value for name, value in self.postprocessing if value is not None}
         cleanup = model.postprocessing.model_copy(update=replaced)
         return model.model_copy(update=changes | {"postprocessing": cleanup})
+
+
+class ScanRequest(BaseModel, frozen=True, extra="forbid"):
+    """Record of the files and options with which the mask of a result can be measured again."""
+
+    channel: str  # name of the image
+    files: dict[str, str]  # absolute path of each file by its role (`ScanFiles.paths`)
+    series: str | None  # number or UID of the series, if the folder of the image holds several
+    person: PatientInfo  # facts about the person scanned
+    options: SegmentOptions  # options of the measurement
+    per_class: bool  # flag: true to write a mask of each class, too
+
+    @classmethod
+    def of(cls, files: ScanFiles, channel: str, options: SegmentOptions, per_class: bool) -> "ScanRequest":
+        """Return the record of a scan; bytes of a path that are no UTF-8 become escapes."""
+        named = {
+            role: os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
+            for role, path in files.paths.items()
+        }
+        norms = options.norms and Path(os.path.abspath(options.norms))
+        return cls(
+            channel=channel,
+            files=named,
+            series=files.series,
+            person=files.person,
+            options=options.model_copy(update={"norms": norms}),
+            per_class=per_class,
+        )
+
+    def scan_files(self, name: str) -> ScanFiles:
+        """Return the files of the scan, of this name."""
+        paths = {role: Path(path) for role, path in self.files.items()}
+        further: dict[str, dict[str, Path]] = {"images": {}, "maps": {}}
+        for role, path in paths.items():
+            kind, _, key = role.partition(".")
+            if key:
+                further[kind][key] = path
+        return ScanFiles(
+            name=name,
+            image=paths["image"],
+            series=self.series,
+            channels=further["images"],
+            maps=further["maps"],
+            muscle=paths.get("muscle"),
+            person=self.person,
+        )
 
 
 def settings_notes(used: PredictionSettings, model: PredictionSettings) -> tuple[str, ...]:

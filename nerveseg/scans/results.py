@@ -25,12 +25,14 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.quality import in_words as slices_in_words
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import RunError
 from nerveseg.files import file_sha256, write_text
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
+from nerveseg.scans.request import ScanRequest
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
@@ -72,6 +74,34 @@ class ModelRecord(BaseModel, frozen=True, extra="forbid"):
     synthetic: bool  # flag: true if it was trained on simulated data
 
 
+class MaskChanges(BaseModel, frozen=True, extra="forbid"):
+    """Difference of a mask from the automatic one."""
+
+    added_voxels: int  # number of voxels that only the mask holds
+    removed_voxels: int  # number of voxels that only the automatic mask holds
+    relabelled_voxels: int  # number of voxels of another class in the two; 0 for a single class
+    volume_mm3: float  # volume of the mask less that of the automatic one, in mm3
+    slices: list[int]  # numbers in the input file of the slices that differ
+
+    def in_words(self) -> str:
+        """Return the difference as text."""
+        if not self.slices:
+            return "none"
+        moved = f", {self.relabelled_voxels} of another class" if self.relabelled_voxels else ""
+        return (
+            f"{self.added_voxels} voxels added, {self.removed_voxels} removed{moved} ({self.volume_mm3:+.1f} mm3) in "
+            f"{slices_in_words(self.slices)}"
+        )
+
+
+class GivenMask(BaseModel, frozen=True, extra="forbid"):
+    """Record of a mask that a person drew or corrected."""
+
+    source: str  # name of its file
+    sha256: str  # hash of the file
+    changes: MaskChanges | None  # difference from the automatic mask; null where that is not known
+
+
 class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     """Content of `summary.json`."""
 
@@ -89,7 +119,9 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     masks: dict[str, str] = Field(default_factory=dict)
     # Name of the file of the mask as the model made it; null in results of earlier versions.
     automatic: str | None = None
-    model: ModelRecord  # record of the applied model
+    given: GivenMask | None = None  # record of the mask, if a person drew or corrected it
+    request: ScanRequest | None = None  # files and options; null in results of earlier versions
+    model: ModelRecord | None  # record of the applied model; null for a mask of another origin
     nerves: list[NerveSummary]  # summary of each side's nerve
     # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.
     expected_dice: dict[str, ExpectedDice] = Field(default_factory=dict)
@@ -141,11 +173,17 @@ def changed_masks(folder: Path, summary: ScanSummary) -> list[str]:
     return [name for name in names if (folder / name).is_file() and (folder / name).stat().st_mtime > latest]
 
 
-def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
+def check_free(folder: Path, identity: Identity, *, by_hand: bool = False) -> ScanSummary | None:
     """Return the summary if the folder holds this result complete; None if it has to be made, or cannot be read.
 
+    Args:
+        folder: Folder of the result.
+        identity: Identity of the result.
+        by_hand: Flag of a mask that a person gives, which replaces an earlier one of the same origin only.
+
     Raises:
-        RunError: The folder holds the result of another scan, a corrected mask, or files of these names from elsewhere.
+        RunError: The folder holds the result of another scan, a mask that would be lost, or files of these names from
+            elsewhere.
     """
     earlier = read_summary(folder)
     if earlier is None:
@@ -158,14 +196,25 @@ def check_free(folder: Path, identity: Identity) -> ScanSummary | None:
             path=folder,
             remedy="output=<another folder>, or delete this one",
         )
-    if changed := changed_masks(folder, earlier):
+    same = earlier.identity == identity
+    changed = changed_masks(folder, earlier)
+    if changed or _would_be_lost(earlier, same, by_hand):
+        what = f"{', '.join(changed)}, changed after the result" if changed else f"the mask of {earlier.name}"
         raise RunError(
-            "a mask that was corrected by hand is kept",
-            found=f"{', '.join(changed)}, changed after the segmentation",
+            "a mask that was corrected by hand is kept, and a result that can be corrected",
+            found=what + (f", from {earlier.given.source}" if earlier.given and not changed else ""),
             path=folder,
-            remedy=f"python -m nerveseg.measure {folder} measures it; output=<another folder> segments the scan again",
+            remedy=f"python -m nerveseg.measure {folder} measures a corrected mask there; else output=<another folder>",
         )
-    return earlier if earlier.identity == identity and (folder / earlier.mask).is_file() else None
+    return earlier if same and (folder / earlier.mask).is_file() else None
+
+
+def _would_be_lost(earlier: ScanSummary, same: bool, by_hand: bool) -> bool:
+    """Return true if another result in its folder would replace a corrected mask, or an automatic one by hand."""
+    if by_hand:
+        edited_there = earlier.given is not None and earlier.given.source in earlier.masks
+        return edited_there or bool(earlier.identity.model)
+    return earlier.given is not None and not same
 
 
 def is_result(path: Path) -> bool:

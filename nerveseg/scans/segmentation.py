@@ -14,55 +14,26 @@ from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
-from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.expectation import expect_dice, expectation_flags
-from nerveseg.scans.measuring import Measured, measure_scan
+from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
 from nerveseg.training.devices import choose_device
-from nerveseg.types import Mask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation(Measured):
+class Segmentation(MeasuredScan):
     """Segmented scan, with its measurements."""
 
-    files: ScanFiles  # files of the scan
-    scan: LoadedScan  # images of the scan
     model: Ensemble  # applied model
     folds: tuple[int, ...]  # numbers of the model's folds that were averaged
     prediction: Prediction  # mask and probability in RAS order, and the settings that they depend on
     expected_dice: dict[str, ExpectedDice]  # Dice to expect of each class that the model is calibrated for
 
     @property
-    def ras_mask(self) -> Mask:
-        """Mask of the nerve, in RAS order."""
-        return self.prediction.mask
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """Mask in the input's own array order."""
-        return np.asarray(self.scan.grid.from_ras(self.ras_mask), dtype=np.bool_)
-
-    @property
     def probability(self) -> NDArray[np.float32]:
         """Probability in the input's own array order."""
         return np.asarray(self.scan.grid.from_ras(self.prediction.probability), dtype=np.float32)
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """Matrix from voxel indices of `mask` to mm (RAS+)."""
-        return self.scan.grid.affine
-
-    @property
-    def synthetic(self) -> bool:
-        """Flag: true if the model was trained on simulated data."""
-        return self.model.synthetic
-
-    @property
-    def warning(self) -> str:
-        """Warning "SYNTHETIC TRAINING DATA", or empty."""
-        return SYNTHETIC if self.synthetic else ""
 
 
 def segment_scan(
@@ -125,7 +96,8 @@ def segment_files(
     check_is_scan(scan.image, files.image)
     members, held_out = model.members_for(sha256 or input_sha256(files)["image"], image_sha256(scan.image))
     prediction = _predict(files, scan, members, options, progress)
-    measured = measure_scan(scan, prediction, model.description, files.person, options)
+    channel, model_seen = model.description.channels[0], (model.description, prediction.probability)
+    measured = measure_scan(scan, prediction.mask, prediction.legs, channel, files.person, options, model_seen)
     expected = expect_dice(prediction, scan, model, measured.flags)
     flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
     notes = (
@@ -142,7 +114,12 @@ def segment_files(
     return Segmentation(
         **vars(replace(measured, flags=flags, notes=notes)),
         files=files,
+        options=options.model_copy(update={"registration": options.registration or model.description.registration}),
+        channel=channel,
         scan=scan,
+        labels=prediction.labels,
+        classes=prediction.classes,
+        synthetic=model.synthetic,
         model=model,
         folds=tuple(member.description.training.fold for member in members),
         prediction=prediction,

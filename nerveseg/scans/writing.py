@@ -1,12 +1,18 @@
-"""Write a segmentation to its folder, each file atomically, the summary last."""
+"""Write the results of a scan to its folder, each file atomically, the summary last.
+
+The mask is the model's (`segment`) or a person's (`measure`); everything else is the same.
+"""
 
 import shutil
 import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nerveseg.data.volumes.volume import write_labels, write_mask, write_probability
+from nerveseg.data.volumes.volume import write_labels, write_probability
 from nerveseg.evaluation.comparisons import AUTOMATIC
 from nerveseg.files import atomic_write, file_sha256, write_csv
 from nerveseg.notices import header_notice
@@ -17,61 +23,173 @@ from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView, facts_of
 from nerveseg.runs import package_versions
 from nerveseg.scans.dicom_export import write_dicom_mask
 from nerveseg.scans.expectation import named_expectations
+from nerveseg.scans.given import GivenScan
+from nerveseg.scans.measuring import MeasuredScan
+from nerveseg.scans.request import ScanRequest
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
+from nerveseg.types import Mask, Probability
 
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
+
+CORRECTED, DRAWN = "Corrected", "Drawn"  # names, on the page, of a mask with and without a known automatic one
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Origin of a label map, in which the results of a model and of a person differ."""
+
+    mask: str  # name of the mask on the page
+    facts: list[tuple[str, str]]  # names and values that stand before the measurements
+    fields: dict[str, Any]  # fields of the summary
+    probability: Probability | None = None  # probability of nerve
+    automatic: Mask | None = None  # mask that a person corrected
 
 
 def write_segmentation(
     folder: Path, segmentation: Segmentation, identity: Identity, options: ResultOptions, started: float
 ) -> ScanSummary:
     """Write the mask, the tables and the pictures of a scan; `started` is in s of `time.perf_counter`."""
-    scan, prediction, classes = segmentation.scan, segmentation.prediction, segmentation.prediction.classes
-    description = header_notice(segmentation.synthetic)
-    suffix = next((end for end in OWN_FORMATS if segmentation.files.image.name.lower().endswith(end)), ".nii.gz")
-    class_masks = {name: f"mask-{name}{suffix}" for name in classes.names if options.per_class}
-    begin(folder, list(class_masks.values()))
-    write_mask(folder / f"mask{suffix}", segmentation.ras_mask, scan.grid, description)
-    if classes.count > 1:
-        write_labels(folder / f"labels{suffix}", classes.decode(prediction.labels), scan.grid, description)
-    for name, file in class_masks.items():
-        write_mask(folder / file, classes.mask(prediction.labels, name), scan.grid, description)
+    prediction, model, scan = segmentation.prediction, segmentation.model, segmentation.scan
+    begin(folder, list(_class_files(segmentation, options.per_class).values()))
+    masks = _write_masks(folder, segmentation, options.per_class)
     if options.write_probability:
-        write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, description)
-    identified = write_dicom_mask(folder, segmentation) if options.dicom_seg else []
-    write_csv(folder / "profile.csv", segmentation.profile.assign(warning=segmentation.warning), float_format="%.6g")
-    _draw(folder, segmentation)
-    drawn = f"labels{suffix}" if classes.count > 1 else f"mask{suffix}"
-    with atomic_write(folder / f"automatic{suffix}") as temporary:
-        shutil.copyfile(folder / drawn, temporary)
-    written = {
-        "class_masks": list(class_masks.values()),
-        "masks": {name: file_sha256(folder / name) for name in sorted({f"mask{suffix}", drawn, *class_masks.values()})},
-        "automatic": f"automatic{suffix}",
-        "identified": identified,
+        notice = header_notice(segmentation.synthetic)
+        write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, notice)
+    automatic = f"automatic{_suffix(segmentation)}"
+    with atomic_write(folder / automatic) as temporary:
+        shutil.copyfile(folder / primary_mask(masks), temporary)
+    record = ModelRecord(
+        name=model.name,
+        sha256=model.sha256,
+        study=model.description.training.study,
+        folds=list(segmentation.folds),
+        synthetic=model.synthetic,
+    )
+    fields = {
+        "automatic": automatic,
+        "identified": write_dicom_mask(folder, segmentation) if options.dicom_seg else [],
+        "model": record,
+        "expected_dice": segmentation.expected_dice,
+        "prediction": prediction.settings,
+        "computation": prediction.computation,
     }
-    summary = _summary(segmentation, f"mask{suffix}", identity, time.perf_counter() - started)
-    summary = summary.model_copy(update=written)
+    expected = named_expectations(segmentation.expected_dice, prediction.classes.names)
+    facts = [(name, each.in_words()) for name, each in expected]
+    origin = _Origin(AUTOMATIC, facts, fields, prediction.probability)
+    return _write_measurements(folder, segmentation, origin, masks, identity, options.per_class, started)
+
+
+def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bool, started: float) -> ScanSummary:
+    """Write the results of a mask that a person drew or corrected, as `write_segmentation` does.
+
+    In the folder of an earlier result, the file that was corrected there is left as it is, and the summary stays until
+    the new one replaces it.
+    """
+    earlier, classes, grid = scan.earlier, scan.classes, scan.scan.grid
+    if earlier is None:
+        begin(folder, list(_class_files(scan, per_class).values()))
+    else:
+        for name in earlier.identified:
+            (folder / name).unlink(missing_ok=True)
+    masks = _write_masks(folder, scan, per_class, keep=scan.given.source if earlier and scan.edited_there else None)
+    automatic = earlier.automatic if earlier else None
+    if earlier is None and scan.automatic is not None:
+        automatic = f"automatic{_suffix(scan)}"
+        write_labels(folder / automatic, classes.decode(scan.automatic), grid)
+    fields = {
+        "automatic": automatic,
+        "given": scan.given,
+        "model": earlier and earlier.model,
+        "prediction": earlier and earlier.prediction,
+        "computation": earlier and earlier.computation,
+    }
+    nerve = None if scan.automatic is None else classes.nerve(scan.automatic)
+    origin = _Origin(DRAWN if nerve is None else CORRECTED, scan.facts, fields, None, nerve)
+    return _write_measurements(folder, scan, origin, masks, identity, per_class, started)
+
+
+def primary_mask(names: Collection[str]) -> str:
+    """Return which of the files of masks is to be corrected: the label map of several classes, else the mask."""
+    return next((name for name in names if name.startswith("labels.")), next(iter(names)))
+
+
+def _suffix(scan: MeasuredScan) -> str:
+    return next((end for end in OWN_FORMATS if scan.files.image.name.lower().endswith(end)), ".nii.gz")
+
+
+def _class_files(scan: MeasuredScan, per_class: bool) -> dict[str, str]:
+    """Return the name of the file of each class, if asked for."""
+    return {name: f"mask-{name}{_suffix(scan)}" for name in scan.classes.names if per_class}
+
+
+def _write_masks(folder: Path, scan: MeasuredScan, per_class: bool, keep: str | None = None) -> dict[str, str]:
+    """Write the masks of a scan but for one to keep; return the SHA-256 of each file by its name, the mask's first."""
+    classes, grid, notice = scan.classes, scan.scan.grid, header_notice(scan.synthetic)
+    arrays = {f"mask{_suffix(scan)}": scan.ras_mask.astype(np.uint8)}
+    if classes.count > 1:
+        arrays[f"labels{_suffix(scan)}"] = classes.decode(scan.labels)
+    for name, file in _class_files(scan, per_class).items():
+        arrays[file] = classes.mask(scan.labels, name).astype(np.uint8)
+    for file, array in arrays.items():
+        if file != keep:
+            write_labels(folder / file, array, grid, notice)
+    return {file: file_sha256(folder / file) for file in arrays}
+
+
+def _write_measurements(
+    folder: Path,
+    scan: MeasuredScan,
+    origin: _Origin,
+    masks: dict[str, str],
+    identity: Identity,
+    per_class: bool,
+    started: float,
+) -> ScanSummary:
+    """Write table, pictures and page, and the summary last."""
+    write_csv(folder / "profile.csv", scan.profile.assign(warning=scan.warning), float_format="%.6g")
+    _draw(folder, scan, origin)
+    movement = ("translation_mm", "rotation_deg", "trusted", "note")
+    summary = ScanSummary(
+        warning=scan.warning,
+        name=scan.files.name,
+        shape=scan.scan.grid.shape,
+        spacing_mm=scan.scan.grid.ras_spacing_mm,
+        mask=next(iter(masks)),
+        classes=scan.classes.written,
+        class_masks=list(_class_files(scan, per_class).values()),
+        masks=masks,
+        request=ScanRequest.of(scan.files, scan.channel, scan.options, per_class),
+        nerves=list(scan.nerves),
+        flags=list(scan.flags),
+        notes=list(scan.notes),
+        registrations={
+            name: {field: getattr(registration, field) for field in movement}
+            for name, registration in scan.scan.registrations.items()
+        },
+        seconds=round(time.perf_counter() - started, 3),
+        versions=package_versions(),
+        identity=identity,
+        **origin.fields,
+    )
     finish(folder, summary)
     return summary
 
 
-def _draw(folder: Path, segmentation: Segmentation) -> None:
-    scan = segmentation.scan
+def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
+    scan = measured.scan
     nerve, strays = (
-        np.any(masks, axis=0)
-        for masks in zip(*((each.mask, each.strays) for each in segmentation.courses), strict=True)
+        np.any(masks, axis=0) for masks in zip(*((each.mask, each.strays) for each in measured.courses), strict=True)
     )
-    sides: dict[str, slice] = {course.side: course.leg.columns for course in segmentation.courses}
+    sides: dict[str, slice] = {course.side: course.leg.columns for course in measured.courses}
     sheet = check_sheet(
         scan.image.array,
         nerve,
-        segmentation.profile,
-        title=segmentation.files.name,
-        warning=segmentation.warning or None,
+        measured.profile,
+        title=measured.files.name,
+        warning=measured.warning or None,
         slice_numbers=scan.grid.slice_numbers,
-        flags=[flag.message for flag in segmentation.flags],
+        flags=[flag.message for flag in measured.flags],
         spacing_mm=scan.grid.ras_spacing_mm,
         sides=sides,
         strays=strays,
@@ -82,60 +200,24 @@ def _draw(folder: Path, segmentation: Segmentation) -> None:
         path = folder / f"registration-{name}.png"
         registration_sheet(path, scan.image.array, registration)
         pictures[name] = path.read_bytes()
-    masks = {AUTOMATIC: nerve} | ({STRAY: strays} if strays.any() else {})
-    if segmentation.lesion is not None and segmentation.lesion.any():
-        masks[LESION] = segmentation.lesion
-    expected = named_expectations(segmentation.expected_dice, segmentation.prediction.classes.names)
+    masks = {origin.mask: nerve} | ({} if origin.automatic is None else {AUTOMATIC: origin.automatic})
+    masks |= {STRAY: strays} if strays.any() else {}
+    if measured.lesion is not None and measured.lesion.any():
+        masks[LESION] = measured.lesion
     page = SubjectView(
-        name=segmentation.files.name,
-        title=f"Nerve segmentation of {segmentation.files.name}",
-        warning=segmentation.warning,
+        name=measured.files.name,
+        title=f"Nerve segmentation of {measured.files.name}",
+        warning=measured.warning,
         image=scan.image.array,
         spacing_mm=scan.grid.ras_spacing_mm,
         slice_numbers=scan.grid.slice_numbers,
         masks=masks,
-        profiles={AUTOMATIC: segmentation.profile},
-        facts=[
-            *((name, each.in_words()) for name, each in expected),
-            *facts_of(segmentation.nerves),
-        ],
-        flags=segmentation.flags,
-        notes=segmentation.notes,
+        profiles={origin.mask: measured.profile},
+        facts=[*origin.facts, *facts_of(measured.nerves)],
+        flags=measured.flags,
+        notes=measured.notes,
         sides=sides,
         registrations=pictures,
-        probability=segmentation.prediction.probability,
+        probability=origin.probability,
     )
     write_subject_page(folder / "report.html", page)
-
-
-def _summary(segmentation: Segmentation, mask: str, identity: Identity, seconds: float) -> ScanSummary:
-    model, scan = segmentation.model, segmentation.scan
-    movement = ("translation_mm", "rotation_deg", "trusted", "note")
-    return ScanSummary(
-        warning=segmentation.warning,
-        name=segmentation.files.name,
-        shape=scan.grid.shape,
-        spacing_mm=scan.grid.ras_spacing_mm,
-        mask=mask,
-        classes=segmentation.prediction.classes.written,
-        model=ModelRecord(
-            name=model.name,
-            sha256=model.sha256,
-            study=model.description.training.study,
-            folds=list(segmentation.folds),
-            synthetic=model.synthetic,
-        ),
-        nerves=list(segmentation.nerves),
-        expected_dice=segmentation.expected_dice,
-        flags=list(segmentation.flags),
-        notes=list(segmentation.notes),
-        prediction=segmentation.prediction.settings,
-        computation=segmentation.prediction.computation,
-        registrations={
-            name: {field: getattr(registration, field) for field in movement}
-            for name, registration in scan.registrations.items()
-        },
-        seconds=round(seconds, 3),
-        versions=package_versions(),
-        identity=identity,
-    )

@@ -1,4 +1,4 @@
-"""Typed configuration of `segment`, and the part of an archive that one job segments.
+"""Typed configuration of `segment` and `measure`, and the part of an archive that one job segments.
 
 The shard of a scan is the SHA-256 of its path (of a subject without a scan: of its id) modulo the number of shards. It
 does not depend on the other scans, so scans that are added later change no other scan's shard. Shards differ a little
@@ -12,7 +12,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from nerveseg.biomarkers.quality import QualityLimits
+from nerveseg.biomarkers.signals import LesionRule
+from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.template_fields import fill_template
+from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.errors import ConfigurationError
 from nerveseg.names import FolderPath, Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
@@ -22,17 +26,12 @@ from nerveseg.workflows.config import StudyConfig
 SHARDS = "shards"  # name of the folder of the shards' tables and errors, among the results
 
 
-class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, extra="forbid"):
-    """Configuration of `segment`."""
+class ScanConfig(PatientInfo, frozen=True, extra="forbid"):
+    """Options of a command on scans: the files, and where results go."""
 
-    input: str | None  # volume, DICOM folder or pattern of scans
-    study: StudyConfig | None = None  # study whose subjects are segmented instead
-    model: FolderPath | None  # folder of a sweep, a fold or one model
-    plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
+    input: str | None  # volume, DICOM folder or pattern of scans; of `measure` a folder of results, too
     output: FolderPath | None  # folder of the results
     output_root: FolderPath  # folder of all outputs
-    shard: int | None = Field(strict=True)  # number of the part of an archive that this job segments, from 0
-    shards: int | None = Field(strict=True)  # number of parts
     images: dict[Name, str]  # path template of each further channel; `{id}` stands for the scan's name
     maps: dict[Name, str]  # path template of each quantitative map
     muscle: str | None  # path template of the mask of a muscle that the nerve does not supply
@@ -42,23 +41,6 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
     def person(self) -> PatientInfo:
         """Facts about the person scanned."""
         return PatientInfo.model_validate({name: getattr(self, name) for name in PatientInfo.model_fields})
-
-    @property
-    def options(self) -> SegmentOptions:
-        """Options of segmentation and measurement; the transform is the study's unless the command gives one."""
-        own = {name: getattr(self, name) for name in SegmentOptions.model_fields}
-        studys = self.study.geometry if self.study else None
-        return SegmentOptions.model_validate(own | {"geometry": self.geometry or studys})
-
-    @property
-    def written(self) -> ResultOptions:
-        """Options of the written files."""
-        return ResultOptions.model_validate({name: getattr(self, name) for name in ResultOptions.model_fields})
-
-    @property
-    def results_root(self) -> Path:
-        """Folder of the folders of all scans."""
-        return self.output or self.output_root / "segmentations"
 
     def files(self, name: str, image: Path, person: PatientInfo, fields: Mapping[str, str] | None = None) -> ScanFiles:
         """Return the files of a scan; a DICOM image is a folder.
@@ -78,6 +60,56 @@ class SegmentConfig(SegmentOptions, ResultOptions, PatientInfo, frozen=True, ext
             muscle=path(self.muscle) if self.muscle else None,
             person=person,
         )
+
+
+class SegmentConfig(SegmentOptions, ResultOptions, ScanConfig, frozen=True, extra="forbid"):
+    """Configuration of `segment`."""
+
+    study: StudyConfig | None = None  # study whose subjects are segmented instead
+    model: FolderPath | None  # folder of a sweep, a fold or one model
+    plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
+    shard: int | None = Field(strict=True)  # number of the part of an archive that this job segments, from 0
+    shards: int | None = Field(strict=True)  # number of parts
+
+    @property
+    def options(self) -> SegmentOptions:
+        """Options of segmentation and measurement; the transform is the study's unless the command gives one."""
+        own = {name: getattr(self, name) for name in SegmentOptions.model_fields}
+        studys = self.study.geometry if self.study else None
+        return SegmentOptions.model_validate(own | {"geometry": self.geometry or studys})
+
+    @property
+    def written(self) -> ResultOptions:
+        """Options of the written files."""
+        return ResultOptions.model_validate({name: getattr(self, name) for name in ResultOptions.model_fields})
+
+    @property
+    def results_root(self) -> Path:
+        """Folder of the folders of all scans."""
+        return self.output or self.output_root / "segmentations"
+
+
+class MeasureConfig(ScanConfig, frozen=True, extra="forbid"):
+    """Configuration of `measure`."""
+
+    study: StudyConfig | None = None  # study whose classes the mask has
+    mask: str | None  # mask or label map that a person drew or corrected
+    segment: int | str | None  # label, or name of a segment of 3D Slicer, that is nerve
+    automatic: str | None  # automatic mask that was corrected
+    channel: Name | None  # name of the image in columns and pages
+    geometry: Geometry  # transform of a header to trust if the two differ
+    registration: RegistrationRule | None  # treatment of a further channel on another grid
+    lesion: LesionRule  # rule of a lesion
+    quality: QualityLimits  # limits beyond which a flag is raised
+    norms: Path | None  # table of normal values
+    per_class: bool  # flag: true to write a mask of each class, too
+
+    @property
+    def options(self) -> SegmentOptions:
+        """Options of the measurement."""
+        own = {name: getattr(self, name) for name in ("geometry", "registration", "lesion", "quality", "norms")}
+        studys = self.study.geometry if self.study else None
+        return SegmentOptions.model_validate(own | {"geometry": self.geometry or studys})
 
 
 @dataclass(frozen=True)

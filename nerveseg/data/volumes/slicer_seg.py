@@ -4,7 +4,7 @@ The header names each segment's value and layer ("Segment0_LabelValue", "Segment
 value where all values differ, and its number from 1 up otherwise, as in files with a layer for each segment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -65,17 +65,31 @@ def read_segmentation(path: Path, declared: Sequence[int]) -> tuple[NDArray[np.i
         found = f"value {faulty[0].value} in layer {faulty[0].layer} of {layers.shape[3]}"
         raise VolumeError(rule, found=found, remedy="save the segmentation again in 3D Slicer")
     masks = {segment: layers[..., segment.layer] == segment.value for segment in segments}
+    base = np.zeros(grid.shape, dtype=np.int64) if layers.shape[3] > 1 else layers[..., 0]
+    return grid.to_ras(label_segments(masks, base, declared)), grid
+
+
+def label_segments(
+    masks: Mapping[Segment, NDArray[np.bool_]], base: NDArray[np.int64], declared: Sequence[int]
+) -> NDArray[np.int64]:
+    """Return the labels of segments over those of a base, with the `declared` ones above others.
+
+    Raises:
+        VolumeError: Several segments have voxels and none is chosen.
+    """
+    segments = tuple(masks)
     drawn = [segment for segment in segments if masks[segment].any()]
     if len(drawn) > 1 and not declared:
         raise VolumeError(
             "a segmentation has one segment, or study.classes names the nerve's",
             found="segments " + ", ".join(f"{segment.label} ({segment.name})" for segment in segments),
-            remedy=f"study.classes={{nerve: [{drawn[0].label}]}}, or export the nerve's segment alone",
+            remedy=f"study.classes={{nerve: [{drawn[0].label}]}} (of measure segment={drawn[0].label}), or export the "
+            "nerve's segment alone",
         )
-    labels = np.zeros(grid.shape, dtype=np.int64) if layers.shape[3] > 1 else layers[..., 0].copy()
+    labels = base.copy()
     for segment in sorted(segments, key=lambda segment: segment.label in declared):
         labels[masks[segment]] = segment.label
-    return grid.to_ras(labels), grid
+    return labels
 
 
 def place(labels: NDArray[np.int64], grid: Grid, like: Grid) -> NDArray[np.int64]:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
+from nerveseg.data.volumes.dicom_seg_reading import read_dicom_segmentation, read_dicom_segments
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid
 from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
 from nerveseg.data.volumes.labels import check_few_labels, whole_labels
 from nerveseg.data.volumes.nifti import NIFTI_SUFFIXES, Geometry, read_nifti, read_nifti_grid, write_nifti
-from nerveseg.data.volumes.slicer_seg import is_segmentation, place, read_segmentation
+from nerveseg.data.volumes.slicer_seg import Segment, is_segmentation, place, read_segmentation, read_segments
 from nerveseg.errors import VolumeError, errors_about
 from nerveseg.types import Affine, Image, Mask, Probability
 
@@ -82,9 +83,9 @@ def read_mask(
     """Read a file of any labels as a mask in RAS order: every label above zero is foreground.
 
     Args:
-        path: NIfTI, MetaImage or NRRD file of whole, non-negative numbers.
+        path: NIfTI, MetaImage or NRRD file of whole, non-negative numbers, or DICOM segmentation.
         like: Grid of the image, which the mask must equal in RAS order (shape, and corners within 0.1 mm); its file may
-            have another axis order, and a segmentation of 3D Slicer another extent.
+            have another axis order, and a segmentation of 3D Slicer or DICOM another extent.
         subject: Id for error messages.
         geometry: Transform of a header, as in `read_image`.
 
@@ -107,17 +108,26 @@ def read_labels(
 ) -> NDArray[np.int64]:
     """Read a label map in RAS order; arguments and errors are those of `read_mask`.
 
-    A segmentation of 3D Slicer is placed on `like` by its position, and its segments of `declared` label values lie
-    above the others.
+    A segmentation of 3D Slicer or DICOM is placed on `like` by its position, and its segments of `declared` label
+    values lie above the others.
     """
     with errors_about(path, subject), library_errors(path):
-        if is_segmentation(path):
-            labels, grid = read_segmentation(path, declared)
+        if is_segmentation(path) or _is_dicom_file(path):
+            read = read_segmentation if is_segmentation(path) else read_dicom_segmentation
+            labels, grid = read(path, declared)
             return labels if like is None else place(labels, grid, like)
         array, grid = _read(path, geometry)
         if like is not None:
             check_same_grid(grid, like)
         return whole_labels(array)
+
+
+def named_segments(path: Path) -> tuple[Segment, ...]:
+    """Return the segments that a file of 3D Slicer or a DICOM segmentation names; none of other files."""
+    with errors_about(path), library_errors(path):
+        if is_segmentation(path):
+            return read_segments(path)
+        return read_dicom_segments(path) if _is_dicom_file(path) else ()
 
 
 def read_image_grid(path: Path, subject: str | None = None, geometry: Geometry = None) -> Grid:
@@ -173,10 +183,15 @@ def _is_itk(path: Path) -> bool:
     return path.name.lower().endswith(ITK_SUFFIXES)
 
 
+def _is_dicom_file(path: Path) -> bool:
+    """Return true for a file of no other suffix that is DICOM."""
+    return not path.name.lower().endswith(VOLUME_SUFFIXES) and os.path.isfile(path) and is_dicom(path)
+
+
 def _check_suffix(path: Path) -> None:
     if path.name.lower().endswith(VOLUME_SUFFIXES):
         return
-    if os.path.isfile(path) and is_dicom(path):
+    if _is_dicom_file(path):
         rule = "a DICOM scan is the folder of its slices"
         raise VolumeError(rule, found=f"the file {path.name}", remedy="give the folder")
     rule = f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series"
