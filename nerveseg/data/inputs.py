@@ -1,10 +1,9 @@
-"""Resolve `input=` (a file, a DICOM folder, or a glob pattern) to scans with unique names.
+"""Resolve `input=` (a file, DICOM, or a glob pattern) to scans with unique names.
 
-A path that exists is taken literally, with any characters; a folder is a scan if it directly holds DICOM files. Any
-other text is a pattern.
+A path that exists is taken literally, with any characters. Any other text is a pattern, whose matches are scans as
+`input_patterns` says. DICOM is what `dicom_sources` reads: a folder, with those below it, a zip, a DICOMDIR, a file.
 """
 
-import glob
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveseg.data.volumes.dicom_files import is_dicom
+from nerveseg.data.input_patterns import matching_scans
+from nerveseg.data.volumes.dicom_sources import DIRECTORY, ZIP, files_below, files_of, is_image_file
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import GeometryError, VolumeError
@@ -29,6 +29,8 @@ EQUAL_NEIGHBOURS = 0.7
 """Share of equal neighbours in the plane, without the background, from which an image is a map of labels. In real label
 maps it is at least 0.77; in real images at most 0.19, and 0.67 after reduction to 32 grey levels."""
 
+DICOM_SUFFIXES = (".dcm", ".ima")  # suffixes of DICOM files that are no part of a scan's name
+
 PIXEL_MM = (0.02, 20.0)
 STEP_MM = (0.05, 100.0)
 """Plausible in-plane and slice spacing in mm; a header beyond these limits has another unit or no spacing."""
@@ -39,13 +41,16 @@ class ScanInput:
     """Scan to segment."""
 
     name: str  # unique name of the scan and its results
-    path: Path  # file, or folder of DICOM files
+    path: Path  # file, or folder with DICOM files in it or below it
 
 
 def resolve_inputs(given: str) -> tuple[ScanInput, ...]:
-    """Return the scans that match a path or a pattern (`*`, `**`), ordered by path; raise `VolumeError` without any."""
+    """Return the scans that match a path or a pattern (`*`, `**`), ordered by path; raise `VolumeError` without any.
+
+    What a pattern matches beside scans is printed.
+    """
     path = Path(given).expanduser()
-    paths = _matches(path, given) if not _exists(path) else [_folder(path) if os.path.isdir(path) else path]
+    paths = [_literal(path)] if _exists(path) else matching_scans(path, given)
     return tuple(ScanInput(name, path) for name, path in zip(_names(paths), paths, strict=True))
 
 
@@ -108,59 +113,23 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _folder(path: Path) -> Path:
-    """Return the folder if it is a DICOM scan; otherwise raise an error with the paths to give instead."""
-    files = sorted(_listed(path))
-    if any(_is_slice(file) for file in files):
+def _literal(path: Path) -> Path:
+    """Return the path of a scan, of a DICOMDIR its folder; raise an error with the paths to give instead."""
+    if path.name.upper() == DIRECTORY and os.path.isfile(path):
+        path = path.parent
+    if not os.path.isdir(path):
         return path
-    volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
+    files = files_of(path)
+    volumes = [file for file in files if file.name.lower().endswith((*VOLUME_SUFFIXES, ZIP))]
+    if any(map(is_image_file, files)) or (not volumes and any(map(is_image_file, files_below(path)))):
+        return path
     if volumes:
         found = f"{len(volumes)} volumes, such as {volumes[0].name}"
         remedy = f"give a file, or all of them: input='{path}/*{_suffix(volumes[0])}'"
-    elif any(_is_scan(file) for file in files):
-        found, remedy = "folders of DICOM files", f"give one of them, or all: input='{path}/*'"
     else:
         found, remedy = "no scan", "give the folder that holds the slices, or a pattern: input='folder/**/*.nii.gz'"
     rule = "a folder that is given as a scan holds the files of a DICOM series"
     raise VolumeError(rule, found=found, path=path, remedy=remedy)
-
-
-def _matches(pattern: Path, given: str) -> list[Path]:
-    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
-    scans = sorted(path for path in matches if _is_scan(path))
-    if scans:
-        return scans
-    if not glob.has_magic(given):
-        found, remedy = "no such file or folder", "correct the path"
-    elif not matches:
-        found, remedy = "no match of the pattern", "correct the pattern, and put it between quotes"
-    elif any(_is_slice(path) for path in matches):
-        found, remedy = "single DICOM files", "give the folder that holds them"
-    else:
-        found, remedy = f"{len(matches)} matches, such as {matches[0].name}", f"give {', '.join(VOLUME_SUFFIXES)}"
-    raise VolumeError("input= names a scan, or several by a pattern", found=found, path=given, remedy=remedy)
-
-
-def _is_scan(path: Path) -> bool:
-    """Return true for a scan, and for a folder that is not readable, so that the error names the folder later."""
-    if os.path.isdir(path):
-        try:
-            return any(_is_slice(file) for file in _listed(path))
-        except VolumeError:
-            return True
-    return path.name.lower().endswith(VOLUME_SUFFIXES)
-
-
-def _is_slice(path: Path) -> bool:
-    return path.name.upper() != "DICOMDIR" and os.path.isfile(path) and is_dicom(path)
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        remedy = "change the folder's permissions"
-        raise VolumeError("a folder may be read", found=error.strerror, path=folder, remedy=remedy) from error
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -210,6 +179,6 @@ def _stem(path: Path) -> str:
 
 
 def _suffix(path: Path) -> str:
-    """Return the suffix of a volume's file; empty for a folder, whose name may hold dots."""
-    suffixes = sorted(VOLUME_SUFFIXES, key=len, reverse=True)
+    """Return the suffix of a file of a scan; empty for a folder, whose name may hold dots."""
+    suffixes = sorted((*VOLUME_SUFFIXES, *DICOM_SUFFIXES, ZIP), key=len, reverse=True)
     return next((suffix for suffix in suffixes if path.name.lower().endswith(suffix) and not path.is_dir()), "")

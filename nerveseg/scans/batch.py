@@ -13,6 +13,7 @@ from rich.table import Table
 
 from nerveseg import __version__
 from nerveseg.console import console, report_progress, say
+from nerveseg.data.volumes.dicom_sources import remove_unpacked
 from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import file_sha256, write_csv
 from nerveseg.inference.ensemble import Ensemble
@@ -64,6 +65,8 @@ def segment_all(
             if len(scans) == 1 and not isinstance(error, NervesegError | OSError | MemoryError | RuntimeError):
                 raise
             outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
+        finally:
+            remove_unpacked()
         outcomes.append(outcome)
         if outcome.error is None or len(scans) > 1:
             print_outcome(outcome, title, time.perf_counter() - started, folders[scan.name])

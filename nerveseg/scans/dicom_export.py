@@ -6,6 +6,7 @@ import numpy as np
 
 from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
+from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
@@ -16,12 +17,12 @@ def check_exportable(files: ScanFiles, options: ResultOptions) -> None:
     """Raise `ConfigurationError` or `VolumeError` if DICOM-SEG is asked for and cannot be made of the input."""
     if not options.dicom_seg:
         return
-    if not files.image.is_dir():
+    if not is_dicom_scan(files.image):
         raise ConfigurationError(
             "dicom_seg=true needs a DICOM series, whose images it refers to",
             found=files.image.name,
             path=files.image,
-            remedy="dicom_seg=false, or give the folder of the series",
+            remedy="dicom_seg=false, or give the DICOM series",
         )
     from nerveseg.data.volumes.dicom_seg import check_sources
 

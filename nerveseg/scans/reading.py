@@ -19,7 +19,7 @@ from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.grids import Grid, Volume
 from nerveseg.data.volumes.nifti import Geometry
-from nerveseg.data.volumes.volume import read_image, read_mask
+from nerveseg.data.volumes.volume import is_dicom_scan, read_image, read_mask
 from nerveseg.files import file_sha256
 from nerveseg.scans.request import ScanFiles
 from nerveseg.types import Channels, Image, Mask
@@ -79,6 +79,6 @@ def input_sha256(files: ScanFiles) -> dict[str, str]:
 
 
 def _sha256(path: Path, series: str | None) -> str:
-    if not path.is_dir():
+    if not is_dicom_scan(path):
         return file_sha256(path) if path.is_file() else ""
     return hashlib.sha256("".join(map(file_sha256, series_files(path, series))).encode()).hexdigest()

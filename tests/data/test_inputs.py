@@ -118,10 +118,28 @@ def test_a_folder_of_volumes_says_which_pattern_to_give(folder):
     refused("t", "b.mha", "input='t/*.mha'")
 
 
-def test_folders_of_dicom_folders_and_single_dicom_files_are_explained(folder):
-    write_series(folder / "exam" / "t2")
-    refused("exam", "folders of DICOM", "input='exam/*'")
-    refused("exam/t2/*.dcm", "single DICOM", "folder")
+def test_nested_folders_a_dicomdir_a_zip_and_a_single_file_are_scans(folder):
+    write_series(folder / "disk" / "ST000" / "SE000", prefix="IMG")
+    touch("disk/DICOMDIR", "disk/viewer.exe")
+    assert found("disk") == found("disk/DICOMDIR") == [("disk", "disk")]
+    touch("export.zip")
+    assert found("export.zip") == [("export", "export.zip")]
+    assert found("disk/ST000/SE000/IMG002.dcm") == [("IMG002", "disk/ST000/SE000/IMG002.dcm")]
+
+
+def test_a_pattern_takes_each_series_once_and_says_what_it_leaves_out(folder, capsys):
+    write_series(folder / "p1" / "ST" / "SE", prefix="IMG")
+    write_series(folder / "p2", prefix="a")
+    write_series(folder / "p2", prefix="b")
+    touch("p3/notes.txt", "p4.zip", "p5.nii", "readme.md")
+    capsys.readouterr()
+    assert found("p*") == [("p1", "p1"), ("p2", "p2"), ("p4", "p4.zip"), ("p5", "p5.nii")]
+    assert "1 folders (such as p3)" in capsys.readouterr().out
+    assert found("p2/*.dcm") == [("a000", "p2/a000.dcm"), ("b000", "p2/b000.dcm")]
+    assert capsys.readouterr().out == ""
+    assert [path for _, path in found("**")] == ["p1/ST/SE", "p2", "p4.zip", "p5.nii"]
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert all(words in printed for words in ("1 folders", "1 .txt", "1 .md"))
 
 
 def test_a_file_or_folder_without_permission_is_named(folder):

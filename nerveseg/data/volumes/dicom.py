@@ -1,6 +1,6 @@
-"""Reading of one series of a folder of DICOM files as a volume.
+"""Reading of one series of a folder, zip or DICOMDIR, or of the series of a DICOM file, as a volume.
 
-Files that are no DICOM images are skipped, as in an export from a disk or an archive. If a folder holds several series,
+Files that are no DICOM images are skipped, as in an export from a disk or an archive. If there are several series,
 the user has to name one; none is guessed. An Enhanced file is read stack by stack.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from nerveseg.data.volumes.dicom_enhanced import frames_of
 from nerveseg.data.volumes.dicom_files import DicomSlice, read_pixels, read_slice
+from nerveseg.data.volumes.dicom_sources import is_single_file, source_files
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
 from nerveseg.data.volumes.grids import Grid, Volume, check_affine
 from nerveseg.data.volumes.guard import check_memory
@@ -31,7 +32,7 @@ def read_series(folder: Path, series: str | None = None, subject: str | None = N
     """Read one DICOM series.
 
     Args:
-        folder: Folder that holds the files directly.
+        folder: Folder of the files, or another source of `dicom_sources`.
         series: Number or UID of the series, if the folder holds several; of an Enhanced series with several stacks also
             the stack, such as 3:1.
         subject: Id for error messages.
@@ -68,19 +69,19 @@ def _paths(slices: list[DicomSlice]) -> tuple[Path, ...]:
 
 def _find_series(folder: Path) -> list[list[DicomSlice]]:
     """Return the slices of each series, ordered by position; the series ordered by number."""
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        rule = "a folder of DICOM files may be read"
-        raise VolumeError(rule, found=error.strerror, remedy="correct the path, or the folder's permissions") from error
+    single = is_single_file(folder)
+    own = read_slice(folder) if single else None
+    paths = [] if single and own is None else source_files(folder)
     found: dict[tuple[str, str], list[DicomSlice]] = {}
     for one in filter(None, map(read_slice, paths)):
-        for frame in frames_of(one) if one.is_enhanced else [one]:
-            found.setdefault((frame.series_uid, frame.stack), []).append(frame)
+        if own is None or one.series_uid == own.series_uid:
+            for frame in frames_of(one) if one.is_enhanced else [one]:
+                found.setdefault((frame.series_uid, frame.stack), []).append(frame)
     if not found:
-        rule = "a folder that is given as a scan holds the files of a DICOM series"
+        rule = "a DICOM scan is a folder or a zip that holds a series, a DICOMDIR, or a file of a series"
         remedy = "give the folder in which the slices lie, or a file (.nii.gz, .mha, .nrrd)"
-        raise VolumeError(rule, found=f"no DICOM image among {len(paths)} files", remedy=remedy)
+        nothing = "a DICOM file without an image" if single else f"no DICOM image among {len(paths)} files"
+        raise VolumeError(rule, found=nothing, remedy=remedy)
     return sorted(
         map(ordered, found.values()),
         key=lambda slices: (slices[0].series_number or 0, slices[0].series_uid, slices[0].stack),
@@ -97,7 +98,7 @@ def _choose(found: list[list[DicomSlice]], series: str | None) -> list[DicomSlic
     taken = [name for one in firsts for name in _names(one)]
     keys = [next((name for name in _names(one) if taken.count(name) == 1), one.series_uid) for one in firsts]
     listed = "; ".join(f"series {key}: {_description(slices)}" for key, slices in zip(keys, found, strict=True))
-    rule = "one series of a DICOM folder is named"
+    rule = "one series of several is named"
     remedy = f"name it with series=<number>, for example series={keys[0]}"
     raise VolumeError(rule, found=listed if not wanted else f"series={wanted}, but there are {listed}", remedy=remedy)
 

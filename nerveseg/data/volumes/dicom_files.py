@@ -39,8 +39,9 @@ IMAGE_CLASSES = (f"{STORAGE}.2", f"{STORAGE}.4", f"{STORAGE}.7", f"{STORAGE}.128
 ENHANCED_CLASSES = (f"{STORAGE}.2.1", f"{STORAGE}.2.2", f"{STORAGE}.4.1", f"{STORAGE}.4.4", f"{STORAGE}.128.1")
 """Enhanced classes: each file holds stacks of frames, with positions in functional groups."""
 
-NO_SCANS = ("1.2.840.10008.1.3.10", f"{STORAGE}.66", f"{STORAGE}.4.2")
-"""Directories of a disk (DICOMDIR), raw data with registrations and segmentations, spectra: no images."""
+NO_SCANS = ("1.2.840.10008.1.3.10", *(f"{STORAGE}.{number}" for number in ("66", "4.2", "11", "88", "104")))
+"""Directories of a disk (DICOMDIR), raw data with registrations and segmentations, spectra, presentation states,
+reports and documents: no images."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,13 @@ def is_dicom(path: Path) -> bool:
     Raises:
         VolumeError: The file is not readable.
     """
-    return _is_dicom(_first_bytes(path))
+    return has_dicom_start(_first_bytes(path))
+
+
+def may_be_image(path: Path) -> bool:
+    """Return true for a DICOM file unless its first group says that it holds no image; raise as `is_dicom`."""
+    start = _first_bytes(path)
+    return has_dicom_start(start) and not _belongs(_first_group_uid(start, STORAGE_CLASS_ELEMENT), NO_SCANS)
 
 
 def read_slice(path: Path) -> DicomSlice | None:
@@ -90,7 +97,7 @@ def read_slice(path: Path) -> DicomSlice | None:
     """
     start = _first_bytes(path)
     storage_class = _first_group_uid(start, STORAGE_CLASS_ELEMENT)
-    if not _is_dicom(start) or _belongs(storage_class, NO_SCANS):
+    if not has_dicom_start(start) or _belongs(storage_class, NO_SCANS):
         return None
     with errors_about(path):
         check_nesting(path)
@@ -202,7 +209,7 @@ def _first_bytes(path: Path) -> bytes:
         return file.read(FIRST_GROUP_BYTES)
 
 
-def _is_dicom(start: bytes) -> bool:
+def has_dicom_start(start: bytes) -> bool:
     """Return true for the bytes of a file with preamble, or without one: group 0002 with its explicit VR, or 0008."""
     has_meta = start.startswith(b"\x02\x00") and start[4:6].isalpha() and start[4:6].isupper()
     return start[PREAMBLE_BYTES:].startswith(MAGIC) or has_meta or start.startswith(b"\x08\x00")

@@ -115,14 +115,19 @@ def check_size(path: Path, shape: tuple[int, ...], bits_per_voxel: int, held_byt
 def check_memory(path: Path, shape: tuple[int, ...], bits_per_voxel: int = 32) -> None:
     """Raise `VolumeError` if the voxels, which are read as 32 bits at least, take more memory than the limit."""
     size_gib = math.prod(map(int, shape)) * max(bits_per_voxel, 32) / 8 / 2**30
-    try:
-        limit_gib = float(os.environ.get(MEMORY_VARIABLE) or MEMORY_GIB)
-    except ValueError:
-        limit_gib = MEMORY_GIB
+    limit_gib = memory_limit_gib()
     if size_gib > limit_gib:
         rule = f"a volume takes at most {limit_gib:g} GiB of memory"
         remedy = f"crop the volume, or raise the limit: {MEMORY_VARIABLE}={math.ceil(size_gib)}"
         raise VolumeError(rule, found=f"shape {shape} in the header: {size_gib:.1f} GiB", path=path, remedy=remedy)
+
+
+def memory_limit_gib() -> float:
+    """Return the largest size of a volume's voxels in memory, in GiB."""
+    try:
+        return float(os.environ.get(MEMORY_VARIABLE) or MEMORY_GIB)
+    except ValueError:
+        return MEMORY_GIB
 
 
 def unpacked_bytes(stream: BufferedIOBase, most: int) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nerveseg.data.volumes.dicom import read_series
 from nerveseg.data.volumes.dicom_files import is_dicom
 from nerveseg.data.volumes.dicom_seg_reading import read_dicom_segmentation, read_dicom_segments
+from nerveseg.data.volumes.dicom_sources import is_dicom_source
 from nerveseg.data.volumes.grids import Grid, ItkFrame, Volume, check_same_grid
 from nerveseg.data.volumes.guard import library_errors
 from nerveseg.data.volumes.itk import ITK_SUFFIXES, read_itk, read_itk_grid, write_itk
@@ -37,10 +38,10 @@ def read_image(
     """Read a three-dimensional image as float32 in RAS order; a NIfTI file of shape (x, y, z, 1) is one volume.
 
     Args:
-        path: NIfTI, MetaImage or NRRD file, or folder of one DICOM series.
+        path: NIfTI, MetaImage or NRRD file, or DICOM: a folder, with those below it, a zip, a DICOMDIR or a file.
         subject: Id for error messages.
         geometry: Transform of a NIfTI header to use if qform and sform differ; by default a difference is an error.
-        series: Number or UID of the series, if a DICOM folder holds several.
+        series: Number or UID of the series, if there are several.
         allow_nan: Switch to accept NaN as unknown values, as in maps, beside some other values.
 
     Raises:
@@ -50,16 +51,21 @@ def read_image(
             a series are not evenly spaced.
     """
     with errors_about(path, subject), library_errors(path):
-        if os.path.isdir(path):
+        if is_dicom_scan(path):
             volume = read_series(path, series)
         else:
             if series is not None and os.path.isfile(path):
-                rule = "series= chooses a series of a DICOM folder"
+                rule = "series= chooses a DICOM series"
                 raise VolumeError(rule, found=f"the file {path.name}", remedy="leave series= out, or give the folder")
             array, grid = _read(path, geometry)
             volume = Volume(array.astype(np.float32, copy=False), grid)
         _check_values(volume.array, allow_nan)
     return volume
+
+
+def is_dicom_scan(path: Path) -> bool:
+    """Return true for a folder, and for a DICOM file, a DICOMDIR or a zip, whose name is not that of a volume."""
+    return os.path.isdir(path) or (not path.name.lower().endswith(VOLUME_SUFFIXES) and is_dicom_source(path))
 
 
 def _check_values(image: Image, allow_nan: bool) -> None:
@@ -191,8 +197,5 @@ def _is_dicom_file(path: Path) -> bool:
 def _check_suffix(path: Path) -> None:
     if path.name.lower().endswith(VOLUME_SUFFIXES):
         return
-    if _is_dicom_file(path):
-        rule = "a DICOM scan is the folder of its slices"
-        raise VolumeError(rule, found=f"the file {path.name}", remedy="give the folder")
-    rule = f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or a folder of one DICOM series"
+    rule = f"a volume is a NIfTI, MetaImage or NRRD file ({', '.join(VOLUME_SUFFIXES)}) or DICOM"
     raise VolumeError(rule, found=path.name, remedy="convert it, for example with dcm2niix")

@@ -220,11 +220,9 @@ def test_a_folder_without_images_is_named(content, tmp_path):
     refused(folder, "DICOM .* [01] files$")
 
 
-def test_one_slice_given_as_a_file_is_refused(tmp_path):
-    (path, *_) = write_series(tmp_path)
-    for name in ("slice.dcm", "IM0001"):
-        shutil.copy(path, tmp_path / name)
-        refused(tmp_path / name, rf" {name}$", "folder")
+def test_a_file_without_others_of_its_series_is_refused(tmp_path):
+    (path,) = write_series(tmp_path, [0], ["IM0001"])
+    refused(path, "^IM0001 only$", "folder")
 
 
 @pytest.mark.parametrize(("missing", "expected"), [
