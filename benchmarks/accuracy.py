@@ -63,10 +63,16 @@ class Yardstick:
 
 
 YARDSTICKS = {
-    "half": Yardstick("phantom_half", 900, {"paper": ("experiment=half",)}),
-    "hippocampus": Yardstick("hippocampus", 150, {"paper": ("experiment=hippocampus",)}),
+    "half": Yardstick("phantom_half", 480, {"paper": ("experiment=half",), "best": ("experiment=best_half",)}),
+    "hippocampus": Yardstick(
+        "hippocampus",
+        150,
+        {"paper": ("experiment=hippocampus",), "best": ("experiment=hippocampus_parts", "study=hippocampus")},
+    ),
     "hippocampus_parts": Yardstick(
-        "hippocampus_parts", 150, {"paper": ("experiment=hippocampus", "study=hippocampus_parts")}
+        "hippocampus_parts",
+        150,
+        {"paper": ("experiment=hippocampus", "study=hippocampus_parts"), "best": ("experiment=hippocampus_parts",)},
     ),
 }
 NNUNET = {"nnunet_2d": "2d", "nnunet_3d": "3d_fullres"}
@@ -133,7 +139,7 @@ def main() -> None:
     parser.add_argument("study", nargs="?", default="half", choices=YARDSTICKS)
     parser.add_argument("--methods", nargs="+", choices=["paper", "best", *NNUNET])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
-    parser.add_argument("--seconds", type=float, help="processor seconds of a training; default 900 (hippocampus 150)")
+    parser.add_argument("--seconds", type=float, help="processor seconds of a training; default 480 (hippocampus 150)")
     parser.add_argument("--root", type=Path, default=REPOSITORY / "outputs")
     parser.add_argument("--nnunet-python", type=Path, default=REPOSITORY / "outputs" / "nnunet" / "bin" / "python")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and train nothing")

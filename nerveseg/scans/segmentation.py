@@ -14,11 +14,13 @@ from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
+from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
 from nerveseg.training.devices import choose_device
+from nerveseg.types import SpacingMm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ def segment_files(
         *((held_out,) if held_out else ()),
         *settings_notes(prediction.settings, model.description.prediction),
         *_registration_note(options, model.description),
+        *_clean_up_note(prediction, scan.grid.ras_spacing_mm),
         *(
             f"no channel {name}, which this model may do without (images.{name}=...)"
             for name in model.description.optional
@@ -179,6 +182,19 @@ def _registration_note(options: SegmentOptions, model: ModelDescription) -> tupl
     given, own = options.registration, model.registration
     differs = len(model.channels) > 1 and given not in (None, own)
     return (f"registration={given}: the scores of this model are of registration={own}",) if differs else ()
+
+
+def _clean_up_note(prediction: Prediction, spacing_mm: SpacingMm) -> tuple[str, ...]:
+    """Return a note of how much the clean-up removed from the nerve and added to it."""
+    found = prediction.classes.nerve(most_likely(prediction.probabilities))
+    voxel_mm3 = float(np.prod(spacing_mm))
+    removed, added = (
+        np.count_nonzero(each) * voxel_mm3 for each in (found & ~prediction.mask, prediction.mask & ~found)
+    )
+    if not removed and not added:
+        return ()
+    share = removed / (np.count_nonzero(found) * voxel_mm3)
+    return (f"the clean-up removed {removed:,.0f} mm3 of the nerve found ({share:.0%}), and added {added:,.0f} mm3",)
 
 
 def check_names(files: ScanFiles, model: Ensemble) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -10,11 +11,15 @@ import SimpleITK
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 import nerveseg
+from nerveseg.data.classes import Classes
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import BundleError, GeometryError, VolumeError
 from nerveseg.inference.ensemble import open_model
+from nerveseg.inference.predict import Prediction
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.scans.request import PatientInfo, SegmentOptions
+from nerveseg.scans.segmentation import _clean_up_note
 from tests.helpers.scan_models import write_model
 
 RAW = SegmentOptions(postprocessing={"remove_specks": False})
@@ -92,6 +97,22 @@ def test_numbers_are_those_of_the_mask(image_of, sweep):
     np.testing.assert_allclose(total["csa_mm2"], measured.sum(axis=(0, 1)) * pixel_mm2, rtol=1e-6)
     assert total["slice"].tolist() == list(range(image.shape[2]))
     assert found.synthetic
+
+
+def test_what_the_clean_up_removed_and_added_is_told():
+    probabilities, labels = np.zeros((1, 8, 8, 4), np.float32), np.zeros((8, 8, 4), np.uint8)
+    probabilities[0, 2:4, 2:4] = 0.9  # 16 voxels of nerve, of which two are removed and another is added
+    labels[2:4, 2:4] = 1
+    cleaned = labels.copy()
+    cleaned[2, 2, :2], cleaned[5, 5, 0] = 0, 1
+    classes, settings = Classes.of(None), PredictionSettings()
+    computation = Computation(device="cpu", runtime="torch", accuracy="exact")
+    as_found, changed = (
+        Prediction(each, probabilities, classes, settings, computation, ()) for each in (labels, cleaned)
+    )
+    assert _clean_up_note(as_found, (0.5, 0.5, 4.0)) == ()
+    (note,) = _clean_up_note(changed, (0.5, 0.5, 4.0))
+    assert re.findall(r"[\d.]+", note.replace("mm3", "")) == ["2", "12", "1"]  # mm3, % of 16 voxels, mm3
 
 
 def test_a_metaimage_and_an_nrrd_of_the_scan_give_the_same_mask(image_of, sweep, tmp_path):
