@@ -57,6 +57,8 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     folds_seed: int  # seed of the split
     # Hash of the voxels of each subject's first image (`data.hashing`); left out where a slice store has none.
     voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)
+    # Hash of the weights that the training began with; left out where they were drawn from the seed.
+    init: str | None = Field(default=None, exclude_if=lambda init: init is None)
     # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
     target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
 

@@ -42,7 +42,7 @@ def model_card(description: dict[str, Any]) -> str:
         "",
         "## Training data",
         f"{len(training['subjects'])} subjects of the study {training['study']}, {_target(training)};",
-        f"{training['epochs']} epochs, seed {training['seed']}. Their ids and file hashes are in `model.json`.",
+        f"{training['epochs']} epochs, {_seed(training)}. Their ids and file hashes are in `model.json`.",
         "",
         "## Scores on the held-out subjects, against the consensus",
         *_score_lines(description["scores"], description["computation"]),
@@ -57,6 +57,11 @@ def model_card(description: dict[str, Any]) -> str:
 
 def _target(training: Mapping[str, Any]) -> str:
     return "share of its raters who drew each part" if "target" in training else "consensus of its raters"
+
+
+def _seed(training: Mapping[str, Any]) -> str:
+    begun = f", from the weights {training['init'][:12]} of another model" if "init" in training else ""
+    return f"seed {training['seed']}{begun}"
 
 
 def _optional(channels: Sequence[str]) -> str:

@@ -26,8 +26,8 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multirun, separate_flags
 
 PATH_KEYS = (
-    "input", "output", "model", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle", "norms",
-    "mask", "automatic",
+    "input", "output", "model", "init", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle",
+    "norms", "mask", "automatic",
 )  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
 

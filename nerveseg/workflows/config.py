@@ -132,6 +132,7 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     fold: int  # number of the test fold
     resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
     plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
+    init: FolderPath | None  # model whose weights the training begins with; null draws them from the seed
     context: Context  # part of a stack that the network sees at a time
     # What the network learns: "consensus" of the raters, or "raters", the share of them who drew each part.
     target: consensus.Target

@@ -20,6 +20,7 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         config["folds"].setdefault("validation_fraction", 0)
         config.setdefault("context", {"neighbours": 0})
         config.setdefault("target", "consensus")
+        config.setdefault("init", None)
         if (loss := config.get("loss") or {}).get("_target_") == "nerveseg.training.losses.DiceCrossEntropy":
             loss.setdefault("logarithm", False)
         if isinstance(study := config.get("study"), dict):

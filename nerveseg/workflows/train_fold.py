@@ -19,7 +19,7 @@ from nerveseg.console import say
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished, writing_below
-from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.bundle import Bundle, ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.networks import registry
 from nerveseg.runs import package_versions
@@ -38,6 +38,7 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
 from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
+from nerveseg.workflows.starting_weights import check_test_subjects, load_starting_weights
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
 from nerveseg.workflows.training_objects import build_callbacks, build_datamodule, build_network, build_segmenter
@@ -88,8 +89,11 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
     compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
     segmenter = build_segmenter(config, network.module, compiled)
+    start = load_starting_weights(config, network)
+    if start:
+        check_test_subjects(start, loaded.fold, loaded.store)
     shares = loaded.store.part_shares(loaded.training_ids, config.study.class_table)
-    if config.optimization.class_prior_bias:
+    if config.optimization.class_prior_bias and start is None:
         init_classifier_bias(network.module, shares, config.in_channels, config.context.depth)
     resumption = find_resumption(job.folder.checkpoints, set_aside=processes.is_first)
     if resumption and resumption.warning:
@@ -103,7 +107,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
         epochs = _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return
-        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec, epochs))
+        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec, epochs, start))
         with writing_below(job.folder.path):
             evaluate_fold(job, loaded, device, dashboards)
 
@@ -114,7 +118,9 @@ def check_configuration(config: TrainConfig) -> None:
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
-    segmenter = build_segmenter(config, build_network(config).module)
+    network = build_network(config)
+    load_starting_weights(config, network)
+    segmenter = build_segmenter(config, network.module)
     check_loss(segmenter.loss, config.out_classes, soft=config.target == "raters")
     try:
         segmenter.configure_optimizers()
@@ -181,9 +187,12 @@ def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> int:
     return epochs
 
 
-def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int) -> ModelDescription:
+def _describe(
+    job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int, start: Bundle | None = None
+) -> ModelDescription:
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
+    learnt = {f"init/{name}": voxels for name, voxels in start.description.training.voxels.items()} if start else {}
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
     preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
     if isinstance(preprocessing.spacing_mm, tuple):
@@ -203,7 +212,8 @@ def _describe(job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec
             study=description.name,
             synthetic=description.synthetic,
             subjects={subject.id: subject.sha256 for subject in stored},
-            voxels={subject.id: subject.voxels for subject in stored},
+            voxels=learnt | {subject.id: subject.voxels for subject in stored},
+            init=start.description.weights_sha256 if start else None,
             fold=loaded.fold.number,
             epochs=epochs,
             seed=config.seed,

@@ -1,0 +1,73 @@
+"""Begin a training with the weights of a trained model (`init`), as for a few corrected scans of another contrast.
+
+The network has to be the same, and what it sees and tells apart. The subjects of the fold's test must not be among
+those that the model was trained on; images are recognised by their voxels, which the new bundle goes on to record.
+"""
+
+from collections.abc import Mapping
+
+from nerveseg.data.folds import Fold
+from nerveseg.data.slice_store import SliceStore
+from nerveseg.errors import ConfigurationError, StudyError
+from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.ensemble import open_model
+from nerveseg.networks.registry import BuiltNetwork
+from nerveseg.workflows.config import TrainConfig
+
+
+def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle | None:
+    """Load the weights of the model that `init` names into a network, and return the model; None without `init`.
+
+    Raises:
+        BundleError: The folder holds no model, or one that is damaged.
+        ConfigurationError: It holds several models, or one of another network, channels, context or classes.
+    """
+    if config.init is None:
+        return None
+    bundles = open_model(config.init, config.plugins).bundles
+    if len(bundles) > 1:
+        folds = ", ".join(str(bundle.description.training.fold) for bundle in bundles)
+        raise ConfigurationError(
+            "init names one model", found=f"folds {folds}", path=config.init, remedy=f"init={config.init}/fold-0"
+        )
+    description, study, context = bundles[0].description, config.study, config.context
+    pairs: Mapping[str, tuple[object, object]] = {
+        "channels": (description.channels, list(study.images)),
+        "optional channels": (description.optional, list(study.optional_channels)),
+        "context": ((description.context.depth, description.context.slices), (context.depth, context.slices)),
+        "classes": (description.class_table.names, study.class_table.names),
+        "network": (description.architecture.name, network.spec.name),
+    }
+    for what, (own, wanted) in pairs.items():
+        if own != wanted:
+            raise _other_model(config, what, f"{own}, of this training {wanted}")
+    try:
+        network.module.load_state_dict(bundles[0].network.state_dict())
+    except RuntimeError as error:
+        raise _other_model(config, "size of the network", " ".join(str(error).split())[:200]) from error
+    return bundles[0]
+
+
+def check_test_subjects(start: Bundle, fold: Fold, store: SliceStore) -> None:
+    """Raise `StudyError` if the model that a training begins with was trained on a subject of the fold's test."""
+    training = start.description.training
+    known = {sha256 for files in training.subjects.values() for sha256 in files.values()} | {*training.voxels.values()}
+    for subject in (*fold.test, *fold.validation):
+        stored = store.subject(subject.id)
+        if stored.voxels in known or not known.isdisjoint(stored.sha256.values()):
+            raise StudyError(
+                "no subject of the test is in the training data of init",
+                found="the same image",
+                subject=subject.id,
+                path=subject.image,
+                remedy="another model, or the fold that held this subject out",
+            )
+
+
+def _other_model(config: TrainConfig, what: str, found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"init is a model of the {what} of this training",
+        found=found,
+        path=config.init,
+        remedy="train with the options of that model (its model.json), or another init=",
+    )

@@ -1,0 +1,122 @@
+"""Training that begins with the weights of a model, on a study of a few voxels."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from nerveseg.errors import BundleError, ConfigurationError, StudyError
+from nerveseg.inference.bundle import load_bundle, read_description, save_bundle
+from nerveseg.launch.schema import parse_config
+from nerveseg.workflows import train_fold, training_objects
+from nerveseg.workflows.job import Job
+from nerveseg.workflows.starting_weights import check_test_subjects, load_starting_weights
+from nerveseg.workflows.training_job import training_job
+from tests.helpers.composed import plain_config
+
+IDS = [f"V{number:02}" for number in range(4)]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """`job(*overrides)`: a fold of two training and two test subjects."""
+    random = np.random.default_rng(2)
+    for name in IDS:
+        image = random.gamma(2, 40, (16, 16, 3)).astype(np.float32)
+        for suffix, array in (("T2w", image), ("mask", (image > 100).astype(np.uint8))):
+            nib.save(nib.Nifti1Image(array, np.diag([0.5, 0.5, 4.4, 1.0])), tmp_path / f"{name}_{suffix}.nii")
+
+    def make(*further):
+        overrides = [
+            f"output_root={tmp_path / 'outputs'}", "name=x", "study=aorta", f"study.root={tmp_path}", "folds.count=2",
+            "preprocessing.size=[16,16]", "network=tiramisu_small", "optimization.epochs=1", "logger=csv",
+            "trainer.accelerator=cpu", "trainer.workers=0", *further,
+        ]  # fmt: skip
+        config = plain_config("train", *overrides)
+        files = {"images": {"T2": "{id}_T2w.nii"}, "raters": {"OS": "{id}_mask.nii"}}
+        config |= {"study": config["study"] | files}
+        return training_job(Job(parse_config("train", config), config, tuple(overrides)))
+
+    return make
+
+
+@pytest.fixture
+def start(job, tmp_path):
+    """`start(*overrides)`: folder of a model that another seed gave its weights, trained on nobody."""
+
+    def make(*overrides, training=None):
+        other = job("seed=9", *overrides)
+        loaded, network = train_fold.load_fold(other), training_objects.build_network(other.config)
+        description = train_fold._describe(other, loaded, network.spec, epochs=1)
+        nobody = {"subjects": {}, "voxels": {}} if training is None else training
+        record = description.training.model_copy(update=nobody)
+        folder = tmp_path / "start"
+        save_bundle(folder, network.module, description.model_copy(update={"training": record}))
+        return folder
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning, as the command ignores them
+def test_a_training_begins_with_the_weights_of_the_model(job, start):
+    folder = start(training={"subjects": {}, "voxels": {"A": "f" * 64}})
+    own = job(f"init={folder}", "optimization.optimizer.lr=0.0")
+    train_fold.run_fold(own)
+    weights = load_bundle(folder).network.state_dict()
+    trained = load_bundle(own.folder.model)
+    for name, tensor in trained.network.named_parameters():
+        assert torch.equal(tensor, weights[name]), name  # with a rate of 0 nothing moves them
+    record = trained.description.training
+    assert record.init == read_description(folder).weights_sha256
+    assert record.voxels["init/A"] == "f" * 64
+    assert set(record.voxels) == {"init/A", *record.subjects}
+    assert record.init[:12] in (own.folder.model / "README.md").read_text(encoding="utf-8")
+
+
+def test_without_init_the_seed_gives_the_weights(job):
+    network = training_objects.build_network(job().config)
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    assert load_starting_weights(job().config, network) is None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("of_model", "of_training", "rule"),
+    [
+        ((), ("network.growth_rate=5",), "size of the network"),
+        ((), ("context=neighbours",), "context"),
+        (("context=neighbours",), (), "context"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(of_model, of_training, rule, job, start):
+    config = job(f"init={start(*of_model)}", *of_training).config
+    with pytest.raises(ConfigurationError) as caught:
+        load_starting_weights(config, training_objects.build_network(config))
+    assert rule in caught.value.rule
+    assert caught.value.path == config.init
+
+
+def test_a_folder_without_a_model_and_one_of_several_are_refused(job, start, tmp_path):
+    folder = start()
+    for fold in (0, 1):
+        (tmp_path / "sweep" / f"fold-{fold}").mkdir(parents=True)
+        (tmp_path / "sweep" / f"fold-{fold}" / "model").symlink_to(folder)
+    for path, error in ((tmp_path / "nowhere", BundleError), (tmp_path / "sweep", ConfigurationError)):
+        config = job(f"init={path}").config
+        with pytest.raises(error):
+            load_starting_weights(config, training_objects.build_network(config))
+
+
+@pytest.mark.parametrize("known_by", ["voxels", "file"])
+def test_a_model_that_knows_a_test_subject_is_refused(known_by, job, start):
+    loaded = train_fold.load_fold(job())
+    known = loaded.fold.test[1]
+    stored = loaded.store.subject(known.id)
+    training = {"subjects": {}, "voxels": {"A": stored.voxels}}
+    if known_by == "file":
+        training = {"subjects": {"A": {"T2": stored.sha256["T2"]}}, "voxels": {}}
+    bundle = load_bundle(start(training=training))
+    with pytest.raises(StudyError) as caught:
+        check_test_subjects(bundle, loaded.fold, loaded.store)
+    assert caught.value.subject == known.id
+    check_test_subjects(load_bundle(start()), loaded.fold, loaded.store)
