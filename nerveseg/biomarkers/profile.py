@@ -35,8 +35,9 @@ def nerve_profile(
     """Measure every nerve of `follow_nerves` slice by slice; slices have their numbers in the input file.
 
     Returns:
-        Table with columns `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90` per channel and, for
-        the fat-suppressed one, `<channel>_muscle_ratio`; sorted by side (as given), slice, and total before branches.
+        Table with columns `PROFILE_COLUMNS`, then `<channel>_mean`, `_sd`, `_p10`, `_p50`, `_p90`, `_coverage` per
+        channel and, for the fat-suppressed one, `<channel>_muscle_ratio`; sorted by side (as given), slice, and total
+        before branches.
 
     Raises:
         GeometryError: A channel or mask has another shape than the nerve's mask.

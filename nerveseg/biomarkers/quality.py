@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -54,6 +55,7 @@ class QualityLimits(BaseModel, frozen=True, extra="forbid"):
     anisotropy: Ratio = 1.5  # in-plane spacing along x to that along y: axial slices have square pixels
     field_ratio: Ratio = 3.0  # field of view to the network's training field; both thighs are 2.4 times
     intensity_margin: Annotated[float, Field(ge=0)] = 0.5  # from the training range, in widths of that range
+    signal_coverage: Share = 0.9  # least share of a slice's nerve in which a channel or map is known
     side_ratio: Ratio = 2.0  # mean areas of the two sides; neuropathy enlarges 1.3 to 3 times
 
 
@@ -108,6 +110,18 @@ def find_flags(
             flags += _jumps(pieces.nerve, spacing_mm, numbers, side, limits)
             flags += _unsure(part, None if probability is None else probability[columns], numbers, side, limits)
     return (*flags, *_border(kept, numbers), *_sides_differ(kept, sides, limits))
+
+
+def coverage_flags(profile: pd.DataFrame, channels: Iterable[str], least: float) -> tuple[Flag, ...]:
+    """Flag the slices of a profile in whose nerve a channel or map is known to a smaller share than `least`."""
+    rows = profile[(profile["branch"] == "total") & (profile["csa_mm2"] > 0)]
+    flags: list[Flag] = []
+    for name in channels:
+        short = rows[rows[f"{name}_coverage"] < least]
+        for leg, part in short.groupby("side", sort=False):
+            side = str(leg) if profile["side"].nunique() > 1 else None
+            flags += _in_slices("signal_missing", f"{name} does not cover the nerve", part["slice"].to_numpy(), side)
+    return tuple(flags)
 
 
 def _in_slices(code: str, message: str, slices: NDArray[Any], side: str | None = None) -> list[Flag]:

@@ -32,6 +32,7 @@ CROSS[1, :, 1] = CROSS[:, 1, 1] = True
 
 PERCENTILES = (10, 50, 90)
 STATISTICS = ("mean", "sd", *(f"p{percentile}" for percentile in PERCENTILES))
+COVERAGE = "coverage"  # share of the section's voxels in which a channel is known
 LEAST_MUSCLE_VOXELS = 20  # in a slice for a reference mean
 EXPLORATORY = "EXPLORATORY: a threshold from this nerve itself; it marks about half of a healthy nerve as well"
 
@@ -48,10 +49,10 @@ class Signals:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the profile: statistics per channel, followed by the ratio for the fat-suppressed one."""
+        """Columns of the profile: statistics and coverage per channel, then the ratio for the fat-suppressed one."""
         names = []
         for channel in self.channels:
-            names += [f"{channel}_{statistic}" for statistic in STATISTICS]
+            names += [f"{channel}_{statistic}" for statistic in (*STATISTICS, COVERAGE)]
             names += [f"{channel}_muscle_ratio"] if channel == self.fat_suppressed else []
         return names
 
@@ -86,6 +87,7 @@ class NerveInside:
         for name, channel in self.signals.channels.items():
             found = _statistics(channel[:, :, number][core if eroded else part])
             cells |= {f"{name}_{statistic}": value for statistic, value in found.items()}
+            cells[f"{name}_{COVERAGE}"] = 1.0 - float(np.isnan(channel[:, :, number][part]).mean())
             if name == self.signals.fat_suppressed:
                 cells[f"{name}_muscle_ratio"] = found["mean"] / self.muscle_means[number]
         return cells | self._lesion(part, number)

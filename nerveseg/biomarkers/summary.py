@@ -26,7 +26,8 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     volume_mm3: float  # sum of the slices' areas times the slice step
     length_mm: float  # along the centreline (undivided, then tibial) from the first to the last slice
     mean_csa_mm2: float | None  # over slices with nerve
-    mean_csa_perpendicular_mm2: float | None  # across the nerve, over slices with nerve
+    # Across the nerve, over the same slices; None if the angle is unknown in one of them.
+    mean_csa_perpendicular_mm2: float | None
     max_csa_mm2: float | None  # in the plane of a slice
     max_csa_slice: int | None  # number in the input file of the slice with the largest area (the first of equals)
     max_csa_z_mm: float | None  # position of that slice, as in the profile
@@ -35,6 +36,7 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     coverage: float  # share of slices with nerve between the first and the last of them
     coverage_of_stack: float  # share of slices with nerve in all slices
     split_slice: int | None  # number in the input file of the first slice that shows two nerves; None without a split
+    branch_mean_csa_mm2: dict[str, float] = Field(default_factory=dict)  # per branch, over the slices that show both
     stray_pieces: int = 0  # number of pieces of the mask away from the nerve, which no other number includes
     stray_volume_mm3: float = 0.0  # volume of these
     lesion_volume_mm3: float | None = None  # in the judged nerve; None if no nerve could be judged
@@ -57,7 +59,7 @@ def summarise(
     areas, step_mm = _numbers(rows, "csa_mm2"), slice_step_mm(course.affine)
     held = np.flatnonzero(areas)
     perpendicular = _numbers(rows, "csa_perpendicular_mm2")[held]
-    perpendicular = perpendicular[~np.isnan(perpendicular)]
+    branches = profile[(profile["side"] == course.side) & (profile["branch"] != TOTAL)]
     split = course.branches.split_slice
     largest = rows.iloc[int(areas.argmax())] if held.size else None
     judged = areas * _numbers(rows, "lesion_known_fraction")
@@ -79,8 +81,8 @@ def summarise(
         side=course.side,
         volume_mm3=float(areas.sum() * step_mm),
         length_mm=course.length_mm,
-        mean_csa_mm2=float(areas[held].mean()) if held.size else None,
-        mean_csa_perpendicular_mm2=float(perpendicular.mean()) if perpendicular.size else None,
+        mean_csa_mm2=_mean(areas[held]),
+        mean_csa_perpendicular_mm2=_mean(perpendicular),
         max_csa_mm2=None if largest is None else float(largest["csa_mm2"]),
         max_csa_slice=None if largest is None else int(largest["slice"]),
         max_csa_z_mm=None if largest is None else float(largest["z_mm"]),
@@ -89,6 +91,7 @@ def summarise(
         coverage=held.size / float(held[-1] - held[0] + 1) if held.size else 0.0,
         coverage_of_stack=held.size / max(areas.size, 1),
         split_slice=None if split is None else int(rows["slice"].iloc[split]),
+        branch_mean_csa_mm2={str(name): float(part.mean()) for name, part in branches.groupby("branch")["csa_mm2"]},
         stray_pieces=course.stray_pieces,
         stray_volume_mm3=stray_mm3,
         lesion_volume_mm3=None if burden is None else float(burden * np.nansum(judged) * step_mm),
@@ -102,6 +105,11 @@ def summarise(
 
 def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return rows[column].to_numpy(dtype=np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Average values of which all are known; None if one is not, or there are none."""
+    return float(values.mean()) if values.size and not np.isnan(values).any() else None
 
 
 def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:

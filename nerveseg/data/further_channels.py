@@ -1,9 +1,10 @@
 """A further channel of a scan on the grid of its first channel: by one function for training and for `segment`.
 
 On the grid of the first channel it is taken as it is. On another grid it is registered (rigidly, by mutual information)
-or resampled at the position in its header.
+or resampled at the position in its header. So is a quantitative map, in which a zero is a voxel that was masked out.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -34,6 +35,23 @@ def place_channel(
     else:
         array, registered = resample_onto(channel, image.grid), None
     check_overlap(array, path, f"the channel {name}")
+    return array, registered
+
+
+def place_map(
+    quantitative: Volume, image: Volume, registration: RegistrationRule, path: Path, name: str
+) -> tuple[Image, Registration | None]:
+    """Return a quantitative map in RAS order on the image's grid, NaN where unknown, and its registration, if any.
+
+    Raises:
+        GeometryError: The map, read from a path and named so in the error, has no voxel in common with the image.
+    """
+    registered = None
+    if registration == "rigid" and not quantitative.grid.lies_on(image.grid):
+        registered = register_rigidly(replace(quantitative, array=np.nan_to_num(quantitative.array)), image)
+    motion = None if registered is None else registered.motion
+    array = resample_onto(quantitative, image.grid, missing=0.0, motion=motion)
+    check_overlap(array, path, f"the map {name}")
     return array, registered
 
 

@@ -12,6 +12,8 @@ import pandas as pd
 from rich.table import Table
 
 from nerveseg import __version__
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.console import console, report_progress, say
 from nerveseg.data.volumes.dicom_sources import remove_unpacked
 from nerveseg.errors import NervesegError, RunError
@@ -28,9 +30,17 @@ from nerveseg.scans.writing import write_segmentation
 
 TABLE = "segmentations.csv"
 COLUMNS = (
-    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "expected_dice", "flags",
-    "error", "warning",
+    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2",
+    "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2", "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3",
+    "expected_dice", "flags", "flags_text", "error", "warning",
 )  # fmt: skip
+"""Columns of every table; `signal_<channel>` and `z_<quantity>` follow where a scan has them."""
+
+MEASURED = {
+    "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2", "split_slice",
+    "lesion_burden", "stray_pieces", "stray_volume_mm3",
+}  # fmt: skip
+"""Columns that are fields of a nerve's summary."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,8 @@ def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) ->
 def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble) -> None:
     """Write and print one row per scan: its outcome, the nerve's volume and areas, the number of flags."""
     rows = [row for outcome in outcomes for row in _rows(outcome, model)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    further = sorted({name for row in rows for name in row} - set(COLUMNS))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *further])
     write_csv(path, table)
     printed = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
     for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
@@ -177,13 +188,19 @@ def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
     }
     if outcome.summary is None:
         return [common | {"side": ""}]
-    return [
-        common
-        | nerve.model_dump(include={"side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2"})
-        | {"expected_dice": _least_expected(outcome.summary)}
-        | {"flags": sum(flag.side in (None, nerve.side) for flag in outcome.summary.flags)}
-        for nerve in outcome.summary.nerves
-    ]
+    common["expected_dice"] = _least_expected(outcome.summary)
+    return [common | _nerve_cells(nerve, outcome.summary.flags) for nerve in outcome.summary.nerves]
+
+
+def _nerve_cells(nerve: NerveSummary, flags: Sequence[Flag]) -> dict[str, object]:
+    messages = [flag.message for flag in flags if flag.side in (None, nerve.side)]
+    return (
+        nerve.model_dump(include=MEASURED)
+        | {f"{branch}_mean_csa_mm2": area_mm2 for branch, area_mm2 in nerve.branch_mean_csa_mm2.items()}
+        | {f"signal_{channel}": value for channel, value in nerve.mean_signal.items()}
+        | {f"z_{quantity}": score for quantity, score in nerve.z_scores.items()}
+        | {"flags": len(messages), "flags_text": "; ".join(messages)}
+    )
 
 
 def _least_expected(summary: ScanSummary) -> float | None:

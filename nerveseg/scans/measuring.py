@@ -13,7 +13,7 @@ from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
 from nerveseg.biomarkers.profile import nerve_profile
-from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
+from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, coverage_flags, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion
 from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.classes import Classes
@@ -117,6 +117,7 @@ def measure_scan(
         *anatomy_flags(courses, scan.grid.slice_numbers),
         *_mask_flags(scan, courses, mask, model, options.quality),
         *_input_flags(scan, images, options.lesion.channel),
+        *coverage_flags(profile, signals.channels, options.quality.signal_coverage),
     )
     notes = (*(note for nerve in nerves for note in nerve.notes), *_notes(scan, lesion, nerves, options))
     return Measured(courses, profile, tuple(nerves), signals.lesion, flags, notes)
@@ -189,12 +190,16 @@ def _input_flags(scan: LoadedScan, images: Mapping[str, Image], fat_suppressed: 
         flags.append(Flag("orientation_unknown", message))
     for name, registration in scan.registrations.items():
         if not registration.trusted:
-            message = f"the channel {name} was not registered: {registration.note}"
+            message = f"{_kind(scan, name)} was not registered: {registration.note}"
             flags.append(Flag("registration_refused", message))
     if fat_suppressed in images and scan.muscle is None:
         message = f"{fat_suppressed}_muscle_ratio is empty: no mask of a muscle the nerve does not supply (muscle=...)"
         flags.append(Flag("no_muscle_ratio", message))
     return flags
+
+
+def _kind(scan: LoadedScan, name: str) -> str:
+    return f"the map {name}" if name in scan.maps else f"the channel {name}"
 
 
 def _notes(

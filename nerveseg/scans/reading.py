@@ -1,8 +1,7 @@
 """Read the files of one scan onto one grid: the image, further channels, maps, and the hash of each file.
 
-A further channel on another grid is registered or, with `registration=none`, resampled (`data.further_channels`).
-Quantitative maps are always resampled at the position in their headers, because registration by their contrast is
-unreliable; a zero in a map is a voxel that was masked out.
+A further channel or a quantitative map on another grid is registered or, with `registration=none`, resampled at the
+position in its header (`data.further_channels`).
 """
 
 import hashlib
@@ -12,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveseg.data.further_channels import RegistrationRule, check_overlap, fill_outside, place_channel
+from nerveseg.data.further_channels import RegistrationRule, fill_outside, place_channel, place_map
 from nerveseg.data.optional_channels import missing_channel
 from nerveseg.data.registration import Registration
-from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.grids import Grid, Volume
 from nerveseg.data.volumes.nifti import Geometry
@@ -33,7 +31,7 @@ class LoadedScan:
     channels: dict[str, Image]  # further channels by name; NaN outside their field of view
     maps: dict[str, Image]  # quantitative maps by name; NaN outside their field of view
     muscle: Mask | None  # mask of a muscle that the nerve does not supply
-    registrations: dict[str, Registration]  # movement of each registered channel
+    registrations: dict[str, Registration]  # movement of each registered channel and map
 
     @property
     def grid(self) -> Grid:
@@ -67,8 +65,9 @@ def read_scan(files: ScanFiles, geometry: Geometry, registration: RegistrationRu
     maps: dict[str, Image] = {}
     for name, path in files.maps.items():
         quantitative = read_image(path, geometry=geometry, allow_nan=True)
-        maps[name] = resample_onto(quantitative, image.grid, missing=0.0)
-        check_overlap(maps[name], path, f"the map {name}")
+        maps[name], registered = place_map(quantitative, image, registration, path, name)
+        if registered:
+            registrations[name] = registered
     muscle = read_mask(files.muscle, image.grid, geometry=geometry) if files.muscle else None
     return LoadedScan(image, channels, maps, muscle, registrations)
 

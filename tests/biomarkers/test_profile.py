@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from nerveseg.biomarkers.branches import TIBIAL
 from nerveseg.biomarkers.course import follow_nerves
 from nerveseg.biomarkers.profile import PROFILE_COLUMNS, nerve_profile
+from nerveseg.biomarkers.quality import coverage_flags
 from nerveseg.biomarkers.signals import Signals, eroded_in_plane, muscle_means
 from nerveseg.data.legs import Leg
 from nerveseg.errors import GeometryError
@@ -136,6 +137,17 @@ def test_unknown_voxels_of_a_channel_are_left_out(square):
     profile = profile_of(square, Signals({"T2map": channel}))
     assert profile["T2map_mean"].tolist()[1:3] == [3.0, 3.0]
     assert np.isnan(profile["T2map_mean"][3])
+
+
+def test_the_coverage_of_a_channel_is_of_the_section_and_flagged_by_slice(square):
+    channel = np.ones(SHAPE)
+    channel[:15, :, 2] = channel[:, :, 3] = np.nan
+    profile = profile_of(square, Signals({"T2map": channel}))
+    assert profile["T2map_coverage"][1:5].tolist() == pytest.approx([1.0, 0.5, 0.0, 1.0])
+    assert profile["T2map_coverage"][[0, 5]].isna().all()
+    (flag,) = coverage_flags(profile, ["T2map"], 0.9)
+    assert (flag.code, flag.side, flag.slices) == ("signal_missing", None, (2, 3))
+    assert coverage_flags(profile, ["T2map"], 0.0) == ()
 
 
 def test_erosion_takes_one_pixel_at_the_outline_in_the_plane_and_none_at_the_images_border():

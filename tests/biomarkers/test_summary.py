@@ -111,6 +111,29 @@ def test_a_summary_survives_json(mask):
     assert NerveSummary.model_validate(json.loads(summary.model_dump_json())) == summary
 
 
+@pytest.mark.parametrize("held", [[1, 2, 3, 5], [2], [0, 7], []])
+def test_the_mean_across_the_nerve_is_over_the_slices_of_that_in_their_plane(mask, held):
+    """A course that leans by 27 degrees: 2 mm to the side in every slice of 4 mm."""
+    wide = np.concatenate([mask, np.zeros_like(mask)])
+    leaning = np.stack([np.roll(wide[:, :, 3], 4 * number, axis=0) for number in range(8)], axis=2)
+    leaning &= np.isin(np.arange(8), held)
+    summary = measured(leaning)
+    if len(held) < 2:
+        assert summary.mean_csa_perpendicular_mm2 is None
+    else:
+        assert summary.mean_csa_perpendicular_mm2 <= summary.mean_csa_mm2
+
+
+def test_the_areas_of_the_branches_are_means_over_the_slices_that_show_both():
+    mask = np.zeros((60, 20, 8), dtype=bool)
+    mask[24:36, 6:14, 4:] = True
+    for number, shift in enumerate((9, 6, 3, 1)):
+        mask[22 - shift : 30 - shift, 6:14, number] = mask[31 + shift : 35 + shift, 6:14, number] = True
+    summary = measured(mask, side="right")
+    assert summary.split_slice == 3
+    assert summary.branch_mean_csa_mm2 == pytest.approx({"tibial": 16.0, "peroneal": 8.0})
+
+
 def test_strays_are_counted_apart(mask):
     """Two pieces beyond 15 mm, of 4 voxels of 1 mm3 each, are in no number; one within it is."""
     near = np.zeros((80, 40, 8), dtype=bool)

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nerveseg.data.further_channels import place_map
 from nerveseg.data.registration import register_rigidly
 from nerveseg.data.resample_to_grid import resample_onto
 from nerveseg.data.volumes.grids import Grid
@@ -144,3 +147,34 @@ def test_series_of_different_places_are_not_registered(moved_patient):
     assert "hardly overlap" in found.note
     assert np.isnan(found.array).all()
     assert np.isnan(found.similarity_before)
+
+
+def test_a_map_whose_header_is_wrong_is_sampled_in_its_own_tissue(moved_patient):
+    """A map of inverse contrast over some of the slices, zero in air, whose header is 12 mm off in the plane."""
+    subject, fixed, _ = moved_patient
+    share = np.clip(subject.image / np.percentile(subject.image, 99.5), 0.0, 1.0)
+    values = np.where(share > 0.1, 130.0 - 100.0 * share, 0.0)[:, :, 3:]
+    affine = subject.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ (0.0, 0.0, 3.0)
+    affine[:3, 3] += affine[:3, 0] / np.linalg.norm(affine[:3, 0]) * 12.0
+    array, registered = place_map(volume(values, affine), fixed, "rigid", Path("t2.nii.gz"), "T2map")
+    assert registered is not None
+    assert registered.trusted
+    assert np.linalg.norm(registered.translation_mm) == pytest.approx(12.0, abs=0.7)
+    nerve = subject.truth[:, :, 4:]
+    truth = np.where(nerve, values[:, :, 1:], np.nan)
+    found, by_headers = (
+        np.where(nerve, each[:, :, 4:], np.nan)
+        for each in (array, place_map(volume(values, affine), fixed, "none", Path("t2.nii.gz"), "T2map")[0])
+    )
+    assert np.nanmean(found) == pytest.approx(np.nanmean(truth), abs=2.0)
+    assert np.nanmean(np.abs(found - truth)) < 0.5 * np.nanmean(np.abs(by_headers - truth))
+    assert np.isnan(array[:, :, :2]).all()
+
+
+def test_a_map_on_the_grid_of_the_image_keeps_its_values(moved_patient):
+    subject, fixed, _ = moved_patient
+    values = subject.image.astype(np.float32)
+    array, registered = place_map(volume(values, subject.affine), fixed, "rigid", Path("t2.nii.gz"), "T2map")
+    assert registered is None
+    np.testing.assert_array_equal(array, np.where(values == 0.0, np.nan, values))
