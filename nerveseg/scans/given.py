@@ -34,6 +34,7 @@ class GivenFiles:
     mask: Path  # mask or label map
     automatic: Path | None  # automatic mask, or label map, that was corrected
     classes: Classes  # classes of both
+    edited_there: bool = False  # flag: true if the mask is a result's own file, corrected in its folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,6 @@ class GivenScan(MeasuredScan):
     given: GivenMask  # record of the mask
     automatic: LabelMap | None  # automatic label map, in RAS order, where it is known
     earlier: ScanSummary | None  # earlier result of the folder to write to, of which the mask was corrected
-
-    @property
-    def edited_there(self) -> bool:
-        """Flag: true if the mask was corrected in the folder of the earlier result."""
-        return self.earlier is not None and self.given.source in self.earlier.masks
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -90,7 +86,9 @@ def measure_given(
         classes = mask.classes if mask.classes.count > 1 else mask.classes.read_back()
         automatic = read_given(mask.automatic, scan.grid, classes, options.geometry)
     changes = None if automatic is None else changes_of(labels, automatic, scan.grid)
-    given = GivenMask(source=mask.mask.name, sha256=file_sha256(mask.mask), changes=changes)
+    given = GivenMask(
+        source=mask.mask.name, sha256=file_sha256(mask.mask), edited_there=mask.edited_there, changes=changes
+    )
     legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm)
     measured = measure_scan(scan, mask.classes.nerve(labels), legs, channel, files.person, options)
     said = f"the mask is a person's, {given.source}; changes of the automatic mask: "

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.quality import in_words as slices_in_words
 from nerveseg.biomarkers.summary import NerveSummary
+from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import RunError
 from nerveseg.files import file_sha256, write_text
 from nerveseg.inference.expected_dice import ExpectedDice
@@ -99,6 +100,7 @@ class GivenMask(BaseModel, frozen=True, extra="forbid"):
 
     source: str  # name of its file
     sha256: str  # hash of the file
+    edited_there: bool  # flag: true if the file is the result's own mask or label map, corrected in its folder
     changes: MaskChanges | None  # difference from the automatic mask; null where that is not known
 
 
@@ -164,10 +166,16 @@ def read_summary(folder: Path) -> ScanSummary | None:
 
 
 def changed_masks(folder: Path, summary: ScanSummary) -> list[str]:
-    """Return the names of the masks and label maps that were changed after the summary of their result was written."""
+    """Return the names of the masks and label maps that were changed after the summary of their result was written.
+
+    A volume of such a name in another format (`mask.seg.nrrd`), which a person has saved, counts until it is measured.
+    """
     if summary.masks:
-        files = {name: folder / name for name in summary.masks}
-        return [name for name, path in files.items() if path.is_file() and file_sha256(path) != summary.masks[name]]
+        known = ({summary.given.source: summary.given.sha256} if summary.given else {}) | summary.masks
+        saved = [path for pattern in ("mask.*", "labels.*") for path in sorted(folder.glob(pattern))]
+        files = [folder / name for name in summary.masks]
+        files += [path for path in saved if path not in files and path.name.lower().endswith(VOLUME_SUFFIXES)]
+        return [path.name for path in files if path.is_file() and file_sha256(path) != known.get(path.name)]
     names = [summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))]
     latest = (folder / SUMMARY).stat().st_mtime + EDIT_SECONDS
     return [name for name in names if (folder / name).is_file() and (folder / name).stat().st_mtime > latest]
@@ -212,8 +220,7 @@ def check_free(folder: Path, identity: Identity, *, by_hand: bool = False) -> Sc
 def _would_be_lost(earlier: ScanSummary, same: bool, by_hand: bool) -> bool:
     """Return true if another result in its folder would replace a corrected mask, or an automatic one by hand."""
     if by_hand:
-        edited_there = earlier.given is not None and earlier.given.source in earlier.masks
-        return edited_there or bool(earlier.identity.model)
+        return bool(earlier.identity.model) or (earlier.given is not None and earlier.given.edited_there)
     return earlier.given is not None and not same
 
 

@@ -92,7 +92,7 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
     else:
         for name in earlier.identified:
             (folder / name).unlink(missing_ok=True)
-    masks = _write_masks(folder, scan, per_class, keep=scan.given.source if earlier and scan.edited_there else None)
+    masks = _write_masks(folder, scan, per_class, keep=scan.given.source if scan.given.edited_there else None)
     automatic = earlier.automatic if earlier else None
     if earlier is None and scan.automatic is not None:
         automatic = f"automatic{_suffix(scan)}"
@@ -111,7 +111,7 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
 
 def primary_mask(names: Collection[str]) -> str:
     """Return which of the files of masks is to be corrected: the label map of several classes, else the mask."""
-    return next((name for name in names if name.startswith("labels.")), next(iter(names)))
+    return next(name for start in ("labels.", "mask.") for name in names if name.startswith(start))
 
 
 def _suffix(scan: MeasuredScan) -> str:

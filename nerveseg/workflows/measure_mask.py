@@ -150,9 +150,11 @@ def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) ->
     _check_correction(source, drawn, changed, config, summary)
     path = Path(config.mask) if config.mask else source / drawn
     automatic = source / summary.automatic if summary.automatic else None
-    mask = GivenFiles(path, automatic, Classes.of(summary.classes or None))
+    is_elsewhere = config.output is not None and config.output.resolve() != source.resolve()
+    edited_there = not is_elsewhere and path.resolve() == (source / drawn).resolve()
+    mask = GivenFiles(path, automatic, Classes.of(summary.classes or None), edited_there)
     synthetic = bool(summary.warning)
-    if config.output is not None and config.output.resolve() != source.resolve():
+    if config.output is not None and is_elsewhere:
         return _new_task(
             files, mask, request.channel, request.options, request.per_class, config.output, synthetic=synthetic
         )
@@ -167,13 +169,14 @@ def _check_correction(
     source: Path, drawn: str, changed: Sequence[str], config: MeasureConfig, summary: ScanSummary
 ) -> None:
     """Raise `RunError` unless the one file that is to be corrected was, or another one is given."""
-    others = [name for name in changed if name != drawn]
-    if others or (changed and config.mask and config.output is None):
+    given = Path(config.mask).resolve() if config.mask else (source / drawn).resolve()
+    others = [name for name in changed if (source / name).resolve() != given]
+    if others and config.output is None:
         raise RunError(
             f"of these results, {drawn} is corrected, or another file is given with mask=",
             found=f"changed: {', '.join(changed)}" + (f"; mask={config.mask}" if config.mask else ""),
             path=source,
-            remedy=f"move {others[0] if others else drawn} away, or give mask= and output=<another folder>",
+            remedy=f"mask={source / others[0]} if that is the corrected one; else move {others[0]} away",
         )
     if not changed and config.mask is None and summary.given is None:
         raise RunError(

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import SimpleITK
 
 from nerveseg.measure import main as measure_main
+from nerveseg.scans.request import ScanFiles, ScanRequest, SegmentOptions
 from tests.data.volumes.test_slicer_seg import write as write_slicer
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
@@ -166,6 +169,44 @@ def test_a_mask_that_was_saved_elsewhere_comes_into_the_folder_of_results(measur
     measure("out", f"mask={result / 'corrected.nii.gz'}", code=2)
     measure(image_of("V01"), f"mask={result / 'corrected.nii.gz'}", "output=out", code=2)
     assert (result / "mask.nii.gz").read_bytes() == edited
+
+
+def test_a_mask_that_was_saved_in_another_format_beside_it_is_neither_lost_nor_passed_over(
+    measure, run, result, image_of, sweep
+):
+    saved = result / "mask.mha"
+    array = correct(result / "mask.nii.gz", to=result.parent / "mask.nii.gz")
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(result.parent / "mask.nii.gz")), str(saved))
+    before = {path.name: path.read_bytes() for path in result.iterdir()}
+    run(image_of("V01"), f"model={sweep}", "output=out", "postprocessing=none", code=2)
+    assert "mask.mha" in measure("out", code=2).err
+    assert before == {path.name: path.read_bytes() for path in result.iterdir()}
+    measure("out", f"mask={saved}")
+    np.testing.assert_array_equal(voxels_of(result / "mask.nii.gz"), array)
+    assert summary_of(result)["given"]["source"] == "mask.mha"
+    assert "done before" in measure("out").out
+    assert "done before" in run(image_of("V01"), f"model={sweep}", "output=out").out
+    assert saved.read_bytes() == before["mask.mha"]
+
+
+def test_a_mask_elsewhere_may_have_the_name_of_the_results_own(measure, result, image_of):
+    there = result.parent / "mask.nii.gz"
+    corrected = correct(result / "mask.nii.gz", to=there)
+    measure("out", f"mask={there}")
+    np.testing.assert_array_equal(voxels_of(result / "mask.nii.gz"), corrected)
+    for _ in range(2):  # corrected again, and measured into the folder of its own measurement
+        measure(image_of("V01"), f"mask={there}", "output=own")
+        np.testing.assert_array_equal(voxels_of(result.parent / "own/mask.nii.gz"), voxels_of(there))
+        correct(there)
+
+
+def test_the_record_of_a_name_that_is_no_utf8_is_text(tmp_path):
+    files = ScanFiles("x", Path(os.fsdecode(b"/a/\xff.nii")), channels={"FS": Path("b.nii")})
+    record = ScanRequest.of(files, "T2", SegmentOptions(norms=Path("norms.csv")), per_class=False)
+    read = ScanRequest.model_validate_json(record.model_dump_json())
+    assert read == record
+    assert read.options.norms.is_absolute()
+    assert read.scan_files("x").channels == {"FS": Path("b.nii").absolute()}
 
 
 def test_a_correction_measured_into_another_folder_leaves_the_first_as_it_is(measure, result, tmp_path):
