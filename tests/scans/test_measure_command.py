@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
+import yaml
 
 from nerveseg.measure import main as measure_main
 from nerveseg.scans.request import ScanFiles, ScanRequest, SegmentOptions
@@ -18,6 +19,7 @@ from tests.data.volumes.test_slicer_seg import write as write_slicer
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
 
+CONF = Path(__file__).parents[2] / "conf"
 BRANCHES = {"tibial": [5], "peroneal": [3], "nerve": [5, 3]}
 
 
@@ -135,6 +137,18 @@ def test_masks_of_every_program_give_the_same_numbers(suffix, measure, image_of,
     volume = int((voxels_of(truth) > 0).sum()) * mm3_of(truth)
     assert summary_of(tmp_path / "out")["nerves"][0]["volume_mm3"] == pytest.approx(volume, rel=1e-6)
     assert profile_volume(tmp_path / "out") == pytest.approx(volume, rel=1e-4)
+
+
+def test_a_label_map_has_the_classes_of_a_study(measure, image_of, truth_of, tmp_path):
+    drawn, chosen = truth_of("P01", "branches"), ("study=phantom_branches", "study.root=x")
+    measure(image_of("P01"), f"mask={drawn}", "output=out", *chosen, "per_class=true")
+    labels, summary = voxels_of(drawn), summary_of(tmp_path / "out")
+    values = yaml.safe_load((CONF / "study/phantom_branches.yaml").read_text(encoding="utf-8"))["classes"]
+    for name, own in values.items():
+        np.testing.assert_array_equal(voxels_of(tmp_path / f"out/mask-{name}.nii.gz") > 0, np.isin(labels, own))
+    assert summary["class_masks"] == [f"mask-{name}.nii.gz" for name in values]
+    assert summary["request"]["channel"] == "T2"
+    measure(image_of("P01"), f"mask={drawn}", *chosen, "segment=1", code=2)
 
 
 def test_a_dicom_segmentation_is_read_with_its_segments(measure, run, tmp_path):
