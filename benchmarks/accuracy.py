@@ -48,7 +48,8 @@ from nerveseg.workflows.training_job import TrainingJob, training_job
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
 FIXED = ("logger=csv", "report=false", "trainer=cpu", "trainer.workers=0", "trainer.compile=false")
-TRIAL_BATCHES = (8, 40)
+TRIAL_BATCHES = (8, 80)
+TRIALS = 2  # of each, of which the faster counts: a busy machine makes single ones slower
 CONSENSUS = "Auto-GT"  # comparison of automatic mask and consensus
 FAR_MM = 10.0  # limit of the share of subjects with a far surface error
 
@@ -178,8 +179,14 @@ def epochs_in_time(bench: Bench, method: str) -> int:
             bench.store  # noqa: B018  prepared here, so that no training counts it
             config = bench.job(method, 0).config
             samples = sum(config.context.samples(bench.store.subject(one.id).slices) for one in bench.fold(0).train)
-            few, many = (_trial_seconds(bench, method, batches) for batches in TRIAL_BATCHES)
-            batch_s = max((many - few) / (TRIAL_BATCHES[1] - TRIAL_BATCHES[0]), 1e-3)
+            few, many = (
+                min(_trial_seconds(bench, method, batches) for _ in range(TRIALS)) for batches in TRIAL_BATCHES
+            )
+            if many <= few:
+                raise SystemExit(
+                    f"accuracy: the cost of a batch could not be measured, {few:.1f} and {many:.1f} s; again"
+                )
+            batch_s = (many - few) / (TRIAL_BATCHES[1] - TRIAL_BATCHES[0])
             epoch_s = batch_s * -(-samples // config.optimization.batch_size)
             _write(file, {"epoch_s": epoch_s, "epochs": max(1, round(bench.seconds / epoch_s))})
     return int(_read(file)["epochs"])
