@@ -190,26 +190,31 @@ def _window(pixels: NDArray[Any], nerve: NDArray[Any]) -> Window:
 
 
 def _draw_profile(figure: SubFigure, rows: pd.DataFrame | None) -> None:
-    axis = figure.subplots()
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.19, top=0.92)
+    """Draw the area along the nerve, each leg on axes of its own with one scale."""
     if rows is None or rows.empty:
-        axis.set_axis_off()
         return
     drawn = rows[(rows["branch"] == "total") | (rows["csa_mm2"] > 0)]
     slices = range(int(drawn["slice"].min()), int(drawn["slice"].max()) + 1)
-    several = drawn["side"].nunique() > 1
-    for (side, branch), part in drawn.groupby(["side", "branch"], sort=False):
-        line_of = part.set_index("slice").reindex(slices)  # a missing slice leaves a gap in the line
-        name, width = (f"{side} {branch}" if several else str(branch)), 1.8 if branch == "total" else 1.0
-        (line,) = axis.plot(slices, line_of["csa_mm2"], label=name, marker=".", markersize=4, linewidth=width)
-        axis.plot(slices, line_of["csa_perpendicular_mm2"], color=line.get_color(), linewidth=1, linestyle="--")
-    axis.plot([], [], color="black", linewidth=1, linestyle="--", label="across the nerve")
-    axis.set_ylim(0, 1.08 * max(1.0, float(drawn["csa_mm2"].max())))
-    axis.set_xlabel("slice", fontsize=9)
-    axis.set_ylabel("area (mm²)", fontsize=9)
-    axis.tick_params(labelsize=8)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, ncols=4, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.99), borderaxespad=0.0)
+    legs = dict(list(drawn.groupby("side", sort=False)))
+    axes = figure.subplots(1, len(legs), sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.19, top=0.88, wspace=0.06)
+    axes[0].set_ylim(0, 1.08 * max(1.0, float(drawn["csa_mm2"].max())))
+    axes[0].set_ylabel("area (mm²)", fontsize=9)
+    for axis, (side, leg) in zip(axes, legs.items(), strict=True):
+        for branch, part in leg.groupby("branch", sort=False):
+            line_of = part.set_index("slice").reindex(slices)  # a missing slice leaves a gap in the line
+            is_total = branch == "total"
+            name, width = (f"{side} total" if is_total and len(legs) > 1 else str(branch)), 1.8 if is_total else 1.0
+            (line,) = axis.plot(slices, line_of["csa_mm2"], label=name, marker=".", markersize=4, linewidth=width)
+            axis.plot(slices, line_of["csa_perpendicular_mm2"], color=line.get_color(), linewidth=1, linestyle="--")
+        axis.plot([], [], color="black", linewidth=1, linestyle="--", label="across the nerve")
+        axis.set_xlabel("slice", fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+        axis.legend(
+            fontsize=8, ncols=4, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.99), borderaxespad=0.0,
+            columnspacing=1.0, handlelength=1.5,
+        )  # fmt: skip
 
 
 def _write_flags(figure: SubFigure, flags: Sequence[str], found: bool) -> None:

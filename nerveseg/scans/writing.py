@@ -189,7 +189,7 @@ def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
         title=measured.files.name,
         warning=measured.warning or None,
         slice_numbers=scan.grid.slice_numbers,
-        flags=[flag.message for flag in measured.flags],
+        flags=[f"{flag.side}: {flag.message}" if flag.side else flag.message for flag in measured.flags],
         spacing_mm=scan.grid.ras_spacing_mm,
         sides=sides,
         strays=strays,
