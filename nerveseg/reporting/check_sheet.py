@@ -195,7 +195,7 @@ def _draw_profile(figure: SubFigure, rows: pd.DataFrame | None) -> None:
         return
     drawn = rows[(rows["branch"] == "total") | (rows["csa_mm2"] > 0)]
     slices = range(int(drawn["slice"].min()), int(drawn["slice"].max()) + 1)
-    legs = dict(list(drawn.groupby("side", sort=False)))
+    legs = {str(side): leg for side, leg in drawn.groupby("side", sort=False)}
     axes = figure.subplots(1, len(legs), sharey=True, squeeze=False)[0]
     figure.subplots_adjust(left=0.09, right=0.98, bottom=0.19, top=0.88, wspace=0.06)
     axes[0].set_ylim(0, 1.08 * max(1.0, float(drawn["csa_mm2"].max())))

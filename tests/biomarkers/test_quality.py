@@ -80,6 +80,29 @@ def test_a_lost_branch_and_a_leak_are_jumps():
     assert the_flag(thin, limits=QualityLimits(area_change_per_mm=0.06)).slices == (11, 12, 13)
 
 
+@pytest.mark.parametrize(("step_mm", "expected"), [(4.4, ["area_jump"]), (17.6, ["area_jump"])])
+def test_a_jump_of_88_percent_is_flagged_however_far_apart_the_slices_are(step_mm, expected):
+    mask = cord()
+    disc(mask, 8, (63, 70), 10.0)
+    area = mask.sum(axis=(0, 1))
+    assert 1.9 < area[8] / area[9] < 2.1
+    assert codes(mask, spacing_mm=(0.52, 0.52, step_mm)) == expected
+
+
+def test_an_area_that_goes_up_and_down_is_flagged_and_one_that_swells_is_not():
+    def with_radii(radii):
+        mask = np.zeros((60, 60, len(radii)), dtype=bool)
+        for number, radius in enumerate(radii):
+            disc(mask, number, (30, 30), radius)
+        return mask
+
+    wavy, swollen = with_radii([7.0, 8.0] * 6), with_radii([7.0] * 7 + [7.5, 8.5, 9.5, 8.5, 7.5] + [7.0] * 7)
+    assert codes(wavy) == ["area_uneven"]
+    assert codes(swollen) == []
+    assert codes(with_radii([7.0, 8.0, 7.0, 8.0])) == []
+    assert codes(wavy, limits=QualityLimits(area_unevenness=0.3)) == []
+
+
 def test_a_split_is_no_jump_and_neither_are_a_few_pixels():
     assert codes(cord(radius=6.0)) == []
     small = np.zeros((40, 40, 10), dtype=bool)
