@@ -38,5 +38,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the names of the module, those that are not loaded yet included."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, loaded or not, without those that this file imports for itself."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -24,6 +24,10 @@ def test_dir_lists_the_public_names_before_they_are_loaded():
     assert finished.stdout.split() == ["True", "False"]
 
 
+def test_dir_lists_nothing_else():
+    assert [name for name in dir(nerveseg) if not name.startswith("__")] == nerveseg.__all__
+
+
 def test_every_public_name_is_listed():
     assert nerveseg.__all__ == sorted(nerveseg.__all__)
     assert set(nerveseg.__all__) == {

@@ -130,7 +130,7 @@ def muscle_means(channel: NDArray[Any], muscle: Mask) -> NDArray[np.float64]:
 class LesionRule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Rule by which nerve is abnormal."""
 
-    channel: str  # name of the fat-suppressed channel
+    channel: str = "FS"  # name of the fat-suppressed channel
     k: float = Field(default=3.0, gt=0)  # number of standard deviations above the reference
     reference_mean: float | None = None  # of reference nerves
     reference_sd: float | None = Field(default=None, gt=0)  # of a voxel of reference nerves

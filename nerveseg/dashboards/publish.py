@@ -26,7 +26,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from nerveseg.dashboards.loggers import JobType, RunLabel, close_logger, last_logged_step, open_logger
 from nerveseg.dashboards.privacy import SubjectNames, subject_names, without_paths
 from nerveseg.data.slice_store import SliceStore
-from nerveseg.data.study import says_synthetic
+from nerveseg.data.study_layout import says_synthetic
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC_CONSENSUS,
     CLASS,

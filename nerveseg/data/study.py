@@ -6,7 +6,6 @@ of a participant are one group. Without `participants.tsv`, the subjects are the
 template.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from nerveseg.data.consensus import consensus_of
 from nerveseg.data.further_channels import fill_outside, place_channel
 from nerveseg.data.optional_channels import missing_channel
 from nerveseg.data.participants import fault_of_id, minutes_of, participant_rows, row_id, wrong_values
-from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles
+from nerveseg.data.study_layout import NO_FIELDS, StudyLayout, SubjectFiles, bids_layout, with_synthetic
 from nerveseg.data.template_fields import PARTICIPANT, REPETITIONS, template_fields
 from nerveseg.data.volumes.grids import Grid, check_same_grid
 from nerveseg.data.volumes.labels import check_foreground
@@ -78,6 +77,12 @@ class Study:
 
     description: StudyLayout
     subjects: tuple[Subject, ...]
+
+    def __repr__(self) -> str:
+        """Return name, folder and numbers in one line; `subjects` holds the subjects themselves."""
+        layout = self.description
+        names = f"images {', '.join(layout.images)}; raters {', '.join(layout.raters)}"
+        return f"<Study {layout.name}: {len(self.subjects)} subjects in {layout.root}; {names}>"
 
     def subject(self, subject_id: str) -> Subject:
         """Return the subject of that id; raise `StudyError` if the study has no such subject."""
@@ -156,26 +161,20 @@ class Study:
         return parts
 
 
-def open_study(description: StudyLayout) -> Study:
-    """List a study's subjects; raise the first `StudyError` that `list_subjects` finds."""
-    subjects, faults = list_subjects(description)
+def open_study(description: StudyLayout | str | Path) -> Study:
+    """List a study's subjects.
+
+    Args:
+        description: Layout of the study, or its folder, if that has the layout of `bids_layout`.
+
+    Raises:
+        StudyError: A file, a folder or the table of participants is not as the layout says.
+    """
+    layout = description if isinstance(description, StudyLayout) else bids_layout(Path(description))
+    subjects, faults = list_subjects(layout)
     if faults:
         raise faults[0]
-    return Study(with_synthetic(description), subjects)
-
-
-def with_synthetic(description: StudyLayout) -> StudyLayout:
-    """Return a layout whose flag `synthetic` is true if the study's own description says so, too."""
-    return description.model_copy(update={"synthetic": True}) if says_synthetic(description.root) else description
-
-
-def says_synthetic(root: Path) -> bool:
-    """Return true if the study's BIDS `dataset_description.json` names it synthetic, in any configuration."""
-    try:
-        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and "SYNTHETIC" in str(content.get("Name", ""))
+    return Study(with_synthetic(layout), subjects)
 
 
 def list_subjects(description: StudyLayout) -> tuple[tuple[Subject, ...], list[NervesegError]]:

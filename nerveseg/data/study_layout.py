@@ -1,5 +1,6 @@
 """Layout of a study on disk: path templates and reading rules; the files of one participant."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from nerveseg.data.consensus import Rule
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.template_fields import fill_template, template_fields
 from nerveseg.data.volumes.nifti import Geometry
+from nerveseg.errors import StudyError
 from nerveseg.names import FolderPath, Name
 
 NO_FIELDS: Mapping[str, str] = {}  # one object for all participants
@@ -78,6 +80,40 @@ class StudyLayout(BaseModel, frozen=True, extra="forbid"):
     def fields(self) -> tuple[str, ...]:
         """Fields of the first image's template but `id`, in order; with any, a participant may have several scans."""
         return template_fields([next(iter(self.images.values()))])
+
+
+RATER = "rater-"  # start of the names of the folders of raters, below `derivatives`
+
+
+def bids_layout(root: Path) -> StudyLayout:
+    """Return the layout of a BIDS-like folder, as `conf/study/bids.yaml`, with the raters that have a folder in it.
+
+    Raises:
+        StudyError: The folder does not exist, or has no folder `derivatives/rater-<name>`.
+    """
+    names = sorted(path.name.removeprefix(RATER) for path in root.glob(f"derivatives/{RATER}*") if path.is_dir())
+    if not names:
+        found = "no such folder" if root.is_dir() else "no folder at all"
+        rule = f"a study's folder holds the masks of each rater in derivatives/{RATER}<name>"
+        remedy = "correct the path, or describe another layout: open_study(StudyLayout(name=, root=, images=, raters=))"
+        raise StudyError(rule, found=found, path=root, remedy=remedy)
+    masks = {name: f"derivatives/{RATER}{name}/sub-{{id}}/anat/sub-{{id}}_label-nerve_mask.nii.gz" for name in names}
+    images = {"T2": "sub-{id}/anat/sub-{id}_T2w.nii.gz"}
+    return StudyLayout(name=root.resolve().name, root=root, images=images, raters=masks)
+
+
+def with_synthetic(description: StudyLayout) -> StudyLayout:
+    """Return a layout whose flag `synthetic` is true if the study's own description says so, too."""
+    return description.model_copy(update={"synthetic": True}) if says_synthetic(description.root) else description
+
+
+def says_synthetic(root: Path) -> bool:
+    """Return true if the study's BIDS `dataset_description.json` names it synthetic, in any configuration."""
+    try:
+        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "SYNTHETIC" in str(content.get("Name", ""))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

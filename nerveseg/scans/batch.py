@@ -1,6 +1,5 @@
 """Segment many scans, one after the other: a failed scan does not stop the rest, a complete one is skipped."""
 
-import hashlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -11,20 +10,19 @@ from typing import Literal
 import pandas as pd
 from rich.table import Table
 
-from nerveseg import __version__
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.console import console, report_progress, say
 from nerveseg.data.volumes.dicom_sources import remove_unpacked
 from nerveseg.errors import NervesegError, RunError
-from nerveseg.files import file_sha256, write_csv
+from nerveseg.files import write_csv
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.dicom_export import check_exportable
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
-from nerveseg.scans.results import Identity, ResultOptions, ScanSummary, check_free, in_words, options_sha256
+from nerveseg.scans.results import ResultOptions, ScanSummary, check_free, identity_of, in_words
 from nerveseg.scans.segmentation import segment_files
 from nerveseg.scans.writing import write_segmentation
 
@@ -93,17 +91,12 @@ def _segment_one(
 ) -> Outcome:
     started = time.perf_counter()
     sha256 = input_sha256(scan)
-    identity = Identity(
-        inputs=sha256 | ({"norms": file_sha256(options.norms)} if options.norms else {}),
-        model=_fingerprint(model),
-        options=options_sha256(options, scan.person, written),
-        version=__version__,
-    )
+    identity = identity_of(scan.person, sha256, model, options, written)
     check_exportable(scan, written)
     earlier = check_free(folder, identity)
     if earlier:
         return Outcome(scan.name, "done before", earlier)
-    segmentation = segment_files(scan, model, options, progress, sha256["image"])
+    segmentation = segment_files(scan, model, options, progress, sha256)
     summary = write_segmentation(folder, segmentation, identity, written, started)
     return Outcome(scan.name, "done", summary)
 
@@ -127,13 +120,6 @@ def _named(error: Exception, folder: Path) -> NervesegError:
         found=message,
         remedy="report it, with the traceback above",
     )
-
-
-def _fingerprint(model: Ensemble) -> str:
-    """Hash the descriptions of the members without their scores (weights' hashes are part), and the calibration."""
-    hashes = sorted(bundle.description.sha256() for bundle in model.bundles)
-    hashes += [model.calibrations.sha256()] if model.calibrations else []
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) -> None:

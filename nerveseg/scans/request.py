@@ -4,14 +4,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 
 from nerveseg.biomarkers.quality import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.volumes.nifti import Geometry
+from nerveseg.errors import ConfigurationError
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
 from nerveseg.inference.runtimes import Runtime
@@ -67,7 +68,7 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
 
     geometry: Geometry = None  # transform of a header to trust if the two differ
     registration: RegistrationRule | None = None  # treatment of a further channel on another grid
-    lesion: LesionRule = Field(default_factory=lambda: LesionRule(channel="FS"))  # rule of a lesion
+    lesion: LesionRule = Field(default_factory=LesionRule)  # rule of a lesion
     # Clean-up of the mask that replaces the model's.
     postprocessing: PostprocessingChange | Postprocessing = Field(default_factory=PostprocessingChange)
     quality: QualityLimits = Field(default_factory=QualityLimits)  # limits beyond which a flag is raised
@@ -132,6 +133,20 @@ class ScanRequest(BaseModel, frozen=True, extra="forbid"):
             muscle=paths.get("muscle"),
             person=self.person,
         )
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def record_of(cls: type[Record], given: Record | Mapping[str, Any] | None, argument: str) -> Record:
+    """Return a record from its values by name; raise `ConfigurationError` for an unknown name or a wrong value."""
+    try:
+        return given if isinstance(given, cls) else cls.model_validate(given or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, message = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")
+        remedy = f"{argument} may hold {', '.join(cls.model_fields)}"
+        raise ConfigurationError(f"{argument}: {name}: {message}", found=first["input"], remedy=remedy) from error
 
 
 def settings_notes(used: PredictionSettings, model: PredictionSettings) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
     labels.nii.gz (likewise)                 of a model of several classes: the label values of its study
     mask-<class>.nii.gz (likewise)           each class by itself, if asked for (per_class)
     automatic.nii.gz (likewise)              copy of the mask (of several classes: the label map) as the model made it
+    branches.nii.gz, .txt, .ctbl             side and branch of the nerve, with names for ITK-SNAP and 3D Slicer
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
     report.html                              a page with every slice, the surface, the profiles, a review
@@ -17,30 +18,32 @@ since the summary was written is a person's correction, and is not written to ei
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from nerveseg import __version__
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.quality import in_words as slices_in_words
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import RunError
 from nerveseg.files import file_sha256, write_text
+from nerveseg.inference.ensemble import Ensemble
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
-from nerveseg.scans.request import ScanRequest
+from nerveseg.scans.request import PatientInfo, ScanRequest, SegmentOptions
 
 SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 CLASS_MASKS = "mask-*"
 OWN_FILES = (
-    "mask.*", CLASS_MASKS, "labels.*", "automatic.*", "probability.nii.gz", "profile.csv", "check.png", "report.html",
-    "registration-*.png", SUMMARY,
+    "mask.*", CLASS_MASKS, "labels.*", "branches.*", "automatic.*", "probability.nii.gz", "profile.csv", "check.png",
+    "report.html", "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
 
@@ -155,6 +158,29 @@ def in_words(nerve: NerveSummary) -> str:
 def options_sha256(*options: BaseModel) -> str:
     """Return the hash of options that change a result."""
     return hashlib.sha256("".join(option.model_dump_json() for option in options).encode()).hexdigest()
+
+
+def identity_of(
+    person: PatientInfo,
+    inputs: Mapping[str, str],
+    model: Ensemble,
+    options: SegmentOptions,
+    written: ResultOptions,
+) -> Identity:
+    """Return the identity of a result; `inputs` holds the hash of each input's file by its role."""
+    return Identity(
+        inputs=dict(inputs) | ({"norms": file_sha256(options.norms)} if options.norms else {}),
+        model=_fingerprint(model),
+        options=options_sha256(options, person, written),
+        version=__version__,
+    )
+
+
+def _fingerprint(model: Ensemble) -> str:
+    """Hash the descriptions of the members without their scores (weights' hashes are part), and the calibration."""
+    hashes = sorted(bundle.description.sha256() for bundle in model.bundles)
+    hashes += [model.calibrations.sha256()] if model.calibrations else []
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def read_summary(folder: Path) -> ScanSummary | None:

@@ -1,8 +1,11 @@
 """Segment one scan: read it, predict its mask with the model's members, measure and flag it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +19,11 @@ from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
+from nerveseg.scans.in_memory import ImageSource, as_file
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
-from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, settings_notes
+from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, record_of, settings_notes
+from nerveseg.scans.results import ResultOptions, check_free, identity_of, in_words
 from nerveseg.training.devices import choose_device
 from nerveseg.types import SpacingMm
 
@@ -31,6 +36,36 @@ class Segmentation(MeasuredScan):
     folds: tuple[int, ...]  # numbers of the model's folds that were averaged
     prediction: Prediction  # mask and probability in RAS order, and the settings that they depend on
     expected_dice: dict[str, ExpectedDice]  # Dice to expect of each class that the model is calibrated for
+    requested: SegmentOptions  # options as they were given
+    inputs: Mapping[str, str]  # hash of each input's file by its role
+    seconds: float  # time from reading the input to the last measurement, in s
+
+    def __repr__(self) -> str:
+        """Return name, model, nerves and flags in a few lines."""
+        lines = [f"<Segmentation of {self.files.name} by {self.model.name}", *map(in_words, self.nerves)]
+        lines += [f"look: {flag.message}" for flag in self.flags] + ([self.warning] if self.warning else [])
+        return "\n  ".join(lines) + ">"
+
+    def save(self, folder: str | Path, **written: bool) -> Path:
+        """Write the files that `python -m nerveseg.segment` writes, and return their folder.
+
+        Args:
+            folder: Folder to write to; a result that it holds already stays, if it is the same.
+            written: Options of the files: `write_probability`, `per_class`, `dicom_seg`, as in `conf/segment.yaml`.
+
+        Raises:
+            ConfigurationError: An option is unknown, or cannot be met.
+            RunError: The folder holds the result of another scan, a corrected mask, or files from elsewhere.
+        """
+        from nerveseg.scans.dicom_export import check_exportable
+        from nerveseg.scans.writing import write_segmentation  # imports this module
+
+        chosen, started = record_of(ResultOptions, written, "save"), time.perf_counter() - self.seconds
+        check_exportable(self.files, chosen)
+        identity = identity_of(self.files.person, self.inputs, self.model, self.requested, chosen)
+        if not check_free(Path(folder), identity):
+            write_segmentation(Path(folder), self, identity, chosen, started)
+        return Path(folder)
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -39,46 +74,50 @@ class Segmentation(MeasuredScan):
 
 
 def segment_scan(
-    path: str | Path,
+    path: ImageSource,
     model: str | Path | Ensemble,
     *,
-    series: str | None = None,
-    images: Mapping[str, str | Path] | None = None,
-    maps: Mapping[str, str | Path] | None = None,
-    muscle: str | Path | None = None,
-    person: PatientInfo | None = None,
-    options: SegmentOptions | None = None,
+    series: str | int | None = None,
+    images: Mapping[str, ImageSource] | None = None,
+    maps: Mapping[str, ImageSource] | None = None,
+    muscle: ImageSource | None = None,
+    person: PatientInfo | Mapping[str, Any] | None = None,
+    options: SegmentOptions | Mapping[str, Any] | None = None,
     plugins: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
-    """Segment one scan without writing files.
+    """Segment one scan without writing files; the result's `save` writes them.
 
     Args:
-        path: NIfTI, MetaImage or NRRD volume, or folder of one DICOM series.
+        path: NIfTI, MetaImage or NRRD volume, DICOM as the command takes it, or an image of nibabel.
         model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; or an opened model.
-        series: Number or UID of the DICOM series, if the folder holds several.
+        series: Number or UID of the DICOM series, if there are several.
         images: Further channels by name.
         maps: Quantitative maps by name.
         muscle: Mask of a muscle that the nerve does not supply.
-        person: Facts about the person scanned.
-        options: Options as in `conf/segment.yaml`.
+        person: Facts about the person scanned, as a record or a dict: `{"side": "left"}`.
+        options: Options as in `conf/segment.yaml`, as a record or a dict: `{"accuracy": "exact"}`.
         plugins: Packages of the user's own whose networks the model may name.
         progress: Function that is called with the number of slices done and the number of all slices.
 
     Raises:
-        NervesegError: A file cannot be read, or the model not be applied to it.
+        NervesegError: A file cannot be read, an option is unknown, or the model cannot be applied to the scan.
     """
-    files = ScanFiles(
-        name=Path(path).name,
-        image=Path(path),
-        series=series,
-        channels={name: Path(file) for name, file in (images or {}).items()},
-        maps={name: Path(file) for name, file in (maps or {}).items()},
-        muscle=Path(muscle) if muscle else None,
-        person=person or PatientInfo(),
-    )
+    info, chosen = record_of(PatientInfo, person, "person"), record_of(SegmentOptions, options, "options")
     opened = model if isinstance(model, Ensemble) else open_model(Path(model), plugins)
-    return segment_files(files, opened, options or SegmentOptions(), progress)
+    with TemporaryDirectory(prefix="nerveseg-") as folder:
+        place = Path(folder)
+        image = as_file(path, place, "image")
+        files = ScanFiles(
+            name=image.name,
+            image=image,
+            series=None if series is None else str(series),
+            channels={name: as_file(each, place, f"images.{name}") for name, each in (images or {}).items()},
+            maps={name: as_file(each, place, f"maps.{name}") for name, each in (maps or {}).items()},
+            muscle=None if muscle is None else as_file(muscle, place, "muscle"),
+            person=info,
+        )
+        return segment_files(files, opened, chosen, progress)
 
 
 def segment_files(
@@ -86,17 +125,19 @@ def segment_files(
     model: Ensemble,
     options: SegmentOptions,
     progress: Callable[[int, int], None] | None = None,
-    sha256: str | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Segmentation:
     """Segment one scan from its files, with functions and errors as in `segment_scan`.
 
-    By `sha256`, the hash of the image's file, a member of an earlier version recognises its training data; by default
-    it is computed.
+    By `inputs`, the hash of each file by its role, a member of an earlier version recognises its training data; by
+    default they are computed.
     """
+    started = time.perf_counter()
     check_names(files, model)
     scan = _read_checked(files, model.description, options)
     check_is_scan(scan.image, files.image)
-    members, held_out = model.members_for(sha256 or input_sha256(files)["image"], image_sha256(scan.image))
+    inputs = inputs or input_sha256(files)
+    members, held_out = model.members_for(inputs["image"], image_sha256(scan.image))
     prediction = _predict(files, scan, members, options, progress)
     channel, model_seen = model.description.channels[0], (model.description, prediction.probability)
     measured = measure_scan(scan, prediction.mask, prediction.legs, channel, files.person, options, model_seen)
@@ -127,6 +168,9 @@ def segment_files(
         folds=tuple(member.description.training.fold for member in members),
         prediction=prediction,
         expected_dice=expected,
+        requested=options,
+        inputs=inputs,
+        seconds=time.perf_counter() - started,
     )
 
 

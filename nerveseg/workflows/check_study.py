@@ -10,7 +10,8 @@ from nerveseg.console import print_error, say, track_progress
 from nerveseg.data.participants import BOTH
 from nerveseg.data.slice_store import copied_images, study_hashes
 from nerveseg.data.slice_store_build import available_cores
-from nerveseg.data.study import Study, list_subjects, with_synthetic
+from nerveseg.data.study import Study, list_subjects
+from nerveseg.data.study_layout import with_synthetic
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import NervesegError, StudyError
 from nerveseg.evaluation.comparisons import CLASS

@@ -1,4 +1,4 @@
-"""Training in a notebook, with the user's own Trainer: the page docs/python.md is run as it stands."""
+"""Training in a notebook, with the user's own Trainer: the second part of docs/python.md is run as it stands."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.helpers.studies import write_study
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-TRAINING, TUNING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+TRAINING, TUNING = re.findall(r"```python\n(.*?)```", PAGE.partition("## Train")[2], re.DOTALL)
 
 # Lightning's own: it asks PyTorch a question that PyTorch deprecated, and advises worker processes for every loader.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:.*does not have many workers.*")

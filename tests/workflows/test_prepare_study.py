@@ -7,7 +7,7 @@ from shutil import rmtree
 
 import pytest
 
-from nerveseg.data.study import says_synthetic
+from nerveseg.data.study_layout import says_synthetic
 from nerveseg.errors import StudyError
 from nerveseg.inference.ensemble import Ensemble
 from nerveseg.workflows import prepare_study, segment_scans
