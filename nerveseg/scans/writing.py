@@ -28,6 +28,7 @@ from nerveseg.scans.measuring import MeasuredScan
 from nerveseg.scans.request import ScanRequest
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
+from nerveseg.scans.viewer_files import branch_map, write_label_names
 from nerveseg.types import Mask, Probability
 
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
@@ -129,6 +130,7 @@ def _write_masks(folder: Path, scan: MeasuredScan, per_class: bool, keep: str | 
     arrays = {f"mask{_suffix(scan)}": scan.ras_mask.astype(np.uint8)}
     if classes.count > 1:
         arrays[f"labels{_suffix(scan)}"] = classes.decode(scan.labels)
+    arrays[f"branches{_suffix(scan)}"] = branch_map(scan.courses)
     for name, file in _class_files(scan, per_class).items():
         arrays[file] = classes.mask(scan.labels, name).astype(np.uint8)
     for file, array in arrays.items():
@@ -148,6 +150,7 @@ def _write_measurements(
 ) -> ScanSummary:
     """Write table, pictures and page, and the summary last."""
     write_csv(folder / "profile.csv", scan.profile.assign(warning=scan.warning), float_format="%.6g")
+    write_label_names(folder, scan.courses)
     _draw(folder, scan, origin)
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     summary = ScanSummary(

@@ -20,7 +20,7 @@ def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
     printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "mask.nii.gz", "automatic.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png",
-        "report.html",
+        "report.html", "branches.nii.gz", "branches.txt", "branches.ctbl",
     }  # fmt: skip
     image, mask = nib.load(image_of("V01")), nib.load(tmp_path / "out" / "mask.nii.gz")
     assert mask.shape == image.shape
@@ -60,7 +60,7 @@ def test_a_mask_that_was_changed_by_hand_is_neither_replaced_nor_reported_as_don
     run(image_of("V01"), f"model={sweep}", "output=out")
     mask, summary = tmp_path / "out" / "mask.nii.gz", tmp_path / "out" / "summary.json"
     automatic = mask.read_bytes()
-    assert json.loads(summary.read_text())["masks"] == {"mask.nii.gz": hashlib.sha256(automatic).hexdigest()}
+    assert json.loads(summary.read_text())["masks"]["mask.nii.gz"] == hashlib.sha256(automatic).hexdigest()
     assert (tmp_path / "out" / "automatic.nii.gz").read_bytes() == automatic
     image = nib.load(mask)
     corrected = np.asarray(image.dataobj).copy()
@@ -88,7 +88,7 @@ def test_a_changed_mask_of_an_earlier_version_is_known_by_its_time(run, image_of
     run(image_of("V01"), f"model={sweep}", "output=out", code=2)
     os.utime(summary, (later, later))
     run(image_of("V01"), f"model={sweep}", "output=out")
-    assert json.loads(summary.read_text())["masks"].keys() == {"mask.nii.gz"}
+    assert json.loads(summary.read_text())["masks"].keys() == {"mask.nii.gz", "branches.nii.gz"}
 
 
 def test_an_interrupted_result_is_made_again(run, image_of, sweep, tmp_path):
