@@ -3,8 +3,9 @@
 Every section of a divided slice belongs to the main branch with the nearer centre; where the two branches touch, every
 voxel does. A branch has its name only in slices that show both: where a single section goes on below the split, which
 of the two it is cannot be seen. A division towards the head is named if it is plain, since an image may be upside down;
-a flag says so in any case (`biomarkers.anatomy`). The peroneal nerve is the lateral branch if the leg's side is known
-and the two lie side by side, otherwise that with the smaller mean area. If the two criteria disagree, a note is added.
+a flag says so in any case (`biomarkers.plausibility`). The peroneal nerve is the lateral branch if the leg's side is
+known and the two lie side by side, otherwise that with the smaller mean area. If the two criteria disagree, a note is
+added.
 """
 
 from dataclasses import dataclass

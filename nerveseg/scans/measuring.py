@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
 from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
+from nerveseg.biomarkers.plausibility import anatomy_flags
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, coverage_flags, find_flags
 from nerveseg.biomarkers.signals import LesionResult, LesionRule, Signals, find_lesion

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
+from nerveseg.biomarkers.plausibility import anatomy_flags
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, find_flags
 from nerveseg.biomarkers.summary import NerveSummary, summarise

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerveseg.biomarkers.anatomy import anatomy_flags
 from nerveseg.biomarkers.branches import TIBIAL
 from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.plausibility import anatomy_flags
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.summary import summarise
 from nerveseg.data.legs import Leg
