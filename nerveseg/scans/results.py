@@ -21,7 +21,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -42,8 +42,8 @@ SUMMARY = "summary.json"
 UNFINISHED = ".unfinished"
 CLASS_MASKS = "mask-*"
 OWN_FILES = (
-    "mask.*", CLASS_MASKS, "labels.*", "branches.*", "automatic.*", "probability.nii.gz", "profile.csv", "check.png",
-    "report.html", "registration-*.png", SUMMARY,
+    "mask.*", CLASS_MASKS, "labels.*", "branches.*", "nerve.stl", "nerve.ply", "automatic.*",
+    "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
 
@@ -56,6 +56,7 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
 
     write_probability: bool = False  # flag: true to write `probability.nii.gz`
     dicom_seg: bool = False  # flag: true to write `mask.dcm` of a DICOM input, which holds the patient's name
+    surface: Literal["stl", "ply"] | None = None  # format of `nerve.stl` or `nerve.ply`, the surface of the nerve
     per_class: bool = False  # flag: true to write a mask of each class, too
 
 

@@ -28,6 +28,7 @@ from nerveseg.scans.measuring import MeasuredScan
 from nerveseg.scans.request import ScanRequest
 from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
 from nerveseg.scans.segmentation import Segmentation
+from nerveseg.scans.surface_files import write_surface
 from nerveseg.scans.viewer_files import branch_map, write_label_names
 from nerveseg.types import Mask, Probability
 
@@ -57,6 +58,9 @@ def write_segmentation(
     if options.write_probability:
         notice = header_notice(segmentation.synthetic)
         write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, notice)
+    if options.surface:
+        nerve = np.any([course.mask for course in segmentation.courses], axis=0)
+        write_surface(folder / f"nerve.{options.surface}", nerve, scan.grid.ras_affine, options.surface)
     automatic = f"automatic{_suffix(segmentation)}"
     with atomic_write(folder / automatic) as temporary:
         shutil.copyfile(folder / primary_mask(masks), temporary)
