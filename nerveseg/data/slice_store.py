@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -127,14 +128,16 @@ def prepare_slices(
 
 
 def _with_voxel_hashes(study: Study, store: SliceStore) -> SliceStore:
-    """Return a store with the hash of each subject's voxels, added to the index of a store of an earlier version."""
+    """Return a store with the hash of each subject's voxels, added to a writable index of an earlier version."""
     if all(subject.voxels for subject in store.index.subjects):
         return store
     geometry, subjects = study.description.geometry, []
-    for stored, subject in zip(store.index.subjects, study.subjects, strict=True):
-        subjects.append(replace(stored, voxels=image_sha256(read_image(subject.image, subject.id, geometry))))
+    files = {subject.id: subject.image for subject in study.subjects}  # the store may have another order
+    for stored in store.index.subjects:
+        subjects.append(replace(stored, voxels=image_sha256(read_image(files[stored.id], stored.id, geometry))))
     index = store.index.model_copy(update={"subjects": subjects})
-    write_text(store.folder / "index.json", index.model_dump_json(indent=1))
+    with suppress(OSError):  # of a read-only store, the next run computes the hashes again
+        write_text(store.folder / "index.json", index.model_dump_json(indent=1))
     return SliceStore(store.folder, index)
 
 

@@ -1,6 +1,8 @@
+import json
 import multiprocessing
 import shutil
 from concurrent.futures.process import BrokenProcessPool
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -128,6 +130,28 @@ def test_the_key_follows_the_content_and_not_the_place(study_on_disk, nifti, tmp
     disk.participants("participant_id\nV01\n")
     keys.add(store_of(disk, tmp_path / "slices").key)
     assert len(keys) == 8
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_of_an_earlier_version_gets_the_hash_of_each_subjects_own_voxels(
+    read_only, study_on_disk, tmp_path, monkeypatch
+):
+    disk = study_on_disk(ids=("V01", "V02", "P01"))
+    store = store_of(disk, tmp_path / "slices")
+    own = {subject.id: subject.voxels for subject in store.index.subjects}
+    index = store.folder / "index.json"
+    earlier = json.loads(index.read_text())
+    for subject in earlier["subjects"]:
+        del subject["voxels"]
+    earlier["subjects"].reverse()  # as of a table of participants in another order
+    index.write_text(json.dumps(earlier))
+    if read_only:
+        monkeypatch.setattr(slice_store, "write_text", Mock(side_effect=PermissionError))
+    found = store_of(disk, tmp_path / "slices")
+    assert {subject.id: subject.voxels for subject in found.index.subjects} == own
+    assert len(set(own.values())) == 3
+    on_disk = {subject["id"]: subject.get("voxels", "") for subject in json.loads(index.read_text())["subjects"]}
+    assert on_disk == (dict.fromkeys(own, "") if read_only else own)
 
 
 def test_what_tables_say_of_subjects_needs_no_new_store(study_on_disk, tmp_path):
