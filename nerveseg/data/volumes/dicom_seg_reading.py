@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nerveseg.data.volumes.dicom_nesting import check_nesting
 from nerveseg.data.volumes.grids import Grid
 from nerveseg.data.volumes.guard import library_errors, optional_library
+from nerveseg.data.volumes.labels import whole_labels
 from nerveseg.data.volumes.slicer_seg import Segment, label_segments
 from nerveseg.errors import VolumeError
 
@@ -27,12 +28,15 @@ def read_dicom_segmentation(path: Path, declared: Sequence[int]) -> tuple[NDArra
 
     Raises:
         ConfigurationError: highdicom is not installed.
-        VolumeError: The file is no segmentation, or several segments have voxels and none is chosen.
+        VolumeError: The file is no segmentation, a FRACTIONAL one holds more than 0 and 1, or several segments have
+            voxels and none is chosen.
     """
     dataset = _dataset(path)
     with library_errors(path):
         volume = dataset.get_volume(combine_segments=False)
     array, affine = np.asarray(volume.array), np.array(volume.affine, dtype=np.float64)
+    if dataset.SegmentationType == "FRACTIONAL":  # highdicom rescales the values to fractions of 1
+        array = whole_labels(array)
     affine[:2] *= -1
     x, y, z = array.shape[:3]
     grid = Grid.without_header((x, y, z), affine)

@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from nerveseg import __version__
 from nerveseg.data.classes import NERVE_TERM
 from nerveseg.data.volumes.dicom_seg import SegmentMask, check_sources, write_dicom_seg
+from nerveseg.data.volumes.volume import read_labels
 from nerveseg.errors import ConfigurationError, GeometryError, VolumeError
 from tests.helpers.dicom_series import pixels_of, write_enhanced
 
@@ -153,6 +154,25 @@ def test_the_files_may_run_either_way_along_the_body(series, tmp_path, backwards
     files = series.files[::-1] if backwards else series.files
     mask = drawn()
     np.testing.assert_array_equal(by_position(write(tmp_path / "seg.dcm", mask, files), files), mask)
+
+
+@pytest.mark.parametrize("value", [255, 128])
+def test_a_fractional_segmentation_is_read_if_its_fractions_are_0_and_1(value, series, tmp_path):
+    mask = drawn()
+    fractional = pydicom.dcmread(write(tmp_path / "seg.dcm", mask, series.files))
+    frames = fractional.pixel_array.astype(np.uint8)
+    fractional.SegmentationType, fractional.SegmentationFractionalType = "FRACTIONAL", "PROBABILITY"
+    fractional.MaximumFractionalValue = 255
+    fractional.BitsAllocated, fractional.BitsStored, fractional.HighBit = 8, 8, 7
+    fractional.PixelData = (frames * np.uint8(value)).tobytes()
+    fractional.save_as(tmp_path / "fractional.dcm")
+    if value == 255:
+        np.testing.assert_array_equal(*(read_labels(tmp_path / name) for name in ("fractional.dcm", "seg.dcm")))
+        return
+    with pytest.raises(VolumeError) as caught:
+        read_labels(tmp_path / "fractional.dcm")
+    assert "0.501960" in caught.value.found  # 128 / 255
+    assert caught.value.path == tmp_path / "fractional.dcm"
 
 
 def test_a_mask_without_nerve_has_every_slice_and_no_voxel(series, tmp_path):
