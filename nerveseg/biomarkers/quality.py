@@ -40,7 +40,7 @@ class Flag:
     slices: tuple[int, ...] = ()  # numbers in the input file; empty where the flag concerns the whole scan
 
 
-class QualityLimits(BaseModel, frozen=True, extra="forbid"):
+class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Limits beyond which a flag is raised; all are assumed."""
 
     # The area's change is that of its logarithm per mm. The real mask changes by 0.069 at most, the phantom's true

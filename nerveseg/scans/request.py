@@ -21,7 +21,7 @@ CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing", "mirrored_views")
 """Settings of the prediction that the options of `segment` may replace, besides the clean-up."""
 
 
-class PatientInfo(BaseModel, frozen=True, extra="forbid"):
+class PatientInfo(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Facts about the person scanned that no image header contains."""
 
     side: Literal["left", "right"] | None = None  # side of the leg in the image
