@@ -52,7 +52,7 @@ def test_an_image_in_memory_and_dicts_give_the_mask_of_the_command(image_of, mod
     [
         ({"options": {"acuracy": "exact"}}, "acuracy"),
         ({"options": {"lesion": {"k": -1}}}, "lesion.k"),
-        ({"options": {"quality": {"far_mm": float("inf")}}}, "quality.far_mm"),  # JSON has no infinity: null, unreadable
+        ({"options": {"quality": {"far_mm": float("inf")}}}, "quality.far_mm"),  # JSON has no infinity
         ({"options": {"quality": {"spacing_ratio": float("inf")}}}, "quality.spacing_ratio"),
         ({"options": {"quality": {"intensity_margin": float("inf")}}}, "quality.intensity_margin"),
         ({"person": {"side": "middle"}}, "side"),
