@@ -1,7 +1,7 @@
 """Scans among the matches of a glob pattern, and what the pattern leaves out.
 
-Scans are volumes, zips, folders that directly hold DICOM images, and folders with such folders below them, unless these
-match too. Matching DICOM files outside such folders stand for their series, each series once.
+Scans are volumes, zips with DICOM files, folders that directly hold DICOM images, and folders with such folders below
+them, unless these match too. Matching DICOM files outside such folders stand for their series, each series once.
 """
 
 import glob
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nerveseg.console import say
 from nerveseg.data.volumes.dicom_files import read_slice
-from nerveseg.data.volumes.dicom_sources import ZIP, files_below, files_of, is_image_file
+from nerveseg.data.volumes.dicom_sources import ZIP, holds_images, is_dicom_zip, is_image_file
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import VolumeError
 
@@ -25,17 +25,23 @@ def matching_scans(pattern: Path, given: str) -> list[Path]:
     """
     matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]
     folders = {path for path in matches if os.path.isdir(path)}
-    scans = {path for path in folders if _holds_images(path)}
+    scans = {path for path in folders if _holds_images(path, below=False)}
     files = [path for path in matches if path not in folders]
-    volumes = {path for path in files if path.name.lower().endswith((*VOLUME_SUFFIXES, ZIP))}
+    volumes = {path for path in files if is_volume_or_zip(path)}
     images = {path for path in files if path not in volumes and path.parent not in scans and _is_image(path)}
     scans |= volumes | _series_of(sorted(images))
     inner = {above for path in scans for above in path.parents}
-    scans |= {path for path in folders - scans - inner if _holds_nested(path)}
+    scans |= {path for path in folders - scans - inner if _holds_images(path, below=True)}
     if not scans:
         raise _no_scan_error(matches, given)
     _say_left_out([path for path in matches if path not in images], scans, given)
     return sorted(scans)
+
+
+def is_volume_or_zip(file: Path) -> bool:
+    """Return true for a file with the name of a volume, and for a zip with DICOM files."""
+    name = file.name.lower()
+    return name.endswith(VOLUME_SUFFIXES) or (name.endswith(ZIP) and is_dicom_zip(file))
 
 
 def _is_image(file: Path) -> bool:
@@ -45,17 +51,10 @@ def _is_image(file: Path) -> bool:
         return False
 
 
-def _holds_images(folder: Path) -> bool:
+def _holds_images(folder: Path, below: bool) -> bool:
     """Return true also for a folder that is not readable, so that the error names the folder later."""
     try:
-        return any(map(is_image_file, files_of(folder)))
-    except VolumeError:
-        return True
-
-
-def _holds_nested(folder: Path) -> bool:
-    try:
-        return any(map(is_image_file, files_below(folder)))
+        return holds_images(folder, below=below)
     except VolumeError:
         return True
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveseg.data.input_patterns import matching_scans
-from nerveseg.data.volumes.dicom_sources import DIRECTORY, ZIP, files_below, files_of, is_image_file
+from nerveseg.data.input_patterns import is_volume_or_zip, matching_scans
+from nerveseg.data.volumes.dicom_sources import DIRECTORY, ZIP, files_of, holds_images
 from nerveseg.data.volumes.grids import Volume
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import GeometryError, VolumeError
@@ -119,9 +119,10 @@ def _literal(path: Path) -> Path:
         path = path.parent
     if not os.path.isdir(path):
         return path
-    files = files_of(path)
-    volumes = [file for file in files if file.name.lower().endswith((*VOLUME_SUFFIXES, ZIP))]
-    if any(map(is_image_file, files)) or (not volumes and any(map(is_image_file, files_below(path)))):
+    if holds_images(path):
+        return path
+    volumes = list(filter(is_volume_or_zip, files_of(path)))
+    if not volumes and holds_images(path, below=True):
         return path
     if volumes:
         found = f"{len(volumes)} volumes, such as {volumes[0].name}"

@@ -3,6 +3,7 @@
 import errno
 import os
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -125,6 +126,29 @@ def test_nested_folders_a_dicomdir_a_zip_and_a_single_file_are_scans(folder):
     touch("export.zip")
     assert found("export.zip") == [("export", "export.zip")]
     assert found("disk/ST000/SE000/IMG002.dcm") == [("IMG002", "disk/ST000/SE000/IMG002.dcm")]
+
+
+def test_a_zip_without_dicom_is_no_scan_and_no_volume(folder, capsys):
+    (slice_file, *_) = write_series(folder / "disk" / "ST000" / "SE000", prefix="IMG")
+    touch("disk/DICOMDIR")
+    for name, member, content in (
+        ("disk/viewer.zip", "viewer.exe", b"MZ" + bytes(2000)),
+        ("archive/code.zip", "src/main.py", b"print()"),
+        ("archive/exam.zip", "IM/1", slice_file.read_bytes()),
+    ):
+        Path(name).parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr("readme.txt", "text")
+            archive.writestr(member, content)
+    assert found("disk") == found("disk/DICOMDIR") == [("disk", "disk")]
+    capsys.readouterr()
+    assert found("archive/**") == [("exam", "archive/exam.zip")]
+    assert "1 .zip (such as code.zip)" in capsys.readouterr().out.replace("\n", " ")
+    refused("archive/c*.zip", "1 matches, such as code.zip", "DICOM")
+    refused("archive", "1 volumes, such as exam.zip", "input='archive/*.zip'")
+    touch("archive/damaged.zip")
+    os.mkfifo("archive/fifo.zip")
+    assert [name for name, _ in found("archive/*")] == ["damaged", "exam", "fifo"]
 
 
 def test_a_pattern_takes_each_series_once_and_says_what_it_leaves_out(folder, capsys):

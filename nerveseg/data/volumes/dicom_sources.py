@@ -27,6 +27,9 @@ MOST_FILES = 100_000
 ZIP_FACTOR = 4
 """Largest size of a zip's unpacked files, as a multiple of the limit of a volume in memory."""
 
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+"""Errors of the library for a zip that is damaged, encrypted or not readable."""
+
 _unpacked: dict[tuple[Path, int, int], TemporaryDirectory[str]] = {}
 
 
@@ -48,8 +51,12 @@ def source_files(path: Path) -> list[Path]:
             return sorted(_unpack(path).iterdir())
         check_regular_file(path)
         return source_files(path.parent) if path.name.upper() == DIRECTORY else files_of(path.parent)
-    own = files_of(path)
-    return own if any(map(is_image_file, own)) else files_below(path)
+    return files_of(path) if holds_images(path) else files_below(path)
+
+
+def holds_images(folder: Path, *, below: bool = False) -> bool:
+    """Return true for a folder with files that can be DICOM images: directly in it, or in the folders below it."""
+    return any(map(is_image_file, files_below(folder) if below else files_of(folder)))
 
 
 def is_image_file(path: Path) -> bool:
@@ -117,7 +124,7 @@ def _extract(path: Path, folder: Path) -> None:
     """Write the DICOM files of a zip; other files, links and folders are left out."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [each for each in archive.infolist() if not each.is_dir() and not _is_link(each)]
+            members = _members(archive)
             _check_number(len(members), path)
             _check_unpacked_size(sum(each.file_size for each in members), path, folder)
             for number, member in enumerate(members, 1):
@@ -127,8 +134,29 @@ def _extract(path: Path, folder: Path) -> None:
                         with (folder / f"{number:06d}").open("wb") as file:
                             file.write(start)
                             shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except ZIP_ERRORS as error:
         raise unreadable_file_error(path, error) from error
+
+
+def is_dicom_zip(path: Path) -> bool:
+    """Return true for a zip that holds a DICOM file; also for one that is not readable, whose error follows later."""
+    if not os.path.isfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive)
+            return len(members) > MOST_FILES or any(has_dicom_start(_start_of(archive, each)) for each in members)
+    except ZIP_ERRORS:
+        return True
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [each for each in archive.infolist() if not each.is_dir() and not _is_link(each)]
+
+
+def _start_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as packed:
+        return packed.read(FIRST_GROUP_BYTES)
 
 
 def _is_link(member: zipfile.ZipInfo) -> bool:
