@@ -28,9 +28,9 @@ from nerveseg.scans.writing import write_segmentation
 
 TABLE = "segmentations.csv"
 COLUMNS = (
-    "scan", "status", "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2",
-    "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2", "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3",
-    "expected_dice", "flags", "flags_text", "error", "warning",
+    "scan", "status", "side", "mask_origin", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2",
+    "mean_csa_perpendicular_mm2", "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2", "split_slice", "lesion_burden",
+    "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text", "error", "warning",
 )  # fmt: skip
 """Columns of every table; `signal_<channel>` and `z_<quantity>` follow where a scan has them."""
 
@@ -174,7 +174,7 @@ def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
     }
     if outcome.summary is None:
         return [common | {"side": ""}]
-    common["expected_dice"] = _least_expected(outcome.summary)
+    common |= {"expected_dice": _least_expected(outcome.summary), "mask_origin": _origin_of_mask(outcome.summary)}
     return [common | _nerve_cells(nerve, outcome.summary.flags) for nerve in outcome.summary.nerves]
 
 
@@ -187,6 +187,13 @@ def _nerve_cells(nerve: NerveSummary, flags: Sequence[Flag]) -> dict[str, object
         | {f"z_{quantity}": score for quantity, score in nerve.z_scores.items()}
         | {"flags": len(messages), "flags_text": "; ".join(messages)}
     )
+
+
+def _origin_of_mask(summary: ScanSummary) -> Literal["automatic", "corrected", "drawn"]:
+    """Return who made a mask: the model, or a person, from the automatic mask where that is known."""
+    if summary.given is None:
+        return "automatic"
+    return "drawn" if summary.given.changes is None else "corrected"
 
 
 def _least_expected(summary: ScanSummary) -> float | None:

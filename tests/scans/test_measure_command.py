@@ -13,8 +13,12 @@ import pytest
 import SimpleITK
 import yaml
 
+from nerveseg.errors import RunError
+from nerveseg.inference.ensemble import open_model
 from nerveseg.measure import main as measure_main
+from nerveseg.scans.batch import Outcome, write_table
 from nerveseg.scans.request import ScanFiles, ScanRequest, SegmentOptions
+from nerveseg.scans.results import read_summary
 from tests.data.volumes.test_slicer_seg import write as write_slicer
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
@@ -223,14 +227,28 @@ def test_the_record_of_a_name_that_is_no_utf8_is_text(tmp_path):
     assert read.scan_files("x").channels == {"FS": Path("b.nii").absolute()}
 
 
+def test_the_table_of_several_scans_says_whose_each_mask_is(measure, result, image_of, sweep, tmp_path):
+    automatic = read_summary(result)
+    measure(image_of("V01"), f"mask={result / 'mask.nii.gz'}", "output=drawn")
+    correct(result / "mask.nii.gz")
+    measure("out")
+    summaries = {"automatic": automatic, "drawn": read_summary(tmp_path / "drawn"), "corrected": read_summary(result)}
+    outcomes = [Outcome(name, "done before", summary) for name, summary in summaries.items()]
+    outcomes.append(Outcome("failed", "failed", error=RunError("a scan is read", found="none")))
+    write_table(tmp_path / "table.csv", outcomes, open_model(sweep))
+    table = pd.read_csv(tmp_path / "table.csv", keep_default_na=False).set_index("scan")
+    assert table["mask_origin"].to_dict() == {name: name for name in summaries} | {"failed": ""}
+
+
 def test_a_correction_measured_into_another_folder_leaves_the_first_as_it_is(measure, result, tmp_path):
+    automatic = voxels_of(result / "mask.nii.gz").copy()
     correct(result / "mask.nii.gz")
     before = {path.name: path.read_bytes() for path in result.iterdir()}
     measure("out", "output=other")
     assert before == {path.name: path.read_bytes() for path in result.iterdir()}
     other = summary_of(tmp_path / "other")
     assert other["given"]["changes"]["added_voxels"] > 0
-    assert voxels_of(tmp_path / "other/automatic.nii.gz").sum() == voxels_of(result / "automatic.nii.gz").sum()
+    np.testing.assert_array_equal(voxels_of(tmp_path / "other/automatic.nii.gz"), automatic)
 
 
 def test_of_several_classes_the_label_map_is_corrected(measure, run, image_of, tmp_path):
