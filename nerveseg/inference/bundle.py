@@ -59,8 +59,20 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)
     # Hash of the weights that the training began with; left out where they were drawn from the seed.
     init: str | None = Field(default=None, exclude_if=lambda init: init is None)
+    # Hash of every file of each training subject of that model, and of the one before it, by `init/<id>`.
+    init_subjects: dict[str, dict[str, str]] = Field(default={}, exclude_if=lambda subjects: not subjects)
     # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
     target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
+
+    @property
+    def all_subjects(self) -> dict[str, dict[str, str]]:
+        """Hash of every file of every subject that the weights were trained on, here or before."""
+        return self.subjects | self.init_subjects
+
+    @property
+    def unrecognised(self) -> list[str]:
+        """Names of the subjects without any hash, as in a published bundle, whose scans cannot be recognised."""
+        return [name for name, files in self.all_subjects.items() if not files and name not in self.voxels]
 
 
 class TestScore(BaseModel, frozen=True, extra="forbid"):
@@ -197,8 +209,10 @@ def add_scores(folder: Path, scores: list[TestScore], computation: Computation |
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:
     """Copy a bundle with pseudonymised subject ids (`name` of an id) and without hashes of images."""
     description = read_description(folder)
-    subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in description.training.subjects}
-    training = description.training.model_copy(update={"subjects": subjects, "voxels": {}})
+    training = description.training
+    subjects: dict[str, dict[str, str]] = {name(subject): {} for subject in training.subjects}
+    before: dict[str, dict[str, str]] = {name(subject): {} for subject in training.init_subjects}
+    training = training.model_copy(update={"subjects": subjects, "init_subjects": before, "voxels": {}})
     shutil.copytree(folder, target)
     _write_description(target, description.model_copy(update={"training": training}))
 

@@ -205,7 +205,7 @@ def _checked(model: Ensemble) -> Ensemble:
 def _was_trained_on(bundle: Bundle, file: str | None, voxels: str | None) -> bool:
     """Return true if the hash of a file or of voxels is of an image of a training subject; masks do not count."""
     channels, training = bundle.description.channels, bundle.description.training
-    known = {subject[name] for subject in training.subjects.values() for name in channels if name in subject}
+    known = {subject[name] for subject in training.all_subjects.values() for name in channels if name in subject}
     return file in known or voxels in training.voxels.values()
 
 

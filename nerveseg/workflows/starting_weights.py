@@ -1,10 +1,12 @@
 """Begin a training with the weights of a trained model (`init`), as for a few corrected scans of another contrast.
 
 The network has to be the same, and what it sees and tells apart. The subjects of the fold's test must not be among
-those that the model was trained on; images are recognised by their voxels, which the new bundle goes on to record.
+those that the model was trained on; images are recognised by the hashes of their voxels and files, which the new
+bundle goes on to record.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
@@ -51,7 +53,8 @@ def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle 
 def check_test_subjects(start: Bundle, fold: Fold, store: SliceStore) -> None:
     """Raise `StudyError` if the model that a training begins with was trained on a subject of the fold's test."""
     training = start.description.training
-    known = {sha256 for files in training.subjects.values() for sha256 in files.values()} | {*training.voxels.values()}
+    known = {sha256 for files in training.all_subjects.values() for sha256 in files.values()}
+    known |= {*training.voxels.values()}
     for subject in (*fold.test, *fold.validation):
         stored = store.subject(subject.id)
         if stored.voxels in known or not known.isdisjoint(stored.sha256.values()):
@@ -62,6 +65,23 @@ def check_test_subjects(start: Bundle, fold: Fold, store: SliceStore) -> None:
                 path=subject.image,
                 remedy="another model, or the fold that held this subject out",
             )
+
+
+def learnt_before(start: Bundle) -> dict[str, Any]:
+    """Return the fields of a training record about the model that the training began with, and its training data."""
+    training = start.description.training
+    return {
+        "init": start.description.weights_sha256,
+        "init_subjects": {f"init/{name}": files for name, files in training.all_subjects.items()},
+        "voxels": {f"init/{name}": voxels for name, voxels in training.voxels.items()},
+    }
+
+
+def unrecognised_note(start: Bundle) -> str:
+    """Return a warning about the model's training subjects that no check can recognise; empty without any."""
+    unknown = len(start.description.training.unrecognised)
+    line = f"warning: init records no hash of {unknown} training subjects: their scans are not recognised in a test"
+    return line if unknown else ""
 
 
 def _other_model(config: TrainConfig, what: str, found: str) -> ConfigurationError:

@@ -38,7 +38,12 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
 from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
-from nerveseg.workflows.starting_weights import check_test_subjects, load_starting_weights
+from nerveseg.workflows.starting_weights import (
+    check_test_subjects,
+    learnt_before,
+    load_starting_weights,
+    unrecognised_note,
+)
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
 from nerveseg.workflows.training_objects import build_callbacks, build_datamodule, build_network, build_segmenter
@@ -92,6 +97,8 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     start = load_starting_weights(config, network)
     if start:
         check_test_subjects(start, loaded.fold, loaded.store)
+        if processes.is_first and (note := unrecognised_note(start)):
+            say(note)
     shares = loaded.store.part_shares(loaded.training_ids, config.study.class_table)
     if config.optimization.class_prior_bias and start is None:
         init_classifier_bias(network.module, shares, config.in_channels, config.context.depth)
@@ -192,7 +199,7 @@ def _describe(
 ) -> ModelDescription:
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
-    learnt = {f"init/{name}": voxels for name, voxels in start.description.training.voxels.items()} if start else {}
+    before = learnt_before(start) if start else {}
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
     preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
     if isinstance(preprocessing.spacing_mm, tuple):
@@ -212,8 +219,7 @@ def _describe(
             study=description.name,
             synthetic=description.synthetic,
             subjects={subject.id: subject.sha256 for subject in stored},
-            voxels=learnt | {subject.id: subject.voxels for subject in stored},
-            init=start.description.weights_sha256 if start else None,
+            **before | {"voxels": before.get("voxels", {}) | {subject.id: subject.voxels for subject in stored}},
             fold=loaded.fold.number,
             epochs=epochs,
             seed=config.seed,

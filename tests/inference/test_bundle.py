@@ -170,6 +170,13 @@ def test_a_renamed_bundle_is_the_same_network_with_other_names_and_no_hashes_of_
     assert load_bundle(folder).description == one.description
 
 
+def test_a_renamed_bundle_hides_the_subjects_of_the_model_that_its_training_began_with(folder, tmp_path):
+    assert "init_subjects" not in json.loads((folder / "model.json").read_text(encoding="utf-8"))["training"]
+    edit(folder, lambda values: values["training"].update(init_subjects={"init/V01": {"T2": "0" * 64}}))
+    renamed_bundle(folder, tmp_path / "shown", lambda subject: subject[::-1])
+    assert read_description(tmp_path / "shown").training.init_subjects == {"10V/tini": {}}
+
+
 def test_saving_again_replaces_the_old_bundle(folder):
     (folder / "stray.txt").touch()
     other = network(seed=9)

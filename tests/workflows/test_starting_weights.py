@@ -7,6 +7,7 @@ import torch
 
 from nerveseg.errors import BundleError, ConfigurationError, StudyError
 from nerveseg.inference.bundle import load_bundle, read_description, save_bundle
+from nerveseg.inference.ensemble import open_model
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import train_fold, training_objects
 from nerveseg.workflows.job import Job
@@ -58,8 +59,9 @@ def start(job, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Lightning, as the command ignores them
-def test_a_training_begins_with_the_weights_of_the_model(job, start):
-    folder = start(training={"subjects": {}, "voxels": {"A": "f" * 64}})
+def test_a_training_begins_with_the_weights_of_the_model(job, start, capsys):
+    subjects = {"A": {"T2": "a" * 64}, "B": {"T2": "b" * 64}, "C": {}}  # B as of an earlier version, C as published
+    folder = start(training={"subjects": subjects, "voxels": {"A": "f" * 64}})
     own = job(f"init={folder}", "optimization.optimizer.lr=0.0")
     train_fold.run_fold(own)
     weights = load_bundle(folder).network.state_dict()
@@ -70,6 +72,13 @@ def test_a_training_begins_with_the_weights_of_the_model(job, start):
     assert record.init == read_description(folder).weights_sha256
     assert record.voxels["init/A"] == "f" * 64
     assert set(record.voxels) == {"init/A", *record.subjects}
+    assert record.init_subjects == {f"init/{name}": files for name, files in subjects.items()}
+    assert record.unrecognised == ["init/C"]
+    assert "warning: init" in capsys.readouterr().out
+    model = open_model(own.folder.model)
+    for file, voxels in (("b" * 64, None), (None, "f" * 64)):
+        assert model.members_for(file, voxels)[1] is not None
+    assert model.members_for("c" * 64, "d" * 64)[1] is None
     assert record.init[:12] in (own.folder.model / "README.md").read_text(encoding="utf-8")
 
 
@@ -107,14 +116,15 @@ def test_a_folder_without_a_model_and_one_of_several_are_refused(job, start, tmp
             load_starting_weights(config, training_objects.build_network(config))
 
 
-@pytest.mark.parametrize("known_by", ["voxels", "file"])
+@pytest.mark.parametrize("known_by", ["voxels", "file", "file of the model before"])
 def test_a_model_that_knows_a_test_subject_is_refused(known_by, job, start):
     loaded = train_fold.load_fold(job())
     known = loaded.fold.test[1]
     stored = loaded.store.subject(known.id)
     training = {"subjects": {}, "voxels": {"A": stored.voxels}}
-    if known_by == "file":
-        training = {"subjects": {"A": {"T2": stored.sha256["T2"]}}, "voxels": {}}
+    if known_by != "voxels":
+        field = "subjects" if known_by == "file" else "init_subjects"
+        training = {"subjects": {}, "voxels": {}} | {field: {"A": {"T2": stored.sha256["T2"]}}}
     bundle = load_bundle(start(training=training))
     with pytest.raises(StudyError) as caught:
         check_test_subjects(bundle, loaded.fold, loaded.store)
