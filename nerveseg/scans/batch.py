@@ -20,9 +20,10 @@ from nerveseg.inference.ensemble import Ensemble
 from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.dicom_export import check_exportable
 from nerveseg.scans.expectation import named_expectations
+from nerveseg.scans.identity import identity_of
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
-from nerveseg.scans.results import ResultOptions, ScanSummary, check_free, identity_of, in_words
+from nerveseg.scans.results import ResultOptions, ScanSummary, check_free, in_words
 from nerveseg.scans.segmentation import segment_files
 from nerveseg.scans.writing import write_segmentation
 

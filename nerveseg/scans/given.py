@@ -80,15 +80,14 @@ def measure_given(
     options = options.model_copy(update={"registration": options.registration or "rigid"})
     scan = read_scan(files, options.geometry, options.registration or "rigid")
     check_is_scan(scan.image, files.image)
+    sha256 = file_sha256(mask.mask)  # before the mask is read, so that a later change is noticed
     labels = read_given(mask.mask, scan.grid, mask.classes, options.geometry)
     automatic = None
     if mask.automatic:
         classes = mask.classes if mask.classes.count > 1 else mask.classes.read_back()
         automatic = read_given(mask.automatic, scan.grid, classes, options.geometry)
     changes = None if automatic is None else changes_of(labels, automatic, scan.grid)
-    given = GivenMask(
-        source=mask.mask.name, sha256=file_sha256(mask.mask), edited_there=mask.edited_there, changes=changes
-    )
+    given = GivenMask(source=mask.mask.name, sha256=sha256, edited_there=mask.edited_there, changes=changes)
     legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm)
     measured = measure_scan(scan, mask.classes.nerve(labels), legs, channel, files.person, options)
     said = f"the mask is a person's, {given.source}; changes of the automatic mask: "

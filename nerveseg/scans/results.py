@@ -13,33 +13,31 @@
     summary.json                             measurements of the nerve, flags, hashes, versions
 
 A folder with the results of another scan, or with a file of such a name from elsewhere, is not written to. While a
-result is being written the folder holds `.unfinished`, which marks files that may be replaced. A mask that was changed
-since the summary was written is a person's correction, and is not written to either.
+result is being written the folder holds `.unfinished`. A mask that was changed since the summary was written is a
+person's correction, and is not written to either; no file of a person's is ever deleted (`scans.own_files`).
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from nerveseg import __version__
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.quality import in_words as slices_in_words
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import RunError
 from nerveseg.files import file_sha256, write_text
-from nerveseg.inference.ensemble import Ensemble
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
-from nerveseg.scans.request import PatientInfo, ScanRequest, SegmentOptions
+from nerveseg.scans.identity import Identity
+from nerveseg.scans.own_files import REPLACED, UNFINISHED, Hashes, clear, mark, recorded
+from nerveseg.scans.request import ScanRequest
 
 SUMMARY = "summary.json"
-UNFINISHED = ".unfinished"
 CLASS_MASKS = "mask-*"
 OWN_FILES = (
     "mask.*", CLASS_MASKS, "labels.*", "branches.*", "nerve.stl", "nerve.ply", "automatic.*",
@@ -58,15 +56,6 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     dicom_seg: bool = False  # flag: true to write `mask.dcm` of a DICOM input, which holds the patient's name
     surface: Literal["stl", "ply"] | None = None  # format of `nerve.stl` or `nerve.ply`, the surface of the nerve
     per_class: bool = False  # flag: true to write a mask of each class, too
-
-
-class Identity(BaseModel, frozen=True, extra="forbid"):
-    """Hashes of the inputs, model and options of a result; equal identities give equal results."""
-
-    inputs: dict[str, str]  # hash of every input file by its role, including the table of norms
-    model: str  # hash of the descriptions of the model's members, which contain the hashes of their weights
-    options: str  # hash of the options
-    version: str  # version of nerveseg
 
 
 class ModelRecord(BaseModel, frozen=True, extra="forbid"):
@@ -123,6 +112,8 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     identified: list[str] = Field(default_factory=list)  # names of the files that hold the patient's name and ID
     # SHA-256 of each file of masks and labels by its name; empty in results of earlier versions.
     masks: dict[str, str] = Field(default_factory=dict)
+    # SHA-256 of each volume that nerveseg wrote, by its name; a file with another hash is a person's.
+    written: dict[str, str] = Field(default_factory=dict)
     # Name of the file of the mask as the model made it; null in results of earlier versions.
     automatic: str | None = None
     given: GivenMask | None = None  # record of the mask, if a person drew or corrected it
@@ -156,34 +147,6 @@ def in_words(nerve: NerveSummary) -> str:
     )
 
 
-def options_sha256(*options: BaseModel) -> str:
-    """Return the hash of options that change a result."""
-    return hashlib.sha256("".join(option.model_dump_json() for option in options).encode()).hexdigest()
-
-
-def identity_of(
-    person: PatientInfo,
-    inputs: Mapping[str, str],
-    model: Ensemble,
-    options: SegmentOptions,
-    written: ResultOptions,
-) -> Identity:
-    """Return the identity of a result; `inputs` holds the hash of each input's file by its role."""
-    return Identity(
-        inputs=dict(inputs) | ({"norms": file_sha256(options.norms)} if options.norms else {}),
-        model=_fingerprint(model),
-        options=options_sha256(options, person, written),
-        version=__version__,
-    )
-
-
-def _fingerprint(model: Ensemble) -> str:
-    """Hash the descriptions of the members without their scores (weights' hashes are part), and the calibration."""
-    hashes = sorted(bundle.description.sha256() for bundle in model.bundles)
-    hashes += [model.calibrations.sha256()] if model.calibrations else []
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
 def read_summary(folder: Path) -> ScanSummary | None:
     """Return the summary of a folder; None if there is none that can be read."""
     try:
@@ -198,11 +161,15 @@ def changed_masks(folder: Path, summary: ScanSummary) -> list[str]:
     A volume of such a name in another format (`mask.seg.nrrd`), which a person has saved, counts until it is measured.
     """
     if summary.masks:
-        known = ({summary.given.source: summary.given.sha256} if summary.given else {}) | summary.masks
+        known = recorded(folder)  # if a measurement in this folder was interrupted
+        for name, sha256 in [(summary.given.source, summary.given.sha256)] if summary.given else []:
+            known.setdefault(name, set()).add(sha256)
+        for name, sha256 in summary.masks.items():
+            known.setdefault(name, set()).add(sha256)
         saved = [path for pattern in ("mask.*", "labels.*") for path in sorted(folder.glob(pattern))]
         files = [folder / name for name in summary.masks]
         files += [path for path in saved if path not in files and path.name.lower().endswith(VOLUME_SUFFIXES)]
-        return [path.name for path in files if path.is_file() and file_sha256(path) != known.get(path.name)]
+        return [path.name for path in files if path.is_file() and file_sha256(path) not in known.get(path.name, ())]
     names = [summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))]
     latest = (folder / SUMMARY).stat().st_mtime + EDIT_SECONDS
     return [name for name in names if (folder / name).is_file() and (folder / name).stat().st_mtime > latest]
@@ -231,7 +198,7 @@ def check_free(folder: Path, identity: Identity, *, by_hand: bool = False) -> Sc
             path=folder,
             remedy="output=<another folder>, or delete this one",
         )
-    same = earlier.identity == identity
+    same = earlier.identity == identity and (folder / earlier.mask).is_file()
     changed = changed_masks(folder, earlier)
     if changed or _would_be_lost(earlier, same, by_hand):
         what = f"{', '.join(changed)}, changed after the result" if changed else f"the mask of {earlier.name}"
@@ -241,7 +208,7 @@ def check_free(folder: Path, identity: Identity, *, by_hand: bool = False) -> Sc
             path=folder,
             remedy=f"python -m nerveseg.measure {folder} measures a corrected mask there; else output=<another folder>",
         )
-    return earlier if same and (folder / earlier.mask).is_file() else None
+    return earlier if same else None
 
 
 def _would_be_lost(earlier: ScanSummary, same: bool, by_hand: bool) -> bool:
@@ -252,30 +219,41 @@ def _would_be_lost(earlier: ScanSummary, same: bool, by_hand: bool) -> bool:
 
 
 def is_result(path: Path) -> bool:
-    """Return true for a result file of ours, since a pattern such as `scans/**` also finds masks written there."""
-    ours = any((path.parent / name).is_file() for name in (SUMMARY, UNFINISHED))
+    """Return true for a result file, or a correction of one, which a pattern such as `scans/**` finds as well."""
+    folder = path.parent.parent if path.parent.name.startswith(REPLACED) else path.parent
+    ours = any((folder / name).is_file() for name in (SUMMARY, UNFINISHED))
     return ours and any(fnmatchcase(path.name, pattern) for pattern in OWN_FILES)
 
 
 def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
-    """Mark a folder as being written, with the names of the masks of classes, and delete the files of its result.
+    """Mark a folder as being written, and clear it of the files of a result.
 
-    Of files `mask-*` only those that a result names are deleted: others are a person's own, as a corrected mask.
+    Of files `mask-*`, only those that nerveseg wrote or is about to write give way: others are a person's own.
     """
-    own = list(dict.fromkeys([*_class_masks(folder), *class_masks]))
-    write_text(folder / UNFINISHED, "\n".join(["nerveseg is writing here; the same command continues", *own, ""]))
-    for pattern in OWN_FILES:
-        for path in folder.glob(pattern):
-            if pattern != CLASS_MASKS or path.name in own:
-                path.unlink()
+    own = own_files(folder, read_summary(folder))
+    mark(folder, own)
+    found = {
+        path.name
+        for pattern in OWN_FILES
+        for path in folder.glob(pattern)
+        if pattern != CLASS_MASKS or path.name in own or path.name in class_masks
+    }
+    clear(folder, sorted(found), own)
 
 
-def _class_masks(folder: Path) -> list[str]:
-    """Return the names of the masks of classes that a folder's result names, complete or unfinished."""
-    if summary := read_summary(folder):
-        return summary.class_masks
-    marker = folder / UNFINISHED
-    return marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
+def own_files(folder: Path, summary: ScanSummary | None) -> Hashes:
+    """Return the hashes of the volumes that nerveseg wrote to a folder, whose result may be unfinished."""
+    own = recorded(folder)
+    if summary is None:
+        return own
+    written = summary.written
+    if not written and not summary.masks:  # of earlier versions, whose masks are told by their time
+        changed = changed_masks(folder, summary)
+        names = {summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))}
+        written = {name: file_sha256(folder / name) for name in names - {*changed} if (folder / name).is_file()}
+    for name, sha256 in written.items():
+        own.setdefault(name, set()).add(sha256)
+    return own
 
 
 def finish(folder: Path, summary: ScanSummary) -> None:

@@ -19,11 +19,12 @@ from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
+from nerveseg.scans.identity import identity_of
 from nerveseg.scans.in_memory import ImageSource, as_file
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, record_of, settings_notes
-from nerveseg.scans.results import ResultOptions, check_free, identity_of, in_words
+from nerveseg.scans.results import ResultOptions, check_free, in_words
 from nerveseg.training.devices import choose_device
 from nerveseg.types import SpacingMm
 

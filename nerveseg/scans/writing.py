@@ -5,10 +5,10 @@ The mask is the model's (`segment`) or a person's (`measure`); everything else i
 
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,9 +24,11 @@ from nerveseg.runs import package_versions
 from nerveseg.scans.dicom_export import write_dicom_mask
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.given import GivenScan
+from nerveseg.scans.identity import Identity
 from nerveseg.scans.measuring import MeasuredScan
+from nerveseg.scans.own_files import clear, mark, record, recorded
 from nerveseg.scans.request import ScanRequest
-from nerveseg.scans.results import Identity, ModelRecord, ResultOptions, ScanSummary, begin, finish
+from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begin, finish, own_files
 from nerveseg.scans.segmentation import Segmentation
 from nerveseg.scans.surface_files import write_surface
 from nerveseg.scans.viewer_files import branch_map, write_label_names
@@ -34,6 +36,7 @@ from nerveseg.types import Mask, Probability
 
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
 
+SURFACES = frozenset({"nerve.stl", "nerve.ply"})  # names of the files of surfaces
 CORRECTED, DRAWN = "Corrected", "Drawn"  # names, on the page, of a mask with and without a known automatic one
 
 
@@ -58,13 +61,15 @@ def write_segmentation(
     if options.write_probability:
         notice = header_notice(segmentation.synthetic)
         write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, notice)
+        record(folder, "probability.nii.gz")
     if options.surface:
-        nerve = np.any([course.mask for course in segmentation.courses], axis=0)
-        write_surface(folder / f"nerve.{options.surface}", nerve, scan.grid.ras_affine, options.surface)
+        _write_surface(folder, segmentation, options.surface)
     automatic = f"automatic{_suffix(segmentation)}"
     with atomic_write(folder / automatic) as temporary:
         shutil.copyfile(folder / primary_mask(masks), temporary)
-    record = ModelRecord(
+    identified = write_dicom_mask(folder, segmentation) if options.dicom_seg else []
+    record(folder, automatic, *identified)
+    model_record = ModelRecord(
         name=model.name,
         sha256=model.sha256,
         study=model.description.training.study,
@@ -73,8 +78,8 @@ def write_segmentation(
     )
     fields = {
         "automatic": automatic,
-        "identified": write_dicom_mask(folder, segmentation) if options.dicom_seg else [],
-        "model": record,
+        "identified": identified,
+        "model": model_record,
         "expected_dice": segmentation.expected_dice,
         "prediction": prediction.settings,
         "computation": prediction.computation,
@@ -92,16 +97,22 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
     the new one replaces it.
     """
     earlier, classes, grid = scan.earlier, scan.classes, scan.scan.grid
+    own = own_files(folder, earlier)
     if earlier is None:
         begin(folder, list(_class_files(scan, per_class).values()))
     else:
-        for name in earlier.identified:
-            (folder / name).unlink(missing_ok=True)
-    masks = _write_masks(folder, scan, per_class, keep=scan.given.source if scan.given.edited_there else None)
+        mark(folder, own)
+        clear(folder, earlier.identified, own)
+    keep = {scan.given.source: scan.given.sha256} if scan.given.edited_there else {}
+    masks = _write_masks(folder, scan, per_class, keep, own)
+    for name in SURFACES.intersection(own):
+        clear(folder, [name], own)
+        _write_surface(folder, scan, "ply" if name.endswith(".ply") else "stl")
     automatic = earlier.automatic if earlier else None
     if earlier is None and scan.automatic is not None:
         automatic = f"automatic{_suffix(scan)}"
-        write_labels(folder / automatic, classes.decode(scan.automatic), grid)
+        write_labels(folder / automatic, classes.decode(scan.automatic), grid, header_notice(scan.synthetic))
+        record(folder, automatic)
     fields = {
         "automatic": automatic,
         "given": scan.given,
@@ -128,9 +139,19 @@ def _class_files(scan: MeasuredScan, per_class: bool) -> dict[str, str]:
     return {name: f"mask-{name}{_suffix(scan)}" for name in scan.classes.names if per_class}
 
 
-def _write_masks(folder: Path, scan: MeasuredScan, per_class: bool, keep: str | None = None) -> dict[str, str]:
-    """Write the masks of a scan but for one to keep; return the SHA-256 of each file by its name, the mask's first."""
-    classes, grid, notice = scan.classes, scan.scan.grid, header_notice(scan.synthetic)
+def _write_masks(
+    folder: Path,
+    scan: MeasuredScan,
+    per_class: bool,
+    keep: Mapping[str, str] | None = None,
+    own: Mapping[str, Iterable[str]] | None = None,
+) -> dict[str, str]:
+    """Write the masks of a scan but for one to keep; return the SHA-256 of each file by its name, the mask's first.
+
+    The hash of the file to keep is given, so that a later change of the file is noticed. A person's file in the place
+    of another is moved aside.
+    """
+    classes, grid, notice, hashes = scan.classes, scan.scan.grid, header_notice(scan.synthetic), dict(keep or {})
     arrays = {f"mask{_suffix(scan)}": scan.ras_mask.astype(np.uint8)}
     if classes.count > 1:
         arrays[f"labels{_suffix(scan)}"] = classes.decode(scan.labels)
@@ -138,9 +159,17 @@ def _write_masks(folder: Path, scan: MeasuredScan, per_class: bool, keep: str | 
     for name, file in _class_files(scan, per_class).items():
         arrays[file] = classes.mask(scan.labels, name).astype(np.uint8)
     for file, array in arrays.items():
-        if file != keep:
+        if file not in hashes:
+            clear(folder, [file], own or {})
             write_labels(folder / file, array, grid, notice)
-    return {file: file_sha256(folder / file) for file in arrays}
+            record(folder, file)
+    return {file: hashes.get(file) or file_sha256(folder / file) for file in arrays}
+
+
+def _write_surface(folder: Path, scan: MeasuredScan, form: Literal["stl", "ply"]) -> None:
+    nerve = np.any([course.mask for course in scan.courses], axis=0)
+    write_surface(folder / f"nerve.{form}", nerve, scan.scan.grid.ras_affine, form)
+    record(folder, f"nerve.{form}")
 
 
 def _write_measurements(
@@ -166,6 +195,7 @@ def _write_measurements(
         classes=scan.classes.written,
         class_masks=list(_class_files(scan, per_class).values()),
         masks=masks,
+        written=_written(folder),
         request=ScanRequest.of(scan.files, scan.channel, scan.options, per_class),
         nerves=list(scan.nerves),
         flags=list(scan.flags),
@@ -181,6 +211,12 @@ def _write_measurements(
     )
     finish(folder, summary)
     return summary
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Return the hash of each volume that nerveseg wrote to a marked folder and that is as it was written."""
+    hashes = {name: file_sha256(folder / name) for name in recorded(folder) if (folder / name).is_file()}
+    return {name: sha256 for name, sha256 in hashes.items() if sha256 in recorded(folder)[name]}
 
 
 def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:

@@ -13,16 +13,15 @@ from nerveseg.errors import ConfigurationError, RunError, VolumeError
 from nerveseg.files import check_writable_folder, file_sha256, writing_below
 from nerveseg.scans.batch import Outcome, print_outcome
 from nerveseg.scans.given import GivenFiles, classes_of_segment, measure_given
+from nerveseg.scans.identity import Identity, options_sha256
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import (
     SUMMARY,
-    Identity,
     ScanSummary,
     changed_masks,
     check_free,
     is_result,
-    options_sha256,
     read_summary,
 )
 from nerveseg.scans.writing import primary_mask, write_given
@@ -145,12 +144,12 @@ def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) ->
             remedy=f"give the scan: python -m nerveseg.measure <scan> mask={source}/<mask> output=<another folder>",
         )
     files = request.scan_files(summary.name)
-    _check_unchanged(files, summary)
+    _check_unchanged(files, request.options.norms, summary)
     drawn, changed = primary_mask(summary.masks), changed_masks(source, summary)
-    _check_correction(source, drawn, changed, config, summary)
     path = Path(config.mask) if config.mask else source / drawn
-    automatic = source / summary.automatic if summary.automatic else None
     is_elsewhere = config.output is not None and config.output.resolve() != source.resolve()
+    _check_correction(source, drawn, path, changed, summary, is_elsewhere)
+    automatic = source / summary.automatic if summary.automatic else None
     edited_there = not is_elsewhere and path.resolve() == (source / drawn).resolve()
     mask = GivenFiles(path, automatic, Classes.of(summary.classes or None), edited_there)
     synthetic = bool(summary.warning)
@@ -158,27 +157,42 @@ def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) ->
         return _new_task(
             files, mask, request.channel, request.options, request.per_class, config.output, synthetic=synthetic
         )
-    is_same = summary.given is not None and (config.mask is None or summary.given.sha256 == _sha256(path))
+    identity, sha256 = summary.identity, _sha256(path)
+    if not identity.model:  # a result of a person's mask is that of the mask measured last
+        identity = identity.model_copy(update={"inputs": identity.inputs | {"mask": sha256}})
+    is_same = summary.given is not None and (config.mask is None or summary.given.sha256 == sha256)
     return Task(
-        files, mask, request.channel, request.options, request.per_class, source, summary.identity, summary, synthetic,
+        files, mask, request.channel, request.options, request.per_class, source, identity, summary, synthetic,
         done=summary if is_same and not changed else None,
     )  # fmt: skip
 
 
 def _check_correction(
-    source: Path, drawn: str, changed: Sequence[str], config: MeasureConfig, summary: ScanSummary
+    source: Path, drawn: str, path: Path, changed: Sequence[str], summary: ScanSummary, is_elsewhere: bool
 ) -> None:
-    """Raise `RunError` unless the one file that is to be corrected was, or another one is given."""
-    given = Path(config.mask).resolve() if config.mask else (source / drawn).resolve()
-    others = [name for name in changed if (source / name).resolve() != given]
-    if others and config.output is None:
+    """Raise `RunError` unless the mask to measure is a correction of the file `drawn`, there or elsewhere."""
+    kind = f"{drawn.partition('.')[0]}."  # mask. or labels., in any format
+    in_folder = path.resolve().parent == source.resolve()
+    if in_folder and not path.name.startswith(kind) and path.name.startswith(("branches.", "mask.", "mask-")):
+        raise RunError(
+            f"of these results, {drawn} is corrected",
+            found=f"mask={path}",
+            path=source,
+            remedy=f"correct {drawn}; the other masks are made of it",
+        )
+    others = [name for name in changed if (source / name).resolve() != path.resolve()]
+    if others and not is_elsewhere:
+        is_drawn = others[0].startswith(kind)
         raise RunError(
             f"of these results, {drawn} is corrected, or another file is given with mask=",
-            found=f"changed: {', '.join(changed)}" + (f"; mask={config.mask}" if config.mask else ""),
+            found=f"changed: {', '.join(changed)}; mask={path}",
             path=source,
-            remedy=f"mask={source / others[0]} if that is the corrected one; else move {others[0]} away",
+            remedy=f"mask={source / others[0]} if that is the corrected one; else move {others[0]} away"
+            if is_drawn
+            else f"move {others[0]} away, and correct {drawn}, of which it is made",
         )
-    if not changed and config.mask is None and summary.given is None:
+    unedited = in_folder and path.name == drawn and not changed and summary.given is None
+    if unedited:
         raise RunError(
             "a mask that is measured again was corrected",
             found=f"{drawn} as segment wrote it",
@@ -187,14 +201,15 @@ def _check_correction(
         )
 
 
-def _check_unchanged(files: ScanFiles, summary: ScanSummary) -> None:
-    """Raise `VolumeError` if a file of the scan is gone or was changed since the result was made."""
-    for role, sha256 in input_sha256(files).items():
+def _check_unchanged(files: ScanFiles, norms: Path | None, summary: ScanSummary) -> None:
+    """Raise `VolumeError` if a file of the scan, or the table of norms, was changed since the result was made."""
+    table = {"norms": norms} if norms else {}
+    for role, sha256 in (input_sha256(files) | {role: _sha256(path) for role, path in table.items()}).items():
         if sha256 != summary.identity.inputs.get(role):
             raise VolumeError(
                 "a result is measured again with the files that it was made from",
                 found=f"{role}: another file" if sha256 else f"{role}: no such file",
-                path=files.paths[role],
+                path=(files.paths | table)[role],
                 remedy=f"put it back, or give the files: {USAGE}",
             )
 

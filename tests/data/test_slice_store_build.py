@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.slice_store_build import StoredSubject, StoreIndex
 
-NAMES = ("id", "sha256", "slices", "spacing_mm", "pixels", "part_pixels")
+NAMES = ("id", "sha256", "slices", "spacing_mm", "pixels", "part_pixels", "voxels")
 COUNTS = st.integers(0, 10**9)
 RECORDS = st.builds(
     StoredSubject,

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import SimpleITK
 
-from nerveseg.scans import results
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
 
@@ -352,14 +351,6 @@ def test_several_classes_are_one_label_map_and_a_mask_each(run, image_of, branch
     run(image_of("V01"), f"model={branches_model}", "output=out")
     assert [path.name for path in (tmp_path / "out").glob("mask-*")] == ["mask-corrected.nii.gz"]
     assert (tmp_path / "out/labels.nii.gz").is_file()
-
-
-def test_masks_of_classes_of_a_result_that_was_not_finished_do_not_stay(tmp_path):
-    results.begin(tmp_path, ["mask-a.nii.gz"])
-    for name in ("mask-a.nii.gz", "mask-b.nii.gz", "mask.nii.gz"):
-        (tmp_path / name).write_bytes(b"")
-    results.begin(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished", "mask-b.nii.gz"]
 
 
 def test_dicom_seg_has_a_segment_for_each_class(run, branches_model, tmp_path):

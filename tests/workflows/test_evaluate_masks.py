@@ -292,5 +292,6 @@ def test_what_a_fold_was_trained_with_is_read_back(run):
     assert read["folds"].pop("validation_fraction") == 0  # what a fold of an earlier version did not have
     assert read.pop("context") == {"neighbours": 0}
     assert read.pop("target") == "consensus"
+    assert read.pop("init") is None
     assert read["study"].pop("terms") == {}
     assert read == run.config

@@ -1,0 +1,59 @@
+"""Files of results that nerveseg wrote itself, and those that a person changed or added, which are never deleted.
+
+A mask or another volume is nerveseg's own if it has the hash with which nerveseg wrote it. The hashes stand in the
+summary (`written`) and, while a result is being written, in `.unfinished`, a line for each file as soon as it is there.
+Any other file in whose place nerveseg writes or deletes is moved to `replaced-1`, `replaced-2`, ... in the folder of
+the results, and a line says so. Tables, pictures and pages are made anew.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import TypeAlias
+
+from nerveseg.console import say
+from nerveseg.files import file_sha256, write_text
+
+UNFINISHED = ".unfinished"
+REPLACED = "replaced-"  # start of the names of the folders of a person's files that gave way
+TEXT = (".csv", ".ctbl", ".html", ".json", ".png", ".txt")  # suffixes of files that are made anew
+HEAD = "nerveseg is writing here; the same command continues"
+
+Hashes: TypeAlias = dict[str, set[str]]
+"""SHA-256 of what nerveseg wrote under each name; a name that was written again has several."""
+
+
+def mark(folder: Path, own: Mapping[str, Iterable[str]]) -> None:
+    """Mark a folder as being written, with the hashes of the files of earlier results."""
+    lines = [f"{sha256}  {name}" for name, hashes in own.items() for sha256 in sorted(hashes)]
+    write_text(folder / UNFINISHED, "\n".join([HEAD, *lines, ""]))
+
+
+def record(folder: Path, *names: str) -> None:
+    """Add files that nerveseg has just written to those of a marked folder."""
+    with (folder / UNFINISHED).open("a", encoding="utf-8") as file:
+        file.writelines(f"{file_sha256(folder / name)}  {name}\n" for name in names)
+
+
+def recorded(folder: Path) -> Hashes:
+    """Return the hashes that a marked folder holds; empty for another, and for one that an earlier version marked."""
+    marker, found = folder / UNFINISHED, Hashes()
+    lines = marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
+    for sha256, _, name in (line.partition("  ") for line in lines):
+        if name:
+            found.setdefault(name, set()).add(sha256)
+    return found
+
+
+def clear(folder: Path, names: Iterable[str], own: Mapping[str, Iterable[str]]) -> None:
+    """Delete files of results, so that others can take their place; what is a person's is moved aside."""
+    aside: Path | None = None
+    for name in names:
+        path = folder / name
+        if path.is_file() and (name.endswith(TEXT) or file_sha256(path) in own.get(name, ())):
+            path.unlink()
+        elif path.exists():
+            aside = aside or next(each for n in count(1) if not (each := folder / f"{REPLACED}{n}").exists())
+            aside.mkdir(exist_ok=True)
+            path.rename(aside / name)
+            say(f"{path} was not as nerveseg wrote it, and is kept in {aside}")
