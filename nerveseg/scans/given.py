@@ -35,6 +35,7 @@ class GivenFiles:
     automatic: Path | None  # automatic mask, or label map, that was corrected
     classes: Classes  # classes of both
     edited_there: bool = False  # flag: true if the mask is a result's own file, corrected in its folder
+    segment: str | None = None  # name of the segment that is nerve, if both are chosen by it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +78,13 @@ def measure_given(
     Raises:
         NervesegError: A file cannot be read, or a mask does not lie on the scan's grid.
     """
-    options = options.model_copy(update={"registration": options.registration or "rigid"})
-    scan = read_scan(files, options.geometry, options.registration or "rigid")
+    registration = options.registration or "rigid"
+    options = options.model_copy(update={"registration": registration})
+    scan = read_scan(files, options.geometry, registration)
     check_is_scan(scan.image, files.image)
     sha256 = file_sha256(mask.mask)  # before the mask is read, so that a later change is noticed
     labels = read_given(mask.mask, scan.grid, mask.classes, options.geometry)
-    automatic = None
-    if mask.automatic:
-        classes = mask.classes if mask.classes.count > 1 else mask.classes.read_back()
-        automatic = read_given(mask.automatic, scan.grid, classes, options.geometry)
+    automatic = read_automatic(mask.automatic, mask, scan.grid, options.geometry) if mask.automatic else None
     changes = None if automatic is None else changes_of(labels, automatic, scan.grid)
     given = GivenMask(source=mask.mask.name, sha256=sha256, edited_there=mask.edited_there, changes=changes)
     legs = find_legs(scan.image.array, scan.grid.ras_spacing_mm)
@@ -120,6 +119,21 @@ def read_given(path: Path, grid: Grid, classes: Classes, geometry: Geometry = No
         if classes.only:
             check_foreground(parts > 0)
     return parts
+
+
+def read_automatic(path: Path, mask: GivenFiles, grid: Grid, geometry: Geometry) -> LabelMap:
+    """Read the automatic mask that was corrected: by the labels of the correction, unless it is a mask of one segment.
+
+    Raises:
+        VolumeError, GeometryError: As of `read_given` and `classes_of_segment`.
+    """
+    segments = named_segments(path)
+    is_mask = len(segments) == 1 if segments else read_labels(path, grid, geometry=geometry).max() <= 1
+    if mask.classes.only and is_mask:
+        classes = mask.classes.read_back()
+    else:
+        classes = classes_of_segment(path, mask.segment) if mask.segment else mask.classes
+    return read_given(path, grid, classes, geometry)
 
 
 def changes_of(labels: LabelMap, automatic: LabelMap, grid: Grid) -> MaskChanges:

@@ -90,7 +90,8 @@ def _of_scan(config: MeasureConfig) -> Task:
     path = Path(config.mask)
     classes = Classes.of(config.study.classes if config.study else None)
     classes = classes if config.segment is None else classes_of_segment(path, config.segment)
-    mask = GivenFiles(path, Path(config.automatic) if config.automatic else None, classes)
+    named = config.segment if isinstance(config.segment, str) else None
+    mask = GivenFiles(path, Path(config.automatic) if config.automatic else None, classes, segment=named)
     channel = config.channel or (next(iter(config.study.images)) if config.study else IMAGE)
     folder = config.output or config.output_root / "measurements" / files.name
     return _new_task(files, mask, channel, config.options, config.per_class, folder)

@@ -13,10 +13,13 @@ import pytest
 import SimpleITK
 import yaml
 
-from nerveseg.errors import RunError
+from nerveseg.data.classes import Classes
+from nerveseg.data.volumes.volume import read_image_grid
+from nerveseg.errors import RunError, VolumeError
 from nerveseg.inference.ensemble import open_model
 from nerveseg.measure import main as measure_main
 from nerveseg.scans.batch import Outcome, write_table
+from nerveseg.scans.given import GivenFiles, read_automatic
 from nerveseg.scans.request import ScanFiles, ScanRequest, SegmentOptions
 from nerveseg.scans.results import read_summary
 from tests.data.volumes.test_slicer_seg import write as write_slicer
@@ -121,6 +124,39 @@ def test_the_automatic_mask_given_as_a_mask_has_the_numbers_of_segment(measure, 
     assert ours == {flag["code"] for flag in automatic["flags"]} - of_model - {"step_unlike_training"}
     assert (given["model"], given["given"]["changes"], given["warning"]) == (None, None, "")
     assert not (result.parent / "again" / "automatic.nii.gz").exists()
+
+
+def test_the_automatic_mask_is_read_by_the_segment_of_the_correction(measure, image_of, truth_of, tmp_path):
+    """Label 2 is nerve, 1 another structure; in the file of 3D Slicer the nerve has another number."""
+    image, nerve = nib.load(truth_of("V01", "nerve")), voxels_of(truth_of("V01", "nerve")) > 0
+    added, other = ~nerve & np.roll(nerve, 1, axis=0), ~nerve & np.roll(nerve, 5, axis=0)
+    drawn = nerve | added
+    labels = {"drawn": 2 * drawn, "tool": np.where(nerve, 2, other), "binary": nerve, "unlike": 3 * nerve + 4 * other}
+    for name, array in labels.items():
+        nib.save(nib.Nifti1Image(array.astype(np.uint8), image.affine), tmp_path / f"{name}.nii.gz")
+    grid = SimpleITK.ReadImage(str(image_of("V01")))
+    layers = {"Other": (other, 1, 0), "Nerve": (nerve, 1, 1)}
+    segments = [(name, value, layer) for name, (_, value, layer) in layers.items()]
+    write_slicer(tmp_path / "tool.seg.nrrd", grid, [each[0] for each in layers.values()], segments, start=(0, 0, 0))
+    segments = [("Nerve", 1, 0), ("Other", 1, 1)]
+    write_slicer(tmp_path / "drawn.seg.nrrd", grid, [drawn, other & ~drawn], segments, start=(0, 0, 0))
+    write_slicer(tmp_path / "one.seg.nrrd", grid, [nerve], [("auto", 1, 0)], start=(0, 0, 0))
+    for mask, segment, automatic in (("drawn.nii.gz", 2, "tool.nii.gz"), ("drawn.seg.nrrd", "Nerve", "tool.seg.nrrd")):
+        measure(image_of("V01"), f"mask={mask}", f"segment={segment}", f"automatic={automatic}", f"output=of-{mask}")
+        changes = summary_of(tmp_path / f"of-{mask}")["given"]["changes"]
+        assert (changes["added_voxels"], changes["removed_voxels"]) == (added.sum(), 0)
+    ras, expected = read_image_grid(image_of("V01")), nib.as_closest_canonical(nib.load(tmp_path / "binary.nii.gz"))
+    numbered = GivenFiles(tmp_path / "drawn.nii.gz", None, Classes.of({"nerve": [2]}))
+    named = GivenFiles(tmp_path / "drawn.seg.nrrd", None, Classes.of({"nerve": [1]}), segment="Nerve")
+    for given, automatic in (
+        (numbered, "binary.nii.gz"), (numbered, "one.seg.nrrd"), (numbered, "tool.seg.nrrd"), (named, "binary.nii.gz"),
+    ):  # fmt: skip
+        read = read_automatic(tmp_path / automatic, given, ras, None)
+        np.testing.assert_array_equal(read, np.asarray(expected.dataobj))
+    for given, automatic in ((numbered, "unlike.nii.gz"), (named, "tool.nii.gz")):
+        with pytest.raises(VolumeError) as caught:
+            read_automatic(tmp_path / automatic, given, ras, None)
+        assert caught.value.path == tmp_path / automatic
 
 
 @pytest.mark.parametrize("suffix", ["nii", "mha", "nrrd", "seg.nrrd"])
