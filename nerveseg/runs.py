@@ -110,6 +110,14 @@ class ConfigChange(BaseModel, extra="forbid"):
     command: list[str]  # command line that changed it
 
 
+class StartRecord(BaseModel, frozen=True, extra="forbid"):
+    """Record of the model whose weights a training began with, as the bundle's record of the training has it."""
+
+    init: str  # hash of the weights
+    init_subjects: dict[str, dict[str, str]]  # hash of every file of each of its training subjects, by `init/<id>`
+    voxels: dict[str, str]  # hash of the voxels of each of them, where known
+
+
 class Provenance(BaseModel, extra="forbid"):
     """Record of the origin of a fold's results."""
 
@@ -125,6 +133,8 @@ class Provenance(BaseModel, extra="forbid"):
     started: str = Field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     training_seconds: float | None = None  # wall-clock time, in s, of the processes that trained to the end
     config_changes: list[ConfigChange] = Field(default_factory=list)  # changes by `resume=force`, oldest first
+    # Record of the model that the training began with; left out without `init`.
+    init: StartRecord | None = Field(default=None, exclude_if=lambda init: init is None)
 
 
 def package_versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ import yaml
 
 from nerveseg.console import say
 from nerveseg.files import write_text
-from nerveseg.runs import ConfigChange, Provenance
+from nerveseg.runs import ConfigChange, Provenance, StartRecord
 from nerveseg.training.checkpoint_files import Resumption
 from nerveseg.training.devices import Device
 from nerveseg.training.epoch_checkpoint import check_resumable
@@ -25,9 +25,22 @@ from nerveseg.workflows.training_job import TrainingJob, changes_of
 
 
 def initialise_run_folder(
-    job: TrainingJob, data: str, device: Device, segmenter: Segmenter, resumption: Resumption | None
+    job: TrainingJob,
+    data: str,
+    device: Device,
+    segmenter: Segmenter,
+    resumption: Resumption | None,
+    start: StartRecord | None = None,
 ) -> None:
-    """Write the configuration and the provenance of a fold, or check the existing ones; `data` is the store's key.
+    """Write the configuration and the provenance of a fold, or check the existing ones.
+
+    Args:
+        job: Job of the fold.
+        data: Key of the slice store.
+        device: Device to train on.
+        segmenter: Network and optimizer, which a checkpoint has to fit.
+        resumption: Checkpoint that the fold goes on from, if any.
+        start: Record of the model that the training began with, if any.
 
     Raises:
         RunError: The folder was begun on other data, or its checkpoint does not fit the changed configuration.
@@ -41,9 +54,14 @@ def initialise_run_folder(
                 checkpoint = torch.load(resumption.checkpoint, map_location="cpu", weights_only=True)
                 check_resumable(checkpoint, segmenter, job.config.optimization.epochs, resumption.checkpoint)
             _change_configuration(job, changes)
+        provenance = read_provenance(job.folder)
+        if provenance.init != start:  # begun again before its first checkpoint, with a model that was trained again
+            _write_provenance(job, provenance.model_copy(update={"init": start}))
         return
     text = _configuration(job)
-    provenance = Provenance(command=_command(), data=data, config_sha256=_sha256(text), device=device.description)
+    provenance = Provenance(
+        command=_command(), data=data, config_sha256=_sha256(text), device=device.description, init=start
+    )
     write_text(job.folder.config, text)
     _write_provenance(job, provenance)
 

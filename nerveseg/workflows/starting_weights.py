@@ -2,19 +2,56 @@
 
 The network has to be the same, and what it sees and tells apart. The subjects of the fold's test must not be among
 those that the model was trained on; images are recognised by the hashes of their voxels and files, which the new
-bundle goes on to record.
+bundle goes on to record. Once a fold has a checkpoint, its weights are there and its provenance has the record, so that
+the model may be moved or trained again.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
+from nerveseg.console import say
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.errors import ConfigurationError, StudyError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.ensemble import open_model
 from nerveseg.networks.registry import BuiltNetwork
+from nerveseg.runs import FoldFolder, StartRecord
+from nerveseg.training.checkpoint_files import LAST, PREVIOUS
 from nerveseg.workflows.config import TrainConfig
+from nerveseg.workflows.prepare_study import FoldInput
+from nerveseg.workflows.run_records import read_provenance
+from nerveseg.workflows.training_job import TrainingJob
+
+
+def begin_with_init(
+    job: TrainingJob, network: BuiltNetwork, loaded: FoldInput, *, warn: bool = True
+) -> StartRecord | None:
+    """Load the weights that `init` names, unless the fold has a checkpoint; return the record of the model.
+
+    Args:
+        job: Job of the fold.
+        network: Network to train.
+        loaded: Data of the fold.
+        warn: Flag of the process that prints a warning about training data that cannot be recognised.
+
+    Raises:
+        NervesegError: As `load_starting_weights` and `check_test_subjects`.
+    """
+    if record := checkpointed_start(job.folder):
+        return record
+    start = load_starting_weights(job.config, network)
+    if start is None:
+        return None
+    check_test_subjects(start, loaded.fold, loaded.store)
+    if warn and (note := unrecognised_note(start)):
+        say(note)
+    return record_of_start(start)
+
+
+def checkpointed_start(folder: FoldFolder) -> StartRecord | None:
+    """Return the record of the model that a fold with a checkpoint began with, if any."""
+    has_checkpoint = any((folder.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
+    return read_provenance(folder).init if has_checkpoint and folder.provenance.is_file() else None
 
 
 def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle | None:
@@ -67,14 +104,14 @@ def check_test_subjects(start: Bundle, fold: Fold, store: SliceStore) -> None:
             )
 
 
-def learnt_before(start: Bundle) -> dict[str, Any]:
-    """Return the fields of a training record about the model that the training began with, and its training data."""
+def record_of_start(start: Bundle) -> StartRecord:
+    """Return the record of the model that a training begins with, and of its training data."""
     training = start.description.training
-    return {
-        "init": start.description.weights_sha256,
-        "init_subjects": {f"init/{name}": files for name, files in training.all_subjects.items()},
-        "voxels": {f"init/{name}": voxels for name, voxels in training.voxels.items()},
-    }
+    return StartRecord(
+        init=start.description.weights_sha256,
+        init_subjects={f"init/{name}": files for name, files in training.all_subjects.items()},
+        voxels={f"init/{name}": voxels for name, voxels in training.voxels.items()},
+    )
 
 
 def unrecognised_note(start: Bundle) -> str:

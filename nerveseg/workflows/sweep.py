@@ -24,6 +24,7 @@ from nerveseg.workflows.job import Job
 from nerveseg.workflows.model_selection import show_settings
 from nerveseg.workflows.prepare_study import load_fold
 from nerveseg.workflows.run_records import check_data
+from nerveseg.workflows.starting_weights import checkpointed_start
 from nerveseg.workflows.train_fold import check_configuration
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished, study_root_changed, training_job
 
@@ -87,7 +88,7 @@ def compare_when_all_are_in(job: TrainingJob) -> None:
 def prepare_folds(jobs: Sequence[TrainingJob]) -> None:
     """Check the configuration of every job first, then make the studies and slices that jobs share."""
     for job in jobs:
-        check_configuration(job.config)
+        check_configuration(job.config, begins=not (job.folder.is_complete or checkpointed_start(job.folder)))
     keys: dict[str, str] = {}
     for job in jobs:
         shared = repr([job.values[key] for key in ("study", "preprocessing", "folds", "output_root")])

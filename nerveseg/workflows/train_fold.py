@@ -19,10 +19,10 @@ from nerveseg.console import say
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished, writing_below
-from nerveseg.inference.bundle import Bundle, ModelDescription, TrainingRecord, save_bundle
+from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
 from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
 from nerveseg.networks import registry
-from nerveseg.runs import package_versions
+from nerveseg.runs import StartRecord, package_versions
 from nerveseg.targets import TARGET, find_target, instantiate_target
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.checkpointed_loggers import MetricsCsv
@@ -38,12 +38,7 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
 from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
-from nerveseg.workflows.starting_weights import (
-    check_test_subjects,
-    learnt_before,
-    load_starting_weights,
-    unrecognised_note,
-)
+from nerveseg.workflows.starting_weights import begin_with_init, load_starting_weights
 from nerveseg.workflows.test_fold import evaluate_fold
 from nerveseg.workflows.training_job import TrainingJob, check_unchanged, is_finished
 from nerveseg.workflows.training_objects import build_callbacks, build_datamodule, build_network, build_segmenter
@@ -94,11 +89,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     alone = processes.count == 1  # trying a compiled step would disturb what DDP counts of the first step
     compiled = alone and wants_compiling(config.trainer.compile, device.accelerator)
     segmenter = build_segmenter(config, network.module, compiled)
-    start = load_starting_weights(config, network)
-    if start:
-        check_test_subjects(start, loaded.fold, loaded.store)
-        if processes.is_first and (note := unrecognised_note(start)):
-            say(note)
+    start = begin_with_init(job, network, loaded, warn=processes.is_first)
     shares = loaded.store.part_shares(loaded.training_ids, config.study.class_table)
     if config.optimization.class_prior_bias and start is None:
         init_classifier_bias(network.module, shares, config.in_channels, config.context.depth)
@@ -106,7 +97,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
     if resumption and resumption.warning:
         say(f"warning: {resumption.warning}")
     if processes.is_first:
-        initialise_run_folder(job, loaded.store.key, device, segmenter, resumption)
+        initialise_run_folder(job, loaded.store.key, device, segmenter, resumption, start)
     train, test = loaded.fold.train, loaded.fold.test
     say(f"{job.title}: {len(train)} training, {len(test)} test subjects; {device.description}")
     with open_dashboards(job.values, loaded.store, job.folder.path, "train", [job.title]) as dashboards:
@@ -119,14 +110,18 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
             evaluate_fold(job, loaded, device, dashboards)
 
 
-def check_configuration(config: TrainConfig) -> None:
-    """Build every object that a configuration names, to raise `ConfigurationError` before files are read or written."""
+def check_configuration(config: TrainConfig, begins: bool = True) -> None:
+    """Build every object that a configuration names, to raise `ConfigurationError` before files are read or written.
+
+    The model of `init` is opened where a training `begins`, and not for a fold that has its weights.
+    """
     for name, section in config.logger.targets.items():
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
     network = build_network(config)
-    load_starting_weights(config, network)
+    if begins:
+        load_starting_weights(config, network)
     segmenter = build_segmenter(config, network.module)
     check_loss(segmenter.loss, config.out_classes, soft=config.target == "raters")
     try:
@@ -195,11 +190,11 @@ def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> int:
 
 
 def _describe(
-    job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int, start: Bundle | None = None
+    job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int, start: StartRecord | None = None
 ) -> ModelDescription:
     description, config = loaded.study.description, job.config
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
-    before = learnt_before(start) if start else {}
+    before = start.model_dump() if start else {}
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
     preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
     if isinstance(preprocessing.spacing_mm, tuple):

@@ -24,8 +24,8 @@ NON_RESULT_KEYS = (
 )  # fmt: skip
 """Keys, with all keys below them, that do not change a fold's result."""
 
-UNFORCED_KEYS = ("study", "preprocessing", "folds")
-"""Sections that `resume=force` may not change, because the weights might have been trained on a test subject."""
+UNFORCED_KEYS = ("study", "preprocessing", "folds", "init")
+"""Keys that `resume=force` may not change, because the weights might have been trained on a test subject."""
 
 LONGEST_FOLDER_NAME = 200
 """Longest name, in bytes (file systems allow 255); a longer one is cut and gets a hash of the whole name."""

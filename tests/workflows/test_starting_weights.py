@@ -1,5 +1,7 @@
 """Training that begins with the weights of a model, on a study of a few voxels."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from nerveseg.inference.ensemble import open_model
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import train_fold, training_objects
 from nerveseg.workflows.job import Job
+from nerveseg.workflows.run_records import read_provenance
 from nerveseg.workflows.starting_weights import check_test_subjects, load_starting_weights
+from nerveseg.workflows.sweep import prepare_folds
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import plain_config
 
@@ -80,6 +84,35 @@ def test_a_training_begins_with_the_weights_of_the_model(job, start, capsys):
         assert model.members_for(file, voxels)[1] is not None
     assert model.members_for("c" * 64, "d" * 64)[1] is None
     assert record.init[:12] in (own.folder.model / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning, as the command ignores them
+@pytest.mark.parametrize("change", ["moved", "trained again"])
+def test_a_fold_with_a_checkpoint_goes_on_without_the_model_that_it_began_with(change, job, start):
+    folder = start(training={"subjects": {"A": {"T2": "a" * 64}}, "voxels": {"A": "f" * 64}})
+    own = job(f"init={folder}", "optimization.optimizer.lr=0.0")
+    train_fold.run_fold(own)
+    before = read_description(own.folder.model).training
+    shutil.rmtree(folder)
+    prepare_folds([own])  # a finished fold needs no model
+    shutil.rmtree(own.folder.model)  # as of a fold that was interrupted after its last checkpoint
+    own.folder.scores.unlink()
+    if change == "trained again":
+        start("seed=8")
+        assert read_description(folder).weights_sha256 != before.init
+    prepare_folds([own])
+    train_fold.run_fold(own)
+    assert read_description(own.folder.model).training == before
+    shutil.rmtree(own.folder.checkpoints)
+    own.folder.scores.unlink()
+    if change == "moved":
+        with pytest.raises(BundleError):
+            prepare_folds([own])
+        return
+    train_fold.run_fold(own)  # begins again, with the weights that are there now
+    again = read_description(own.folder.model)
+    assert again.training.init == read_description(folder).weights_sha256
+    assert read_provenance(own.folder).init.init == again.training.init
 
 
 def test_without_init_the_seed_gives_the_weights(job):

@@ -169,7 +169,12 @@ def test_a_changed_configuration_goes_on_when_it_is_forced_to(tmp_path):
 
 @pytest.mark.parametrize(
     "sections",
-    [{"folds": {"seed": 9}}, {"study": {"foreground": [3]}}, {"preprocessing": {"size": [1, 1]}, "seed": 9}],
+    [
+        {"folds": {"seed": 9}},
+        {"init": "elsewhere"},
+        {"study": {"foreground": [3]}},
+        {"preprocessing": {"size": [1, 1]}, "seed": 9},
+    ],
 )
 def test_subjects_and_their_split_cannot_be_changed_by_force(tmp_path, sections):
     altered(begun(tmp_path, "name=x").folder, **sections)
