@@ -13,6 +13,11 @@ ImageSource: TypeAlias = str | Path | SpatialImage
 """Path of an image, or an image of nibabel in memory."""
 
 
+def is_in_memory(image: object) -> bool:
+    """Return true for an image of nibabel in memory, false for a path or nothing."""
+    return isinstance(image, SpatialImage)
+
+
 def as_file(image: ImageSource, folder: Path, name: str) -> Path:
     """Return the path of an image, which is written to the folder if it is in memory.
 

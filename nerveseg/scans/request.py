@@ -41,6 +41,7 @@ class ScanFiles:
     maps: Mapping[str, Path] = field(default_factory=dict)  # quantitative maps by name
     muscle: Path | None = None  # mask, on the image's grid, of a muscle that the nerve does not supply
     person: PatientInfo = field(default_factory=PatientInfo)  # facts about the person scanned
+    in_memory: bool = False  # flag: true if an image was given in memory, so that its path is of a temporary file
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -100,8 +101,10 @@ class ScanRequest(BaseModel, frozen=True, extra="forbid"):
     per_class: bool  # flag: true to write a mask of each class, too
 
     @classmethod
-    def of(cls, files: ScanFiles, channel: str, options: SegmentOptions, per_class: bool) -> "ScanRequest":
-        """Return the record of a scan; bytes of a path that are no UTF-8 become escapes."""
+    def of(cls, files: ScanFiles, channel: str, options: SegmentOptions, per_class: bool) -> "ScanRequest | None":
+        """Return the record of a scan, None of an image in memory; bytes of a path that are no UTF-8 become escapes."""
+        if files.in_memory:
+            return None
         named = {
             role: os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
             for role, path in files.paths.items()

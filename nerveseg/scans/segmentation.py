@@ -20,13 +20,15 @@ from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
 from nerveseg.scans.identity import identity_of
-from nerveseg.scans.in_memory import ImageSource, as_file
+from nerveseg.scans.in_memory import ImageSource, as_file, is_in_memory
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, record_of, settings_notes
 from nerveseg.scans.results import ResultOptions, check_free, in_words
 from nerveseg.training.devices import choose_device
 from nerveseg.types import SpacingMm
+
+NOT_RECORDED = "an image was in memory, so no file is recorded: a corrected mask is measured with the scan as a file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +49,13 @@ class Segmentation(MeasuredScan):
         lines += [f"look: {flag.message}" for flag in self.flags] + ([self.warning] if self.warning else [])
         return "\n  ".join(lines) + ">"
 
-    def save(self, folder: str | Path, **written: bool) -> Path:
+    def save(self, folder: str | Path, **written: bool | str | None) -> Path:
         """Write the files that `python -m nerveseg.segment` writes, and return their folder.
 
         Args:
             folder: Folder to write to; a result that it holds already stays, if it is the same.
-            written: Options of the files: `write_probability`, `per_class`, `dicom_seg`, as in `conf/segment.yaml`.
+            written: Options of the files: `write_probability`, `per_class`, `dicom_seg`, `surface`, as in
+                `conf/segment.yaml`.
 
         Raises:
             ConfigurationError: An option is unknown, or cannot be met.
@@ -64,9 +67,10 @@ class Segmentation(MeasuredScan):
         chosen, started = record_of(ResultOptions, written, "save"), time.perf_counter() - self.seconds
         check_exportable(self.files, chosen)
         identity = identity_of(self.files.person, self.inputs, self.model, self.requested, chosen)
-        if not check_free(Path(folder), identity):
-            write_segmentation(Path(folder), self, identity, chosen, started)
-        return Path(folder)
+        target = Path(folder).expanduser()
+        if not check_free(target, identity):
+            write_segmentation(target, self, identity, chosen, started)
+        return target
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -117,6 +121,7 @@ def segment_scan(
             maps={name: as_file(each, place, f"maps.{name}") for name, each in (maps or {}).items()},
             muscle=None if muscle is None else as_file(muscle, place, "muscle"),
             person=info,
+            in_memory=any(map(is_in_memory, (path, *(images or {}).values(), *(maps or {}).values(), muscle))),
         )
         return segment_files(files, opened, chosen, progress)
 
@@ -146,6 +151,7 @@ def segment_files(
     flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
     notes = (
         *((held_out,) if held_out else ()),
+        *((NOT_RECORDED,) if files.in_memory else ()),
         *settings_notes(prediction.settings, model.description.prediction),
         *_registration_note(options, model.description),
         *_clean_up_note(prediction, scan.grid.ras_spacing_mm),

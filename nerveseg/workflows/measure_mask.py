@@ -140,7 +140,7 @@ def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) ->
     if summary is None or request is None:
         raise RunError(
             "the summary of a result names its scan",
-            found="a summary that cannot be read" if summary is None else "one of an earlier version, which does not",
+            found="a summary that cannot be read" if summary is None else "an image in memory, or an earlier version",
             path=source / SUMMARY,
             remedy=f"give the scan: python -m nerveseg.measure <scan> mask={source}/<mask> output=<another folder>",
         )

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import nerveseg
 from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.inference.ensemble import open_model
+from nerveseg.scans.results import read_summary
+from nerveseg.scans.segmentation import NOT_RECORDED
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def model(sweep):
     return open_model(sweep / "fold-0")
 
 
-def test_an_image_in_memory_and_dicts_give_the_mask_of_the_command(image_of, model, sweep, run, tmp_path):
+def test_an_image_in_memory_and_dicts_give_the_mask_of_the_command(image_of, model, sweep, run, tmp_path, monkeypatch):
     loaded = nib.load(image_of("V01"))
     in_memory = nib.Nifti1Image(np.asarray(loaded.dataobj), loaded.affine, loaded.header)
     person, options = {"side": "left"}, {"accuracy": "exact", "lesion": {"k": 4.0}}
@@ -30,7 +33,9 @@ def test_an_image_in_memory_and_dicts_give_the_mask_of_the_command(image_of, mod
     assert len(repr(found)) < 1000
     assert f"{found.nerves[0].volume_mm3:,.0f} mm3" in repr(found)
 
-    folder = found.save(tmp_path / "saved", write_probability=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = found.save("~/saved", write_probability=True)
+    assert folder == tmp_path / "saved"
     written, of_command = ({path.name for path in each.iterdir()} for each in (folder, tmp_path / "out"))
     assert written == of_command | {"probability.nii.gz"}
     np.testing.assert_array_equal(np.asarray(nib.load(folder / "mask.nii.gz").dataobj), found.mask)
@@ -38,6 +43,11 @@ def test_an_image_in_memory_and_dicts_give_the_mask_of_the_command(image_of, mod
     found.save(folder, write_probability=True)
     assert (folder / "summary.json").read_bytes() == before
     assert json.loads(before)["identity"]["inputs"].keys() == {"image"}
+    written_summary = read_summary(folder)
+    assert written_summary.request is None
+    assert NOT_RECORDED in written_summary.notes
+    assert NOT_RECORDED not in read_summary(tmp_path / "out").notes
+    assert isinstance("stl", get_type_hints(type(found).save)["written"])
     other = nerveseg.segment_scan(image_of("V02"), model)
     with pytest.raises(RunError):
         other.save(folder)
