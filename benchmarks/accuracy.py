@@ -38,6 +38,7 @@ from nerveseg.data.folds import Fold, select_fold, split_folds
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.data.study import Study
 from nerveseg.data.volumes.volume import read_image_grid, write_labels
+from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS
 from nerveseg.files import wait_for_lock
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
@@ -50,7 +51,6 @@ REPOSITORY = HERE.parent
 FIXED = ("logger=csv", "report=false", "trainer=cpu", "trainer.workers=0", "trainer.compile=false")
 TRIAL_BATCHES = (8, 80)
 TRIALS = 2  # of each, of which the faster counts: a busy machine makes single ones slower
-CONSENSUS = "Auto-GT"  # comparison of automatic mask and consensus
 FAR_MM = 10.0  # limit of the share of subjects with a far surface error
 
 
@@ -268,7 +268,7 @@ def table(bench: Bench, methods: Sequence[str], folds: Sequence[int]) -> str:
     )
     lines = [head, "|" + 12 * " --- |"]
     lines += _rater_rows(next(iter(every.values()))) if every else []
-    automatic = {method: scores[scores.comparison == CONSENSUS] for method, scores in every.items()}
+    automatic = {method: scores[scores.comparison == AUTOMATIC_CONSENSUS] for method, scores in every.items()}
     for method, scores in automatic.items():
         for (structure, cohort), part in scores.groupby(["class", "cohort"], sort=False):
             dice = part[part.metric == "dice"].set_index("subject").value
@@ -300,7 +300,7 @@ def _rater_rows(scores: Any) -> list[str]:
 def _against_raters(scores: Any, structure: str, cohort: str) -> str:
     """Return the mean Dice of the automatic masks and the masks of each rater; empty if there is one rater."""
     chosen = (scores["class"] == structure) & (scores.cohort == cohort) & (scores.metric == "dice")
-    chosen &= scores.comparison.str.startswith("Auto-") & (scores.comparison != CONSENSUS)
+    chosen &= scores.comparison.str.startswith("Auto-") & (scores.comparison != AUTOMATIC_CONSENSUS)
     return f"{scores[chosen].value.mean():.3f}" if chosen.any() else ""
 
 

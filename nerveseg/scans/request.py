@@ -138,6 +138,21 @@ class ScanRequest(BaseModel, frozen=True, extra="forbid"):
         )
 
 
+RENAME = "maps.<another name>=... or images.<another name>=..."
+
+
+def check_names(channel: str, files: ScanFiles, remedy: str = RENAME) -> None:
+    """Raise `ConfigurationError` if two signals have one name, since the profile would hold only one of them."""
+    names = [channel, *files.channels, *files.maps]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(
+            "the image, further channels and maps have different names",
+            found=f"{', '.join(twice)} twice; the image is {channel}",
+            remedy=remedy,
+        )
+
+
 Record = TypeVar("Record", bound=BaseModel)
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.inputs import check_is_scan
-from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.expected_dice import ExpectedDice
@@ -23,7 +22,7 @@ from nerveseg.scans.identity import identity_of
 from nerveseg.scans.in_memory import ImageSource, as_file, is_in_memory
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
 from nerveseg.scans.reading import LoadedScan, input_sha256, read_scan
-from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, record_of, settings_notes
+from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions, check_names, record_of, settings_notes
 from nerveseg.scans.results import ResultOptions, check_free, in_words
 from nerveseg.training.devices import choose_device
 from nerveseg.types import SpacingMm
@@ -139,7 +138,7 @@ def segment_files(
     default they are computed.
     """
     started = time.perf_counter()
-    check_names(files, model)
+    check_names(model.description.channels[0], files)
     scan = _read_checked(files, model.description, options)
     check_is_scan(scan.image, files.image)
     inputs = inputs or input_sha256(files)
@@ -246,15 +245,3 @@ def _clean_up_note(prediction: Prediction, spacing_mm: SpacingMm) -> tuple[str, 
         return ()
     share = removed / (np.count_nonzero(found) * voxel_mm3)
     return (f"the clean-up removed {removed:,.0f} mm3 of the nerve found ({share:.0%}), and added {added:,.0f} mm3",)
-
-
-def check_names(files: ScanFiles, model: Ensemble) -> None:
-    """Raise `ConfigurationError` if two signals have one name, since the profile would hold only one of them."""
-    names = [model.description.channels[0], *files.channels, *files.maps]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(
-            "the image, further channels and maps have different names",
-            found=f"{', '.join(twice)} twice; the image is {names[0]}",
-            remedy="maps.<another name>=... or images.<another name>=...",
-        )

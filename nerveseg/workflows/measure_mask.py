@@ -15,7 +15,7 @@ from nerveseg.scans.batch import Outcome, print_outcome
 from nerveseg.scans.given import GivenFiles, classes_of_segment, measure_given
 from nerveseg.scans.identity import Identity, options_sha256
 from nerveseg.scans.reading import input_sha256
-from nerveseg.scans.request import ScanFiles, SegmentOptions
+from nerveseg.scans.request import RENAME, ScanFiles, SegmentOptions, check_names
 from nerveseg.scans.results import (
     SUMMARY,
     ScanSummary,
@@ -107,11 +107,7 @@ def _new_task(
     synthetic: bool = False,
 ) -> Task:
     """Return the task of a folder of its own."""
-    names = [channel, *files.channels, *files.maps]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigurationError(
-            "image, further channels and maps have different names", found=", ".join(twice), remedy="channel=<name>"
-        )
+    check_names(channel, files, f"channel=<another name>, {RENAME}")
     further = {"mask": mask.mask, "automatic": mask.automatic, "norms": options.norms}
     hashes = {role: _sha256(path) for role, path in further.items() if path}
     rules = f"{options_sha256(options, files.person)} {channel} {per_class} {mask.classes}"

@@ -9,8 +9,10 @@ from typing import get_type_hints
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 import nerveseg
+from nerveseg.data.study_layout import StudyLayout, bids_layout
 from nerveseg.errors import ConfigurationError, RunError, StudyError
 from nerveseg.inference.ensemble import open_model
 from nerveseg.scans.results import read_summary
@@ -85,6 +87,14 @@ def test_the_first_part_of_the_page_runs_as_it_stands(image_of, sweep, tiny_stud
     exec(compile(code.replace("/path/to/study", str(tiny_study)), "docs/python.md", "exec"), names)
     assert (tmp_path / "out/report.html").is_file()
     assert repr(names["study"]).startswith("<Study tiny: ")
+
+
+def test_the_layout_of_a_folder_is_that_of_the_configuration(tmp_path):
+    values = yaml.safe_load((Path(__file__).parents[2] / "conf/study/bids.yaml").read_text(encoding="utf-8"))
+    for rater in values["raters"]:
+        (tmp_path / f"derivatives/rater-{rater}").mkdir(parents=True)
+    configured = StudyLayout.model_validate(values | {"name": tmp_path.name, "root": tmp_path})
+    assert bids_layout(tmp_path) == configured
 
 
 def test_a_study_opens_by_its_folder(tiny_study, tmp_path):
