@@ -41,7 +41,7 @@ class Flag:
 
 
 class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """Limits beyond which a flag is raised; all are assumed."""
+    """Limits beyond which a flag is raised; all are assumed. `far_mm` changes the numbers of a scan, too."""
 
     # The area's change is that of its logarithm per mm. The real mask changes by 0.069 at most, the phantom's true
     # nerves by 0.079 at the shoulder of a focal swelling; oblique sections of a split are drawn together or apart.
@@ -51,7 +51,9 @@ class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     # Median change between neighbouring slices. Of the phantom's masks with a Dice above 0.85 it is 0.083 at most.
     area_unevenness: Positive = 0.085
     area_change_mm2: Positive = 8.0  # least change, since a few pixels at the outline are no jump
-    far_mm: Positive = FAR_MM  # distance of a part from the rest of the nerve: more than twice a nerve's diameter
+    # Distance of a part from the rest of the nerve: more than twice a nerve's diameter. Volume, areas and signals leave
+    # out a piece beyond it, unless it is a branch.
+    far_mm: Positive = FAR_MM
     mean_probability: Share = 0.7  # least mean of the network's probability inside the mask
     expected_overlap: Share = 0.7  # least Dice that the probabilities predict; in patients the authors reach 0.72
     expected_dice: Share = 0.6  # least Dice that the model's calibration expects

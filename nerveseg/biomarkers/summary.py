@@ -24,7 +24,9 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
 
     side: Side
     volume_mm3: float  # sum of the slices' areas times the slice step
-    length_mm: float  # along the centreline (undivided, then tibial) from the first to the last slice
+    # Along the centreline from the first to the last slice: undivided, then of the branch that is seen the farthest,
+    # which is mostly the tibial nerve.
+    length_mm: float
     mean_csa_mm2: float | None  # over slices with nerve
     # Across the nerve, over the same slices; None if the angle is unknown in one of them.
     mean_csa_perpendicular_mm2: float | None
