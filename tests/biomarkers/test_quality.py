@@ -80,12 +80,15 @@ def test_a_lost_branch_and_a_leak_are_jumps():
     assert the_flag(thin, limits=QualityLimits(area_change_per_mm=0.06)).slices == (11, 12, 13)
 
 
-@pytest.mark.parametrize(("step_mm", "expected"), [(4.4, ["area_jump"]), (17.6, ["area_jump"])])
-def test_a_jump_of_88_percent_is_flagged_however_far_apart_the_slices_are(step_mm, expected):
+@pytest.mark.parametrize(("step_mm", "factor", "expected"), [
+    (4.4, 2.0, ["area_jump"]), (17.6, 2.0, ["area_jump"]), (4.4, 1.7, ["area_jump"]), (17.6, 1.7, []),
+])  # fmt: skip
+def test_a_jump_of_88_percent_is_flagged_however_far_apart_the_slices_are(step_mm, factor, expected):
+    """A jump by 70 % is one between slices 4.4 mm apart (0.53 of 0.44), and none between slices 17.6 mm apart."""
     mask = cord()
-    disc(mask, 8, (63, 70), 10.0)
     area = mask.sum(axis=(0, 1))
-    assert 1.9 < area[8] / area[9] < 2.1
+    disc(mask, 8, (63, 70), np.sqrt(factor * area[9] / np.pi))
+    assert mask[..., 8].sum() / area[9] == pytest.approx(factor, abs=0.06)
     assert codes(mask, spacing_mm=(0.52, 0.52, step_mm)) == expected
 
 
