@@ -6,7 +6,7 @@ Any other file in whose place nerveseg writes or deletes is moved to `replaced-1
 the results, and a line says so. Tables, pictures and pages are made anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -19,38 +19,37 @@ REPLACED = "replaced-"  # start of the names of the folders of a person's files 
 TEXT = (".csv", ".ctbl", ".html", ".json", ".png", ".txt")  # suffixes of files that are made anew
 HEAD = "nerveseg is writing here; the same command continues"
 
-Hashes: TypeAlias = dict[str, set[str]]
-"""SHA-256 of what nerveseg wrote under each name; a name that was written again has several."""
+Written: TypeAlias = set[tuple[str, str]]
+"""Name and SHA-256 of each file that nerveseg wrote; a name that was written again has several."""
 
 
-def mark(folder: Path, own: Mapping[str, Iterable[str]]) -> None:
+def mark(folder: Path, own: Written) -> None:
     """Mark a folder as being written, with the hashes of the files of earlier results."""
-    lines = [f"{sha256}  {name}" for name, hashes in own.items() for sha256 in sorted(hashes)]
+    lines = [f"{sha256}  {name}" for name, sha256 in sorted(own)]
     write_text(folder / UNFINISHED, "\n".join([HEAD, *lines, ""]))
 
 
-def record(folder: Path, *names: str) -> None:
-    """Add files that nerveseg has just written to those of a marked folder."""
+def record(folder: Path, *names: str) -> dict[str, str]:
+    """Add files that nerveseg has just written to those of a marked folder; return the SHA-256 of each by its name."""
+    hashes = {name: file_sha256(folder / name) for name in names}
     with (folder / UNFINISHED).open("a", encoding="utf-8") as file:
-        file.writelines(f"{file_sha256(folder / name)}  {name}\n" for name in names)
+        file.writelines(f"{sha256}  {name}\n" for name, sha256 in hashes.items())
+    return hashes
 
 
-def recorded(folder: Path) -> Hashes:
-    """Return the hashes that a marked folder holds; empty for another, and for one that an earlier version marked."""
-    marker, found = folder / UNFINISHED, Hashes()
+def recorded(folder: Path) -> Written:
+    """Return what a marked folder records; nothing for another, and for one that an earlier version marked."""
+    marker = folder / UNFINISHED
     lines = marker.read_text(encoding="utf-8").splitlines()[1:] if marker.is_file() else []
-    for sha256, _, name in (line.partition("  ") for line in lines):
-        if name:
-            found.setdefault(name, set()).add(sha256)
-    return found
+    return {(name, sha256) for sha256, _, name in (line.partition("  ") for line in lines) if name}
 
 
-def clear(folder: Path, names: Iterable[str], own: Mapping[str, Iterable[str]]) -> None:
+def clear(folder: Path, names: Iterable[str], own: Written) -> None:
     """Delete files of results, so that others can take their place; what is a person's is moved aside."""
     aside: Path | None = None
     for name in names:
         path = folder / name
-        if path.is_file() and (name.endswith(TEXT) or file_sha256(path) in own.get(name, ())):
+        if path.is_file() and (name.endswith(TEXT) or (name, file_sha256(path)) in own):
             path.unlink()
         elif path.exists():
             aside = aside or next(each for n in count(1) if not (each := folder / f"{REPLACED}{n}").exists())

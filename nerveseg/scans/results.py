@@ -34,7 +34,7 @@ from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
 from nerveseg.scans.identity import Identity
-from nerveseg.scans.own_files import REPLACED, UNFINISHED, Hashes, clear, mark, recorded
+from nerveseg.scans.own_files import REPLACED, UNFINISHED, Written, clear, mark, recorded
 from nerveseg.scans.request import ScanRequest
 
 SUMMARY = "summary.json"
@@ -161,15 +161,12 @@ def changed_masks(folder: Path, summary: ScanSummary) -> list[str]:
     A volume of such a name in another format (`mask.seg.nrrd`), which a person has saved, counts until it is measured.
     """
     if summary.masks:
-        known = recorded(folder)  # if a measurement in this folder was interrupted
-        for name, sha256 in [(summary.given.source, summary.given.sha256)] if summary.given else []:
-            known.setdefault(name, set()).add(sha256)
-        for name, sha256 in summary.masks.items():
-            known.setdefault(name, set()).add(sha256)
+        known = recorded(folder) | {*summary.masks.items()}  # recorded, if a measurement here was interrupted
+        known |= {(summary.given.source, summary.given.sha256)} if summary.given else set()
         saved = [path for pattern in ("mask.*", "labels.*") for path in sorted(folder.glob(pattern))]
         files = [folder / name for name in summary.masks]
         files += [path for path in saved if path not in files and path.name.lower().endswith(VOLUME_SUFFIXES)]
-        return [path.name for path in files if path.is_file() and file_sha256(path) not in known.get(path.name, ())]
+        return [path.name for path in files if path.is_file() and (path.name, file_sha256(path)) not in known]
     names = [summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))]
     latest = (folder / SUMMARY).stat().st_mtime + EDIT_SECONDS
     return [name for name in names if (folder / name).is_file() and (folder / name).stat().st_mtime > latest]
@@ -236,13 +233,13 @@ def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
         path.name
         for pattern in OWN_FILES
         for path in folder.glob(pattern)
-        if pattern != CLASS_MASKS or path.name in own or path.name in class_masks
+        if pattern != CLASS_MASKS or path.name in {*class_masks, *dict(own)}
     }
     clear(folder, sorted(found), own)
 
 
-def own_files(folder: Path, summary: ScanSummary | None) -> Hashes:
-    """Return the hashes of the volumes that nerveseg wrote to a folder, whose result may be unfinished."""
+def own_files(folder: Path, summary: ScanSummary | None) -> Written:
+    """Return the volumes that nerveseg wrote to a folder, whose result may be unfinished."""
     own = recorded(folder)
     if summary is None:
         return own
@@ -251,9 +248,7 @@ def own_files(folder: Path, summary: ScanSummary | None) -> Hashes:
         changed = changed_masks(folder, summary)
         names = {summary.mask, *summary.class_masks, *(path.name for path in folder.glob("labels.*"))}
         written = {name: file_sha256(folder / name) for name in names - {*changed} if (folder / name).is_file()}
-    for name, sha256 in written.items():
-        own.setdefault(name, set()).add(sha256)
-    return own
+    return own | {*written.items()}
 
 
 def finish(folder: Path, summary: ScanSummary) -> None:

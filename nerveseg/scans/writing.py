@@ -5,7 +5,7 @@ The mask is the model's (`segment`) or a person's (`measure`); everything else i
 
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,17 +97,17 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
     the new one replaces it.
     """
     earlier, classes, grid = scan.earlier, scan.classes, scan.scan.grid
-    own = own_files(folder, earlier)
     if earlier is None:
         begin(folder, list(_class_files(scan, per_class).values()))
     else:
+        own = own_files(folder, earlier)
         mark(folder, own)
-        clear(folder, earlier.identified, own)
+        surfaces = SURFACES.intersection(dict(own))
+        clear(folder, [*earlier.identified, *surfaces], own)
+        for name in surfaces:
+            _write_surface(folder, scan, "ply" if name.endswith(".ply") else "stl")
     keep = {scan.given.source: scan.given.sha256} if scan.given.edited_there else {}
-    masks = _write_masks(folder, scan, per_class, keep, own)
-    for name in SURFACES.intersection(own):
-        clear(folder, [name], own)
-        _write_surface(folder, scan, "ply" if name.endswith(".ply") else "stl")
+    masks = _write_masks(folder, scan, per_class, keep)
     automatic = earlier.automatic if earlier else None
     if earlier is None and scan.automatic is not None:
         automatic = f"automatic{_suffix(scan)}"
@@ -140,11 +140,7 @@ def _class_files(scan: MeasuredScan, per_class: bool) -> dict[str, str]:
 
 
 def _write_masks(
-    folder: Path,
-    scan: MeasuredScan,
-    per_class: bool,
-    keep: Mapping[str, str] | None = None,
-    own: Mapping[str, Iterable[str]] | None = None,
+    folder: Path, scan: MeasuredScan, per_class: bool, keep: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Write the masks of a scan but for one to keep; return the SHA-256 of each file by its name, the mask's first.
 
@@ -158,12 +154,12 @@ def _write_masks(
     arrays[f"branches{_suffix(scan)}"] = branch_map(scan.courses)
     for name, file in _class_files(scan, per_class).items():
         arrays[file] = classes.mask(scan.labels, name).astype(np.uint8)
-    for file, array in arrays.items():
-        if file not in hashes:
-            clear(folder, [file], own or {})
-            write_labels(folder / file, array, grid, notice)
-            record(folder, file)
-    return {file: hashes.get(file) or file_sha256(folder / file) for file in arrays}
+    written = [file for file in arrays if file not in hashes]
+    clear(folder, written, recorded(folder))
+    for file in written:
+        write_labels(folder / file, arrays[file], grid, notice)
+        hashes |= record(folder, file)
+    return {file: hashes[file] for file in arrays}
 
 
 def _write_surface(folder: Path, scan: MeasuredScan, form: Literal["stl", "ply"]) -> None:
@@ -215,8 +211,9 @@ def _write_measurements(
 
 def _written(folder: Path) -> dict[str, str]:
     """Return the hash of each volume that nerveseg wrote to a marked folder and that is as it was written."""
-    hashes = {name: file_sha256(folder / name) for name in recorded(folder) if (folder / name).is_file()}
-    return {name: sha256 for name, sha256 in hashes.items() if sha256 in recorded(folder)[name]}
+    own = recorded(folder)
+    hashes = {name: file_sha256(folder / name) for name in dict(own) if (folder / name).is_file()}
+    return {name: sha256 for name, sha256 in hashes.items() if (name, sha256) in own}
 
 
 def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:

@@ -144,15 +144,15 @@ def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) ->
     _check_unchanged(files, request.options.norms, summary)
     drawn, changed = primary_mask(summary.masks), changed_masks(source, summary)
     path = Path(config.mask) if config.mask else source / drawn
-    is_elsewhere = config.output is not None and config.output.resolve() != source.resolve()
-    _check_correction(source, drawn, path, changed, summary, is_elsewhere)
+    elsewhere = None if config.output is None or config.output.resolve() == source.resolve() else config.output
+    _check_correction(source, drawn, path, changed, summary, is_elsewhere=elsewhere is not None)
     automatic = source / summary.automatic if summary.automatic else None
-    edited_there = not is_elsewhere and path.resolve() == (source / drawn).resolve()
+    edited_there = elsewhere is None and path.resolve() == (source / drawn).resolve()
     mask = GivenFiles(path, automatic, Classes.of(summary.classes or None), edited_there)
     synthetic = bool(summary.warning)
-    if config.output is not None and is_elsewhere:
+    if elsewhere is not None:
         return _new_task(
-            files, mask, request.channel, request.options, request.per_class, config.output, synthetic=synthetic
+            files, mask, request.channel, request.options, request.per_class, elsewhere, synthetic=synthetic
         )
     identity, sha256 = summary.identity, _sha256(path)
     if not identity.model:  # a result of a person's mask is that of the mask measured last

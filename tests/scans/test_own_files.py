@@ -24,7 +24,7 @@ def sha256(path):
 def test_what_nerveseg_wrote_is_deleted_and_anything_else_is_moved_aside(tmp_path, capsys):
     for name in ("mask.nii.gz", "branches.nii.gz", "automatic.nii.gz", "report.html", "mask.img"):
         (tmp_path / name).write_bytes(name.encode())
-    mark(tmp_path, {"mask.nii.gz": {sha256(tmp_path / "mask.nii.gz")}})
+    mark(tmp_path, {("mask.nii.gz", sha256(tmp_path / "mask.nii.gz"))})
     record(tmp_path, "branches.nii.gz")
     (tmp_path / "branches.nii.gz").write_bytes(b"drawn")
     clear(tmp_path, [path.name for path in tmp_path.iterdir() if path.name != UNFINISHED], recorded(tmp_path))
