@@ -38,6 +38,7 @@ class Flag:
     message: str  # message for readers, a sentence without a full stop
     side: str | None = None  # side, "left" or "right", where an image shows both legs; otherwise None
     slices: tuple[int, ...] = ()  # numbers in the input file; empty where the flag concerns the whole scan
+    detail: str = ""  # numbers behind the message, for those who ask
 
 
 class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -54,6 +55,7 @@ class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     # Distance of a part from the rest of the nerve: more than twice a nerve's diameter. Volume, areas and signals leave
     # out a piece beyond it, unless it is a branch.
     far_mm: Positive = FAR_MM
+    stray_share: Share = 0.1  # volume of the pieces left out to that of the nerve, from which on they are a fault
     mean_probability: Share = 0.7  # least mean of the network's probability inside the mask
     expected_overlap: Share = 0.7  # least Dice that the probabilities predict; in patients the authors reach 0.72
     expected_dice: Share = 0.6  # least Dice that the model's calibration expects
@@ -144,7 +146,8 @@ def _far(pieces: Pieces, numbers: NDArray[Any], side: str | None, limits: Qualit
     of = f"of {voxels} voxel{'s' if voxels > 1 else ''}"
     which = f"a part {of} lies" if parts == 1 else f"{parts} parts {of} lie"
     message = f"{which} more than {limits.far_mm:g} mm from the nerve, counted in no number,"
-    flags = _in_slices("far_component", message, numbers[pieces.strays.any(axis=(0, 1))], side)
+    code = "far_component" if voxels >= limits.stray_share * np.count_nonzero(pieces.nerve) else "stray_pieces"
+    flags = _in_slices(code, message, numbers[pieces.strays.any(axis=(0, 1))], side)
     message = f"a part that is measured as a branch lies more than {limits.far_mm:g} mm from the nerve"
     return flags + _in_slices("far_component", message, numbers[pieces.distant.any(axis=(0, 1))], side)
 
@@ -207,8 +210,9 @@ def _unsure(
     sizes = mask.sum(axis=(0, 1))
     means = np.where(mask, probability, 0).sum(axis=(0, 1)) / np.maximum(sizes, 1)
     where = tuple(sorted(numbers[(sizes > 0) & (means < limits.mean_probability)].tolist()))
-    message = f"the network is unsure: mean probability {mean:.2f} in the nerve, expected overlap {overlap:.2f}"
-    return [Flag("low_probability", message, side, where)]
+    message = "the network is unsure of the nerve" + (f", most of all in {in_words(where)}" if where else "")
+    detail = f"mean probability {mean:.2f} in the nerve, expected overlap {overlap:.2f}"
+    return [Flag("low_probability", message, side, where, detail)]
 
 
 def _border(mask: Mask, numbers: NDArray[Any]) -> list[Flag]:
@@ -263,8 +267,9 @@ def _intensity(channel: str, found: Percentiles, known: PercentileRanges, margin
             outside.append(f"percentile {percentile:g} is {found[percentile]:.2f}, not {low:.2f} to {high:.2f}")
     if not outside:
         return []
-    message = f"the brightness of {channel} is unlike that of the training scans: {', '.join(outside)}"
-    return [Flag("intensity_unlike_training", message)]
+    message = f"the brightness of {channel} is unlike that of the training scans"
+    detail = f"of the normalised image, {', '.join(outside)}"
+    return [Flag("intensity_unlike_training", message, detail=detail)]
 
 
 def _ratio(first: float, second: float) -> float:

@@ -35,6 +35,7 @@ class SubjectView:
         str, AnyMask
     ]  # in drawing order, the one under review first: "Auto", "stray", "GT", raters, "lesion"
     profiles: Mapping[str, pd.DataFrame]  # rows of `biomarkers.profile` by the name of their mask; may be empty
+    grade: str = ""  # grade of a single scan's mask as a sentence; its first word is the level
     facts: Sequence[tuple[str, str]] = ()  # names and values of the measurements, as text
     flags: Sequence[Flag] = ()
     scores: Mapping[str, float] | None = None  # by metric of scores.csv; None without a reference

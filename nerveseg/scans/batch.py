@@ -29,9 +29,9 @@ from nerveseg.scans.writing import write_segmentation
 
 TABLE = "segmentations.csv"
 COLUMNS = (
-    "scan", "status", "side", "mask_origin", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2",
-    "mean_csa_perpendicular_mm2", "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2", "split_slice", "lesion_burden",
-    "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text", "error", "warning",
+    "scan", "status", "side", "grade", "grade_reason", "mask_origin", "volume_mm3", "length_mm",
+    "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2", "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2",
+    "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text", "error", "warning",
 )  # fmt: skip
 """Columns of every table; `signal_<channel>` and `z_<quantity>` follow where a scan has them."""
 
@@ -131,6 +131,8 @@ def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) ->
     assert outcome.summary
     when = f"{seconds:.1f} s" if outcome.status == "done" else "done before"
     say(f"{title}: {when}; {folder}")
+    if outcome.summary.grade:
+        say(f"  {outcome.summary.grade.in_words()}", style="bold")
     for nerve in outcome.summary.nerves:
         say(f"  {in_words(nerve)}")
     for name, expected in named_expectations(outcome.summary.expected_dice, outcome.summary.classes):
@@ -142,7 +144,7 @@ def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) ->
         say(f"  note: {note}")
     for flag in outcome.summary.flags:
         side = f"{flag.side} side: " if flag.side else ""
-        say(f"  look: {side}{flag.message}")
+        say(f"  look: {side}{flag.message}" + (f" ({flag.detail})" if flag.detail else ""))
     if outcome.summary.warning:
         say(f"  {outcome.summary.warning}. Not a medical device.", style="bold")
 
@@ -175,7 +177,9 @@ def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
     }
     if outcome.summary is None:
         return [common | {"side": ""}]
+    grade = outcome.summary.grade
     common |= {"expected_dice": _least_expected(outcome.summary), "mask_origin": _origin_of_mask(outcome.summary)}
+    common |= {"grade": grade.level, "grade_reason": grade.reason} if grade else {}
     return [common | _nerve_cells(nerve, outcome.summary.flags) for nerve in outcome.summary.nerves]
 
 

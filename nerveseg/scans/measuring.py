@@ -22,6 +22,7 @@ from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
 from nerveseg.notices import SYNTHETIC
+from nerveseg.scans.grade import Grade, grade_mask
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.types import Image, LabelMap, Mask, Probability
@@ -65,6 +66,11 @@ class MeasuredScan(Measured):
     def affine(self) -> NDArray[np.float64]:
         """Matrix from voxel indices of `mask` to mm (RAS+)."""
         return self.scan.grid.affine
+
+    @property
+    def grade(self) -> Grade:
+        """Grade of the mask: usable, check, or not usable."""
+        return grade_mask(self.flags, {}, self.classes.names, self.options.quality.expected_dice)
 
     @property
     def warning(self) -> str:

@@ -33,6 +33,7 @@ from nerveseg.files import file_sha256, write_text
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.notices import NOTICE
+from nerveseg.scans.grade import Grade
 from nerveseg.scans.identity import Identity
 from nerveseg.scans.own_files import REPLACED, UNFINISHED, Written, clear, mark, recorded
 from nerveseg.scans.request import ScanRequest
@@ -53,7 +54,8 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of the files that are written besides the usual ones."""
 
     write_probability: bool = False  # flag: true to write `probability.nii.gz`
-    dicom_seg: bool = False  # flag: true to write `mask.dcm` of a DICOM input, which holds the patient's name
+    # True to write `mask.dcm` of a DICOM input, which holds the patient's name; "always" also if it is not usable.
+    dicom_seg: bool | Literal["always"] = False
     surface: Literal["stl", "ply"] | None = None  # format of `nerve.stl` or `nerve.ply`, the surface of the nerve
     per_class: bool = False  # flag: true to write a mask of each class, too
 
@@ -122,6 +124,7 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     nerves: list[NerveSummary]  # summary of each side's nerve
     # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.
     expected_dice: dict[str, ExpectedDice] = Field(default_factory=dict)
+    grade: Grade | None = None  # grade of the mask; null in results of earlier versions
     flags: list[Flag]  # quality flags, for a person to check
     notes: list[str] = Field(default_factory=list)  # remarks on the origin of the numbers
     # Settings that the mask depends on; null in results of earlier versions.

@@ -18,6 +18,7 @@ from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
+from nerveseg.scans.grade import Grade, grade_mask
 from nerveseg.scans.identity import identity_of
 from nerveseg.scans.in_memory import ImageSource, as_file, is_in_memory
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
@@ -43,8 +44,9 @@ class Segmentation(MeasuredScan):
     seconds: float  # time from reading the input to the last measurement, in s
 
     def __repr__(self) -> str:
-        """Return name, model, nerves and flags in a few lines."""
-        lines = [f"<Segmentation of {self.files.name} by {self.model.name}", *map(in_words, self.nerves)]
+        """Return name, model, grade, nerves and flags in a few lines."""
+        lines = [f"<Segmentation of {self.files.name} by {self.model.name}", self.grade.in_words()]
+        lines += map(in_words, self.nerves)
         lines += [f"look: {flag.message}" for flag in self.flags] + ([self.warning] if self.warning else [])
         return "\n  ".join(lines) + ">"
 
@@ -70,6 +72,11 @@ class Segmentation(MeasuredScan):
         if not check_free(target, identity):
             write_segmentation(target, self, identity, chosen, started)
         return target
+
+    @property
+    def grade(self) -> Grade:
+        """Grade of the mask, with the Dice to expect of it."""
+        return grade_mask(self.flags, self.expected_dice, self.classes.names, self.options.quality.expected_dice)
 
     @property
     def probability(self) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ The mask is the model's (`segment`) or a person's (`measure`); everything else i
 import shutil
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ from nerveseg.types import Mask, Probability
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
 
 SURFACES = frozenset({"nerve.stl", "nerve.ply"})  # names of the files of surfaces
+NOT_EXPORTED = "no mask.dcm, since the mask is not usable (dicom_seg=always writes it all the same)"
 CORRECTED, DRAWN = "Corrected", "Drawn"  # names, on the page, of a mask with and without a known automatic one
 
 
@@ -67,7 +68,10 @@ def write_segmentation(
     automatic = f"automatic{_suffix(segmentation)}"
     with atomic_write(folder / automatic) as temporary:
         shutil.copyfile(folder / primary_mask(masks), temporary)
-    identified = write_dicom_mask(folder, segmentation) if options.dicom_seg else []
+    exported = options.dicom_seg == "always" or (options.dicom_seg and segmentation.grade.level != "not usable")
+    if options.dicom_seg and not exported:
+        segmentation = replace(segmentation, notes=(*segmentation.notes, NOT_EXPORTED))
+    identified = write_dicom_mask(folder, segmentation) if exported else []
     record(folder, automatic, *identified)
     model_record = ModelRecord(
         name=model.name,
@@ -194,6 +198,7 @@ def _write_measurements(
         written=_written(folder),
         request=ScanRequest.of(scan.files, scan.channel, scan.options, per_class),
         nerves=list(scan.nerves),
+        grade=scan.grade,
         flags=list(scan.flags),
         notes=list(scan.notes),
         registrations={
@@ -226,7 +231,7 @@ def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
         scan.image.array,
         nerve,
         measured.profile,
-        title=measured.files.name,
+        title=f"{measured.files.name}: {measured.grade.level}",
         warning=measured.warning or None,
         slice_numbers=scan.grid.slice_numbers,
         flags=[f"{flag.side}: {flag.message}" if flag.side else flag.message for flag in measured.flags],
@@ -253,6 +258,7 @@ def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
         slice_numbers=scan.grid.slice_numbers,
         masks=masks,
         profiles={origin.mask: measured.profile},
+        grade=measured.grade.in_words(),
         facts=[*origin.facts, *facts_of(measured.nerves)],
         flags=measured.flags,
         notes=measured.notes,
