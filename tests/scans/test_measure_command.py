@@ -197,7 +197,7 @@ def test_a_dicom_segmentation_is_read_with_its_segments(measure, run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
     frames = [{"place": 6.0 * place, "pixels": pixels} for place, pixels in enumerate(noise)]
     write_enhanced(tmp_path / "series" / "x.dcm", frames)
-    run("series", f"model={model}", "output=out", "dicom_seg=true", "postprocessing=none")
+    run("series", f"model={model}", "output=out", "dicom_seg=always", "postprocessing=none")
     labels = voxels_of(tmp_path / "out/labels.nii.gz")
     for segment, expected in (("tibial", labels == 5), ("peroneal", labels == 3), ("nerve", labels > 0)):
         measure("series", "mask=out/mask.dcm", f"segment={segment}", f"output={segment}")

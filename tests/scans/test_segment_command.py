@@ -155,7 +155,7 @@ def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, s
     for dataset in sorted(datasets, key=lambda dataset: dataset.InstanceNumber)[:8]:
         dataset.PatientName, dataset.PatientID, dataset.StudyDate = "SECRET^NAME", "ID-SECRET-77", "20011225"
         dataset.save_as(folder / f"{dataset.InstanceNumber}.dcm")
-    printed = run("series", f"model={sweep / 'fold-0'}", "output=out", "dicom_seg=true")
+    printed = run("series", f"model={sweep / 'fold-0'}", "output=out", "dicom_seg=always")
     assert json.loads((tmp_path / "out/summary.json").read_text())["identified"] == ["mask.dcm"]
     assert "mask.dcm holds the patient's name" in printed.out
     files = {path.name for path in (tmp_path / "out").iterdir()}
@@ -168,6 +168,10 @@ def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, s
     seg = pydicom.dcmread(tmp_path / "out" / "mask.dcm")
     mask = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
     assert int(seg.pixel_array.astype(bool).sum()) == int((mask > 0).sum())
+    printed = run("series", f"model={sweep / 'fold-0'}", "output=unusable", "dicom_seg=true")  # of random weights
+    assert json.loads((tmp_path / "unusable/summary.json").read_text())["grade"]["level"] == "not usable"
+    assert not (tmp_path / "unusable/mask.dcm").exists()
+    assert "dicom_seg=always" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -359,7 +363,7 @@ def test_dicom_seg_has_a_segment_for_each_class(run, branches_model, tmp_path):
     noise = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
     frames = [{"place": 6.0 * place, "pixels": pixels} for place, pixels in enumerate(noise)]
     write_enhanced(tmp_path / "series" / "x.dcm", frames)
-    run("series", f"model={branches_model}", "output=out", "dicom_seg=true", "postprocessing=none")
+    run("series", f"model={branches_model}", "output=out", "dicom_seg=always", "postprocessing=none")
     written = pydicom.dcmread(tmp_path / "out/mask.dcm")
     segments = written.SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["tibial", "peroneal", "Nerve"]
