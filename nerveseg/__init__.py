@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from nerveseg.data.study import open_study
     from nerveseg.data.study_layout import StudyLayout
     from nerveseg.networks.fc_densenet import FCDenseNet
+    from nerveseg.scans.follow_up import compare_results
     from nerveseg.scans.segmentation import Segmentation, segment_scan
     from nerveseg.training.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
-__all__ = ["FCDenseNet", "Segmentation", "Segmenter", "SliceDataModule", "StudyLayout", "open_study", "segment_scan"]
+__all__ = [
+    "FCDenseNet", "Segmentation", "Segmenter", "SliceDataModule", "StudyLayout", "compare_results", "open_study",
+    "segment_scan",
+]  # fmt: skip
 
 _MODULES = {
     "FCDenseNet": "nerveseg.networks.fc_densenet",
@@ -24,6 +28,7 @@ _MODULES = {
     "Segmenter": "nerveseg.training.segmenter",
     "SliceDataModule": "nerveseg.data.datamodule",
     "StudyLayout": "nerveseg.data.study_layout",
+    "compare_results": "nerveseg.scans.follow_up",
     "open_study": "nerveseg.data.study",
     "segment_scan": "nerveseg.scans.segmentation",
 }

@@ -29,7 +29,7 @@ def commands():
 
 def test_the_pages_show_commands():
     verbs = {parameter.values[0] for parameter in commands()}
-    assert verbs == {"simulate", "check", "train", "evaluate", "segment", "measure"}
+    assert verbs == {"simulate", "check", "train", "evaluate", "segment", "measure", "compare"}
 
 
 @pytest.mark.parametrize(("verb", "typed"), commands())

@@ -16,7 +16,7 @@ MIDDLE = ["inference", "evaluation", "biomarkers", "networks", "data", *BASE]
 MAY_IMPORT = {
     "__init__": [
         *("data.datamodule", "data.study", "data.study_layout", "networks.fc_densenet"),
-        *("scans.segmentation", "training.segmenter"),
+        *("scans.follow_up", "scans.segmentation", "training.segmenter"),
     ],
     "entry point": ["launch", "workflows", "dashboards", "reporting", "training", "phantom", *MIDDLE],
     "launch": ["workflows", "scans", "dashboards", "reporting", "training", "phantom", *MIDDLE],

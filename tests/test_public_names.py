@@ -31,7 +31,8 @@ def test_dir_lists_nothing_else():
 def test_every_public_name_is_listed():
     assert nerveseg.__all__ == sorted(nerveseg.__all__)
     assert set(nerveseg.__all__) == {
-        *("FCDenseNet", "Segmentation", "Segmenter", "SliceDataModule", "StudyLayout", "open_study", "segment_scan")
+        *("FCDenseNet", "Segmentation", "Segmenter", "SliceDataModule", "StudyLayout", "compare_results"),
+        *("open_study", "segment_scan"),
     }
 
 

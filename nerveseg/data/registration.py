@@ -33,7 +33,7 @@ _PIXELS_MM = (4.0, 2.0, 1.0)  # in-plane pixel size of the three levels; the las
 
 _VOXELS = 20_000  # number of sampled voxels per level; twice as many gained 0.1 mm at most on the phantom
 
-_WITHIN_SLICES, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [1.0] * 6
+_WITHIN_SLICES, _ALONG_LEG, _ALL_WAYS = [0.0, 0.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0, 1.0], [1.0] * 6
 """Degrees of freedom: rotation about x, y, z and translation along them, in the frame of the slices."""
 
 _LEAST_GAIN_OUT_OF_SLICES = 0.01
@@ -102,6 +102,29 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
     if doubt and before >= _LEAST_SIMILARITY and farthest_mm < _NO_MOTION_MM:
         return _result(moving, fixed, found, np.eye(4), (before, before), "")
     return _result(moving, fixed, found, np.eye(4) if doubt else found, (before, after), doubt)
+
+
+def register_from(moving: Volume, fixed: Volume, starts: list[Affine]) -> tuple[Affine, float] | None:
+    """Find the motion of greatest similarity from one of several starts: turns about the leg, and shifts all ways.
+
+    Unlike `register_rigidly`, the motion may be of any size, since two dates share no frame of coordinates.
+
+    Args:
+        moving: Later image.
+        fixed: Earlier image.
+        starts: Motions (RAS mm, from a position in the fixed volume to that in the moving one) to begin with.
+
+    Returns:
+        Motion and its mutual information; None if the two have too little in common.
+    """
+    pair = _Pair(moving, fixed)
+    with _one_thread():
+        start = starts[int(np.argmax(pair.similarities(starts, _PIXELS_MM[0], _SEED)))]
+        found = pair.search(start, _ALONG_LEG, _PIXELS_MM)
+        if found is None:
+            return None
+        (similarity,) = pair.similarities([found], _PIXELS_MM[-1], _OTHER_SEED)
+    return (found, similarity) if similarity >= _LEAST_SIMILARITY else None
 
 
 @contextmanager

@@ -27,18 +27,19 @@ from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multiru
 
 PATH_KEYS = (
     "input", "output", "model", "init", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle",
-    "norms", "mask", "automatic",
+    "norms", "mask", "automatic", "first", "second", "repeats",
 )  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
 
 OPEN_KEYS = (
     "images.*", "maps.*", "network.*", "loss.*", "augmentation.*", "callbacks.*", "logger.*", "trainer.*",
-    "optimization.optimizer.*", "optimization.schedule.*",
+    "optimization.optimizer.*", "optimization.schedule.*", "smallest_detectable_change.*",
 )  # fmt: skip
 """Keys that conf/ need not have: names that the user invents (`maps.T2map=...`), keyword arguments of a `_target_` or
 of `pl.Trainer`. Hydra takes them with `++`; parsing and the class itself refuse those that do not exist."""
 
 TAKE_INPUT = ("segment", "measure")  # commands that take a bare path, their `input`
+TAKE_TWO = ("compare",)  # commands that take two bare paths, their `first` and `second`
 
 LARGEST_SWEEP = 1000  # largest number of values in one range; a longer one is taken for a typing error
 
@@ -48,6 +49,7 @@ USAGE = {
     "evaluate": "python -m nerveseg.evaluate run=outputs/demo",
     "segment": "python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
     "measure": "python -m nerveseg.measure scan.nii.gz mask=corrected.nii.gz output=out",
+    "compare": "python -m nerveseg.compare first/ second/ output=out",
     "check": "python -m nerveseg.check study=bids study.root=my-study",
 }
 
@@ -98,6 +100,8 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
     if not bare:
         return list(words)
     usage = USAGE.get(verb, f"python -m nerveseg.{verb} key=value")
+    if verb in TAKE_TWO:
+        return _name_two(verb, words, bare, usage)
     if verb not in TAKE_INPUT:
         raise ConfigurationError(
             f"{verb} takes options as key=value", found=repr(bare[0]), remedy=f"write for example: {usage}"
@@ -112,6 +116,14 @@ def _name_input(verb: str, words: Sequence[str]) -> list[str]:
     if not bare[0]:
         raise ConfigurationError("an input is a path", found="an empty argument", remedy=f"for example: {usage}")
     return [f"input={word}" if _is_bare(word) else word for word in words]
+
+
+def _name_two(verb: str, words: Sequence[str], bare: Sequence[str], usage: str) -> list[str]:
+    """Turn two bare words into `first=...` and `second=...`."""
+    if len(bare) != 2 or not all(bare):
+        raise ConfigurationError(f"{verb} takes two folders", found=" and ".join(map(repr, bare)), remedy=usage)
+    names = iter(("first", "second"))
+    return [f"{next(names)}={word}" if _is_bare(word) else word for word in words]
 
 
 def _is_bare(word: str) -> bool:

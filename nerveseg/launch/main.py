@@ -46,6 +46,7 @@ VERBS = {
     "evaluate": "Table 1 of a finished sweep, or of the raters alone",
     "segment": "masks and numbers of new scans, with a trained model",
     "measure": "numbers of a mask that a person drew or corrected",
+    "compare": "change of a nerve between two dates",
 }
 
 RunJob = Callable[[Any], float | None]

@@ -16,6 +16,7 @@ CONFIG_TYPES = {
     "evaluate": "nerveseg.workflows.config.EvaluateConfig",
     "segment": "nerveseg.workflows.segment_config.SegmentConfig",
     "measure": "nerveseg.workflows.segment_config.MeasureConfig",
+    "compare": "nerveseg.workflows.compare_results.CompareConfig",
 }
 """Dotted name of each command's record, which is imported when a configuration is parsed."""
 

@@ -93,7 +93,7 @@ def test_keywords_of_the_trainer_pass_through():
     assert job.config.trainer.keywords == {"gradient_clip_val": 1, "accumulate_grad_batches": 2}
 
 
-@pytest.mark.parametrize("verb", ["simulate", "check", "evaluate", "segment", "measure"])
+@pytest.mark.parametrize("verb", ["simulate", "check", "evaluate", "segment", "measure", "compare"])
 def test_every_command_refuses_an_unknown_key(verb):
     values = plain_config(verb) | {"surplus": 1}
     with pytest.raises(ConfigurationError) as caught:

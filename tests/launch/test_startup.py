@@ -6,7 +6,7 @@ import sys
 import pytest
 
 LARGE = ("torch", "pytorch_lightning", "torchio", "pandas", "scipy", "SimpleITK", "nibabel", "matplotlib", "wandb")
-VERBS = ("train", "evaluate", "segment", "measure", "simulate", "check")
+VERBS = ("train", "evaluate", "segment", "measure", "compare", "simulate", "check")
 IMPORTED = f"""
 import importlib, sys
 try:
