@@ -1,8 +1,8 @@
 """Files of a comparison of two dates; `comparison.json` is written last, so a folder that has it is complete.
 
-comparison.csv    a row per side, branch, quantity and position; without a position, of the common stretch
-comparison.html   a page with both dates side by side and the curves
-comparison.json   alignment, quantities, verdict, hashes, versions
+`comparison.csv` has a row per side, branch, quantity and position (without a position, of the common stretch);
+`comparison.html` is a page with both dates side by side and the curves; `comparison.json` holds alignment, quantities,
+verdict, hashes and versions.
 """
 
 from pathlib import Path

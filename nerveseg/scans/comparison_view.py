@@ -1,7 +1,5 @@
 """Content of a comparison's page: numbers as text, curves of both dates, and close-ups of both at every position."""
 
-from typing import Any
-
 import numpy as np
 
 from nerveseg.biomarkers.change import AREA

@@ -1,8 +1,8 @@
 """Alignment of two dates along the leg: at the split of the nerve, by the image, or by the scanner's coordinates.
 
-The shift is the distance to add to `z_mm` of the second scan, to get `z_mm` of the same tissue in the first. By the image
-and by the coordinates it is the median over the sections of the second scan's nerve; a search by the image begins with
-every shift by a slice at which a third of the shorter stack overlaps, with the two nerves on top of each other.
+The shift is the distance to add to `z_mm` of the second scan, to get `z_mm` of the same tissue in the first. By the
+image and by the coordinates it is the median over the sections of the second scan's nerve; a search by the image begins
+with every shift by a slice at which a third of the shorter stack overlaps, with the two nerves on top of each other.
 """
 
 from dataclasses import dataclass

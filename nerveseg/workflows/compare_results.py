@@ -68,8 +68,8 @@ def _print_nerve(nerve: NerveChange) -> None:
         "  "
         + of_side(
             nerve.side,
-            f"{nerve.verdict}; common stretch of {high - low:.0f} mm ({nerve.positions} positions), second scan shifted "
-            f"by {nerve.shift_mm:+.1f} mm, {nerve.how}",
+            f"{nerve.verdict}; common stretch of {high - low:.0f} mm ({nerve.positions} positions), second scan "
+            f"shifted by {nerve.shift_mm:+.1f} mm, {nerve.how}",
         )
     )
     for each in nerve.quantities:
