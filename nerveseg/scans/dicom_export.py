@@ -1,16 +1,26 @@
 """DICOM objects of a segmented series, written only if asked for: the standard requires the patient's name in them."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM
+from nerveseg.data.classes import NERVE, NERVE_TERM, SCIATIC_TERM, TIBIAL_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
 from nerveseg.scans.segmentation import Segmentation
+from nerveseg.scans.viewer_files import COLOURS, FIRST, NAMES, branch_map
+
+if TYPE_CHECKING:
+    from nerveseg.data.volumes.dicom_seg import SegmentMask
+
+BRANCH_TERMS = (SCIATIC_TERM, TIBIAL_TERM, NERVE_TERM)
+"""Terms of `NAMES`; the peroneal nerve has that of peripheral nerves, and is told by its label."""
 
 
 def check_exportable(files: ScanFiles, options: ResultOptions) -> None:
@@ -30,25 +40,54 @@ def check_exportable(files: ScanFiles, options: ResultOptions) -> None:
 
 
 def write_dicom_mask(folder: Path, segmentation: Segmentation) -> list[str]:
-    """Write `mask.dcm`, a DICOM segmentation of the series, and return its name."""
-    from nerveseg.data.volumes.dicom_seg import SegmentMask, write_dicom_seg
+    """Write `mask.dcm`, a DICOM segmentation of the series, and return its name.
 
-    prediction, terms, grid = segmentation.prediction, segmentation.model.description.terms, segmentation.scan.grid
-    classes = prediction.classes
-    segments = [
-        SegmentMask(
-            name.capitalize() if name == NERVE else name,
-            np.asarray(grid.from_ras(classes.mask(prediction.labels, name)), dtype=np.bool_),
-            terms.get(name, NERVE_TERM if classes.is_nerve(name) else TISSUE_TERM),
-        )
-        for name in classes.names
-    ]
+    Of a model of one class it has a segment for each side and branch (`viewer_files.branch_map`), and no strays; of
+    several classes a segment for each class.
+    """
+    from nerveseg.data.volumes.dicom_seg import write_dicom_seg
+
     write_dicom_seg(
         folder / "mask.dcm",
-        segments,
+        _of_branches(segmentation) if segmentation.classes.only else _of_classes(segmentation),
         segmentation.scan.image.files,
         algorithm=segmentation.model.name,
         synthetic=segmentation.synthetic,
         model_sha256=segmentation.model.sha256,
     )
     return ["mask.dcm"]
+
+
+def _of_branches(segmentation: Segmentation) -> list[SegmentMask]:
+    """Return the segments of each side: the sciatic nerve, also if it is empty, and the branches that are there."""
+    from nerveseg.data.volumes.dicom_seg import SegmentMask
+
+    labels = segmentation.scan.grid.from_ras(branch_map(segmentation.courses))
+    own = segmentation.model.description.terms.get(segmentation.classes.names[0])
+    segments = []
+    for course in segmentation.courses:
+        for place, (name, term) in enumerate(zip(NAMES, BRANCH_TERMS, strict=True)):
+            value = FIRST[course.side] + place
+            mask = np.asarray(labels == value, dtype=np.bool_)
+            if mask.any() or place == 0:
+                label = f"{name} nerve" if course.side == "unknown" else f"{course.side} {name} nerve"
+                side, colour = course.side, COLOURS[value - 1]
+                segments.append(SegmentMask(label.capitalize(), mask, own or term, side, colour))
+    return segments
+
+
+def _of_classes(segmentation: Segmentation) -> list[SegmentMask]:
+    from nerveseg.data.volumes.dicom_seg import SegmentMask
+
+    classes, terms = segmentation.classes, segmentation.model.description.terms
+    sides = {course.side for course in segmentation.courses}
+    return [
+        SegmentMask(
+            name.capitalize() if name == NERVE else name,
+            np.asarray(segmentation.scan.grid.from_ras(classes.mask(segmentation.labels, name)), dtype=np.bool_),
+            terms.get(name, NERVE_TERM if classes.is_nerve(name) else TISSUE_TERM),
+            next(iter(sides)) if len(sides) == 1 else "unknown",
+            COLOURS[number % len(COLOURS)],
+        )
+        for number, name in enumerate(classes.names)
+    ]

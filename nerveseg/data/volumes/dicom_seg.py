@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nerveseg import __version__
 from nerveseg.data.classes import NERVE_TERM, Term
+from nerveseg.data.legs import Side
 from nerveseg.data.volumes.dicom_enhanced import frames_of
 from nerveseg.data.volumes.dicom_files import read_slice
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
@@ -30,6 +31,9 @@ MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 """Elements of a single-frame image; those of an Enhanced file stand in its frames."""
+
+LATERALITY = {"left": Term(value="7771000", meaning="Left"), "right": Term(value="24028007", meaning="Right")}
+"""Coded sides, of context group 244."""
 
 OF_META = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
 """Elements of the first group that repeat an element of the image."""
@@ -49,11 +53,13 @@ ORIENTATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class SegmentMask:
-    """Mask of one class, for a segment."""
+    """Mask of one structure, for a segment."""
 
     name: str  # label of the segment
     mask: MaskOfSlices  # its voxels; axes (column, row, slice) as SimpleITK's x, y, z
     term: Term  # coded term of the structure
+    side: Side = "unknown"  # side of the body; unknown: not stated
+    colour: tuple[int, int, int] | None = None  # recommended red, green and blue, 0 to 255; None: not stated
 
 
 def write_dicom_seg(
@@ -154,21 +160,31 @@ def _segments(segments: Sequence[SegmentMask], algorithm: str, model_sha256: str
         version=__version__,
         parameters={"model": algorithm, "model_sha256": model_sha256},
     )
-    return [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=segment.name,
-            segmented_property_category=codes.cid7150.AnatomicalStructure,
-            segmented_property_type=highdicom.sr.CodedConcept(
-                segment.term.value, segment.term.scheme, segment.term.meaning
-            ),
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=identification,
-            tracking_uid=highdicom.UID(),
-            tracking_id=segment.name,
-        )
-        for number, segment in enumerate(segments, 1)
-    ]
+    return [_described(number, segment, identification) for number, segment in enumerate(segments, 1)]
+
+
+def _described(number: int, segment: SegmentMask, identification: Any) -> Any:
+    """Return the description of a segment: its term, with the side as a modifier, and its colour."""
+    highdicom = optional_library("highdicom")
+    described = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.name,
+        segmented_property_category=import_module("pydicom.sr.codedict").codes.cid7150.AnatomicalStructure,
+        segmented_property_type=_concept(segment.term),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=identification,
+        tracking_uid=highdicom.UID(),
+        tracking_id=segment.name,
+        display_color=segment.colour and highdicom.color.CIELabColor.from_rgb(*segment.colour),
+    )
+    if segment.side in LATERALITY:
+        kind = described.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(LATERALITY[segment.side])]
+    return described
+
+
+def _concept(term: Term) -> Any:
+    return optional_library("highdicom").sr.CodedConcept(term.value, term.scheme, term.meaning)
 
 
 def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:

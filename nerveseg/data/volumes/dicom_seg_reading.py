@@ -17,6 +17,9 @@ from nerveseg.data.volumes.labels import whole_labels
 from nerveseg.data.volumes.slicer_seg import Segment, label_segments
 from nerveseg.errors import VolumeError
 
+BRANCHES = ("sciatic nerve", "tibial nerve", "peroneal nerve")
+"""Labels, without the side, of the segments that nerveseg writes of a model of one class; they do not overlap."""
+
 
 def read_dicom_segments(path: Path) -> tuple[Segment, ...]:
     """Return the segments that a DICOM segmentation names; raise `VolumeError` for another DICOM file."""
@@ -29,7 +32,7 @@ def read_dicom_segmentation(path: Path, declared: Sequence[int]) -> tuple[NDArra
     Raises:
         ConfigurationError: highdicom is not installed.
         VolumeError: The file is no segmentation, a FRACTIONAL one holds more than 0 and 1, or several segments have
-            voxels and none is chosen.
+            voxels, are not the sides and branches of one nerve as nerveseg writes them, and none is chosen.
     """
     dataset = _dataset(path)
     with library_errors(path):
@@ -42,7 +45,8 @@ def read_dicom_segmentation(path: Path, declared: Sequence[int]) -> tuple[NDArra
     grid = Grid.without_header((x, y, z), affine)
     segments = _segments(dataset)
     masks = {segment: array[..., segment.layer] > 0 for segment in segments}
-    return grid.to_ras(label_segments(masks, np.zeros((x, y, z), dtype=np.int64), declared)), grid
+    chosen = declared or _branches(dataset, segments)
+    return grid.to_ras(label_segments(masks, np.zeros((x, y, z), dtype=np.int64), chosen)), grid
 
 
 def _dataset(path: Path) -> Any:
@@ -59,3 +63,10 @@ def _dataset(path: Path) -> Any:
 def _segments(dataset: Any) -> tuple[Segment, ...]:
     described = [(str(one.SegmentLabel), int(one.SegmentNumber)) for one in dataset.SegmentSequence]
     return tuple(Segment(name, number, layer, number) for layer, (name, number) in enumerate(described))
+
+
+def _branches(dataset: Any, segments: Sequence[Segment]) -> list[int]:
+    """Return the labels of segments that are all sides and branches of the nerve, by their labels; else none."""
+    names = [segment.name.lower().removeprefix("left ").removeprefix("right ") for segment in segments]
+    is_ours = dataset.get("ManufacturerModelName") == "nerveseg" and set(names) <= set(BRANCHES)
+    return [segment.label for segment in segments] if is_ours else []
