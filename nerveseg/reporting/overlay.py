@@ -18,7 +18,6 @@ from scipy.ndimage import binary_erosion
 
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.comparisons import AUTOMATIC, CONSENSUS
-from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.files import atomic_write
 from nerveseg.types import Image, Mask
 
@@ -57,9 +56,9 @@ def upright(plane: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_one_grid(
-    image: Image, masks: Mapping[str, AnyMask], slice_numbers: Sequence[int], subject: str | None = None
+    image: Image, masks: Mapping[str, NDArray[Any]], slice_numbers: Sequence[int], subject: str | None = None
 ) -> None:
-    """Raise `GeometryError` unless masks have the shape of their image and each slice has a number."""
+    """Raise `GeometryError` unless masks and channels have the shape of the image and each slice has a number."""
     others = {name: mask.shape for name, mask in masks.items() if mask.shape != image.shape}
     if others or len(slice_numbers) != image.shape[2]:
         raise GeometryError(

@@ -90,11 +90,15 @@ def write_plotly(folder: Path) -> Path:
     return path
 
 
-def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int = 85) -> str:
-    """Encode a picture as a data URI; JPEG with colours at full resolution, WebP is smaller at the same quality."""
-    options = {"subsampling": 0, "optimize": True} if form == "jpeg" else {"method": 4}
+def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int | None = 85) -> str:
+    """Encode a picture as a data URI: JPEG with colours at full resolution, or WebP, without loss if quality is None.
+
+    WebP is smaller at the same quality.
+    """
+    options: dict[str, Any] = {"subsampling": 0, "optimize": True} if form == "jpeg" else {"method": 4}
+    options |= {"lossless": True} if quality is None else {"quality": quality}
     file = io.BytesIO()
-    Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, quality=quality, **options)
+    Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, **options)
     return f"data:image/{form};base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Data of a subject's page for its browser: curves along the nerve, its shape, slices, outlines and close-ups.
+"""Data of a subject's page for its browser: curves along the nerve, its shape, outlines and close-ups.
 
 As in `overlay`, the patient's right is on the left and anterior is up. An outline runs along the edge of the mask,
 halfway between the centres of the pixels inside and outside; its points are counted in half pixels of the picture from
@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
 from nerveseg.biomarkers.profile import TOTAL
-from nerveseg.reporting.overlay import close_up_side_mm, to_grey, upright, window_of
+from nerveseg.reporting.overlay import close_up_side_mm, upright
 from nerveseg.reporting.page_assets import data_uri
 from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView
 from nerveseg.reporting.surfaces import Surface, surface_of
@@ -28,11 +27,6 @@ from nerveseg.types import Mask, SpacingMm
 Curve = dict[str, Any]
 _BAND = ("mean", "p10", "p90")
 _RAISED_MM = 0.4  # outward shift of the lesion's surface, which the nerve's surface would hide where both coincide
-
-MOST_PICTURE_BYTES = 3_000_000  # of all slices as text; with the chart library a page is then smaller than 6 MB
-# Qualities of WebP, and number of pixels averaged along x and y; the first that is small enough is used.
-_QUALITIES = ((90, 1), (80, 1), (70, 1), (55, 1), (80, 2), (60, 2), (60, 4))
-_SAMPLE = 4
 
 
 def area_curves(view: SubjectView) -> list[Curve]:
@@ -135,21 +129,6 @@ def _values(rows: pd.DataFrame, numbers: Sequence[int], column: str) -> list[flo
     return [None if np.isnan(value) else float(f"{value:.5g}") for value in found.tolist()]
 
 
-def slice_pictures(view: SubjectView) -> list[str]:
-    """Encode every slice as a data URI, at the best quality for which all slices are small enough."""
-    pictures = _grey(view)
-    tried = pictures[:: max(1, len(pictures) // _SAMPLE)]
-    for quality, block in _QUALITIES:
-        size = sum(len(_encoded(picture, block, quality)) for picture in tried)
-        if size * len(pictures) / max(1, len(tried)) > MOST_PICTURE_BYTES:
-            continue
-        encoded = [_encoded(picture, block, quality) for picture in pictures]
-        if sum(map(len, encoded)) <= MOST_PICTURE_BYTES:
-            return encoded
-    quality, block = _QUALITIES[-1]
-    return [_encoded(picture, block, quality) for picture in pictures]
-
-
 def outlines(mask: Mask, order: Iterable[int]) -> list[list[list[int]]]:
     """Return the closed outlines of a mask: per slice, per part or hole, x and y in turn, in half pixels."""
     return [_outlines(upright(mask[:, :, index])) for index in order]
@@ -176,20 +155,6 @@ def picture_uri(png: bytes, longest: int = 1400, quality: int = 80) -> str:
         picture = opened.convert("RGB")
     picture.thumbnail((longest, longest))
     return data_uri(np.asarray(picture), "webp", quality)
-
-
-def _grey(view: SubjectView) -> list[UInt8[np.ndarray[Any, Any], "height width"]]:
-    """Return all slices in one window, so that they can be compared; NaN is black."""
-    image = np.nan_to_num(view.image, nan=float(np.nanmin(view.image)) if np.isfinite(view.image).any() else 0.0)
-    grey = to_grey(image, window_of(image))
-    return [upright(grey[:, :, index]) for index in view.order]
-
-
-def _encoded(picture: NDArray[Any], block: int, quality: int) -> str:
-    if block > 1:
-        height, width = (-(-size // block) for size in picture.shape)
-        picture = np.asarray(Picture.fromarray(np.ascontiguousarray(picture)).resize((width, height)))
-    return data_uri(picture, "webp", quality)
 
 
 def _outlines(plane: NDArray[np.bool_]) -> list[list[int]]:

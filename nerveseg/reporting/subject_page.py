@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from nerveseg.evaluation.metric_catalog import BY_KEY, number_in_words
 from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
+from nerveseg.reporting.slice_pictures import channel_pictures
 from nerveseg.reporting.subject_charts import (
     area_curves,
     close_looks,
@@ -20,7 +23,6 @@ from nerveseg.reporting.subject_charts import (
     outlines,
     picture_uri,
     signal_curves,
-    slice_pictures,
     surfaces,
 )
 from nerveseg.reporting.subject_view import LESION, SubjectView
@@ -74,7 +76,8 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "numbers": view.numbers,
         "levels_mm": [round(index * view.spacing_mm[2], 2) for index in view.order],
         "first": _first(view),
-        "pictures": slice_pictures(view),
+        "place": _place(view),
+        "channels": [channel for _, _, channel in channel_pictures(view)],
         "uncertainty": {"colour": COLOUR, "pictures": entropy_pictures(view)},
         "masks": _masks(view),
         "looks": close_looks(view),
@@ -82,6 +85,19 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "signals": signal_curves(view),
         "lesions": lesion_curves(view),
         "surfaces": surfaces(view),
+    }
+
+
+def _place(view: SubjectView) -> dict[str, Any] | None:
+    """Return mm (RAS+) of each slice's pixel in the upper left corner, and steps to the next column and row."""
+    if view.affine is None:
+        return None
+    width, height, _ = view.image.shape
+    corners = np.array([[width - 1, height - 1, index, 1] for index in view.order]) @ view.affine[:3].T
+    return {
+        "corners": np.round(corners, 3).tolist(),
+        "across": (-view.affine[:3, 0]).tolist(),
+        "down": (-view.affine[:3, 1]).tolist(),
     }
 
 

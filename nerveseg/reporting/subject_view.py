@@ -15,7 +15,7 @@ from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
 from nerveseg.evaluation.metrics.mask_pair import AnyMask
 from nerveseg.reporting.overlay import check_one_grid
-from nerveseg.types import Image, Mask, Probability, SpacingMm
+from nerveseg.types import Affine, Image, Mask, Probability, SpacingMm
 
 LESION = "lesion"  # name of the mask of the abnormal part of the nerve
 STRAY = "stray"  # name of the mask of the pieces away from the nerve, which no number includes
@@ -49,9 +49,13 @@ class SubjectView:
     label: str = ""  # class that the masks show, where there are several
     noun: str = "nerve"  # name of what the masks show
     probability: Probability | None = None  # probability of the first mask, for the map of uncertainty
+    channel: str = "image"  # name of the first channel
+    channels: Mapping[str, Image] = field(default_factory=dict)  # further channels and maps on its grid, by name
+    affine: Affine | None = None  # matrix from voxel indices of the image to mm (RAS+), where it is known
+    provenance: Sequence[tuple[str, str]] = ()  # names and values of the origin of the result, as text
 
     def __post_init__(self) -> None:
-        check_one_grid(self.image, self.masks, self.slice_numbers, self.name)
+        check_one_grid(self.image, {**self.masks, **self.channels}, self.slice_numbers, self.name)
         if unknown := set(self.profiles) - set(self.masks):
             found = f"profiles of {sorted(unknown)}, masks {list(self.masks)}"
             raise GeometryError("profiles of masks of the page", found=found, subject=self.name)

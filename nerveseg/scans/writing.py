@@ -27,6 +27,7 @@ from nerveseg.scans.given import GivenScan
 from nerveseg.scans.identity import Identity
 from nerveseg.scans.measuring import MeasuredScan
 from nerveseg.scans.own_files import clear, mark, record, recorded
+from nerveseg.scans.provenance import provenance_of
 from nerveseg.scans.request import ScanRequest
 from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begin, finish, own_files
 from nerveseg.scans.segmentation import Segmentation
@@ -184,7 +185,9 @@ def _write_measurements(
     """Write table, pictures and page, and the summary last."""
     write_csv(folder / "profile.csv", scan.profile.assign(warning=scan.warning), float_format="%.6g")
     write_label_names(folder, scan.courses)
-    _draw(folder, scan, origin)
+    versions = package_versions()
+    model, given = (origin.fields.get(name) for name in ("model", "given"))
+    _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions))
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     summary = ScanSummary(
         warning=scan.warning,
@@ -206,7 +209,7 @@ def _write_measurements(
             for name, registration in scan.scan.registrations.items()
         },
         seconds=round(time.perf_counter() - started, 3),
-        versions=package_versions(),
+        versions=versions,
         identity=identity,
         **origin.fields,
     )
@@ -221,7 +224,7 @@ def _written(folder: Path) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes.items() if (name, sha256) in own}
 
 
-def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
+def _draw(folder: Path, measured: MeasuredScan, origin: _Origin, provenance: list[tuple[str, str]]) -> None:
     scan = measured.scan
     nerve, strays = (
         np.any(masks, axis=0) for masks in zip(*((each.mask, each.strays) for each in measured.courses), strict=True)
@@ -265,5 +268,9 @@ def _draw(folder: Path, measured: MeasuredScan, origin: _Origin) -> None:
         sides=sides,
         registrations=pictures,
         probability=origin.probability,
+        channel=measured.channel,
+        channels=scan.channels | scan.maps,
+        affine=scan.grid.ras_affine,
+        provenance=provenance,
     )
     write_subject_page(folder / "report.html", page)

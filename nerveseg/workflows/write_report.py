@@ -183,6 +183,8 @@ def _view(
         classes={name: f"../{name}/{subject.id}.html" for name in classes},
         label=label,
         noun="nerve" if is_nerve else label,
+        affine=volume.grid.ras_affine,
+        provenance=[("study", study), ("image", subject.image.name), *list(package_versions().items())[1:3]],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from dataclasses import replace
 
@@ -46,6 +47,8 @@ def view():
         facts=facts_of([summarise(profiles["Auto"], courses["Auto"][0], signals.channels)]),
         flags=[Flag("area_jump", "the area jumps in slices 102 to 103", None, (102, 103))],
         scores={"dice": 0.86, "hd95_mm": 1.9}, study="phantom",
+        channel="T2", channels={"T2map": (1000 - subject.image).astype(np.float32)}, affine=subject.affine,
+        provenance=[("input", "scan.nii.gz; SHA-256 " + 64 * "a"), ("model", "demo; SHA-256 " + 64 * "b")],
         probability=np.where(masks["Auto"] & ~masks["GT"], 0.5, masks["Auto"]).astype(np.float32),
     )  # fmt: skip
 
@@ -153,13 +156,16 @@ def test_the_slider_changes_the_slice(page):
     assert page.tab.get_attribute("#slice", "aria-valuetext") == "slice 102"
 
 
-def test_the_keyboard_is_enough(page):
-    page.tab.focus("#viewer")
+def test_the_keyboard_is_enough_without_focus(page):
     before = number(page)
     page.tab.keyboard.press("ArrowUp")
     assert number(page) == before + 1
     page.tab.keyboard.press("ArrowLeft")
     assert number(page) == before
+    page.tab.focus("textarea")
+    page.tab.keyboard.press("ArrowUp")
+    assert number(page) == before, "a field takes its own keys"
+    page.tab.focus("#viewer")
     page.tab.keyboard.press("Home")
     assert number(page) == 100
     page.tab.keyboard.press("ArrowDown")
@@ -216,11 +222,96 @@ def test_a_zoom_shows_the_nerve_larger(page):
     assert coloured(page, (130, 230, 60)) > 1.5 * whole
 
 
-def test_grey_levels_change_and_come_back(page):
-    page.tab.fill("#brightness", "200")
-    assert "brightness(200%)" in page.tab.get_attribute("#image", "style")
+def tone_at(page, x, y):
+    """Grey level on the screen at a share of the picture's width and height."""
+    return page.tab.evaluate(
+        """([x, y]) => {
+          const canvas = document.getElementById("image");
+          return canvas.getContext("2d").getImageData(canvas.width * x, canvas.height * y, 1, 1).data[0];
+        }""",
+        [x, y],
+    )
+
+
+def pointed_voxel(page, view):
+    """Point at the middle of the picture; return what is read there, and the voxel that it names."""
+    page.tab.hover("#viewer")
+    page.until("document.getElementById('readout').textContent.includes('column')")
+    text = page.tab.inner_text("#readout")
+    column, row, slice_number = (int(re.search(rf"{name} (\d+)", text)[1]) for name in ("column", "row", "slice"))
+    width, height, _ = view.image.shape
+    return text, (width - 1 - column, height - 1 - row, view.slice_numbers.index(slice_number))
+
+
+def test_the_value_under_the_pointer_is_that_of_the_voxel_in_each_channel(page, view):
+    drawn(page, "image")
+    for number, (name, image) in enumerate({"T2": view.image, **view.channels}.items()):
+        page.tab.keyboard.press(str(number + 1))
+        assert page.tab.get_attribute(f"[data-channel='{number}']", "aria-pressed") == "true"
+        page.until(f"document.getElementById('readout').textContent.startsWith('{name}:') || {number} === 0")
+        drawn(page, "image")
+        text, voxel = pointed_voxel(page, view)
+        value, error = map(float, re.search(r": (-?[\d.]+) ± ([\d.]+)", text).groups())
+        assert abs(value - image[voxel]) <= 1.2 * error + 0.01, text
+        place = re.search(r"([RL]) ([\d.]+), ([AP]) ([\d.]+), ([SI]) ([\d.]+) mm", text).groups()
+        signed = [
+            float(mm) * (1 if letter in "RAS" else -1) for letter, mm in zip(place[::2], place[1::2], strict=True)
+        ]
+        assert signed == pytest.approx((view.affine @ (*voxel, 1))[:3], abs=0.06)
+
+
+def test_window_and_level_are_intensities(page, view):
+    drawn(page, "image")
+    black, white = np.percentile(view.image, (1, 99.5))
+    assert float(page.tab.input_value("#window")) == pytest.approx(white - black, rel=0.02)
+    assert float(page.tab.input_value("#level")) == pytest.approx((black + white) / 2, rel=0.02)
+    _, voxel = pointed_voxel(page, view)
+    for width, level in ((400, float(view.image[voxel])), (800, float(view.image[voxel]) + 200)):
+        page.tab.fill("#window", str(width))
+        page.tab.fill("#level", str(level))
+        page.tab.press("#level", "Enter")
+        drawn(page, "image")
+        expected = 255 * ((view.image[voxel] - level) / width + 0.5)
+        assert tone_at(page, 0.5, 0.5) == pytest.approx(expected, abs=40), "neighbours are interpolated"
     page.tab.click("#reset")
-    assert "brightness(100%)" in page.tab.get_attribute("#image", "style")
+    assert float(page.tab.input_value("#window")) == pytest.approx(white - black, rel=0.02)
+
+
+def test_dragging_changes_the_window_or_draws_a_distance(page, view):
+    drawn(page, "image")
+    box = page.tab.locator("#viewer").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def drag(x, y):
+        page.tab.mouse.move(*middle)
+        page.tab.mouse.down()
+        page.tab.mouse.move(middle[0] + x, middle[1] + y)
+        page.tab.mouse.up()
+
+    before = [float(page.tab.input_value(name)) for name in ("#window", "#level")]
+    drag(40, 0)
+    after = [float(page.tab.input_value(name)) for name in ("#window", "#level")]
+    assert after[0] > before[0]
+    assert after[1] == before[1]
+    page.tab.keyboard.press("d")
+    drag(60, -80)
+    ends = np.diff(page.tab.evaluate("pixels.ruler.ends"), axis=0)[0] * view.spacing_mm[:2]
+    height_mm = max(
+        view.image.shape[1] * view.spacing_mm[1],
+        view.image.shape[0] * view.spacing_mm[0] * box["height"] / box["width"],
+    )
+    assert np.hypot(*ends) == pytest.approx(100 * height_mm / box["height"], rel=0.02)
+    assert float(page.tab.input_value("#window")) == after[0], "the window stays"
+    drawn(page, "overlay")
+    assert coloured(page, (255, 213, 74)) > 50
+    page.tab.keyboard.press("Escape")
+    drawn(page, "overlay")
+    assert coloured(page, (255, 213, 74)) == 0
+
+
+def test_the_foot_names_input_and_model_with_their_hashes(page, view):
+    text = page.tab.inner_text("footer")
+    assert all(name in text and value in text for name, value in view.provenance)
 
 
 def test_pointing_at_a_curve_shows_its_slice_and_the_line_follows(page):

@@ -24,7 +24,9 @@ from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
 from nerveseg.data.legs import Leg
 from nerveseg.errors import GeometryError
-from nerveseg.reporting.subject_charts import MOST_PICTURE_BYTES, close_looks, outlines, slice_pictures
+from nerveseg.reporting.slice_pictures import MOST_PICTURE_BYTES, scale_of
+from nerveseg.reporting.slice_pictures import slice_pictures as encoded_slices
+from nerveseg.reporting.subject_charts import close_looks, outlines
 from nerveseg.reporting.subject_page import subject_html, write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
 
@@ -64,6 +66,10 @@ def decoded(uri):
     return np.asarray(Picture.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L")).astype(float)
 
 
+def slice_pictures(view):
+    return encoded_slices(view, view.image, scale_of(view.image))[0]
+
+
 def filled(rings, height, width):
     """Pixels whose centre lies inside an odd number of rings."""
     rows, columns = np.mgrid[:height, :width]
@@ -101,6 +107,43 @@ def test_one_window_serves_all_slices(view):
     image[:, :, 3] = 0.0
     means = [decoded(uri).mean() for uri in slice_pictures(replace(view, image=image))]
     assert np.allclose(means, [128, 128, 0, 255, 128, 128], atol=2)
+
+
+def test_a_grey_value_stands_for_an_intensity_of_each_channel(view):
+    """Lossless pictures give every value back to half a step; the range of a channel is its own."""
+    t2_map = (20 + 200 * np.random.default_rng(3).random(view.image.shape)).astype(np.float32)
+    t2_map[:5] = np.nan
+    page = data_of(subject_html(replace(view, channel="T2", channels={"T2map": t2_map}), assets="folder"))
+    assert [channel["name"] for channel in page["channels"]] == ["T2", "T2map"]
+    assert [channel["partial"] for channel in page["channels"]] == [False, True]
+    for channel, image in zip(page["channels"], (view.image, t2_map), strict=True):
+        plane = image[:, :, view.order[2]][::-1, ::-1].T
+        read = channel["low"] + channel["step"] * decoded(channel["pictures"][2])
+        inside = (plane >= channel["low"]) & (plane <= channel["low"] + 255 * channel["step"])
+        assert inside.sum() > 0.95 * np.isfinite(plane).sum()
+        assert np.abs(read - plane)[inside].max() <= channel["error"] * (1 + 1e-4)
+        assert channel["error"] == pytest.approx(channel["step"] / 2)
+        assert channel["window"] == pytest.approx(np.nanpercentile(image, (1, 99.5)).tolist())
+
+
+def test_the_error_of_compressed_values_is_that_of_the_pictures(view):
+    noise = replace(view, image=np.random.default_rng(2).rayleigh(50, view.image.shape).astype(np.float32))
+    scale = scale_of(noise.image)
+    lossless, _ = encoded_slices(noise, noise.image, scale)
+    pictures, error = encoded_slices(noise, noise.image, scale, sum(map(len, lossless)) * 3 // 4)
+    planes = np.stack([noise.image[:, :, index][::-1, ::-1].T for index in noise.order])
+    differences = np.abs(scale.low + scale.step * np.stack([decoded(uri) for uri in pictures]) - planes)
+    assert error > scale.step / 2
+    assert np.mean(differences <= error) == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_place_of_a_pixel_is_that_of_its_voxel(view):
+    affine = np.array([[0.5, 0.1, 0, -30], [-0.1, 0.7, 0.2, 5], [0, 0, 4.0, -90], [0, 0, 0, 1]])
+    place = data_of(subject_html(replace(view, affine=affine), assets="folder"))["place"]
+    corner, across, down = (np.array(place[name]) for name in ("corners", "across", "down"))
+    for x, y, z in ((0, 0, 0), (59, 39, 5), (13, 30, 2)):
+        found = corner[view.order.index(z)] + (59 - x) * across + (39 - y) * down
+        assert found == pytest.approx((affine @ (x, y, z, 1))[:3], abs=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(384, 330, 60), (512, 512, 16)])

@@ -1,5 +1,4 @@
-// The slice viewer: the picture on one canvas, outlines, letters and the scale on another, so that grey levels change
-// without a new drawing.
+// The slice viewer: the picture on one canvas, outlines, letters, the distance and the scale on another.
 
 const viewer = {
   box: byId("viewer"), image: byId("image"), overlay: byId("overlay"),
@@ -7,9 +6,9 @@ const viewer = {
   masks: data.masks.map((mask) => mask.shown),
 };
 
-// A picture of a slice, drawn again once it is loaded.
-function picture(index, pictures = data.pictures) {
-  const address = pictures[index];
+// A picture of the uncertainty in a slice, drawn again once it is loaded.
+function uncertainty(index) {
+  const pictures = data.uncertainty.pictures, address = pictures[index];
   if (!viewer.loaded[address]) {
     const image = new Image();
     image.addEventListener("load", () => { if (pictures[shown.index] === address) draw(); });
@@ -41,20 +40,24 @@ function draw() {
     canvas.getContext("2d").setTransform(sharp, 0, 0, sharp, 0, 0);
   }
   const at = place(width, height), pen = viewer.overlay.getContext("2d");
-  drawPicture(viewer.image.getContext("2d"), picture(shown.index), at);
+  const known = greys(channel().pictures[shown.index], draw);
+  if (known) drawPicture(viewer.image.getContext("2d"), windowed(known), at);
   if (viewer.overlayShown && viewer.uncertainty) {
     pen.globalAlpha = viewer.opacity;
-    drawPicture(pen, picture(shown.index, data.uncertainty.pictures), at);
+    drawPicture(pen, uncertainty(shown.index), at);
     pen.globalAlpha = 1;
   }
   if (viewer.overlayShown) drawMasks(pen, at);
   drawScale(pen, at, width, height);
-  [shown.index + 1, shown.index - 1].filter((index) => index in data.pictures).forEach((index) => picture(index));
+  showValue();
+  showWindow();
+  const near = [shown.index + 1, shown.index - 1].filter((index) => index in data.numbers);
+  near.forEach((index) => greys(channel().pictures[index], () => {}));
 }
 
 function drawPicture(pen, source, at) {
   const [columns, rows] = data.size;
-  if (!source.complete || !source.naturalWidth) return;
+  if (source.complete === false || source.naturalWidth === 0) return;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, at.left, at.top, at.x * columns, at.y * rows);
 }
@@ -112,10 +115,14 @@ function drawScale(pen, at, width, height) {
   write("A", width / 2, 18, "center");
   write("P", width / 2, height - 8, "center");
   write(`slice ${data.numbers[shown.index]}`, 8, 18, "left");
+  if (data.channels.length > 1) write(channel().name, 8, 40, "left");
+  drawRuler(pen, at, write);
 }
 
-function greyLevels() {
-  viewer.image.style.filter = `brightness(${byId("brightness").value}%) contrast(${byId("contrast").value}%)`;
+// The place under the pointer, in columns and rows of the slice.
+function pointed(event) {
+  const {left, top, width, height} = viewer.box.getBoundingClientRect(), at = place(width, height);
+  return [(event.clientX - left - at.left) / at.x, (event.clientY - top - at.top) / at.y];
 }
 
 function switchOverlay() {
@@ -137,11 +144,19 @@ const keys = {
   PageDown: () => showSlice(shown.index - 5 * up), PageUp: () => showSlice(shown.index + 5 * up),
   Home: () => showSlice(0), End: () => showSlice(data.numbers.length - 1),
   o: switchOverlay, c: () => next("[data-manner]"), z: () => next("[data-look]"),
+  d: switchRuler, Escape: removeRuler,
 };
 
-viewer.box.addEventListener("keydown", (event) => {
-  const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
+const FOCUS_ONLY = ["PageDown", "PageUp", "Home", "End"];
+
+// Keys work without focus while the picture is on the screen, unless a field takes them.
+window.addEventListener("keydown", (event) => {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, focused = event.target === viewer.box;
+  const act = keys[key] || (Number(key) && all("[data-channel]")[key - 1] && (() => all("[data-channel]")[key - 1].click()));
+  if (!act || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const {top, bottom} = viewer.box.getBoundingClientRect(), seen = bottom > 0 && top < window.innerHeight;
+  const elsewhere = event.target.closest?.("input, textarea, select, [contenteditable]");
+  if (!focused && (elsewhere || !seen || FOCUS_ONLY.includes(key))) return;
   event.preventDefault();
   act();
 });
@@ -150,12 +165,37 @@ viewer.box.addEventListener("wheel", (event) => {
   event.preventDefault();
   showSlice(shown.index - up * Math.sign(event.deltaY));
 }, {passive: false});
-viewer.box.addEventListener("pointerdown", () => viewer.box.focus({preventScroll: true}));
+viewer.box.addEventListener("pointerdown", (event) => {
+  viewer.box.focus({preventScroll: true});
+  pixels.pointed = pointed(event);
+  showValue();
+  if (event.button || (event.pointerType === "touch" && !pixels.measuring)) return;
+  const [black, white] = pixels.windows[pixels.channel];
+  pixels.drag = {x: event.clientX, y: event.clientY, width: white - black, level: (black + white) / 2, from: pixels.pointed};
+  viewer.box.setPointerCapture(event.pointerId);
+});
+viewer.box.addEventListener("pointermove", (event) => {
+  pixels.pointed = pointed(event);
+  showValue();
+  if (!pixels.drag) return;
+  const {x, y, width, level, from} = pixels.drag, full = 255 * channel().step / 400;
+  if (pixels.measuring) {
+    pixels.ruler = {index: shown.index, ends: [from, pixels.pointed]};
+    draw();
+  } else {
+    setWindow(Math.max(channel().step, width + full * (event.clientX - x)), level + full * (event.clientY - y));
+  }
+});
+for (const end of ["pointerup", "pointercancel"]) viewer.box.addEventListener(end, () => { pixels.drag = null; });
 
 byId("shown").addEventListener("click", switchOverlay);
 byId("opacity").addEventListener("input", (event) => { viewer.opacity = event.target.value / 100; draw(); });
-for (const id of ["brightness", "contrast"]) byId(id).addEventListener("input", greyLevels);
-byId("reset").addEventListener("click", () => { byId("brightness").value = byId("contrast").value = 100; greyLevels(); });
+for (const id of ["window", "level"]) {
+  byId(id).addEventListener("change", () => setWindow(Number(byId("window").value), Number(byId("level").value)));
+}
+byId("reset").addEventListener("click", () => { pixels.windows[pixels.channel] = [...channel().window]; draw(); });
+byId("ruler").addEventListener("click", switchRuler);
+choose("[data-channel]", (button) => { pixels.channel = Number(button.dataset.channel); draw(); });
 choose("[data-look]", (button) => { viewer.look = Number(button.dataset.look); draw(); });
 choose("[data-manner]", (button) => { viewer.manner = button.dataset.manner; draw(); });
 all("[data-mask]").forEach((box) => box.addEventListener("change", () => {
