@@ -32,19 +32,21 @@ def check_free_comparison(
         earlier = ComparisonSummary.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         earlier = None
-    except (ValidationError, UnicodeDecodeError):
-        return _refuse(folder, RECORD)
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise _refusal(folder, RECORD) from error
     if earlier is None:
         foreign = [name for name in (TABLE, PAGE) if (folder / name).is_file()]
-        return _refuse(folder, ", ".join(foreign)) if foreign else None
+        if foreign:
+            raise _refusal(folder, ", ".join(foreign))
+        return None
     if [earlier.first.folder, earlier.second.folder] != [str(each.folder.resolve()) for each in results]:
-        return _refuse(folder, f"the comparison of {earlier.first.folder} and {earlier.second.folder}")
+        raise _refusal(folder, f"the comparison of {earlier.first.folder} and {earlier.second.folder}")
     complete = all((folder / name).is_file() for name in (TABLE, PAGE))
     return earlier if complete and earlier.identity == identity else None
 
 
-def _refuse(folder: Path, found: str) -> None:
-    raise RunError(
+def _refusal(folder: Path, found: str) -> RunError:
+    return RunError(
         "a folder holds one comparison, and no files of the same names from elsewhere",
         found=found,
         path=folder,
