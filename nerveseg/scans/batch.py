@@ -31,7 +31,8 @@ TABLE = "segmentations.csv"
 COLUMNS = (
     "scan", "status", "side", "grade", "grade_reason", "mask_origin", "volume_mm3", "length_mm",
     "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2", "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2",
-    "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text", "error", "warning",
+    "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text",
+    "error", "warning",
 )  # fmt: skip
 """Columns of every table; `signal_<channel>` and `z_<quantity>` follow where a scan has them."""
 
