@@ -64,7 +64,7 @@ class Yardstick:
 
 
 YARDSTICKS = {
-    "half": Yardstick("phantom_half", 480, {"paper": ("experiment=half",), "best": ("experiment=best_half",)}),
+    "half": Yardstick("phantom_half", 900, {"paper": ("experiment=half",), "best": ("experiment=best_half",)}),
     "hippocampus": Yardstick(
         "hippocampus",
         150,
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("study", nargs="?", default="half", choices=YARDSTICKS)
     parser.add_argument("--methods", nargs="+", choices=["paper", "best", *NNUNET])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
-    parser.add_argument("--seconds", type=float, help="processor seconds of a training; default 480 (hippocampus 150)")
+    parser.add_argument("--seconds", type=float, help="processor seconds of a training; default 900 (hippocampus 150)")
     parser.add_argument("--root", type=Path, default=REPOSITORY / "outputs")
     parser.add_argument("--nnunet-python", type=Path, default=REPOSITORY / "outputs" / "nnunet" / "bin" / "python")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and train nothing")
