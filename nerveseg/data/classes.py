@@ -62,7 +62,6 @@ class Term(BaseModel, frozen=True, extra="forbid"):
 NERVE_TERM = Term(value="84782009", meaning="Peripheral nerve")
 """Term of nerves that have no term of their own; of context group 7167."""
 
-SCIATIC_TERM = Term(value="41519007", meaning="Sciatic nerve")
 TIBIAL_TERM = Term(value="45684006", meaning="Tibial nerve")
 
 TISSUE_TERM = Term(value="85756007", meaning="Tissue")

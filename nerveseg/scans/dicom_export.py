@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nerveseg.data.classes import NERVE, NERVE_TERM, SCIATIC_TERM, TIBIAL_TERM, TISSUE_TERM
+from nerveseg.data.classes import NERVE, NERVE_TERM, TIBIAL_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
@@ -19,8 +19,8 @@ from nerveseg.scans.viewer_files import COLOURS, FIRST, NAMES, branch_map
 if TYPE_CHECKING:
     from nerveseg.data.volumes.dicom_seg import SegmentMask
 
-BRANCH_TERMS = (SCIATIC_TERM, TIBIAL_TERM, NERVE_TERM)
-"""Terms of `NAMES`; the peroneal nerve has that of peripheral nerves, and is told by its label."""
+BRANCH_TERMS = (NERVE_TERM, TIBIAL_TERM, NERVE_TERM)
+"""Terms of `NAMES`; the sciatic and the peroneal nerve have that of peripheral nerves, and are told by their labels."""
 
 
 def check_exportable(files: ScanFiles, options: ResultOptions) -> None:

@@ -71,7 +71,7 @@ def test_highdicom_reads_a_segment_for_each_side_and_branch(exported):
     segments = [written.get_segment_description(number) for number in written.segment_numbers]
     assert [segment.segment_label for segment in segments] == LABELS
     codes = [segment.segmented_property_type.value for segment in segments]
-    assert codes == ["41519007", "45684006", "84782009", "41519007"]
+    assert codes == ["84782009", "45684006", "84782009", "84782009"]
     kinds = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in segments]
     sides = [kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning for kind in kinds]
     assert sides == ["Left", "Left", "Left", "Right"]
