@@ -1,9 +1,10 @@
 """Change of one nerve between two scans: alignment at the split, common stretch, areas and signals at one position.
 
 Positions are in mm along the slice normal of the first scan (`z_mm` of its profile). A slice stands for a slab one
-slice step high. Both profiles are averaged over the slabs of the coarser scan, an area by height and a signal by
-volume, so that the volume of a stretch does not depend on the step. A position counts only if slices with nerve fill
-its slab in both scans. The nerve divides half a step before the first slice that shows two nerves.
+slice step high. Of equal steps, each slice is compared with the nearest one. Of others, both profiles are averaged over
+the slabs of the coarser scan, an area by height and a signal by volume, so that the volume of a stretch does not depend
+on the step. A position counts only if slices with nerve fill its slab in both scans. The nerve divides half a step
+before the first slice that shows two nerves.
 """
 
 from collections.abc import Sequence
@@ -74,6 +75,10 @@ def compare_rows(first: NerveRows, second: NerveRows, shift_mm: float) -> pd.Dat
         Table with the columns branch, quantity, z_mm, first, second, and `weight`, the mean area in mm2; empty
         without a common position. Rows of a branch are of positions in which both scans show it.
     """
+    if abs(second.step_mm - first.step_mm) < 0.001 * first.step_mm and not first.total.empty and not second.total.empty:
+        # Slice by slice: an average over two slices of the second scan alone would lower its peaks.
+        offset_mm = second.total["z_mm"].iloc[0] + shift_mm - first.total["z_mm"].iloc[0]
+        shift_mm += float(round(offset_mm / first.step_mm) * first.step_mm - offset_mm)
     second_rows = second.rows.assign(z_mm=second.rows["z_mm"] + shift_mm)
     moved = NerveRows(second_rows, second.step_mm)
     coarse = moved if second.step_mm > first.step_mm * 1.001 else first

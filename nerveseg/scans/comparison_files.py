@@ -1,4 +1,4 @@
-"""Files of a comparison of two dates; `comparison.json` is written last, so a folder that has it is complete.
+"""Files of a comparison of two dates; `comparison.json` is complete, with its identity, after the others are written.
 
 `comparison.csv` has a row per side, branch, quantity and position (without a position, of the common stretch);
 `comparison.html` is a page with both dates side by side and the curves; `comparison.json` holds alignment, quantities,
@@ -82,4 +82,5 @@ def _record(result: DatedResult) -> ResultRecord:
         name=result.summary.name,
         mask=result.summary.mask,
         sha256=result.sha256,
+        grade=result.summary.grade,
     )

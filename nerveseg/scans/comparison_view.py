@@ -83,7 +83,7 @@ def _nerve(comparison: Comparison, nerve: NerveChange) -> ComparedNerve:
     positions = positions[:: -(-len(positions) // MOST_PICTURES)]
     pictures = {
         FIRST: _pictures(comparison.first, nerve.side, [first for _, first, _ in positions], 0),
-        SECOND: _pictures(comparison.second, nerve.side, [second for _, _, second in positions], 1),
+        SECOND: _pictures(comparison.second, nerve.second_side, [second for _, _, second in positions], 1),
     }
     return ComparedNerve(
         side=nerve.side,
@@ -116,8 +116,7 @@ def _pictures(result: DatedResult, side: Side, numbers: list[int], which: int) -
     """Draw a close-up of each slice with the outline of the nerve; none without the image of the scan."""
     if result.image is None:
         return []
-    sides = {nerve.side for nerve in result.summary.nerves}
-    mask = result.nerve(side if side in sides else next(iter(sides)))
+    mask = result.nerve(side)
     indices = {number: index for index, number in enumerate(result.grid.slice_numbers)}
     return [_picture(result.image, mask, indices[number], (FIRST, SECOND)[which]) for number in numbers]
 

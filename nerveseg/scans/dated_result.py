@@ -45,9 +45,14 @@ class DatedResult:
         return read_image_grid(self.folder / self.summary.mask)
 
     def nerve(self, side: Side) -> Mask:
-        """Return the mask of one nerve in RAS order."""
+        """Return the mask of one nerve in RAS order; raise `RunError` if the map that tells two apart is missing."""
         named = next((name for name in self.summary.masks if name.startswith("branches.")), None)
         if named is None or not (self.folder / named).is_file():
+            if len(self.summary.nerves) > 1:
+                raise RunError(
+                    "the result of two legs has a map of sides", found="no branches.*", path=self.folder,
+                    remedy="segment or measure the scan again",
+                )  # fmt: skip
             return np.asarray(read_labels(self.folder / self.summary.mask, self.grid) > 0, dtype=np.bool_)
         labels = read_labels(self.folder / named, self.grid)
         right = np.isin(labels, RIGHT)

@@ -81,9 +81,24 @@ def detectable_change(tables: list[Path], given: Mapping[str, float], *, automat
             remedy="leave one of them out",
         )  # fmt: skip
     origins = [f"given: {', '.join(sorted(given))}"] if given else []
-    origins += [f"repeated scans, {len(tables)} {'table' if len(tables) == 1 else 'tables'}"] if tables else []
+    counted = f"{len(tables)} {'table' if len(tables) == 1 else 'tables'}"
+    origins += [f"repeated scans, {counted}; positions along one nerve are no independent pairs"] if tables else []
     none = "none given, so that no change can be told from the error of measurement (repeats=)"
     return DetectableChange(values | dict(given), f"smallest detectable change: {'; '.join(origins) or none}")
+
+
+def check_known(
+    compared: set[str], given: Mapping[str, float], detectable: DetectableChange, repeats: str | None
+) -> None:
+    """Raise `ConfigurationError` if a given limit, or all repeated scans, are of no quantity that is compared."""
+    unknown = sorted(given.keys() - compared)
+    if unknown or (repeats and not detectable.values.keys() & compared):
+        raise ConfigurationError(
+            "a smallest detectable change is of a quantity that is compared",
+            found=", ".join(unknown or sorted(detectable.values)),
+            path=None if unknown else repeats,
+            remedy=f"one of: {', '.join(sorted(compared))}",
+        )
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -21,6 +21,9 @@ UNLIKE_TRAINING = {
 }
 """Quality flags of scans unlike the training, and what is unlike."""
 
+OTHER_SETTINGS = "settings of the prediction"
+"""What is unlike where the mask was made with other settings than the model's own."""
+
 
 def expect_dice(
     prediction: Prediction, scan: LoadedScan, model: Ensemble, flags: Sequence[Flag]
@@ -32,7 +35,7 @@ def expect_dice(
     own = model.description.prediction
     # The search of the nerve (accuracy) depends on the device by default, so that it is no setting of its own here.
     if prediction.settings.model_copy(update={"accuracy": own.accuracy}) != own:
-        unlike.append("settings of the prediction")
+        unlike.append(OTHER_SETTINGS)
     features = prediction.features(scan.grid.ras_spacing_mm)
     found = {name: each.expect(features[name]) for name, each in model.calibrations.classes.items() if name in features}
     return {name: each.model_copy(update={"unlike": [*unlike, *each.unlike]}) for name, each in found.items()}

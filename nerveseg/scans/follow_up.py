@@ -1,8 +1,9 @@
 """Follow-up of the nerves of one person: two results of `segment` or `measure` compared over their common stretch.
 
-A nerve has changed if a quantity of the whole nerve (`biomarkers.change.summarise_change`) differs by more than its
-smallest detectable change, or the area does so at `LEAST_RUN` or more neighbouring positions: of single positions,
-one in twenty does so without a change.
+A nerve has changed if its mean area over the common stretch differs by more than the smallest detectable change of
+that. The verdict rests on this one quantity, since of many quantities one in twenty differs so far without a change.
+The other quantities, and stretches of `LEAST_RUN` or more neighbouring positions whose area differs so far, are
+exploratory. A mask that is graded not usable is not judged.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ from nerveseg.errors import GeometryError
 from nerveseg.files import file_sha256
 from nerveseg.notices import NOTICE
 from nerveseg.scans.dated_result import DatedResult, read_results, sides_of_both
-from nerveseg.scans.detectable_change import DetectableChange, detectable_change, tables_of
+from nerveseg.scans.detectable_change import DetectableChange, check_known, detectable_change, key_of, tables_of
+from nerveseg.scans.grade import Grade
 from nerveseg.scans.leg_alignment import Align, Alignment, PlacedNerve, align_at_split, align_by_header, align_by_image
 
 COLUMNS = (
@@ -32,6 +34,11 @@ COLUMNS = (
     "difference", "smallest_detectable_change", "beyond", "warning",
 )  # fmt: skip
 """Columns of `comparison.csv`; a quantity of the whole stretch has no position."""
+
+DOUBTED_SPLIT = {"branches_headward", "branch_ends", "course_jump", "far_component"}
+"""Codes of flags with which a split is no default for the alignment."""
+
+VERDICT_OF = ("total", f"mean_{AREA}")  # branch and quantity on which the verdict rests
 
 UNITS_NOTE = "a signal of a weighted image has no unit: between dates, compare maps and ratios to muscle"
 
@@ -61,14 +68,16 @@ class Stretch(BaseModel, frozen=True, extra="forbid"):
 class NerveChange(BaseModel, frozen=True, extra="forbid"):
     """Change of one nerve."""
 
-    side: Side
+    side: Side  # side of the first date, which is that of the person where it is known
+    second_side: Side  # name of the same nerve in the second date
     align: Align  # manner of the alignment
     shift_mm: float  # distance to add to `z_mm` of the second scan
     how: str  # explanation of the shift
     positions: int  # number of positions that both scans show
     height_mm: float  # height of a position's slab, the coarser slice step
     stretch_mm: tuple[float, float]  # ends of the common stretch in mm, as `z_mm` of the first scan
-    verdict: Literal["changed", "unchanged", "not judged"]  # not judged: no smallest detectable change is known
+    # Of the mean area; not judged where its smallest detectable change is not known, or a mask is not usable.
+    verdict: Literal["changed", "unchanged", "not judged"]
     quantities: list[QuantityChange]
     stretches: list[Stretch]
 
@@ -80,6 +89,7 @@ class ResultRecord(BaseModel, frozen=True, extra="forbid"):
     name: str  # name of the scan
     mask: str  # name of the mask's file
     sha256: dict[str, str]  # SHA-256 of the summary, the profile and the mask
+    grade: Grade | None  # grade of the mask; null in results of earlier versions
 
 
 class ComparisonSummary(BaseModel, frozen=True, extra="forbid"):
@@ -138,22 +148,29 @@ def compare_results(
     Raises:
         RunError: A folder holds no complete result, a mask was changed since, or the two are of other sides or classes.
         GeometryError: The two have no common stretch, or cannot be aligned.
-        ConfigurationError: A table of repeated scans is none.
+        ConfigurationError: A table of repeated scans is none, or a limit is of no quantity that is compared.
     """
     results = read_results(Path(first), Path(second))
     sides = sides_of_both(*results)
+    grades = [each.summary.grade for each in results]
+    usable = not any(grade and grade.level == "not usable" for grade in grades)
     automatic = all(each.summary.given is None for each in results)
     detectable = detectable_change(tables_of(repeats), smallest_detectable_change or {}, automatic=automatic)
-    nerves, tables = [], []
+    nerves: list[NerveChange] = []
+    tables: list[pd.DataFrame] = []
     notes = [f"{side} nerve: only in one of the two" for side in sorted(sides.only_one)]
     for side, other in sides.both:
         rows = results[0].rows(side), results[1].rows(other)
         alignment = _align(results, (side, other), rows, align)
-        nerve, table = _compare(side, rows, alignment, detectable)
+        nerve, table = _compare((side, other), rows, alignment, detectable, usable=usable)
         nerves.append(nerve)
         tables.append(table)
+    compared = {key_of(each, name) for part in tables for each, name in zip(part.branch, part.quantity, strict=True)}
+    check_known(compared, smallest_detectable_change or {}, detectable, repeats)
     warning = results[0].summary.warning or results[1].summary.warning
     table = pd.concat(tables, ignore_index=True).assign(warning=warning)[list(COLUMNS)]
+    named = zip(("first", "second"), grades, strict=True)
+    notes += [f"{name} mask, {grade.in_words()}" for name, grade in named if grade]
     notes += [detectable.note]
     notes += [UNITS_NOTE] if table["quantity"].str.startswith("signal_").any() else []
     if "volume_mm3" in detectable.values:
@@ -180,7 +197,9 @@ def _align(
     rows: tuple[NerveRows, NerveRows],
     align: Align | None,
 ) -> Alignment:
-    if align == "split" or (align is None and all(each.split_mm is not None for each in rows)):
+    doubts = {flag.code for each in results for flag in each.summary.flags if flag.side in (None, *sides)}
+    splits = all(each.split_mm is not None for each in rows) and not doubts & DOUBTED_SPLIT
+    if align == "split" or (align is None and splits):
         return align_at_split(*rows)
     nerves = [PlacedNerve(each.nerve(side), each.grid) for each, side in zip(results, sides, strict=True)]
     if align == "header":
@@ -189,8 +208,14 @@ def _align(
 
 
 def _compare(
-    side: Side, rows: tuple[NerveRows, NerveRows], alignment: Alignment, detectable: DetectableChange
+    sides: tuple[Side, Side],
+    rows: tuple[NerveRows, NerveRows],
+    alignment: Alignment,
+    detectable: DetectableChange,
+    *,
+    usable: bool,
 ) -> tuple[NerveChange, pd.DataFrame]:
+    side = sides[0]
     shift_mm, height_mm = alignment.shift_mm, max(each.step_mm for each in rows)
     changes = compare_rows(*rows, shift_mm)
     if changes.empty:
@@ -205,8 +230,7 @@ def _compare(
     table = _judged(pd.concat([changes, whole], ignore_index=True), detectable).assign(side=side)
     split = rows[0].split_mm
     if split is not None:
-        from_split = (table["z_mm"] - split[0]) * split[1] - rows[0].step_mm / 2
-        table["distance_from_split_mm"] = from_split
+        table["distance_from_split_mm"] = (table["z_mm"] - split[0]) * split[1] - rows[0].step_mm / 2
     else:
         table["distance_from_split_mm"] = float("nan")
     table["first_slice"] = _nearest(rows[0], table["z_mm"])
@@ -216,18 +240,17 @@ def _compare(
     beyond = areas["beyond"].fillna(value=False).to_numpy(dtype=np.bool_)
     stretches = [_stretch(areas.iloc[a : b + 1], height_mm) for a, b in runs_beyond(heights, beyond, height_mm)]
     quantities = [_quantity(row) for _, row in table[table["z_mm"].isna()].iterrows()]
-    flags = [each.beyond for each in quantities if each.beyond is not None]
-    judged = bool(flags) or areas["beyond"].notna().any()
-    changed = any(flags) or bool(stretches)
+    beyond_limit = next(each.beyond for each in quantities if (each.branch, each.quantity) == VERDICT_OF)
     nerve = NerveChange(
         side=side,
+        second_side=sides[1],
         align=alignment.method,
         shift_mm=round(shift_mm, 3),
         how=alignment.how,
         positions=len(areas),
         height_mm=height_mm,
         stretch_mm=(round(heights.min() - height_mm / 2, 3), round(heights.max() + height_mm / 2, 3)),
-        verdict="changed" if changed else "unchanged" if judged else "not judged",
+        verdict="not judged" if beyond_limit is None or not usable else "changed" if beyond_limit else "unchanged",
         quantities=quantities,
         stretches=stretches,
     )

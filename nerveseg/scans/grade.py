@@ -1,9 +1,10 @@
 """Grade of a scan's mask: usable, check or not usable, with the reason as one sentence.
 
 The grade says whether a mask may be used after a look (usable), has a sign of a fault that a person has to judge
-(check), or cannot be meant (not usable: there is no nerve, the scan is unlike those of the training in several
-respects, or even the upper end of the expected Dice is below its limit). Flags that concern no number of the nerve are
-no signs of a fault. Limits: `QualityLimits`; how often the grade is right: `docs/accuracy.md`.
+(check), or cannot be meant (not usable: there is no nerve, the slices are not axial, scan and mask are unlike those of
+the training in several respects, or even the upper end of the expected Dice is below its limit). Flags that concern no
+number of the nerve are no signs of a fault. Limits: `QualityLimits`; how often the grade is right:
+`docs/expected_dice.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,13 @@ from pydantic import BaseModel
 
 from nerveseg.biomarkers.quality import Flag, listed
 from nerveseg.inference.expected_dice import ExpectedDice
-from nerveseg.scans.expectation import UNLIKE_TRAINING, named_expectations
+from nerveseg.scans.expectation import OTHER_SETTINGS, UNLIKE_TRAINING, named_expectations
 
 Level: TypeAlias = Literal["usable", "check", "not usable"]
 
 LEVELS: tuple[Level, ...] = ("not usable", "check", "usable")  # levels, the worst first
 REMARKS = frozenset({"stray_pieces", "no_muscle_ratio"})  # codes of flags that say nothing against the nerve's numbers
-MOST_UNLIKE = 1  # number of properties unlike those of the training scans up to which a mask is worth a look
+MOST_UNLIKE = 1  # number of properties of scan and mask unlike those of the training up to which a mask is worth a look
 
 
 class Grade(BaseModel, frozen=True, extra="forbid"):
@@ -49,8 +50,11 @@ def grade_mask(
         return Grade(level="not usable", reason="no nerve was found")
     unlike = dict.fromkeys(UNLIKE_TRAINING[flag.code] for flag in flags if flag.code in UNLIKE_TRAINING)
     unlike |= dict.fromkeys(reason for each in expected.values() for reason in each.unlike)
-    if "not_axial" in codes or len(unlike) > MOST_UNLIKE:
-        return Grade(level="not usable", reason=f"the scan is unlike those of the training ({', '.join(unlike)})")
+    unlike.pop(OTHER_SETTINGS, None)  # of the user's choice: a sign that asks for a look
+    if "not_axial" in codes:
+        return Grade(level="not usable", reason="the slices are not axial")
+    if len(unlike) > MOST_UNLIKE:
+        return Grade(level="not usable", reason=f"scan and mask are unlike those of the training ({', '.join(unlike)})")
     words = named_expectations(dict(expected), classes)
     poor = [f"{name} {each.in_words()}" for name, each in words if not each.unlike and each.high < limit]
     if poor:

@@ -165,6 +165,7 @@ def _view(
     facts = [("cohort", subject.cohort), ("location", subject.location), ("side", subject.side)]
     study = evaluated.study.description.name
     classes = analysis.classes if label else ()
+    versions = package_versions()
     return SubjectView(
         name=subject.id,
         title=_named(f"{study}, {subject.id}", label),
@@ -184,7 +185,11 @@ def _view(
         label=label,
         noun="nerve" if is_nerve else label,
         affine=volume.grid.ras_affine,
-        provenance=[("study", study), ("image", subject.image.name), *list(package_versions().items())[1:3]],
+        provenance=[
+            ("study", study),
+            ("image", subject.image.name),
+            *((name, versions[name]) for name in ("nerveseg", "torch")),
+        ],
     )
 
 

@@ -14,6 +14,7 @@ from nerveseg.measure import main as measure_main
 from nerveseg.scans.detectable_change import detectable_change
 
 SIZE, PIXEL_MM, LENGTH_MM = 48, 1.0, 120.0
+LIMITS = ("csa_mm2=15", "mean_csa_mm2=4")
 THICK_MM = (48.0, 72.0)  # part of the leg in which the later nerve is 20 % thicker
 SPLIT_MM = 36.0  # below, the nerve is two
 
@@ -78,7 +79,7 @@ def nerve_of(folder):
 
 def test_a_known_change_and_a_known_shift(compare, dates, tmp_path):
     first, second, _ = dates
-    printed = compare(first, second, "output=out", "smallest_detectable_change.csa_mm2=15")
+    printed = compare(first, second, "output=out", *(f"smallest_detectable_change.{each}" for each in LIMITS))
     nerve, quantities = nerve_of(tmp_path / "out")
     assert (nerve["align"], nerve["shift_mm"], nerve["verdict"]) == ("split", 12.0, "changed")
     assert "+12.0 mm" in printed.out
@@ -150,7 +151,9 @@ def test_a_comparison_is_a_table_of_repeated_scans(dates, tmp_path):
     first, second, _ = dates
     nerveseg.compare_results(first, second).save(tmp_path / "out")
     again = nerveseg.compare_results(first, second, repeats=str(tmp_path / "*" / "comparison.csv"))
-    assert {each.verdict for each in again.nerves} <= {"changed", "unchanged"}
+    assert [each.verdict for each in again.nerves] == ["not judged"]  # of the mean area there is one pair only
+    limits = again.table[again.table["quantity"] == "csa_mm2"].query("z_mm.notna() and branch == 'total'")
+    assert limits["smallest_detectable_change"].notna().all()
 
 
 def test_a_rerun_is_done_before_and_other_files_are_kept(compare, dates, tmp_path):
@@ -176,6 +179,33 @@ def edited(folder, to, **changes):
     summary = json.loads((to / "summary.json").read_text(encoding="utf-8"))
     (to / "summary.json").write_text(json.dumps(summary | changes), encoding="utf-8")
     return to
+
+
+def test_the_verdict_is_of_the_mean_area_and_of_usable_masks(dates, tmp_path):
+    first, second, _ = dates  # 120 voxels instead of 100 in 24 of 108 mm: 4.44 mm2 on average
+    for limit, verdict in ((4.4, "changed"), (4.5, "unchanged")):
+        found = nerveseg.compare_results(first, second, smallest_detectable_change={"mean_csa_mm2": limit})
+        assert [each.verdict for each in found.nerves] == [verdict]
+    bad = edited(second, tmp_path / "bad", grade={"level": "not usable", "reason": "the slices are not axial"})
+    found = nerveseg.compare_results(first, bad, smallest_detectable_change={"mean_csa_mm2": 4.4})
+    assert [each.verdict for each in found.nerves] == ["not judged"]
+    assert any("not axial" in note for note in found.notes)
+
+
+def test_a_split_that_a_flag_doubts_is_no_default(dates, tmp_path):
+    first, second, _ = dates
+    flag = {"code": "branch_ends", "message": "a branch ends"}
+    doubted = edited(second, tmp_path / "doubted", flags=[flag])
+    assert nerveseg.compare_results(first, doubted).nerves[0].align == "image"
+    assert nerveseg.compare_results(first, doubted, align="split").nerves[0].align == "split"
+
+
+def test_a_limit_of_an_unknown_quantity_is_refused(dates):
+    first, second, _ = dates
+    with pytest.raises(ConfigurationError) as unknown:
+        nerveseg.compare_results(first, second, smallest_detectable_change={"volum_mm3": 1.0})
+    assert unknown.value.found == "volum_mm3"
+    assert "volume_mm3" in unknown.value.remedy
 
 
 def test_what_cannot_be_compared_is_refused(dates, tmp_path):

@@ -9,9 +9,13 @@ const channel = () => data.channels[pixels.channel];
 // The grey values of a picture as {grey, columns, rows}, once it is loaded; `ready` is called then.
 function greys(address, ready) {
   const known = pixels.loaded[address];
-  if (known) return known.grey ? known : null;
-  const image = new Image();
-  pixels.loaded[address] = {};
+  if (known && known.grey) return known;
+  if (known) {
+    known.waiting.add(ready);
+    return null;
+  }
+  const image = new Image(), waiting = new Set([ready]);
+  pixels.loaded[address] = {waiting};
   image.addEventListener("load", () => {
     const canvas = document.createElement("canvas"), [columns, rows] = [image.naturalWidth, image.naturalHeight];
     [canvas.width, canvas.height] = [columns, rows];
@@ -20,7 +24,7 @@ function greys(address, ready) {
     const colours = pen.getImageData(0, 0, columns, rows).data, grey = new Uint8Array(columns * rows);
     for (let i = 0; i < grey.length; i++) grey[i] = colours[4 * i];
     pixels.loaded[address] = {grey, columns, rows};
-    ready();
+    waiting.forEach((call) => call());
   });
   image.src = address;
   return null;
