@@ -40,6 +40,15 @@ class NerveRows:
         rows = self.rows[(self.rows["branch"] == name) & (self.rows[AREA] > 0)]
         return rows.sort_values("z_mm")
 
+    def nearest_slices(self, z_mm: pd.Series) -> pd.Series:
+        """Return the number of the slice of the nerve nearest to each position; missing without one."""
+        total = self.total
+        numbers = [
+            pd.NA if np.isnan(each) else int(total["slice"].iloc[int((total["z_mm"] - each).abs().argmin())])
+            for each in z_mm
+        ]
+        return pd.Series(numbers, index=z_mm.index, dtype="Int64")
+
     @property
     def split_mm(self) -> tuple[float, int] | None:
         """Position in mm at which the nerve divides, and 1 or -1 if distal is up or down; None without a split."""

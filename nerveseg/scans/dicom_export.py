@@ -9,18 +9,19 @@ import numpy as np
 
 from nerveseg.data.classes import NERVE, NERVE_TERM, TIBIAL_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
+from nerveseg.data.volumes.dicom_seg_reading import BRANCHES
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
 from nerveseg.scans.segmentation import Segmentation
-from nerveseg.scans.viewer_files import COLOURS, FIRST, NAMES, branch_map
+from nerveseg.scans.viewer_files import COLOURS, FIRST, branch_map
 
 if TYPE_CHECKING:
     from nerveseg.data.volumes.dicom_seg import SegmentMask
 
 BRANCH_TERMS = (NERVE_TERM, TIBIAL_TERM, NERVE_TERM)
-"""Terms of `NAMES`; the sciatic and the peroneal nerve have that of peripheral nerves, and are told by their labels."""
+"""Terms of `BRANCHES`; sciatic and peroneal nerve have that of peripheral nerves, and are told by their labels."""
 
 
 def check_exportable(files: ScanFiles, options: ResultOptions) -> None:
@@ -66,11 +67,11 @@ def _of_branches(segmentation: Segmentation) -> list[SegmentMask]:
     own = segmentation.model.description.terms.get(segmentation.classes.names[0])
     segments = []
     for course in segmentation.courses:
-        for place, (name, term) in enumerate(zip(NAMES, BRANCH_TERMS, strict=True)):
+        for place, (name, term) in enumerate(zip(BRANCHES, BRANCH_TERMS, strict=True)):
             value = FIRST[course.side] + place
             mask = np.asarray(labels == value, dtype=np.bool_)
             if mask.any() or place == 0:
-                label = f"{name} nerve" if course.side == "unknown" else f"{course.side} {name} nerve"
+                label = name if course.side == "unknown" else f"{course.side} {name}"
                 side, colour = course.side, COLOURS[value - 1]
                 segments.append(SegmentMask(label.capitalize(), mask, own or term, side, colour))
     return segments

@@ -150,7 +150,16 @@ def compare_results(
         GeometryError: The two have no common stretch, or cannot be aligned.
         ConfigurationError: A table of repeated scans is none, or a limit is of no quantity that is compared.
     """
-    results = read_results(Path(first), Path(second))
+    return compare_dates(read_results(Path(first), Path(second)), align, repeats, smallest_detectable_change)
+
+
+def compare_dates(
+    results: tuple[DatedResult, DatedResult],
+    align: Align | None,
+    repeats: str | None,
+    smallest_detectable_change: Mapping[str, float] | None,
+) -> Comparison:
+    """Compare two results that were read, with options and errors as in `compare_results`."""
     sides = sides_of_both(*results)
     grades = [each.summary.grade for each in results]
     usable = not any(grade and grade.level == "not usable" for grade in grades)
@@ -233,8 +242,8 @@ def _compare(
         table["distance_from_split_mm"] = (table["z_mm"] - split[0]) * split[1] - rows[0].step_mm / 2
     else:
         table["distance_from_split_mm"] = float("nan")
-    table["first_slice"] = _nearest(rows[0], table["z_mm"])
-    table["second_slice"] = _nearest(rows[1], table["z_mm"] - shift_mm)
+    table["first_slice"] = rows[0].nearest_slices(table["z_mm"])
+    table["second_slice"] = rows[1].nearest_slices(table["z_mm"] - shift_mm)
     areas = table[(table["branch"] == TOTAL) & (table["quantity"] == AREA)]
     heights = areas["z_mm"].to_numpy(dtype=np.float64)
     beyond = areas["beyond"].fillna(value=False).to_numpy(dtype=np.bool_)
@@ -264,16 +273,6 @@ def _judged(table: pd.DataFrame, detectable: DetectableChange) -> pd.DataFrame:
     limits = pd.Series([detectable.of(branch, quantity) for branch, quantity in pairs], dtype=np.float64)
     beyond = (difference.abs() > limits).astype("boolean").mask(limits.isna())
     return table.assign(difference=difference, smallest_detectable_change=limits, beyond=beyond)
-
-
-def _nearest(nerve: NerveRows, z_mm: pd.Series) -> pd.Series:
-    """Return the number of the slice nearest to each position; missing without one."""
-    total = nerve.total
-    numbers = [
-        pd.NA if np.isnan(each) else int(total["slice"].iloc[int((total["z_mm"] - each).abs().argmin())])
-        for each in z_mm
-    ]
-    return pd.Series(numbers, index=z_mm.index, dtype="Int64")
 
 
 def _stretch(rows: pd.DataFrame, height_mm: float) -> Stretch:

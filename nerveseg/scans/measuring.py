@@ -20,6 +20,7 @@ from nerveseg.data.classes import Classes
 from nerveseg.data.legs import Leg, with_side
 from nerveseg.data.volumes.grids import has_orientation
 from nerveseg.inference.bundle import ModelDescription
+from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
 from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.grade import Grade, grade_mask
@@ -51,6 +52,8 @@ class MeasuredScan(Measured):
     labels: LabelMap  # number of each voxel's part, in RAS order
     classes: Classes  # classes of the label map
     synthetic: bool  # flag: true if a model that was trained on simulated data marked the nerve
+    # Dice to expect of each class that the model is calibrated for; empty of a mask that a person drew.
+    expected_dice: dict[str, ExpectedDice] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def ras_mask(self) -> Mask:
@@ -70,7 +73,7 @@ class MeasuredScan(Measured):
     @property
     def grade(self) -> Grade:
         """Grade of the mask: usable, check, or not usable."""
-        return grade_mask(self.flags, {}, self.classes.names, self.options.quality.expected_dice)
+        return grade_mask(self.flags, self.expected_dice, self.classes.names, self.options.quality.expected_dice)
 
     @property
     def warning(self) -> str:

@@ -14,11 +14,9 @@ from nerveseg.data.hashing import image_sha256
 from nerveseg.data.inputs import check_is_scan
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
-from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
-from nerveseg.scans.grade import Grade, grade_mask
 from nerveseg.scans.identity import identity_of
 from nerveseg.scans.in_memory import ImageSource, as_file, is_in_memory
 from nerveseg.scans.measuring import MeasuredScan, measure_scan
@@ -38,7 +36,6 @@ class Segmentation(MeasuredScan):
     model: Ensemble  # applied model
     folds: tuple[int, ...]  # numbers of the model's folds that were averaged
     prediction: Prediction  # mask and probability in RAS order, and the settings that they depend on
-    expected_dice: dict[str, ExpectedDice]  # Dice to expect of each class that the model is calibrated for
     requested: SegmentOptions  # options as they were given
     inputs: Mapping[str, str]  # hash of each input's file by its role
     seconds: float  # time from reading the input to the last measurement, in s
@@ -72,11 +69,6 @@ class Segmentation(MeasuredScan):
         if not check_free(target, identity):
             write_segmentation(target, self, identity, chosen, started)
         return target
-
-    @property
-    def grade(self) -> Grade:
-        """Grade of the mask, with the Dice to expect of it."""
-        return grade_mask(self.flags, self.expected_dice, self.classes.names, self.options.quality.expected_dice)
 
     @property
     def probability(self) -> NDArray[np.float32]:

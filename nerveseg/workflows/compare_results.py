@@ -12,7 +12,7 @@ from nerveseg.names import FolderPath
 from nerveseg.scans.comparison_files import check_free_comparison, write_comparison
 from nerveseg.scans.comparison_view import in_words, stretch_in_words
 from nerveseg.scans.dated_result import read_results
-from nerveseg.scans.follow_up import ComparisonSummary, NerveChange, compare_results, identity_of_comparison
+from nerveseg.scans.follow_up import ComparisonSummary, NerveChange, compare_dates, identity_of_comparison
 from nerveseg.scans.leg_alignment import Align
 
 USAGE = "python -m nerveseg.compare first/ second/ output=out"
@@ -46,7 +46,7 @@ def compare_configured_results(config: CompareConfig) -> None:
     folder = config.output or config.output_root / "comparisons" / name
     summary = check_free_comparison(folder, results, identity_of_comparison(results, *options))
     if summary is None:
-        summary = write_comparison(folder, compare_results(config.first, config.second, *options))
+        summary = write_comparison(folder, compare_dates(results, *options))
         _print(summary, folder, f"{time.perf_counter() - started:.1f} s")
     else:
         _print(summary, folder, "done before")

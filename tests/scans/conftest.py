@@ -51,14 +51,23 @@ def sweep(tiny_study, tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
-    """`segment` in this process and in a folder of its own; gives what was printed."""
+def in_process(tmp_path, capsys, monkeypatch):
+    """A function that makes a command run in this process and in a folder of its own; it gives what was printed."""
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments, code=0):
-        returned = segment([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert returned == code, f"{printed.out}\n{printed.err}"
-        return printed
+    def of(main):
+        def command(*arguments, code=0):
+            returned = main([str(argument) for argument in arguments])
+            printed = capsys.readouterr()
+            assert returned == code, f"{printed.out}\n{printed.err}"
+            return printed
 
-    return command
+        return command
+
+    return of
+
+
+@pytest.fixture
+def run(in_process):
+    """`segment` in this process."""
+    return in_process(segment)

@@ -60,16 +60,9 @@ def dates(tmp_path_factory):
 
 
 @pytest.fixture
-def compare(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments, code=0):
-        returned = compare_main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert returned == code, f"{printed.out}\n{printed.err}"
-        return printed
-
-    return command
+def compare(in_process):
+    """`compare` in this process."""
+    return in_process(compare_main)
 
 
 def nerve_of(folder):

@@ -31,17 +31,9 @@ BRANCHES = {"tibial": [5], "peroneal": [3], "nerve": [5, 3]}
 
 
 @pytest.fixture
-def measure(tmp_path, capsys, monkeypatch):
-    """`measure` in this process and in a folder of its own; gives what was printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments, code=0):
-        returned = measure_main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert returned == code, f"{printed.out}\n{printed.err}"
-        return printed
-
-    return command
+def measure(in_process):
+    """`measure` in this process."""
+    return in_process(measure_main)
 
 
 @pytest.fixture
