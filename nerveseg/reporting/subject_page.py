@@ -29,6 +29,12 @@ from nerveseg.reporting.subject_view import LESION, SubjectView
 from nerveseg.reporting.uncertainty_map import COLOUR, entropy_pictures, uncertain_slices
 
 LESION_COLOUR = (255, 82, 82)
+VERDICTS = {
+    "accept": "the mask may be used as it is",
+    "correct": "the mask may be used after a correction",
+    "reject": "the mask, or the scan, is of no use",
+}
+"""Verdicts of a reviewer, and their meanings."""
 
 Assets = Literal["inline", "folder"]
 
@@ -51,6 +57,7 @@ def subject_html(view: SubjectView, *, assets: Assets = "inline", back: str | No
         "subject.html.j2",
         view=view,
         notice=NOTICE,
+        verdicts=VERDICTS,
         inline=assets == "inline",
         back=back,
         above=above,
@@ -69,8 +76,9 @@ def _data(view: SubjectView) -> dict[str, Any]:
     return {
         "name": view.name,
         "noun": view.noun,
-        "study": view.study or view.digest,
+        "study": view.study or view.scan_sha256 or view.digest,
         "digest": view.digest,
+        "model": view.model_sha256,
         "size": [width, height],
         "pixel_mm": view.spacing_mm[:2],
         "numbers": view.numbers,

@@ -43,6 +43,10 @@ class SubjectView:
     sides: Mapping[str, slice] = field(default_factory=dict)  # columns (along x) of each leg, where both are shown
     registrations: Mapping[str, bytes] = field(default_factory=dict)  # PNG of channels registered to the first
     study: str = ""  # name of the study, under which reviews are kept; empty for a single scan
+    # SHA-256 of the image, under which reviews of a scan without a study are kept; empty if not known.
+    scan_sha256: str = ""
+    mask_sha256: str = ""  # SHA-256 of the file of the mask under review, where there is one
+    model_sha256: str = ""  # SHA-256 of the model that made the mask, if a known one did
     classes: Mapping[str, str] = field(
         default_factory=dict
     )  # page of each class, relative to this one; of several only
@@ -77,7 +81,9 @@ class SubjectView:
 
     @property
     def digest(self) -> str:
-        """Hash of the outlines, so that a review applies only to the masks that were reviewed."""
+        """Hash of the mask's file, or else of the outlines, so that a review applies to what was reviewed only."""
+        if self.mask_sha256:
+            return self.mask_sha256
         hashed = hashlib.sha256(repr(self.image.shape).encode())
         for name, mask in self.outlines.items():
             hashed.update(name.encode() + np.packbits(mask).tobytes())

@@ -187,7 +187,12 @@ def _write_measurements(
     write_label_names(folder, scan.courses)
     versions = package_versions()
     model, given = (origin.fields.get(name) for name in ("model", "given"))
-    _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions))
+    hashes = {
+        "scan_sha256": identity.inputs.get("image", ""),
+        "mask_sha256": masks[primary_mask(masks)],
+        "model_sha256": model.sha256 if model else "",
+    }
+    _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions), hashes)
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     summary = ScanSummary(
         warning=scan.warning,
@@ -224,7 +229,13 @@ def _written(folder: Path) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes.items() if (name, sha256) in own}
 
 
-def _draw(folder: Path, measured: MeasuredScan, origin: _Origin, provenance: list[tuple[str, str]]) -> None:
+def _draw(
+    folder: Path,
+    measured: MeasuredScan,
+    origin: _Origin,
+    provenance: list[tuple[str, str]],
+    hashes: Mapping[str, str],
+) -> None:
     scan = measured.scan
     nerve, strays = (
         np.any(masks, axis=0) for masks in zip(*((each.mask, each.strays) for each in measured.courses), strict=True)
@@ -272,5 +283,6 @@ def _draw(folder: Path, measured: MeasuredScan, origin: _Origin, provenance: lis
         channels=scan.channels | scan.maps,
         affine=scan.grid.ras_affine,
         provenance=provenance,
+        **hashes,
     )
     write_subject_page(folder / "report.html", page)

@@ -36,6 +36,7 @@ from nerveseg.evaluation.comparisons import (
     nerve_volume_mm3,
 )
 from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.files import file_sha256
 from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
@@ -181,6 +182,7 @@ def _view(
         notes=[note for nerve in first for note in nerve.notes],
         sides=sides,
         study=_named(study, label),
+        mask_sha256=_mask_sha256(evaluated.predictions.get(subject.id)),
         classes={name: f"../{name}/{subject.id}.html" for name in classes},
         label=label,
         noun="nerve" if is_nerve else label,
@@ -191,6 +193,11 @@ def _view(
             *((name, versions[name]) for name in ("nerveseg", "torch")),
         ],
     )
+
+
+def _mask_sha256(prediction: PredictedMask | None) -> str:
+    """Return the hash of the automatic mask's file; empty without one, or for a folder of DICOM."""
+    return file_sha256(prediction.path) if prediction is not None and prediction.path.is_file() else ""
 
 
 def _masks_in_order(masks: SubjectMasks) -> dict[str, Mask]:

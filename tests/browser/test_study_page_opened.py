@@ -138,26 +138,26 @@ def test_filters_work_together_and_say_how_many_are_left(opened):
 def test_reviews_of_the_subject_pages_are_shown_and_exported(opened):
     page = opened()
     assert page.tab.locator("#export").is_disabled()
-    review = {"verdict": "fail", "comment": 'vein, not "nerve"\nsee slice 12', "reviewer": "OS", "date": "2026-01-02"}
+    review = {"verdict": "reject", "note": 'vein, not "nerve"\nsee slice 12', "reviewer": "OS", "date": "2026-01-02"}
     page.tab.evaluate("text => localStorage.setItem('nerveseg-review:demo:P07', text)", json.dumps(review))
-    page.tab.evaluate("localStorage.setItem('nerveseg-review:other:P08', '{\"verdict\": \"pass\"}')")
+    page.tab.evaluate("localStorage.setItem('nerveseg-review:other:P08', '{\"verdict\": \"accept\"}')")
     page.tab.reload()
-    assert [text.split()[0] for text in column(page, "review") if text] == ["fail"]
+    assert [text.split()[0] for text in column(page, "review") if text] == ["reject"]
     page.tab.select_option("#filter-kind", "reviewed")
     assert column(page, "subject")[0].startswith("sub-P07")
     with page.tab.expect_download() as download:
         page.tab.click("#export")
-    assert download.value.suggested_filename == "demo_reviews.csv"
+    assert download.value.suggested_filename == "verdicts-demo.csv"
     with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row == {"study": "demo", "name": "P07", "cohort": "patient"} | review
+    assert row == {"scan": "P07", "mask_sha256": "", "model_sha256": ""} | review
 
 
 def test_a_review_of_other_outlines_does_not_count(opened):
     page = opened()
     page.tab.evaluate("document.querySelector('tr[data-id=P07]').dataset.masks = 'abc'")
-    for masks, shown in (("old", "reviewed, but with other outlines"), ("abc", "pass")):
-        text = json.dumps({"verdict": "pass", "masks": masks})
+    for masks, shown in (("old", "reviewed, but on an earlier mask"), ("abc", "accept")):
+        text = json.dumps({"verdict": "accept", "masks": masks})
         page.tab.evaluate("text => localStorage.setItem('nerveseg-review:demo:P07', text)", text)
         page.tab.evaluate("dispatchEvent(new Event('storage'))")
         assert [cell for cell in column(page, "review") if cell] == [shown]

@@ -382,35 +382,36 @@ def test_an_address_with_a_slice_opens_on_it(page):
 
 def test_a_review_is_kept_and_downloaded(page, view, tmp_path):
     comment = 'vein, not nerve; "slice 103"\näöü'
-    page.tab.check("input[value='fail']")
+    page.tab.check("input[value='reject']")
     page.tab.fill("textarea", comment)
     page.tab.fill("input[name='reviewer']", "AB")
     with page.tab.expect_download() as download:
         page.tab.click("#download")
-    assert download.value.suggested_filename == f"review-{view.name}.csv"
+    assert download.value.suggested_filename == f"verdicts-{view.name}.csv"
     download.value.save_as(tmp_path / "review.csv")
-    with (tmp_path / "review.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "review.csv").open(encoding="utf-8-sig", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == ["name", "verdict", "comment", "reviewer", "date"]
-    assert [row["name"], row["verdict"], row["comment"], row["reviewer"]] == [view.name, "fail", comment, "AB"]
+    assert list(row) == ["scan", "verdict", "note", "reviewer", "date", "mask_sha256", "model_sha256"]
+    assert [row["scan"], row["verdict"], row["note"], row["reviewer"]] == [view.name, "reject", comment, "AB"]
+    assert row["mask_sha256"] == view.digest
     assert time.strftime("%Y-%m", time.gmtime()) == row["date"][:7]
     page.tab.reload()
-    assert page.tab.is_checked("input[value='fail']")
+    assert page.tab.is_checked("input[value='reject']")
     assert page.tab.input_value("textarea") == comment
     kept = page.tab.evaluate(f"JSON.parse(localStorage.getItem('nerveseg-review:phantom:{view.name}'))")
-    assert (kept["verdict"], kept["reviewer"]) == ("fail", "AB")
+    assert (kept["verdict"], kept["reviewer"]) == ("reject", "AB")
     page.tab.click("#forget")
     page.tab.reload()
-    assert not page.tab.is_checked("input[value='fail']")
+    assert not page.tab.is_checked("input[value='reject']")
 
 
 def test_a_review_of_other_outlines_is_not_taken_for_one_of_these(page, page_file, view, tmp_path):
-    page.tab.check("input[value='pass']")
+    page.tab.check("input[value='accept']")
     masks = {**view.masks, "Auto": np.roll(view.masks["Auto"], 2, axis=0)}
     write_subject_page(tmp_path / "report.html", replace(view, masks=masks))
     page.tab.goto((tmp_path / "report.html").as_uri())
-    assert not page.tab.is_checked("input[value='pass']")
-    assert "other outlines" in page.tab.inner_text("#kept")
+    assert not page.tab.is_checked("input[value='accept']")
+    assert "an earlier mask" in page.tab.inner_text("#kept")
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])

@@ -89,11 +89,8 @@
 
   // Reviews, as the subject pages keep them; one that was given for other outlines counts no more.
   function review(row) {
-    try {
-      const kept = JSON.parse(localStorage.getItem(`nerveseg-review:${data.study}:${row.dataset.id}`));
-      if (!kept || !(kept.verdict || kept.comment)) return null;
-      return { ...kept, outdated: Boolean(row.dataset.masks && kept.masks !== row.dataset.masks) };
-    } catch { return null; }
+    const kept = reviews.read(reviews.key(data.study, row.dataset.id));
+    return kept && { ...kept, outdated: Boolean(row.dataset.masks && kept.masks !== row.dataset.masks) };
   }
 
   const element = (name, className, textContent) => Object.assign(document.createElement(name), { className, textContent });
@@ -110,10 +107,10 @@
       if (!kept) continue;
       count += row.dataset.reviewed === "yes";
       exported += current;
-      if (kept.outdated) cell.append(element("span", "comment", "reviewed, but with other outlines"));
+      if (kept.outdated) cell.append(element("span", "comment", "reviewed, but on an earlier mask"));
       else {
         if (kept.verdict) cell.append(element("span", `mark ${String(kept.verdict).replace(/[^a-z]/gi, "")}`, kept.verdict));
-        if (kept.comment) cell.append(element("span", "comment", kept.comment));
+        if (kept.note) cell.append(element("span", "comment", kept.note));
       }
     }
     byId("reviewed").textContent = count ? `${count} reviewed in this browser` : "none reviewed in this browser yet";
@@ -121,20 +118,11 @@
     filterRows();
   }
 
-  const quoted = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
-
   byId("export").addEventListener("click", () => {
-    const lines = [["study", "name", "cohort", "verdict", "comment", "reviewer", "date"]];
-    for (const row of rows) {
-      const kept = review(row);
-      if (kept && !kept.outdated) lines.push([data.study, row.dataset.id, row.dataset.cohort, kept.verdict, kept.comment, kept.reviewer, kept.date]);
-    }
-    const text = "\ufeff" + lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
-    link.download = `${data.study.replace(/[^\w.-]+/g, "_")}_reviews.csv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    const current = rows.map((row) => ({ row, kept: review(row) })).filter(({ kept }) => kept && !kept.outdated);
+    reviews.download(`verdicts-${data.study}.csv`, current.map(({ row, kept }) => ({
+      ...kept, scan: row.dataset.id, mask_sha256: row.dataset.masks, model_sha256: "",
+    })));
   });
 
   addEventListener("storage", showReviews);

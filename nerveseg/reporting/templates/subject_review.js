@@ -1,29 +1,18 @@
-// The reviewer's verdict: kept in this browser with the masks it was given for, and written to a file on request.
+// The form for the reviewer's verdict on this page's mask.
 
-const review = {form: byId("review"), key: `nerveseg-review:${data.study}:${data.name}`};
+const review = {form: byId("review"), key: reviews.key(data.study, data.name)};
 
 function entries() {
-  const {verdict, comment, reviewer} = review.form.elements;
-  return {verdict: verdict.value, comment: comment.value.trim(), reviewer: reviewer.value.trim()};
+  const {verdict, note, reviewer} = review.form.elements;
+  return {verdict: verdict.value, note: note.value.trim(), reviewer: reviewer.value.trim()};
 }
 
 function keep() {
   const entry = {...entries(), date: new Date().toISOString(), masks: data.digest};
-  try {
-    localStorage.setItem(review.key, JSON.stringify(entry));
-    say(entry.verdict ? `Kept in this browser: ${entry.verdict}.` : "Kept in this browser, without a verdict.");
-  } catch {
-    say("This browser keeps nothing for files from a disk: download the CSV before you leave.");
-  }
-  return entry;
-}
-
-function kept() {
-  try {
-    return JSON.parse(localStorage.getItem(review.key));
-  } catch {
-    return null;
-  }
+  reviews.reviewer(entry.reviewer);
+  say(!reviews.keep(review.key, entry) ? "This browser keeps nothing for files from a disk: download the CSV before you leave."
+    : entry.verdict ? `Kept in this browser: ${entry.verdict}.`
+    : entry.note ? "Kept in this browser, without a verdict." : "Nothing kept.");
 }
 
 function say(text) {
@@ -31,35 +20,28 @@ function say(text) {
 }
 
 function fill(entry) {
-  for (const name of ["verdict", "comment", "reviewer"]) review.form.elements[name].value = entry[name] || "";
+  for (const name of ["verdict", "note", "reviewer"]) review.form.elements[name].value = entry[name] || "";
 }
 
-const cell = (text) => /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-
 function download() {
-  const entry = entries(), date = (kept() || {}).date || new Date().toISOString();
-  const rows = [["name", "verdict", "comment", "reviewer", "date"], [data.name, entry.verdict, entry.comment, entry.reviewer, date]];
-  const text = rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
-  link.download = `review-${data.name.replace(/[^\w.-]+/g, "_")}.csv`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  const kept = reviews.read(review.key) || {date: new Date().toISOString()};
+  const hashes = {mask_sha256: data.digest, model_sha256: data.model};
+  reviews.download(`verdicts-${data.name}.csv`, [{scan: data.name, ...entries(), date: kept.date, ...hashes}]);
 }
 
 review.form.addEventListener("input", keep);
 review.form.addEventListener("submit", (event) => event.preventDefault());
 byId("download").addEventListener("click", download);
 byId("forget").addEventListener("click", () => {
-  fill({});
-  try { localStorage.removeItem(review.key); } catch { /* nothing was kept */ }
-  say("Cleared.");
+  fill({reviewer: reviews.reviewer()});
+  say(reviews.keep(review.key, null) ? "Cleared." : "Cleared on this page.");
 });
 
-const before = kept();
+const before = reviews.read(review.key);
 if (before && before.masks === data.digest) {
   fill(before);
   say(`Kept in this browser since ${before.date.slice(0, 10)}${before.verdict ? `: ${before.verdict}` : ""}.`);
-} else if (before) {
-  say(`An earlier verdict (${before.verdict || "none"}, ${before.date.slice(0, 10)}) was on other outlines. Give a new one.`);
+} else {
+  fill({reviewer: reviews.reviewer()});
+  if (before) say(`An earlier verdict (${before.verdict || "none"}, ${before.date.slice(0, 10)}) was on an earlier mask. Give a new one.`);
 }
