@@ -49,6 +49,7 @@ _LATTICE_STEPS, _LATTICE_MM = 3, 8.0
 _LEAST_SIMILARITY = 0.1
 """Least mutual information. Two unrelated images reach 0.002; the phantom's two channels 0.6 to 0.8."""
 
+_SEARCHED = 3  # number of starts that `register_from` searches from: the coarse similarity may prefer a wrong one
 _STEPS, _BINS = 60, 32
 _SEED, _OTHER_SEED = 2018, 1995
 
@@ -104,27 +105,28 @@ def register_rigidly(moving: Volume, fixed: Volume) -> Registration:
     return _result(moving, fixed, found, np.eye(4) if doubt else found, (before, after), doubt)
 
 
-def register_from(moving: Volume, fixed: Volume, starts: list[Affine]) -> tuple[Affine, float] | None:
-    """Find the motion of greatest similarity from one of several starts: turns about the leg, and shifts all ways.
+def register_from(moving: Volume, fixed: Volume, starts: list[Affine]) -> list[tuple[Affine, float]]:
+    """Search the motion of greatest similarity from the most similar starts: turns about the leg, and shifts all ways.
 
     Unlike `register_rigidly`, the motion may be of any size, since two dates share no frame of coordinates.
 
     Args:
         moving: Later image.
         fixed: Earlier image.
-        starts: Motions (RAS mm, from a position in the fixed volume to that in the moving one) to begin with.
+        starts: Motions (RAS mm, from a position in the fixed volume to that in the moving one) to begin with, of which
+            the `_SEARCHED` most similar ones are searched from.
 
     Returns:
-        Motion and its mutual information; None if the two have too little in common.
+        Motions found and their mutual information, the greatest first; none if the two have too little in common.
     """
     pair = _Pair(moving, fixed)
     with _one_thread():
-        start = starts[int(np.argmax(pair.similarities(starts, _PIXELS_MM[0], _SEED)))]
-        found = pair.search(start, _ALONG_LEG, _PIXELS_MM)
-        if found is None:
-            return None
-        (similarity,) = pair.similarities([found], _PIXELS_MM[-1], _OTHER_SEED)
-    return (found, similarity) if similarity >= _LEAST_SIMILARITY else None
+        order = np.argsort(pair.similarities(starts, _PIXELS_MM[0], _SEED))[::-1]
+        searched = [pair.search(starts[number], _ALONG_LEG, _PIXELS_MM) for number in order[:_SEARCHED]]
+        found = [motion for motion in searched if motion is not None]
+        similarities = pair.similarities(found, _PIXELS_MM[-1], _OTHER_SEED)
+    ranked = sorted(zip(found, similarities, strict=True), key=lambda each: each[1], reverse=True)
+    return [(motion, similarity) for motion, similarity in ranked if similarity >= _LEAST_SIMILARITY]
 
 
 @contextmanager

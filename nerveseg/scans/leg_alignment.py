@@ -20,6 +20,8 @@ from nerveseg.types import Affine, Mask
 
 Align = Literal["split", "image", "header"]
 
+NEARLY = 0.95  # share of the greatest mutual information from which another shift puts the alignment in doubt (assumed)
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -60,15 +62,18 @@ def align_by_image(first: PlacedNerve, second: PlacedNerve, images: tuple[Volume
     """Align two nerves by rigid registration of their images; raise `GeometryError` without a match."""
     fixed, moving = images
     found = register_from(moving, fixed, _starts(first, second))
-    if found is None:
+    if not found:
         raise GeometryError(
             "align=image: two images of one leg with a common stretch",
             found="images with too little in common",
             remedy="align=split or align=header",
         )
-    motion, similarity = found
-    shift_mm = _shift_mm(motion, first.grid, second)
-    return Alignment("image", shift_mm, f"by rigid registration of the images (mutual information {similarity:.2f})")
+    (shift_mm, similarity), *others = [(_shift_mm(motion, first.grid, second), value) for motion, value in found]
+    how = f"by rigid registration of the images (mutual information {similarity:.2f})"
+    step_mm = max(abs(_step_mm(each.grid)) for each in (first, second))
+    rivals = [each for each, value in others if abs(each - shift_mm) > step_mm and value > NEARLY * similarity]
+    doubt = f", in doubt: a shift of {rivals[0]:+.1f} mm fits nearly as well" if rivals else ""
+    return Alignment("image", shift_mm, how + doubt)
 
 
 def _centres(nerve: PlacedNerve) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """`python -m nerveseg.compare` in this process: tubes drawn by this test, whose change and shift are known."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 
 import nerveseg
 from nerveseg.compare import main as compare_main
+from nerveseg.data.volumes.grids import Grid, Volume
+from nerveseg.data.volumes.volume import read_image
 from nerveseg.errors import ConfigurationError, GeometryError, RunError
 from nerveseg.measure import main as measure_main
 from nerveseg.scans.detectable_change import detectable_change
+from nerveseg.scans.leg_alignment import PlacedNerve, align_by_header, align_by_image
 
 SIZE, PIXEL_MM, LENGTH_MM = 48, 1.0, 120.0
 LIMITS = ("csa_mm2=15", "mean_csa_mm2=4")
@@ -106,6 +110,52 @@ def test_the_same_by_the_image_and_by_the_header(compare, dates, tmp_path):
     nerve, quantities = nerve_of(tmp_path / "header")
     assert (nerve["shift_mm"], nerve["verdict"]) == (0, "not judged")
     assert quantities["total", "volume_mm3"]["smallest_detectable_change"] is None
+
+
+def test_the_header_places_two_oblique_scans():
+    turned = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ np.diag([PIXEL_MM, PIXEL_MM, 4.0])
+    nerves = []
+    for start_mm in (0.0, 12.0):
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = turned, turned @ [0, 0, start_mm / 4]
+        mask = np.stack([section(start_mm + 4 * number, thicker=False) for number in range(20)], axis=2)
+        nerves.append(PlacedNerve(mask, Grid(mask.shape, affine, nib.Nifti1Header())))
+    assert align_by_header(*nerves).shift_mm == pytest.approx(12)
+    assert align_by_header(*nerves[::-1]).shift_mm == pytest.approx(-12)
+
+
+def test_a_leg_without_landmarks_leaves_its_alignment_in_doubt(dates):
+    first, _, _ = dates
+    image = read_image(first.parent / "scan.nii.gz")
+    alike = np.repeat(image.array[:, :, 15:16], image.array.shape[2], axis=2)
+    noises = [np.random.default_rng(seed).normal(0, 3, alike.shape).astype(np.float32) for seed in (5, 6)]
+    legs = [Volume(alike + noise, image.grid) for noise in noises]
+    nerve = PlacedNerve(np.repeat(section(60, thicker=False)[..., None], alike.shape[2], axis=2), image.grid)
+    found = align_by_image(nerve, nerve, (legs[0], legs[1]))
+    assert "in doubt" in found.how
+    sure = align_by_image(nerve, nerve, (image, image))
+    assert "in doubt" not in sure.how
+    assert sure.shift_mm == pytest.approx(0, abs=0.5)
+
+
+def test_repeated_scans_of_a_study(compare, dates, tmp_path, capsys):
+    for name, folder in {"sub-A": dates[0], "sub-Ar": dates[1], "sub-B": dates[0]}.items():
+        shutil.copytree(folder, tmp_path / "results" / name)
+        (tmp_path / "study").mkdir(exist_ok=True)
+    for name in ("A", "Ar", "B", "Br"):
+        shutil.copy(dates[0].parent / "scan.nii.gz", tmp_path / "study" / f"{name}.nii.gz")
+    table = tmp_path / "study" / "participants.tsv"
+    table.write_text("participant_id\tgroup\trepeat_of\nsub-A\tA\t\nsub-Ar\tA\tsub-A\nsub-B\tB\t\nsub-Br\tB\tsub-B\n")
+    words = ("study=bids", "study.images.T2='{id}.nii.gz'", "study.root=study", "results=results")
+    assert compare_main([*words, "output=changes"]) == 2  # Br has no result
+    assert "sub-B_sub-Br: failed" in capsys.readouterr().out
+    nerve, _ = nerve_of(tmp_path / "changes" / "sub-A_sub-Ar")
+    assert nerve["shift_mm"] == pytest.approx(12, abs=4)
+    assert not (tmp_path / "changes" / "sub-B_sub-Br").exists()
+    assert compare_main([str(dates[0]), str(dates[1]), *words]) == 2
+    table.write_text("participant_id\nsub-A\nsub-Ar\n")
+    assert compare_main([*words, "output=others"]) == 2
+    assert not (tmp_path / "others").exists()
 
 
 def test_slices_of_another_step_have_the_volume_of_the_same_stretch(dates):
