@@ -5,11 +5,13 @@
     mask-<class>.nii.gz (likewise)           each class by itself, if asked for (per_class)
     automatic.nii.gz (likewise)              copy of the mask (of several classes: the label map) as the model made it
     branches.nii.gz, .txt, .ctbl             side and branch of the nerve, with names for ITK-SNAP and 3D Slicer
+    lesion.nii.gz (likewise)                 the lesion, if one was looked for
+    workspace.itksnap                        scan, masks and channels for ITK-SNAP
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
     report.html                              a page with every slice, the surface, the profiles, a review
     registration-<channel>.png               a registered channel before and after
-    probability.nii.gz, mask.dcm             if asked for
+    probability.nii.gz, channel-<name>.nii.gz, mask.dcm, measurements.dcm   if asked for
     summary.json                             measurements of the nerve, flags, hashes, versions
 
 A folder with the results of another scan, or with a file of such a name from elsewhere, is not written to. While a
@@ -39,10 +41,11 @@ from nerveseg.scans.own_files import REPLACED, UNFINISHED, Written, clear, mark,
 from nerveseg.scans.request import ScanRequest
 
 SUMMARY = "summary.json"
-CLASS_MASKS = "mask-*"
+NAMED_BY_USER = ("mask-*", "channel-*")  # patterns of files whose names hold those of classes, channels and maps
 OWN_FILES = (
-    "mask.*", CLASS_MASKS, "labels.*", "branches.*", "nerve.stl", "nerve.ply", "automatic.*",
-    "probability.nii.gz", "profile.csv", "check.png", "report.html", "registration-*.png", SUMMARY,
+    "mask.*", *NAMED_BY_USER, "labels.*", "branches.*", "nerve.stl", "nerve.ply", "automatic.*", "lesion.*",
+    "probability.nii.gz", "measurements.dcm", "workspace.itksnap", "profile.csv", "check.png", "report.html",
+    "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
 
@@ -54,6 +57,7 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     """Options of the files that are written besides the usual ones."""
 
     write_probability: bool = False  # flag: true to write `probability.nii.gz`
+    write_channels: bool = False  # flag: true to write `channel-<name>.nii.gz`, further channels and maps on the grid
     # True to write `mask.dcm` of a DICOM input, which holds the patient's name; "always" also if it is not usable.
     dicom_seg: bool | Literal["always"] = False
     surface: Literal["stl", "ply"] | None = None  # format of `nerve.stl` or `nerve.ply`, the surface of the nerve
@@ -225,10 +229,11 @@ def is_result(path: Path) -> bool:
     return ours and any(fnmatchcase(path.name, pattern) for pattern in OWN_FILES)
 
 
-def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
+def begin(folder: Path, named: Sequence[str] = ()) -> None:
     """Mark a folder as being written, and clear it of the files of a result.
 
-    Of files `mask-*`, only those that nerveseg wrote or is about to write give way: others are a person's own.
+    Of files `mask-*` and `channel-*`, only those that nerveseg wrote or is about to write (`named`) give way: others
+    are a person's own.
     """
     own = own_files(folder, read_summary(folder))
     mark(folder, own)
@@ -236,7 +241,7 @@ def begin(folder: Path, class_masks: Sequence[str] = ()) -> None:
         path.name
         for pattern in OWN_FILES
         for path in folder.glob(pattern)
-        if pattern != CLASS_MASKS or path.name in {*class_masks, *dict(own)}
+        if pattern not in NAMED_BY_USER or path.name in {*named, *dict(own)}
     }
     clear(folder, sorted(found), own)
 

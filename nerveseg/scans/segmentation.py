@@ -52,8 +52,8 @@ class Segmentation(MeasuredScan):
 
         Args:
             folder: Folder to write to; a result that it holds already stays, if it is the same.
-            written: Options of the files: `write_probability`, `per_class`, `dicom_seg`, `surface`, as in
-                `conf/segment.yaml`.
+            written: Options of the files: `write_probability`, `write_channels`, `per_class`, `dicom_seg`, `dicom_sr`,
+                `surface`, as in `conf/segment.yaml`.
 
         Raises:
             ConfigurationError: An option is unknown, or cannot be met.

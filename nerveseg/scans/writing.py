@@ -25,6 +25,7 @@ from nerveseg.scans.dicom_export import write_dicom_mask
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.given import GivenScan
 from nerveseg.scans.identity import Identity
+from nerveseg.scans.image_files import LESION_FILE, channel_files, write_channels, write_lesion
 from nerveseg.scans.measuring import MeasuredScan
 from nerveseg.scans.own_files import clear, mark, record, recorded
 from nerveseg.scans.provenance import provenance_of
@@ -33,6 +34,7 @@ from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begi
 from nerveseg.scans.segmentation import Segmentation
 from nerveseg.scans.surface_files import write_surface
 from nerveseg.scans.viewer_files import branch_map, write_label_names
+from nerveseg.scans.workspace import WORKSPACE, write_workspace
 from nerveseg.types import Mask, Probability
 
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
@@ -58,12 +60,15 @@ def write_segmentation(
 ) -> ScanSummary:
     """Write the mask, the tables and the pictures of a scan; `started` is in s of `time.perf_counter`."""
     prediction, model, scan = segmentation.prediction, segmentation.model, segmentation.scan
-    begin(folder, list(_class_files(segmentation, options.per_class).values()))
+    channels = channel_files(segmentation) if options.write_channels else {}
+    begin(folder, [*_class_files(segmentation, options.per_class).values(), *channels.values()])
     masks = _write_masks(folder, segmentation, options.per_class)
     if options.write_probability:
         notice = header_notice(segmentation.synthetic)
         write_probability(folder / "probability.nii.gz", prediction.probability, scan.grid, notice)
         record(folder, "probability.nii.gz")
+    if channels:
+        write_channels(folder, segmentation)
     if options.surface:
         _write_surface(folder, segmentation, options.surface)
     automatic = f"automatic{_suffix(segmentation)}"
@@ -108,7 +113,7 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
         own = own_files(folder, earlier)
         mark(folder, own)
         surfaces = SURFACES.intersection(dict(own))
-        clear(folder, [*earlier.identified, *surfaces], own)
+        clear(folder, [*earlier.identified, *surfaces, f"{LESION_FILE}{_suffix(scan)}", WORKSPACE], own)
         for name in surfaces:
             _write_surface(folder, scan, "ply" if name.endswith(".ply") else "stl")
     keep = {scan.given.source: scan.given.sha256} if scan.given.edited_there else {}
@@ -185,6 +190,8 @@ def _write_measurements(
     """Write table, pictures and page, and the summary last."""
     write_csv(folder / "profile.csv", scan.profile.assign(warning=scan.warning), float_format="%.6g")
     write_label_names(folder, scan.courses)
+    write_lesion(folder, scan, _suffix(scan), header_notice(scan.synthetic))
+    write_workspace(folder, scan, [primary_mask(masks), *(name for name in masks if name.startswith("branches."))])
     versions = package_versions()
     model, given = (origin.fields.get(name) for name in ("model", "given"))
     hashes = {

@@ -161,7 +161,12 @@ def write_labels(path: Path, labels: NDArray[np.unsignedinteger[Any]], grid: Gri
 
 def write_probability(path: Path, probability: Probability, grid: Grid, description: str = "") -> None:
     """Write a RAS probability map as float32, in the grid of its input."""
-    _write(path, grid.from_ras(probability).astype(np.float32), grid, description)
+    write_image(path, probability, grid, description)
+
+
+def write_image(path: Path, image: Image | Probability, grid: Grid, description: str = "") -> None:
+    """Write a RAS image as float32, in the grid of another file."""
+    _write(path, grid.from_ras(image).astype(np.float32), grid, description)
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: Affine, description: str = "") -> None:
