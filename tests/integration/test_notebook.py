@@ -29,6 +29,8 @@ def test_the_tour_runs_and_is_stored_without_output(tmp_path):
     )
     assert "Auto-GT" in printed
     assert "held it out" in printed
+    assert "changes of the automatic mask" in printed  # the corrected mask was measured
+    assert "smallest_detectable_change" in printed  # two dates were compared
     pictures = [
         output
         for cell in tour.cells
@@ -36,4 +38,4 @@ def test_the_tour_runs_and_is_stored_without_output(tmp_path):
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) >= 2
+    assert len(pictures) >= 3
