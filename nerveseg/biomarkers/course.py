@@ -200,7 +200,20 @@ class NerveCourse:
     @property
     def length_mm(self) -> float:
         """Length in mm along `main_course`, at most that of a course as steep as 45 degrees."""
-        _, points_mm = self.main_course
+        return self._along_mm(self.main_course[1])
+
+    def branch_length_mm(self, label: int) -> float | None:
+        """Return the length in mm along a branch, at most that of a course as steep as 45 degrees.
+
+        It is counted between the centres of the first and the last slice that show the branch by its name; None for
+        fewer than two of them.
+        """
+        shown = (self.branches.labels == label).any(axis=(0, 1))
+        lines = [line for line in self.centrelines if line.branch == BRANCH_NAMES[label]]
+        points_mm = [line.points_mm[shown[line.slices]] for line in lines]
+        return self._along_mm(points_mm[0]) if points_mm and len(points_mm[0]) > 1 else None
+
+    def _along_mm(self, points_mm: Float64[np.ndarray[Any, Any], "_n 3"]) -> float:
         steps_mm = np.diff(points_mm, axis=0)
         along_mm = np.abs(steps_mm @ slice_normal(self.affine))
         return float(np.minimum(np.linalg.norm(steps_mm, axis=1), np.hypot(1.0, STEEPEST) * along_mm).sum())

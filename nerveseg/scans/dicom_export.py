@@ -1,80 +1,134 @@
-"""DICOM objects of a segmented series, written only if asked for: the standard requires the patient's name in them."""
+"""DICOM objects of a segmented series, written only if asked for: the standard requires the patient's name in them.
+
+mask.dcm           segmentation (`dicom_seg=true`)
+measurements.dcm   structured report of the measurements (`dicom_sr=true`), which refers to the segments of the former
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nerveseg.data.classes import NERVE, NERVE_TERM, TIBIAL_TERM, TISSUE_TERM
+from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM, Term
 from nerveseg.data.volumes.dicom import series_files
-from nerveseg.data.volumes.dicom_seg_reading import BRANCHES
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
+from nerveseg.scans.dicom_report import BRANCH_TERMS, Structure, report_notes, structure_name, structures_of
+from nerveseg.scans.own_files import record
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
 from nerveseg.scans.segmentation import Segmentation
-from nerveseg.scans.viewer_files import COLOURS, FIRST, branch_map
+from nerveseg.scans.viewer_files import COLOURS, FIRST, PLACE, branch_map
 
 if TYPE_CHECKING:
     from nerveseg.data.volumes.dicom_seg import SegmentMask
 
-BRANCH_TERMS = (NERVE_TERM, TIBIAL_TERM, NERVE_TERM)
-"""Terms of `BRANCHES`; sciatic and peroneal nerve have that of peripheral nerves, and are told by their labels."""
+SEGMENTATION, REPORT = "mask.dcm", "measurements.dcm"
 
 
 def check_exportable(files: ScanFiles, options: ResultOptions) -> None:
-    """Raise `ConfigurationError` or `VolumeError` if DICOM-SEG is asked for and cannot be made of the input."""
-    if not options.dicom_seg:
+    """Raise `ConfigurationError` or `VolumeError` if DICOM is asked for and cannot be made of the input."""
+    asked = [name for name in ("dicom_seg", "dicom_sr") if getattr(options, name)]
+    if not asked:
         return
     if not is_dicom_scan(files.image):
         raise ConfigurationError(
-            "dicom_seg=true needs a DICOM series, whose images it refers to",
+            f"{asked[0]}=true needs a DICOM series, whose images it refers to",
             found=files.image.name,
             path=files.image,
-            remedy="dicom_seg=false, or give the DICOM series",
+            remedy=f"{asked[0]}=false, or give the DICOM series",
         )
     from nerveseg.data.volumes.dicom_seg import check_sources
 
     check_sources(series_files(files.image, files.series))
 
 
-def write_dicom_mask(folder: Path, segmentation: Segmentation) -> list[str]:
-    """Write `mask.dcm`, a DICOM segmentation of the series, and return its name.
+def export_dicom(folder: Path, segmentation: Segmentation, options: ResultOptions) -> tuple[list[str], list[str]]:
+    """Write the DICOM objects that are asked for, unless the mask is not usable, to a marked folder.
+
+    Returns:
+        Names of the files, and notes for the reader of the result.
+    """
+    written: list[str] = []
+    notes: list[str] = []
+    segments: Mapping[Structure, int] = {}
+    if _is_due(options.dicom_seg, "dicom_seg", SEGMENTATION, segmentation, notes):
+        segments = write_dicom_mask(folder, segmentation)
+        record(folder, SEGMENTATION)
+        written.append(SEGMENTATION)
+    if _is_due(options.dicom_sr, "dicom_sr", REPORT, segmentation, notes):
+        from nerveseg.data.volumes.dicom_sr import write_dicom_sr
+
+        write_dicom_sr(
+            folder / REPORT,
+            structures_of(segmentation, segments, _own_term(segmentation)),
+            segmentation.scan.image.files,
+            folder / SEGMENTATION if written else None,
+            algorithm=segmentation.model.name,
+            synthetic=segmentation.synthetic,
+            model_sha256=segmentation.model.sha256,
+        )
+        record(folder, REPORT)
+        written.append(REPORT)
+        notes += report_notes(segmentation)
+    return written, notes
+
+
+def _is_due(
+    option: bool | Literal["always"], name: str, file: str, segmentation: Segmentation, notes: list[str]
+) -> bool:
+    """Return true if a file is asked for and the mask is good enough for it; note a file that is left out."""
+    if not option or option == "always" or segmentation.grade.level != "not usable":
+        return bool(option)
+    notes.append(f"no {file}, since the mask is not usable ({name}=always writes it all the same)")
+    return False
+
+
+def write_dicom_mask(folder: Path, segmentation: Segmentation) -> dict[Structure, int]:
+    """Write `mask.dcm`, a DICOM segmentation of the series; return the number of the segment of each side and branch.
 
     Of a model of one class it has a segment for each side and branch (`viewer_files.branch_map`), and no strays; of
-    several classes a segment for each class.
+    several classes a segment for each class, none of which is a branch by itself.
     """
     from nerveseg.data.volumes.dicom_seg import write_dicom_seg
 
+    branches = _of_branches(segmentation) if segmentation.classes.only else {}
     write_dicom_seg(
-        folder / "mask.dcm",
-        _of_branches(segmentation) if segmentation.classes.only else _of_classes(segmentation),
+        folder / SEGMENTATION,
+        list(branches.values()) or _of_classes(segmentation),
         segmentation.scan.image.files,
         algorithm=segmentation.model.name,
         synthetic=segmentation.synthetic,
         model_sha256=segmentation.model.sha256,
+        are_branches=bool(branches),
     )
-    return ["mask.dcm"]
+    return {structure: number for number, structure in enumerate(branches, 1)}
 
 
-def _of_branches(segmentation: Segmentation) -> list[SegmentMask]:
+def _of_branches(segmentation: Segmentation) -> dict[Structure, SegmentMask]:
     """Return the segments of each side: the sciatic nerve, also if it is empty, and the branches that are there."""
     from nerveseg.data.volumes.dicom_seg import SegmentMask
 
     labels = segmentation.scan.grid.from_ras(branch_map(segmentation.courses))
-    own = segmentation.model.description.terms.get(segmentation.classes.names[0])
-    segments = []
+    own = _own_term(segmentation)
+    segments = {}
     for course in segmentation.courses:
-        for place, (name, term) in enumerate(zip(BRANCHES, BRANCH_TERMS, strict=True)):
+        for branch, place in PLACE.items():
             value = FIRST[course.side] + place
             mask = np.asarray(labels == value, dtype=np.bool_)
             if mask.any() or place == 0:
-                label = name if course.side == "unknown" else f"{course.side} {name}"
-                side, colour = course.side, COLOURS[value - 1]
-                segments.append(SegmentMask(label.capitalize(), mask, own or term, side, colour))
+                name, term = structure_name(course.side, branch), own or BRANCH_TERMS[branch]
+                segments[course.side, branch] = SegmentMask(name, mask, term, course.side, COLOURS[value - 1])
     return segments
+
+
+def _own_term(segmentation: Segmentation) -> Term | None:
+    """Return the term that a study declares of its one class, if it has one."""
+    classes = segmentation.classes
+    return segmentation.model.description.terms.get(classes.names[0]) if classes.only else None
 
 
 def _of_classes(segmentation: Segmentation) -> list[SegmentMask]:

@@ -60,6 +60,7 @@ class ResultOptions(BaseModel, frozen=True, extra="forbid"):
     write_channels: bool = False  # flag: true to write `channel-<name>.nii.gz`, further channels and maps on the grid
     # True to write `mask.dcm` of a DICOM input, which holds the patient's name; "always" also if it is not usable.
     dicom_seg: bool | Literal["always"] = False
+    dicom_sr: bool | Literal["always"] = False  # the same of `measurements.dcm`, a report of the measurements
     surface: Literal["stl", "ply"] | None = None  # format of `nerve.stl` or `nerve.ply`, the surface of the nerve
     per_class: bool = False  # flag: true to write a mask of each class, too
 

@@ -21,7 +21,7 @@ from nerveseg.reporting.overlay import save_png
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import LESION, STRAY, SubjectView, facts_of
 from nerveseg.runs import package_versions
-from nerveseg.scans.dicom_export import write_dicom_mask
+from nerveseg.scans.dicom_export import export_dicom
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.given import GivenScan
 from nerveseg.scans.identity import Identity
@@ -40,7 +40,6 @@ from nerveseg.types import Mask, Probability
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
 
 SURFACES = frozenset({"nerve.stl", "nerve.ply"})  # names of the files of surfaces
-NOT_EXPORTED = "no mask.dcm, since the mask is not usable (dicom_seg=always writes it all the same)"
 CORRECTED, DRAWN = "Corrected", "Drawn"  # names, on the page, of a mask with and without a known automatic one
 
 
@@ -74,11 +73,9 @@ def write_segmentation(
     automatic = f"automatic{_suffix(segmentation)}"
     with atomic_write(folder / automatic) as temporary:
         shutil.copyfile(folder / primary_mask(masks), temporary)
-    exported = options.dicom_seg == "always" or (options.dicom_seg and segmentation.grade.level != "not usable")
-    if options.dicom_seg and not exported:
-        segmentation = replace(segmentation, notes=(*segmentation.notes, NOT_EXPORTED))
-    identified = write_dicom_mask(folder, segmentation) if exported else []
-    record(folder, automatic, *identified)
+    record(folder, automatic)
+    identified, notes = export_dicom(folder, segmentation, options)
+    segmentation = replace(segmentation, notes=(*segmentation.notes, *notes))
     model_record = ModelRecord(
         name=model.name,
         sha256=model.sha256,

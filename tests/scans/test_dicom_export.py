@@ -1,4 +1,4 @@
-"""DICOM segmentation of sides and branches, of a nerve drawn by code, read back by highdicom, nerveseg and dciodvfy."""
+"""DICOM segmentation and report of a nerve drawn by code, read back by highdicom, nerveseg and dciodvfy."""
 
 import shutil
 import subprocess
@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from nerveseg.biomarkers.course import follow_nerves
-from nerveseg.data.classes import Classes
+from nerveseg.biomarkers.profile import nerve_profile
+from nerveseg.biomarkers.signals import Signals
+from nerveseg.biomarkers.summary import summarise
+from nerveseg.data.classes import NERVE_TERM, Classes
 from nerveseg.data.legs import Leg
 from nerveseg.data.volumes.volume import read_image, read_labels
-from nerveseg.scans.dicom_export import write_dicom_mask
+from nerveseg.errors import VolumeError
+from nerveseg.scans.dicom_export import export_dicom
+from nerveseg.scans.grade import Grade
+from nerveseg.scans.own_files import mark
+from nerveseg.scans.results import ResultOptions
 from nerveseg.scans.segmentation import Segmentation
 from tests.helpers.dicom_series import write_series
 
@@ -22,7 +29,7 @@ LABELS = ["Left sciatic nerve", "Left tibial nerve", "Left peroneal nerve", "Rig
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Folder with `mask.dcm`, the drawn labels in RAS order (1 to 4, and 9 for a stray), and the grid."""
+    """Folder with both files, the drawn labels in RAS order (1 to 4, and 9 for a stray), and the grid."""
     folder = tmp_path_factory.mktemp("export")
     pixels = np.random.default_rng(0).integers(0, 900, (40, 80)).astype(np.uint16)
     axes = np.eye(3)
@@ -48,25 +55,33 @@ def exported(tmp_path_factory):
     drawn[0:2, 0:2, 11] = 9
     legs = [Leg("left", slice(0, 40)), Leg("right", slice(40, 80))]
     model = SimpleNamespace(description=SimpleNamespace(terms={}), name="drawn", sha256="0123456789abcdef" * 4)
-    scan = SimpleNamespace(grid=image.grid, image=image)
-    courses = follow_nerves(nerve, np.diag([0.5, 0.5, 4.0, 1.0]), legs, far_mm=5.0)
+    affine, maps = np.diag([0.5, 0.5, 4.0, 1.0]), {"T2map": np.where(drawn == 2, 60, 45).astype(np.float32)}
+    channels = {"T2": image.array, **maps, "MD": maps["T2map"]}
+    courses = follow_nerves(nerve, affine, legs, far_mm=5.0)
+    profile = nerve_profile(courses, range(12), Signals(channels))
     drawing = Mock(
         spec=Segmentation,
         courses=courses,
-        scan=scan,
+        scan=SimpleNamespace(grid=image.grid, image=image, channels={}, maps=maps | {"MD": maps["T2map"]}),
+        channel="T2",
         model=model,
         classes=Classes.of(None),
         labels=nerve,
         synthetic=False,
+        profile=profile,
+        nerves=[summarise(profile, course, channels) for course in courses],
+        grade=Grade(level="not usable", reason="drawn"),
     )
-    assert write_dicom_mask(folder, drawing) == ["mask.dcm"]
-    return folder, drawn, image.grid
+    mark(folder, set())
+    written = export_dicom(folder, drawing, ResultOptions(dicom_seg="always", dicom_sr="always"))
+    assert written == (["mask.dcm", "measurements.dcm"], ["the DICOM report takes T2map to be in ms"])
+    return folder, drawn, image.grid, drawing
 
 
 def test_highdicom_reads_a_segment_for_each_side_and_branch(exported):
     import highdicom
 
-    folder, drawn, _ = exported
+    folder, drawn, *_ = exported
     written = highdicom.seg.segread(folder / "mask.dcm")
     segments = [written.get_segment_description(number) for number in written.segment_numbers]
     assert [segment.segment_label for segment in segments] == LABELS
@@ -85,14 +100,100 @@ def test_highdicom_reads_a_segment_for_each_side_and_branch(exported):
 
 
 def test_all_segments_are_the_nerve_without_strays(exported):
-    folder, drawn, grid = exported
+    folder, drawn, grid, _ = exported
     labels = read_labels(folder / "mask.dcm", grid)
     np.testing.assert_array_equal(labels, np.where(drawn == 9, 0, drawn))
 
 
+def groups_of(path):
+    """Measurements of each group of a report, by its name; with site, side, segment and tracking identifier."""
+    import highdicom
+
+    report = highdicom.sr.srread(path)
+    assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+    content, found = report.content, {}
+    for group in [*content.get_volumetric_roi_measurement_groups(), *content.get_image_measurement_groups()]:
+        values = {}
+        for one in group.get_measurements():
+            kind = one.derivation.meaning if one.derivation else ""
+            values[one.name.meaning, kind, one.unit.value] = one.value
+        site = group.finding_sites[0]
+        has_segment = isinstance(group, highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations)
+        segment = group.referenced_segment if has_segment else None
+        number = None
+        if segment is not None:
+            assert segment.has_source_images()
+            number = segment[0].referenced_segment_numbers[0]
+        else:
+            assert len(group.source_images) == 12
+        found[group.tracking_identifier] = (
+            values,
+            site.value.value,
+            site.laterality.meaning,
+            number,
+            group.tracking_uid,
+        )
+    return report, found
+
+
+def test_the_report_has_what_was_drawn_of_each_nerve_and_branch(exported):
+    import highdicom
+
+    folder, drawn, *_ = exported
+    _, found = groups_of(folder / "measurements.dcm")
+    whole = "Left nerve with all branches"
+    assert {name: (*group[1:3], group[3]) for name, group in found.items()} == {
+        "Left sciatic nerve": ("84782009", "Left", 1),
+        "Left tibial nerve": ("45684006", "Left", 2),
+        "Left peroneal nerve": ("84782009", "Left", 3),
+        "Right sciatic nerve": ("84782009", "Right", 4),
+        whole: ("84782009", "Left", None),
+    }
+    masks = highdicom.seg.segread(folder / "mask.dcm")
+    for label, name in enumerate(LABELS, 1):
+        values, *_, segment, uid = found[name]
+        areas = np.count_nonzero(drawn == label, axis=(0, 1)) * 0.25
+        assert values["Volume", "", "mm3"] == pytest.approx(areas.sum() * 4, rel=1e-5)
+        assert values["Area", "Mean", "mm2"] == pytest.approx(areas[areas > 0].mean(), rel=1e-5)
+        assert values["Area", "Maximum", "mm2"] == pytest.approx(areas.max(), rel=1e-5)
+        assert values["T2", "Mean", "ms"] == (60 if label == 2 else 45)
+        assert len(values) == 6, "no MD, which has no term"
+        assert masks.get_segment_description(segment).tracking_uid == uid
+    assert found["Right sciatic nerve"][0]["Length", "", "mm"] == pytest.approx(11 * 4)
+    assert found["Left sciatic nerve"][0]["Length", "", "mm"] == pytest.approx(5 * 4)
+    sums = [found[name][0]["Volume", "", "mm3"] for name in LABELS[:3]]
+    assert found[whole][0]["Volume", "", "mm3"] == pytest.approx(sum(sums), rel=1e-5)
+
+
+def test_a_report_alone_refers_to_the_images_and_names_the_program(exported, tmp_path):
+    mark(tmp_path, set())
+    written, notes = export_dicom(tmp_path, exported[3], ResultOptions(dicom_seg=True, dicom_sr="always"))
+    assert written == ["measurements.dcm"]
+    assert "dicom_seg=always" in notes[0]
+    report, found = groups_of(tmp_path / "measurements.dcm")
+    assert {group[3] for group in found.values()} == {None}
+    images = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert len(images) == 12
+    text = report.to_json()
+    assert all(word in text for word in ("nerveseg", "0123456789abcdef" * 4, "Not a medical device", "99NERVESEG"))
+
+
+def test_classes_that_are_called_like_branches_are_not_joined(exported, tmp_path):
+    from nerveseg.data.volumes.dicom_seg import SegmentMask, write_dicom_seg
+
+    drawing, grid = exported[3], exported[2]
+    masks = [np.asarray(grid.from_ras(exported[1] == label), dtype=np.bool_) for label in (1, 4)]
+    segments = [SegmentMask(name, mask, NERVE_TERM) for name, mask in zip(LABELS[:2], masks, strict=True)]
+    of = {"algorithm": "drawn", "synthetic": False, "model_sha256": "0" * 64}
+    write_dicom_seg(tmp_path / "mask.dcm", segments, drawing.scan.image.files, **of)
+    with pytest.raises(VolumeError):
+        read_labels(tmp_path / "mask.dcm", grid)
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
-def test_dciodvfy_finds_no_error(exported):
-    checked = subprocess.run(["dciodvfy", str(exported[0] / "mask.dcm")], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("name", "kind"), [("mask.dcm", "Segmentation"), ("measurements.dcm", "ComprehensiveSR")])
+def test_dciodvfy_finds_no_error(name, kind, exported):
+    checked = subprocess.run(["dciodvfy", str(exported[0] / name)], capture_output=True, text=True, check=False)
     lines = (checked.stdout + checked.stderr).splitlines()
-    assert "Segmentation" in lines
+    assert kind in lines
     assert [line for line in lines if line.startswith("Error")] == []

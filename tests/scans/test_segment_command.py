@@ -155,9 +155,13 @@ def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, s
     for dataset in sorted(datasets, key=lambda dataset: dataset.InstanceNumber)[:8]:
         dataset.PatientName, dataset.PatientID, dataset.StudyDate = "SECRET^NAME", "ID-SECRET-77", "20011225"
         dataset.save_as(folder / f"{dataset.InstanceNumber}.dcm")
-    printed = run("series", f"model={sweep / 'fold-0'}", "output=out", "dicom_seg=always")
-    assert json.loads((tmp_path / "out/summary.json").read_text())["identified"] == ["mask.dcm"]
-    assert "mask.dcm holds the patient's name" in printed.out
+    printed = run("series", f"model={sweep / 'fold-0'}", "output=out", "dicom_seg=always", "dicom_sr=always")
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["identified"] == ["mask.dcm", "measurements.dcm"]
+    assert all(f"{name} holds the patient's name" in printed.out for name in summary["identified"])
+    report = pydicom.dcmread(tmp_path / "out" / "measurements.dcm").to_json()
+    assert f"{summary['nerves'][0]['volume_mm3']:.6g}" in report
+    assert "SYNTHETIC TRAINING DATA" in report
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"mask.nii.gz", "mask.dcm", "profile.csv", "summary.json", "check.png"} <= files
     for path in (tmp_path / "out").iterdir():
@@ -359,7 +363,8 @@ def test_dicom_seg_has_a_segment_for_each_class(run, branches_model, tmp_path):
     noise = np.random.default_rng(0).integers(0, 900, (4, 64, 64)).astype(np.uint16)
     frames = [{"place": 6.0 * place, "pixels": pixels} for place, pixels in enumerate(noise)]
     write_enhanced(tmp_path / "series" / "x.dcm", frames)
-    run("series", f"model={branches_model}", "output=out", "dicom_seg=always", "postprocessing=none")
+    run("series", f"model={branches_model}", "output=out", "dicom_seg=always", "dicom_sr=always", "postprocessing=none")
+    assert pydicom.dcmread(tmp_path / "out/measurements.dcm").Modality == "SR"
     written = pydicom.dcmread(tmp_path / "out/mask.dcm")
     segments = written.SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["tibial", "peroneal", "Nerve"]
@@ -373,8 +378,10 @@ def test_dicom_seg_has_a_segment_for_each_class(run, branches_model, tmp_path):
     voxels = [int(frames[np.array(numbers) == number].sum()) for number in (1, 2, 3)]
     labels = np.asarray(nib.load(tmp_path / "out/labels.nii.gz").dataobj)
     assert voxels == [(labels == 5).sum(), (labels == 3).sum(), (labels > 0).sum()]
-    printed = run("series", f"model={branches_model}", "output=unusable", "dicom_seg=true", "postprocessing=none")
+    printed = run(
+        "series", f"model={branches_model}", "output=unusable", "dicom_seg=true", "dicom_sr=true", "postprocessing=none"
+    )
     assert json.loads((tmp_path / "unusable/summary.json").read_text())["grade"]["level"] == "not usable"
-    assert not (tmp_path / "unusable/mask.dcm").exists()
-    assert "dicom_seg=always" in printed.out
+    assert not list((tmp_path / "unusable").glob("*.dcm"))
+    assert all(f"{name}=always" in printed.out for name in ("dicom_seg", "dicom_sr"))
     assert voxels[0] > 0 < voxels[1]

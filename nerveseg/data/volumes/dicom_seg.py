@@ -20,6 +20,7 @@ from nerveseg.data.classes import NERVE_TERM, Term
 from nerveseg.data.legs import Side
 from nerveseg.data.volumes.dicom_enhanced import frames_of
 from nerveseg.data.volumes.dicom_files import read_slice
+from nerveseg.data.volumes.dicom_seg_reading import BRANCHES_LABEL
 from nerveseg.data.volumes.dicom_stack import ordered, stack_frame
 from nerveseg.data.volumes.guard import atomic_volume_write, library_errors, optional_library
 from nerveseg.errors import GeometryError, VolumeError
@@ -27,6 +28,8 @@ from nerveseg.notices import SYNTHETIC
 
 MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 """Mask in the scanner's order of a series, not in RAS order."""
+
+CLASSES_LABEL = "NERVE"  # content label of a segmentation of the classes of a study
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
@@ -70,6 +73,7 @@ def write_dicom_seg(
     algorithm: str,
     synthetic: bool,
     model_sha256: str,
+    are_branches: bool = False,
 ) -> None:
     """Write masks atomically as a binary DICOM segmentation with a segment for each.
 
@@ -83,6 +87,7 @@ def write_dicom_seg(
         algorithm: Description of the model, for example its architecture and run.
         synthetic: Flag of a model trained on synthetic data, stated in the descriptions.
         model_sha256: SHA-256 of the model; also the serial number of the "device".
+        are_branches: Flag of segments that are the sides and branches of one nerve, which are read back as that nerve.
 
     Raises:
         ConfigurationError: highdicom or pydicom is not installed.
@@ -92,7 +97,7 @@ def write_dicom_seg(
     """
     description = f"{SYNTHETIC}: nerve (nerveseg)" if synthetic else "Nerve (nerveseg)"
     with library_errors(source_files[0].parent):
-        sources, frames = _sources(source_files)
+        sources, frames = read_sources(source_files)
         expected = (int(sources[0].Columns), int(sources[0].Rows), len(frames))
         pixels = np.zeros((*expected[::-1], len(segments)), dtype=np.uint8)
         for number, segment in enumerate(segments):
@@ -101,7 +106,9 @@ def write_dicom_seg(
                 raise VolumeError(rule, found=f"mask of {segment.mask.shape}, series of {expected}", path=path)
             pixels[frames, ..., number] = segment.mask.transpose(2, 1, 0)
         made = _segments(segments, algorithm, model_sha256)
-        segmentation = _segmentation(sources, pixels, made, model_sha256, description, source_files[0].parent)
+        label = BRANCHES_LABEL if are_branches else CLASSES_LABEL
+        folder = source_files[0].parent
+        segmentation = _segmentation(sources, pixels, made, model_sha256, description, folder, label)
     with atomic_volume_write(path) as temporary, temporary.open("wb") as file:
         segmentation.save_as(file)
 
@@ -109,7 +116,7 @@ def write_dicom_seg(
 def check_sources(source_files: Sequence[Path]) -> None:
     """Make an empty segmentation of a series without writing it, to raise its errors before there is a mask."""
     with library_errors(source_files[0].parent):
-        sources, frames = _sources(source_files)
+        sources, frames = read_sources(source_files)
         columns, rows = int(sources[0].Columns), int(sources[0].Rows)
         empty = [SegmentMask("Nerve", np.zeros((columns, rows, len(frames)), dtype=np.bool_), NERVE_TERM)]
         pixels = np.zeros((len(frames), rows, columns, 1), dtype=np.uint8)
@@ -123,6 +130,7 @@ def _segmentation(
     model_sha256: str,
     description: str,
     folder: Path,
+    label: str = CLASSES_LABEL,
 ) -> Any:
     highdicom, pydicom = optional_library("highdicom"), optional_library("pydicom")
     try:
@@ -140,7 +148,7 @@ def _segmentation(
             manufacturer_model_name="nerveseg",
             software_versions=__version__,
             device_serial_number=model_sha256[:64],
-            content_label="NERVE",
+            content_label=label,
             content_description=description,
             series_description=description,
         )
@@ -170,7 +178,7 @@ def _described(number: int, segment: SegmentMask, identification: Any) -> Any:
         segment_number=number,
         segment_label=segment.name,
         segmented_property_category=import_module("pydicom.sr.codedict").codes.cid7150.AnatomicalStructure,
-        segmented_property_type=_concept(segment.term),
+        segmented_property_type=concept_of(segment.term),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=identification,
         tracking_uid=highdicom.UID(),
@@ -179,15 +187,16 @@ def _described(number: int, segment: SegmentMask, identification: Any) -> Any:
     )
     if segment.side in LATERALITY:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(LATERALITY[segment.side])]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [concept_of(LATERALITY[segment.side])]
     return described
 
 
-def _concept(term: Term) -> Any:
+def concept_of(term: Term) -> Any:
+    """Return a term as a coded concept of highdicom."""
     return optional_library("highdicom").sr.CodedConcept(term.value, term.scheme, term.meaning)
 
 
-def _sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:
+def read_sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:
     """Return the headers with a correct step of the slices, and the position of each slice among the sources' frames.
 
     A single-frame file is a source of its own; of an Enhanced file, frames are ordered by position.

@@ -17,8 +17,8 @@ from nerveseg.data.volumes.labels import whole_labels
 from nerveseg.data.volumes.slicer_seg import Segment, label_segments
 from nerveseg.errors import VolumeError
 
-BRANCHES = ("sciatic nerve", "tibial nerve", "peroneal nerve")
-"""Labels, without the side, of the segments that nerveseg writes of a model of one class; they do not overlap."""
+BRANCHES_LABEL = "NERVE_BRANCHES"
+"""Content label of a segmentation of the sides and branches of one nerve, which do not overlap."""
 
 
 def read_dicom_segments(path: Path) -> tuple[Segment, ...]:
@@ -66,7 +66,9 @@ def _segments(dataset: Any) -> tuple[Segment, ...]:
 
 
 def _branches(dataset: Any, segments: Sequence[Segment]) -> list[int]:
-    """Return the labels of segments that are all sides and branches of the nerve, by their labels; else none."""
-    names = [segment.name.lower().removeprefix("left ").removeprefix("right ") for segment in segments]
-    is_ours = dataset.get("ManufacturerModelName") == "nerveseg" and set(names) <= set(BRANCHES)
+    """Return the labels of segments that are the sides and branches of one nerve, as nerveseg says; else none.
+
+    Names alone would not do: the classes of a study may have those of branches, and be anything.
+    """
+    is_ours = dataset.get("ManufacturerModelName") == "nerveseg" and dataset.get("ContentLabel") == BRANCHES_LABEL
     return [segment.label for segment in segments] if is_ours else []
