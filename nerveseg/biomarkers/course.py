@@ -219,14 +219,16 @@ class NerveCourse:
         return float(np.minimum(np.linalg.norm(steps_mm, axis=1), np.hypot(1.0, STEEPEST) * along_mm).sum())
 
     @property
-    def main_course(self) -> tuple[Int[np.ndarray[Any, Any], " _n"], Float64[np.ndarray[Any, Any], "_n 3"]]:
-        """Slices in RAS order and smoothed centres of the undivided nerve and of the branch that is seen the farthest.
+    def main_branch(self) -> str:
+        """Branch that is seen the farthest: the tibial nerve, unless it ends before the peroneal nerve does."""
+        sizes = {line.branch: line.slices.size for line in self.centrelines}
+        return max(("tibial", "peroneal"), key=lambda name: sizes.get(name, 0))
 
-        That is the tibial nerve, unless it ends in the stack before the peroneal nerve does.
-        """
+    @property
+    def main_course(self) -> tuple[Int[np.ndarray[Any, Any], " _n"], Float64[np.ndarray[Any, Any], "_n 3"]]:
+        """Slices in RAS order and smoothed centres of the undivided nerve and of the `main_branch`."""
         lines = {line.branch: line for line in self.centrelines}
-        branch = max(("tibial", "peroneal"), key=lambda name: lines[name].slices.size if name in lines else 0)
-        main = [lines[name] for name in ("nerve", branch) if name in lines]
+        main = [lines[name] for name in ("nerve", self.main_branch) if name in lines]
         slices = np.concatenate([line.slices for line in main]) if main else np.zeros(0, dtype=np.intp)
         points_mm = np.concatenate([line.points_mm for line in main]) if main else np.zeros((0, 3))
         order = np.argsort(slices, kind="stable")

@@ -7,9 +7,9 @@ room for pictures without loss of small scans only, so that the error of a shown
 
 import io
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,7 +25,8 @@ MOST_PICTURE_BYTES = 2_600_000  # of all slices as text; with the chart library 
 RANGE_PERCENTILES = (0.02, 99.98)
 ERROR_PERCENTILE = 95.0
 # Qualities of WebP (None without loss), and number of pixels averaged along x and y; the first that fits is used.
-_QUALITIES = ((None, 1), (90, 1), (80, 1), (70, 1), (55, 1), (80, 2), (60, 2), (60, 4))
+Quality: TypeAlias = tuple[int | None, int]
+QUALITIES: tuple[Quality, ...] = ((None, 1), (90, 1), (80, 1), (70, 1), (55, 1), (80, 2), (60, 2), (60, 4))
 _SAMPLE = 4
 
 
@@ -93,18 +94,25 @@ def slice_pictures(
         Slices as data URIs, and the error that 95 % of the values in sampled slices keep to, in the channel's unit.
     """
     planes = [upright(image[:, :, index]) for index in view.order]
-    pictures = [scale.grey(plane) for plane in planes]
+    step = max(1, len(planes) // _SAMPLE)
+    encoded, lossless = encode_within([scale.grey(plane) for plane in planes], most_bytes)
+    return encoded, scale.step / 2 if lossless else _error(encoded[::step], planes[::step], scale)
+
+
+def encode_within(
+    pictures: Sequence[NDArray[np.uint8]], most_bytes: int, qualities: Sequence[Quality] = QUALITIES
+) -> tuple[list[str], bool]:
+    """Return grey pictures as data URIs at the best quality for which all are small enough; and if that has no loss."""
     step = max(1, len(pictures) // _SAMPLE)
-    for quality, block in _QUALITIES:
+    for quality, block in qualities:
         sample = [_encoded(picture, block, quality) for picture in pictures[::step]]
         size = sum(map(len, sample)) * len(pictures) / len(sample)
-        if size > most_bytes and (quality, block) != _QUALITIES[-1]:
+        if size > most_bytes and (quality, block) != qualities[-1]:
             continue
-        encoded = [_encoded(picture, block, quality) for picture in pictures]
-        if sum(map(len, encoded)) <= most_bytes or (quality, block) == _QUALITIES[-1]:
+        encoded = sample if step == 1 else [_encoded(picture, block, quality) for picture in pictures]
+        if sum(map(len, encoded)) <= most_bytes or (quality, block) == qualities[-1]:
             break
-    lossless = (quality, block) == _QUALITIES[0]
-    return encoded, scale.step / 2 if lossless else _error(encoded[::step], planes[::step], scale)
+    return encoded, quality is None and block == 1
 
 
 def _encoded(picture: NDArray[Any], block: int, quality: int | None) -> str:

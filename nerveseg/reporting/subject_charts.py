@@ -131,7 +131,7 @@ def _values(rows: pd.DataFrame, numbers: Sequence[int], column: str) -> list[flo
 
 def outlines(mask: Mask, order: Iterable[int]) -> list[list[list[int]]]:
     """Return the closed outlines of a mask: per slice, per part or hole, x and y in turn, in half pixels."""
-    return [_outlines(upright(mask[:, :, index])) for index in order]
+    return [rings(upright(mask[:, :, index])) for index in order]
 
 
 def close_looks(view: SubjectView) -> list[dict[str, Any]]:
@@ -157,7 +157,8 @@ def picture_uri(png: bytes, longest: int = 1400, quality: int = 80) -> str:
     return data_uri(np.asarray(picture), "webp", quality)
 
 
-def _outlines(plane: NDArray[np.bool_]) -> list[list[int]]:
+def rings(plane: NDArray[np.bool_]) -> list[list[int]]:
+    """Return the closed outlines in a picture (row, column): x and y in turn, in half pixels."""
     if not plane.any():
         return []
     lines = []

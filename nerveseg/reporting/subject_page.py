@@ -15,6 +15,7 @@ from nerveseg.files import write_text
 from nerveseg.notices import NOTICE
 from nerveseg.reporting.overlay import colours
 from nerveseg.reporting.page_assets import json_for_script, render
+from nerveseg.reporting.reformats import MOST_REFORMAT_BYTES, reformat_data, reformat_pictures
 from nerveseg.reporting.slice_pictures import channel_pictures
 from nerveseg.reporting.subject_charts import (
     area_curves,
@@ -85,15 +86,25 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "levels_mm": [round(index * view.spacing_mm[2], 2) for index in view.order],
         "first": _first(view),
         "place": _place(view),
-        "channels": [channel for _, _, channel in channel_pictures(view)],
+        "channels": _channels(view),
         "uncertainty": {"colour": COLOUR, "pictures": entropy_pictures(view)},
         "masks": _masks(view),
         "looks": close_looks(view),
+        "reformats": reformat_data(view),
         "areas": area_curves(view),
         "signals": signal_curves(view),
         "lesions": lesion_curves(view),
         "surfaces": surfaces(view),
     }
+
+
+def _channels(view: SubjectView) -> list[dict[str, Any]]:
+    """Return data and pictures of each channel, those of the views along the nerve too."""
+    most_bytes = MOST_REFORMAT_BYTES // (1 + len(view.channels))
+    return [
+        channel | {"reformats": reformat_pictures(view, image, scale, most_bytes)}
+        for image, scale, channel in channel_pictures(view)
+    ]
 
 
 def _place(view: SubjectView) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from nerveseg.biomarkers.course import NerveCourse
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
@@ -55,6 +56,7 @@ class SubjectView:
     probability: Probability | None = None  # probability of the first mask, for the map of uncertainty
     channel: str = "image"  # name of the first channel
     channels: Mapping[str, Image] = field(default_factory=dict)  # further channels and maps on its grid, by name
+    courses: Sequence[NerveCourse] = ()  # nerve of each leg in the first mask, for the views along it
     affine: Affine | None = None  # matrix from voxel indices of the image to mm (RAS+), where it is known
     provenance: Sequence[tuple[str, str]] = ()  # names and values of the origin of the result, as text
 

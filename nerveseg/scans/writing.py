@@ -285,6 +285,7 @@ def _draw(
         probability=origin.probability,
         channel=measured.channel,
         channels=scan.channels | scan.maps,
+        courses=measured.courses,
         affine=scan.grid.ras_affine,
         provenance=provenance,
         **hashes,

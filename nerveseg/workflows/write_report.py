@@ -151,10 +151,11 @@ def _view(
     drawn, numbers, label = _masks_in_order(masks), volume.grid.slice_numbers, analysis.label
     is_nerve = evaluated.study.description.class_table.is_nerve(masks.structure)
     profiles, nerves = {}, {}
+    followed: dict[str, tuple[NerveCourse, ...]] = {}
     flags: tuple[Flag, ...] = ()
     for name in (AUTOMATIC, CONSENSUS):
         if name in drawn and is_nerve:
-            courses = follow_nerves(drawn[name], volume.grid.ras_affine, legs)
+            followed[name] = courses = follow_nerves(drawn[name], volume.grid.ras_affine, legs)
             profiles[name], nerves[name] = _measured(courses, numbers)
             flags = anatomy_flags(courses, numbers) if name == AUTOMATIC else flags
     first = next(iter(nerves.values()), [])
@@ -186,6 +187,7 @@ def _view(
         classes={name: f"../{name}/{subject.id}.html" for name in classes},
         label=label,
         noun="nerve" if is_nerve else label,
+        courses=next(iter(followed.values()), ()),
         affine=volume.grid.ras_affine,
         provenance=[
             ("study", study),

@@ -48,6 +48,7 @@ def view():
         flags=[Flag("area_jump", "the area jumps in slices 102 to 103", None, (102, 103))],
         scores={"dice": 0.86, "hd95_mm": 1.9}, study="phantom",
         channel="T2", channels={"T2map": (1000 - subject.image).astype(np.float32)}, affine=subject.affine,
+        courses=courses["Auto"],
         provenance=[("input", "scan.nii.gz; SHA-256 " + 64 * "a"), ("model", "demo; SHA-256 " + 64 * "b")],
         probability=np.where(masks["Auto"] & ~masks["GT"], 0.5, masks["Auto"]).astype(np.float32),
     )  # fmt: skip
@@ -307,6 +308,31 @@ def test_dragging_changes_the_window_or_draws_a_distance(page, view):
     page.tab.keyboard.press("Escape")
     drawn(page, "overlay")
     assert coloured(page, (255, 213, 74)) == 0
+
+
+def test_a_click_on_a_view_along_the_nerve_leads_to_its_slice(page, view):
+    curved = page.tab.locator("canvas[data-reformat='2']")
+    curved.scroll_into_view_if_needed()
+    page.until("reformats.boxes.every((box) => box.drawn.canvas)")
+    box, before = curved.bounding_box(), page.tab.evaluate("reformats.boxes[2].canvas.toDataURL()")
+    z_mm = np.arange(view.image.shape[2]) * view.spacing_mm[2]
+    assert box["height"] / box["width"] == pytest.approx((z_mm[-1] + view.spacing_mm[2]) / 80, rel=0.1), "to scale"
+    for share, expected in ((0.02, view.slice_numbers[-1]), (0.98, view.slice_numbers[0])):
+        page.tab.mouse.click(box["x"] + 5, box["y"] + share * box["height"])
+        assert number(page) == expected, "the head is up"
+    assert page.tab.evaluate("reformats.boxes[2].canvas.toDataURL()") != before, "the line follows"
+    green = page.tab.evaluate(
+        """() => {
+          const {canvas} = reformats.boxes[2], {width, height} = canvas, found = [];
+          const values = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          for (let i = 0; i < values.length; i += 4) {
+            const near = [130, 230, 60].every((value, c) => Math.abs(values[i + c] - value) < 30);
+            if (near) found.push((i / 4) % width / width);
+          }
+          return found;
+        }"""
+    )
+    assert np.mean(green) == pytest.approx(0.5, abs=0.1), "the nerve is in the middle"
 
 
 def test_the_foot_names_input_and_model_with_their_hashes(page, view):

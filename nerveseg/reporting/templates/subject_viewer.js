@@ -3,7 +3,7 @@
 const viewer = {
   box: byId("viewer"), image: byId("image"), overlay: byId("overlay"),
   look: -1, overlayShown: true, manner: "lines", opacity: 1, uncertainty: false, loaded: {},
-  masks: data.masks.map((mask) => mask.shown),
+  masks: data.masks.map((mask) => mask.shown), followers: [],
 };
 
 // A picture of the uncertainty in a slice, drawn again once it is loaded.
@@ -41,35 +41,35 @@ function draw() {
   }
   const at = place(width, height), pen = viewer.overlay.getContext("2d");
   const known = greys(channel().pictures[shown.index], draw);
-  if (known) drawPicture(viewer.image.getContext("2d"), windowed(known), at);
+  if (known) drawPicture(viewer.image.getContext("2d"), windowed(known), at, data.size);
   if (viewer.overlayShown && viewer.uncertainty) {
     pen.globalAlpha = viewer.opacity;
-    drawPicture(pen, uncertainty(shown.index), at);
+    drawPicture(pen, uncertainty(shown.index), at, data.size);
     pen.globalAlpha = 1;
   }
-  if (viewer.overlayShown) drawMasks(pen, at);
+  if (viewer.overlayShown) drawMasks(pen, at, (mask) => mask.outlines[shown.index]);
   drawScale(pen, at, width, height);
   showValue();
   showWindow();
   const near = [shown.index + 1, shown.index - 1].filter((index) => index in data.numbers);
   near.forEach((index) => greys(channel().pictures[index], () => {}));
+  viewer.followers.forEach((follow) => follow());
 }
 
-function drawPicture(pen, source, at) {
-  const [columns, rows] = data.size;
+function drawPicture(pen, source, at, [columns, rows]) {
   if (source.complete === false || source.naturalWidth === 0) return;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, at.left, at.top, at.x * columns, at.y * rows);
 }
 
-function drawMasks(pen, at) {
+function drawMasks(pen, at, outlinesOf) {
   pen.save();
   pen.globalAlpha = viewer.opacity;
   const drawn = data.masks.map((mask, number) => ({...mask, number})).sort((a, b) => b.inside - a.inside);
   drawn.forEach((mask) => {
     if (!viewer.masks[mask.number]) return;
     const path = new Path2D();
-    for (const outline of mask.outlines[shown.index]) {
+    for (const outline of outlinesOf(mask)) {
       for (let i = 0; i < outline.length; i += 2) {
         const x = at.left + at.x * outline[i] / 2, y = at.top + at.y * outline[i + 1] / 2;
         if (i) path.lineTo(x, y); else path.moveTo(x, y);
@@ -89,11 +89,10 @@ function drawMasks(pen, at) {
   pen.restore();
 }
 
-function drawScale(pen, at, width, height) {
-  const mm = [1, 2, 5, 10, 20, 50, 100].filter((length) => length * at.mm <= 0.3 * width).pop() || 1;
-  const right = width - 12, left = right - mm * at.mm, bottom = height - 12;
+// A function that writes white text on a dark ground.
+function writer(pen) {
   pen.font = "600 13px system-ui, sans-serif";
-  const write = (text, x, y, align) => {
+  return (text, x, y, align) => {
     const long = pen.measureText(text).width + 8;
     pen.fillStyle = "rgba(0, 0, 0, 0.6)";
     pen.fillRect(align === "left" ? x - 4 : align === "right" ? x - long + 4 : x - long / 2, y - 14, long, 19);
@@ -101,6 +100,11 @@ function drawScale(pen, at, width, height) {
     pen.textAlign = align;
     pen.fillText(text, x, y);
   };
+}
+
+function drawScale(pen, at, width, height) {
+  const mm = [1, 2, 5, 10, 20, 50, 100].filter((length) => length * at.mm <= 0.3 * width).pop() || 1;
+  const right = width - 12, left = right - mm * at.mm, bottom = height - 12, write = writer(pen);
   for (const [colour, thickness] of [["#000", 5], ["#fff", 3]]) {
     pen.strokeStyle = colour;
     pen.lineWidth = thickness;
