@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nerveseg.biomarkers.profile import PROFILE_COLUMNS
-from nerveseg.scans.batch import COLUMNS
+from nerveseg.scans.batch_table import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

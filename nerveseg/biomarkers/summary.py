@@ -19,6 +19,16 @@ from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.data.legs import Side, of_side
 
 
+class BranchSummary(BaseModel, frozen=True, extra="forbid"):
+    """Summary of one branch, over the slices that show both."""
+
+    volume_mm3: float  # sum of the slices' areas times the slice step
+    mean_csa_mm2: float  # mean area in the plane of the slices
+    mean_csa_perpendicular_mm2: float | None  # mean area across the branch; None if unknown in one of the slices
+    max_csa_mm2: float  # largest area in the plane of a slice
+    mean_signal: dict[str, float]  # per channel, weighted by the slices' areas
+
+
 class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     """Summary of one leg's nerve."""
 
@@ -38,7 +48,7 @@ class NerveSummary(BaseModel, frozen=True, extra="forbid"):
     coverage: float  # share of slices with nerve between the first and the last of them
     coverage_of_stack: float  # share of slices with nerve in all slices
     split_slice: int | None  # number in the input file of the first slice that shows two nerves; None without a split
-    branch_mean_csa_mm2: dict[str, float] = Field(default_factory=dict)  # per branch, over the slices that show both
+    branches: dict[str, BranchSummary] = Field(default_factory=dict)  # by name; empty without a split
     stray_pieces: int = 0  # number of pieces of the mask away from the nerve, which no other number includes
     stray_volume_mm3: float = 0.0  # volume of these
     lesion_volume_mm3: float | None = None  # in the judged nerve; None if no nerve could be judged
@@ -78,7 +88,6 @@ def summarise(
     if coverage is not None and coverage <= 1 - 1e-9:
         note = f"a lesion could be judged in {int(100 * coverage)} % of the nerve"
         notes = (*notes, of_side(course.side, note))
-    signals = {name: _weighted(_numbers(rows, f"{name}_mean"), areas) for name in channels}
     return NerveSummary(
         side=course.side,
         volume_mm3=float(areas.sum() * step_mm),
@@ -93,16 +102,34 @@ def summarise(
         coverage=held.size / float(held[-1] - held[0] + 1) if held.size else 0.0,
         coverage_of_stack=held.size / max(areas.size, 1),
         split_slice=None if split is None else int(rows["slice"].iloc[split]),
-        branch_mean_csa_mm2={str(name): float(part.mean()) for name, part in branches.groupby("branch")["csa_mm2"]},
+        branches={str(name): _branch(part, step_mm, channels) for name, part in branches.groupby("branch")},
         stray_pieces=course.stray_pieces,
         stray_volume_mm3=stray_mm3,
         lesion_volume_mm3=None if burden is None else float(burden * np.nansum(judged) * step_mm),
         lesion_burden=burden,
         lesion_coverage=coverage,
         lesion_exploratory=None if burden is None else lesion_exploratory,
-        mean_signal={name: value for name, value in signals.items() if value is not None},
+        mean_signal=_signals(rows, channels),
         notes=notes,
     )
+
+
+def _branch(rows: pd.DataFrame, step_mm: float, channels: Iterable[str]) -> BranchSummary:
+    areas = _numbers(rows, "csa_mm2")
+    return BranchSummary(
+        volume_mm3=float(areas.sum() * step_mm),
+        mean_csa_mm2=float(areas.mean()),
+        mean_csa_perpendicular_mm2=_mean(_numbers(rows, "csa_perpendicular_mm2")),
+        max_csa_mm2=float(areas.max()),
+        mean_signal=_signals(rows, channels),
+    )
+
+
+def _signals(rows: pd.DataFrame, channels: Iterable[str]) -> dict[str, float]:
+    """Return the mean signal of each channel that is known somewhere in the nerve."""
+    areas = _numbers(rows, "csa_mm2")
+    means = {name: _weighted(_numbers(rows, f"{name}_mean"), areas) for name in channels}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:

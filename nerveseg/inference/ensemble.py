@@ -16,6 +16,7 @@ from nerveseg.errors import BundleError, RunError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
 from nerveseg.inference.expected_dice import FILE, Calibrations
 from nerveseg.networks.registry import CHANNELS_ARGUMENT, CLASSES_ARGUMENTS
+from nerveseg.notices import SYNTHETIC
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
 
 DESCRIPTION = "model.json"
@@ -35,6 +36,11 @@ class Ensemble:
     def description(self) -> ModelDescription:
         """Description of the first member."""
         return self.bundles[0].description
+
+    @property
+    def warning(self) -> str:
+        """Warning "SYNTHETIC TRAINING DATA", or empty."""
+        return SYNTHETIC if self.synthetic else ""
 
     @property
     def synthetic(self) -> bool:

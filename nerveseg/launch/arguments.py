@@ -27,7 +27,7 @@ from nerveseg.launch.hydra_flags import check_flags, is_info_request, is_multiru
 
 PATH_KEYS = (
     "input", "output", "model", "init", "run", "prediction", "output_root", "*.root", "images.*", "maps.*", "muscle",
-    "norms", "mask", "automatic", "first", "second", "repeats",
+    "norms", "mask", "automatic", "first", "second", "repeats", "review",
 )  # fmt: skip
 """Keys, or patterns of keys, whose value is a path."""
 

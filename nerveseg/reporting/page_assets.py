@@ -91,7 +91,17 @@ def write_plotly(folder: Path) -> Path:
 
 
 def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int | None = 85) -> str:
-    """Encode a picture as a data URI: JPEG with colours at full resolution, or WebP, without loss if quality is None.
+    """Encode a picture as a data URI, as `encoded` does."""
+    return uri_of_file(encoded(picture, form, quality), form)
+
+
+def uri_of_file(content: bytes, form: Literal["jpeg", "webp"]) -> str:
+    """Return the content of a picture's file as a data URI."""
+    return f"data:image/{form};base64," + base64.b64encode(content).decode("ascii")
+
+
+def encoded(picture: Pixels, form: Literal["jpeg", "webp"], quality: int | None = 85) -> bytes:
+    """Encode a picture: JPEG with colours at full resolution, or WebP, without loss if quality is None.
 
     WebP is smaller at the same quality.
     """
@@ -99,7 +109,7 @@ def data_uri(picture: Pixels, form: Literal["jpeg", "webp"], quality: int | None
     options |= {"lossless": True} if quality is None else {"quality": quality}
     file = io.BytesIO()
     Picture.fromarray(np.ascontiguousarray(picture)).save(file, format=form, **options)
-    return f"data:image/{form};base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return file.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -2,10 +2,6 @@
 
 A subject's scores are those of the automatic mask against the consensus; where only raters were compared, the mean over
 their pairs. A subject has failed if a mask of that comparison is empty; failed subjects come first on the page.
-
-A thumbnail shows the slice in which the two masks differ in most voxels; of a single mask, or of equal masks, the slice
-with most nerve. Its crop is square and shows the surroundings of the nerve. Pixels are enlarged only to the size on the
-page, so that outlines remain visible lines.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +10,6 @@ from functools import cached_property
 from math import nan
 from pathlib import PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.quality import Flag
@@ -23,48 +18,7 @@ from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC_CONSENSUS, RATER_RATER, rater_pairs
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import like_for_like
-from nerveseg.reporting.overlay import check_one_grid, overlay, square_around, window_of
-from nerveseg.reporting.page_assets import data_uri
-from nerveseg.types import Image, Mask, SpacingMm
-
-LEAST_SIDE_MM = 32.0
-MARGIN_MM = 4.0
-_PICTURE_PIXELS = 116
-_JPEG_QUALITY = 88
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """Small picture of a subject as the data URI of a JPEG, and the number of its slice in the input file."""
-
-    data_uri: str
-    slice_number: int
-
-
-def thumbnail(
-    image: Image, masks: Mapping[str, Mask], slice_numbers: Sequence[int], spacing_mm: SpacingMm
-) -> Thumbnail:
-    """Draw the slice in which the first two masks, or the only one, differ most."""
-    check_one_grid(image, masks, slice_numbers)
-    index = most_informative_slice(list(masks.values()))
-    plane = image[..., index]
-    outlines = {name: mask[..., index] for name, mask in masks.items()}
-    nerve = np.any(list(outlines.values()), axis=0)
-    box = square_around(nerve, spacing_mm, LEAST_SIDE_MM, MARGIN_MM) if nerve.any() else (slice(None), slice(None))
-    scale = max(1, round(_PICTURE_PIXELS / max(plane[box].shape)))
-    crops = {name: outline[box] for name, outline in outlines.items()}
-    rgb = overlay(plane[box], crops, window=window_of(plane), scale=scale)
-    return Thumbnail(data_uri(rgb, "jpeg", _JPEG_QUALITY), int(slice_numbers[index]))
-
-
-def most_informative_slice(masks: Sequence[Mask]) -> int:
-    """Return the index of the slice where the first two masks differ most, else of most nerve, else the middle one."""
-    nerve = np.sum([mask.sum(axis=(0, 1)) for mask in masks], axis=0)
-    differing = (masks[0] ^ masks[1]).sum(axis=(0, 1)) if len(masks) > 1 else np.zeros_like(nerve)
-    for voxels in (differing, nerve):
-        if voxels.any():
-            return int(np.argmax(voxels))
-    return int(masks[0].shape[2]) // 2
+from nerveseg.reporting.thumbnail import Thumbnail
 
 
 @dataclass(frozen=True)

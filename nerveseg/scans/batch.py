@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-from rich.table import Table
-
-from nerveseg.biomarkers.quality import Flag
-from nerveseg.biomarkers.summary import NerveSummary
-from nerveseg.console import console, report_progress, say
+from nerveseg.console import report_progress, say
 from nerveseg.data.volumes.dicom_sources import remove_unpacked
 from nerveseg.errors import NervesegError, RunError
-from nerveseg.files import write_csv
 from nerveseg.inference.ensemble import Ensemble
-from nerveseg.notices import SYNTHETIC
 from nerveseg.scans.dicom_export import check_exportable
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.identity import identity_of
@@ -26,21 +19,6 @@ from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions, ScanSummary, check_free, in_words
 from nerveseg.scans.segmentation import segment_files
 from nerveseg.scans.writing import write_segmentation
-
-TABLE = "segmentations.csv"
-COLUMNS = (
-    "scan", "status", "side", "grade", "grade_reason", "mask_origin", "volume_mm3", "length_mm",
-    "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2", "tibial_mean_csa_mm2", "peroneal_mean_csa_mm2",
-    "split_slice", "lesion_burden", "stray_pieces", "stray_volume_mm3", "expected_dice", "flags", "flags_text",
-    "error", "warning",
-)  # fmt: skip
-"""Columns of every table; `signal_<channel>` and `z_<quantity>` follow where a scan has them."""
-
-MEASURED = {
-    "side", "volume_mm3", "length_mm", "mean_csa_mm2", "max_csa_mm2", "mean_csa_perpendicular_mm2", "split_slice",
-    "lesion_burden", "stray_pieces", "stray_volume_mm3",
-}  # fmt: skip
-"""Columns that are fields of a nerve's summary."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +29,12 @@ class Outcome:
     status: Literal["done", "done before", "failed"]  # status: done now, done before, or failed
     summary: ScanSummary | None = None  # summary of its result
     error: NervesegError | None = None  # error that it failed with
+    failed_before: str = ""  # error, as text, with which an earlier command failed on the scan
+
+    @property
+    def fault(self) -> str:
+        """Error as text; empty without one."""
+        return str(self.error or self.failed_before)
 
 
 def segment_all(
@@ -74,7 +58,7 @@ def segment_all(
         except Exception as error:
             if len(scans) == 1 and not isinstance(error, NervesegError | OSError | MemoryError | RuntimeError):
                 raise
-            outcome = Outcome(scan.name, "failed", error=_named(error, folders[scan.name]))
+            outcome = Outcome(scan.name, "failed", error=named_error(error, folders[scan.name]))
         finally:
             remove_unpacked()
         outcomes.append(outcome)
@@ -103,7 +87,8 @@ def _segment_one(
     return Outcome(scan.name, "done", summary)
 
 
-def _named(error: Exception, folder: Path) -> NervesegError:
+def named_error(error: Exception, folder: Path) -> NervesegError:
+    """Return an error of a scan as one that names rule and remedy; print the traceback of an unexpected one."""
     if isinstance(error, NervesegError):
         return error
     message = " ".join(f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}".split())[:300]
@@ -148,67 +133,3 @@ def print_outcome(outcome: Outcome, title: str, seconds: float, folder: Path) ->
         say(f"  look: {side}{flag.message}" + (f" ({flag.detail})" if flag.detail else ""))
     if outcome.summary.warning:
         say(f"  {outcome.summary.warning}. Not a medical device.", style="bold")
-
-
-def write_table(path: Path, outcomes: Sequence[Outcome], model: Ensemble) -> None:
-    """Write and print one row per scan: its outcome, the nerve's volume and areas, the number of flags."""
-    rows = [row for outcome in outcomes for row in _rows(outcome, model)]
-    further = sorted({name for row in rows for name in row} - set(COLUMNS))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *further])
-    write_csv(path, table)
-    printed = Table(title=f"{SYNTHETIC}, {len(outcomes)} scans" if model.synthetic else f"{len(outcomes)} scans")
-    for column in ("scan", "status", "side", "volume mm3", "mean area mm2", "flags", "why"):
-        printed.add_column(column, justify="left" if column in ("scan", "status", "side", "why") else "right")
-    for row in rows:
-        printed.add_row(
-            *(str(row[column]) for column in ("scan", "status", "side")),
-            *(_number(row.get(column)) for column in ("volume_mm3", "mean_csa_mm2", "flags")),
-            str(row["error"]).split(";")[0],
-        )  # fmt: skip
-    console.print(printed)
-    say(f"table: {path}")
-
-
-def _rows(outcome: Outcome, model: Ensemble) -> list[dict[str, object]]:
-    common: dict[str, object] = {
-        "scan": outcome.name,
-        "status": outcome.status,
-        "error": str(outcome.error or ""),
-        "warning": SYNTHETIC if model.synthetic else "",
-    }
-    if outcome.summary is None:
-        return [common | {"side": ""}]
-    grade = outcome.summary.grade
-    common |= {"expected_dice": _least_expected(outcome.summary), "mask_origin": _origin_of_mask(outcome.summary)}
-    common |= {"grade": grade.level, "grade_reason": grade.reason} if grade else {}
-    return [common | _nerve_cells(nerve, outcome.summary.flags) for nerve in outcome.summary.nerves]
-
-
-def _nerve_cells(nerve: NerveSummary, flags: Sequence[Flag]) -> dict[str, object]:
-    messages = [flag.message for flag in flags if flag.side in (None, nerve.side)]
-    return (
-        nerve.model_dump(include=MEASURED)
-        | {f"{branch}_mean_csa_mm2": area_mm2 for branch, area_mm2 in nerve.branch_mean_csa_mm2.items()}
-        | {f"signal_{channel}": value for channel, value in nerve.mean_signal.items()}
-        | {f"z_{quantity}": score for quantity, score in nerve.z_scores.items()}
-        | {"flags": len(messages), "flags_text": "; ".join(messages)}
-    )
-
-
-def _origin_of_mask(summary: ScanSummary) -> Literal["automatic", "corrected", "drawn"]:
-    """Return who made a mask: the model, or a person, from the automatic mask where that is known."""
-    if summary.given is None:
-        return "automatic"
-    return "drawn" if summary.given.changes is None else "corrected"
-
-
-def _least_expected(summary: ScanSummary) -> float | None:
-    """Return the smallest Dice that is expected of a class; None without a calibration, or if one is not reliable."""
-    expected = summary.expected_dice.values()
-    return min((each.value for each in expected if not any(other.unlike for other in expected)), default=None)
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@
     workspace.itksnap                        scan, masks and channels for ITK-SNAP
     profile.csv                              one row per slice and branch
     check.png                                slices with the outline, the profile, the flags
+    thumbnail.jpg                            one slice with the outline, for the page of many scans
     report.html                              a page with every slice, the surface, the profiles, a review
     registration-<channel>.png               a registered channel before and after
     probability.nii.gz, channel-<name>.nii.gz, mask.dcm, measurements.dcm   if asked for
@@ -19,7 +20,7 @@ result is being written the folder holds `.unfinished`. A mask that was changed 
 person's correction, and is not written to either; no file of a person's is ever deleted (`scans.own_files`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ from nerveseg.inference.prediction_settings import Computation, PredictionSettin
 from nerveseg.notices import NOTICE
 from nerveseg.scans.grade import Grade
 from nerveseg.scans.identity import Identity
+from nerveseg.scans.list_picture import ListPicture
 from nerveseg.scans.own_files import REPLACED, UNFINISHED, Written, clear, mark, recorded
 from nerveseg.scans.request import ScanRequest
 
@@ -44,8 +46,8 @@ SUMMARY = "summary.json"
 NAMED_BY_USER = ("mask-*", "channel-*")  # patterns of files whose names hold those of classes, channels and maps
 OWN_FILES = (
     "mask.*", *NAMED_BY_USER, "labels.*", "branches.*", "nerve.stl", "nerve.ply", "automatic.*", "lesion.*",
-    "probability.nii.gz", "measurements.dcm", "workspace.itksnap", "profile.csv", "check.png", "report.html",
-    "registration-*.png", SUMMARY,
+    "probability.nii.gz", "measurements.dcm", "workspace.itksnap", "profile.csv", "check.png", "thumbnail.jpg",
+    "report.html", "registration-*.png", SUMMARY,
 )  # fmt: skip
 """Patterns of the names of result files."""
 
@@ -130,6 +132,7 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     # Dice to expect of each class; empty of models without a calibration, and in results of earlier versions.
     expected_dice: dict[str, ExpectedDice] = Field(default_factory=dict)
     grade: Grade | None = None  # grade of the mask; null in results of earlier versions
+    thumbnail: ListPicture | None = None  # slice in `thumbnail.jpg`; null in results of earlier versions
     flags: list[Flag]  # quality flags, for a person to check
     notes: list[str] = Field(default_factory=list)  # remarks on the origin of the numbers
     # Settings that the mask depends on; null in results of earlier versions.
@@ -140,6 +143,16 @@ class ScanSummary(BaseModel, frozen=True, extra="forbid"):
     seconds: float  # time from reading the input to writing the last table, in s
     versions: dict[str, str]  # versions of nerveseg and the libraries that a result depends on
     identity: Identity  # hashes of the inputs, model and options
+
+    @property
+    def mask_sha256(self) -> str:
+        """SHA-256 of the mask, of several classes of the label map; empty in results of earlier versions."""
+        return self.masks[primary_mask(self.masks)] if self.masks else ""
+
+
+def primary_mask(names: Collection[str]) -> str:
+    """Return which of the files of masks is to be corrected: the label map of several classes, else the mask."""
+    return next(name for start in ("labels.", "mask.") for name in names if name.startswith(start))
 
 
 def in_words(nerve: NerveSummary) -> str:

@@ -5,7 +5,7 @@ The mask is the model's (`segment`) or a person's (`measure`); everything else i
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +26,12 @@ from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.given import GivenScan
 from nerveseg.scans.identity import Identity
 from nerveseg.scans.image_files import LESION_FILE, channel_files, write_channels, write_lesion
+from nerveseg.scans.list_picture import ListPicture, write_list_picture
 from nerveseg.scans.measuring import MeasuredScan
 from nerveseg.scans.own_files import clear, mark, record, recorded
 from nerveseg.scans.provenance import provenance_of
 from nerveseg.scans.request import ScanRequest
-from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begin, finish, own_files
+from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begin, finish, own_files, primary_mask
 from nerveseg.scans.segmentation import Segmentation
 from nerveseg.scans.surface_files import write_surface
 from nerveseg.scans.viewer_files import branch_map, write_label_names
@@ -132,11 +133,6 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
     return _write_measurements(folder, scan, origin, masks, identity, per_class, started)
 
 
-def primary_mask(names: Collection[str]) -> str:
-    """Return which of the files of masks is to be corrected: the label map of several classes, else the mask."""
-    return next(name for start in ("labels.", "mask.") for name in names if name.startswith(start))
-
-
 def _suffix(scan: MeasuredScan) -> str:
     return next((end for end in OWN_FORMATS if scan.files.image.name.lower().endswith(end)), ".nii.gz")
 
@@ -196,7 +192,7 @@ def _write_measurements(
         "mask_sha256": masks[primary_mask(masks)],
         "model_sha256": model.sha256 if model else "",
     }
-    _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions), hashes)
+    picture = _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions), hashes)
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
     summary = ScanSummary(
         warning=scan.warning,
@@ -211,6 +207,7 @@ def _write_measurements(
         request=ScanRequest.of(scan.files, scan.channel, scan.options, per_class),
         nerves=list(scan.nerves),
         grade=scan.grade,
+        thumbnail=picture,
         flags=list(scan.flags),
         notes=list(scan.notes),
         registrations={
@@ -239,7 +236,7 @@ def _draw(
     origin: _Origin,
     provenance: list[tuple[str, str]],
     hashes: Mapping[str, str],
-) -> None:
+) -> ListPicture:
     scan = measured.scan
     nerve, strays = (
         np.any(masks, axis=0) for masks in zip(*((each.mask, each.strays) for each in measured.courses), strict=True)
@@ -291,3 +288,4 @@ def _draw(
         **hashes,
     )
     write_subject_page(folder / "report.html", page)
+    return write_list_picture(folder, measured, {origin.mask: nerve}, origin.probability)

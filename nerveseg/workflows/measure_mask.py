@@ -22,13 +22,14 @@ from nerveseg.scans.results import (
     changed_masks,
     check_free,
     is_result,
+    primary_mask,
     read_summary,
 )
-from nerveseg.scans.writing import primary_mask, write_given
+from nerveseg.scans.writing import write_given
 from nerveseg.workflows.segment_config import MeasureConfig
 
 IMAGE = "image"  # name of the image of a scan without a study
-OF_RESULT = ("input", "mask", "output", "output_root")  # options that stand beside a folder of results
+OF_RESULT = ("input", "mask", "output", "output_root", "review")  # options that stand beside a folder of results
 USAGE = "python -m nerveseg.measure scan.nii.gz mask=corrected.nii.gz output=out"
 
 
@@ -62,17 +63,28 @@ def measure_configured_mask(config: MeasureConfig, overrides: Sequence[str]) -> 
     if config.input is None:
         raise ConfigurationError("measure takes a scan, or a folder of results", found="neither", remedy=USAGE)
     source = Path(config.input).expanduser()
-    task = _of_result(source, config, overrides) if (source / SUMMARY).is_file() else _of_scan(config)
-    outcome = Outcome(task.files.name, "done before", task.done)
-    if task.done is None:
-        check_writable_folder(task.folder, "output")
-        with writing_below(task.folder):
-            measured = measure_given(
-                task.files, task.mask, task.channel, task.options, task.earlier, synthetic=task.synthetic
-            )
-            summary = write_given(task.folder, measured, task.identity, task.per_class, started)
-        outcome = Outcome(task.files.name, "done", summary)
+    if config.review is not None:
+        raise ConfigurationError(
+            "review= goes with a folder of the folders of results",
+            found=config.input,
+            remedy=f"python -m nerveseg.measure <that folder> review={config.review}",
+        )
+    task = task_of_result(source, config, overrides) if (source / SUMMARY).is_file() else _of_scan(config)
+    outcome = measured_task(task, started)
     print_outcome(outcome, task.files.name, time.perf_counter() - started, task.folder)
+
+
+def measured_task(task: Task, started: float) -> Outcome:
+    """Measure the mask of a task, unless that was done before; `started` is in s of `time.perf_counter`."""
+    if task.done is not None:
+        return Outcome(task.files.name, "done before", task.done)
+    check_writable_folder(task.folder, "output")
+    with writing_below(task.folder):
+        measured = measure_given(
+            task.files, task.mask, task.channel, task.options, task.earlier, synthetic=task.synthetic
+        )
+        summary = write_given(task.folder, measured, task.identity, task.per_class, started)
+    return Outcome(task.files.name, "done", summary)
 
 
 def _of_scan(config: MeasureConfig) -> Task:
@@ -121,7 +133,7 @@ def _new_task(
     return Task(files, mask, channel, options, per_class, folder, identity, None, synthetic, done)
 
 
-def _of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) -> Task:
+def task_of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) -> Task:
     """Return the task of a folder of results whose mask was corrected, there or in another file."""
     names = [word.lstrip("+~").partition("=")[0] for word in overrides]
     if surplus := [name for name in names if name not in OF_RESULT]:

@@ -36,6 +36,7 @@ class ScanConfig(PatientInfo, frozen=True, extra="forbid"):
     maps: dict[Name, str]  # path template of each quantitative map
     muscle: str | None  # path template of the mask of a muscle that the nerve does not supply
     series: int | str | None  # number or UID of a DICOM series
+    review: Path | None  # table of a reviewer's verdicts
 
     @property
     def person(self) -> PatientInfo:

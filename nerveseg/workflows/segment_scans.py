@@ -13,12 +13,15 @@ from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.participants import BOTH, WORDS
 from nerveseg.data.study import Subject, list_scans
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
-from nerveseg.files import check_writable_folder, wait_for_lock, write_csv, writing_below
+from nerveseg.files import check_writable_folder, wait_for_lock, writing_below
 from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
 from nerveseg.inference.predict import check_settings
-from nerveseg.scans.batch import TABLE, Outcome, segment_all, write_table
+from nerveseg.scans.batch import Outcome, segment_all
+from nerveseg.scans.batch_page import write_batch
+from nerveseg.scans.batch_table import TABLE, print_table, write_table
 from nerveseg.scans.request import PatientInfo, ScanFiles
-from nerveseg.scans.results import SUMMARY, is_result
+from nerveseg.scans.results import SUMMARY, is_result, read_summary
+from nerveseg.scans.verdicts import Verdicts, collect_verdicts
 from nerveseg.workflows.failures import is_worker_death, read_failure, record_failure, run_catching
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.prepare_study import checked_layout
@@ -35,7 +38,8 @@ class Plan:
     scans: list[ScanFiles]  # scans to segment
     folders: dict[str, Path]  # folder of the results of each scan, by its name
     missing: list[NervesegError]  # errors of the study's subjects that cannot be segmented
-    table: Path | None  # file of the table with one row per scan; None for a single scan
+    verdicts: Verdicts  # verdicts of a reviewer
+    is_batch: bool  # flag: true of several scans, of which table and page are written
 
 
 def segment_configured_scans(config: SegmentConfig) -> None:
@@ -49,9 +53,15 @@ def segment_configured_scans(config: SegmentConfig) -> None:
     for fault in plan.missing:
         say(f"{fault.subject}: failed; {fault}")
         outcomes.append(Outcome(f"sub-{fault.subject}", "failed", error=fault))
-    if plan.table:
-        write_table(plan.table, outcomes, plan.model)
-    _raise_failures(outcomes)
+    shard, root = chosen_shard(config), config.results_root
+    with writing_below(root):
+        if shard:
+            write_table(shard.table(root), outcomes, plan.verdicts, plan.model.warning)
+            print_table(shard.table(root), outcomes, plan.model.warning)
+        elif plan.is_batch:
+            write_batch(root, outcomes, plan.folders, plan.verdicts, plan.model.warning)
+            print_table(root / TABLE, outcomes, plan.model.warning)
+    raise_failures(outcomes, "segmented")
 
 
 def _still_there(outcome: Outcome, folder: Path) -> Outcome:
@@ -86,12 +96,19 @@ def planned(config: SegmentConfig) -> Plan:
         folders = {scans[0].name: config.output}
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
         check_writable_folder(folder, "output")
-    table = config.results_root / TABLE if len(scans) + len(missing) > 1 else None
+    is_batch = len(scans) + len(missing) > 1
+    if config.review and not is_batch:
+        raise ConfigurationError(
+            "review= goes with several scans",
+            found="one scan",
+            remedy=f"python -m nerveseg.measure <folder of the folders of results> review={config.review}",
+        )
+    names = [*folders, *(f"sub-{fault.subject}" for fault in missing)]
+    verdicts = collect_verdicts(config.results_root, config.review, names)
     if shard:
         scans = [scan for scan in scans if shard.holds(scan.image.as_posix())]
         missing = [fault for fault in missing if shard.holds(str(fault.subject))]
-        table = shard.table(config.results_root)
-    return Plan(model, scans, folders, missing, table)
+    return Plan(model, scans, folders, missing, verdicts, is_batch)
 
 
 def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
@@ -140,13 +157,14 @@ def _check_names(scans: list[ScanFiles], config: SegmentConfig) -> None:
                 )
 
 
-def _raise_failures(outcomes: list[Outcome]) -> None:
+def raise_failures(outcomes: list[Outcome], done: str) -> None:
+    """Raise the error of a single scan, or `StudyError` if some of several failed; `done` is what every scan is."""
     failed = [outcome.name for outcome in outcomes if outcome.error]
     if failed and len(outcomes) > 1:
         raise StudyError(
-            "every scan is segmented",
+            f"every scan is {done}",
             found=f"{len(failed)} of {len(outcomes)} failed: {', '.join(failed[:10])}",
-            remedy="see the lines above; the same command segments only the missing scans",
+            remedy="see the lines above; the same command does only the missing scans",
         )
     if failed and outcomes[0].error:
         raise outcomes[0].error
@@ -197,15 +215,27 @@ def collect_if_complete(config: SegmentConfig) -> None:
             say(f"the table of all shards is written once shard {', '.join(missing)} is done")
             return
         parts = [pd.read_csv(each.table(root), dtype="string", keep_default_na=False) for each in shards]
-        table = pd.concat(parts, ignore_index=True).sort_values(["scan", "side"], kind="stable")
-        write_csv(root / TABLE, table)
-    failed = table[table["status"] == "failed"]
-    counts = table.drop_duplicates("scan")["status"].value_counts(sort=False)
+        table = pd.concat(parts, ignore_index=True).drop_duplicates("scan").sort_values("scan", kind="stable")
+        rows = table[["scan", "status", "error"]].to_dict("records")
+        outcomes = [_of_row(root, **{str(key): str(value) for key, value in row.items()}) for row in rows]
+        folders = {outcome.name: root / outcome.name for outcome in outcomes}
+        verdicts = collect_verdicts(root, config.review, set(folders))
+        with writing_below(root):
+            write_batch(root, outcomes, folders, verdicts, next(filter(None, table["warning"]), ""))
+    counts = table["status"].value_counts(sort=False)
     text = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
     say(f"{shard.of} shards: {text}")
-    for scan, why in zip(failed["scan"], failed["error"], strict=True):
-        say(f"  {scan}: {why}")
+    for outcome in outcomes:
+        if outcome.fault:
+            say(f"  {outcome.name}: {outcome.fault}")
     say(f"table: {root / TABLE}")
+
+
+def _of_row(root: Path, scan: str, status: str, error: str) -> Outcome:
+    """Return the outcome of a scan that a shard's table names."""
+    if error:
+        return Outcome(scan, "failed", failed_before=error)
+    return Outcome(scan, "done" if status == "done" else "done before", read_summary(root / scan))
 
 
 def _raise_failed_shards(shards: list[Shard], root: Path) -> None:

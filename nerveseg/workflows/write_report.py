@@ -40,9 +40,10 @@ from nerveseg.files import file_sha256
 from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.reporting.figures import read_training
 from nerveseg.reporting.study_page import write_study_page
-from nerveseg.reporting.study_view import StudyView, SubjectCard, thumbnail
+from nerveseg.reporting.study_view import StudyView, SubjectCard
 from nerveseg.reporting.subject_page import write_subject_page
 from nerveseg.reporting.subject_view import SubjectView, facts_of
+from nerveseg.reporting.thumbnail import thumbnail
 from nerveseg.runs import FoldFolder, package_versions
 from nerveseg.types import LabelMap, Mask
 from nerveseg.workflows.draw_figures import figure_subjects, write_figures

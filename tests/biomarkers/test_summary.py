@@ -125,14 +125,17 @@ def test_the_mean_across_the_nerve_is_over_the_slices_of_that_in_their_plane(mas
         assert summary.mean_csa_perpendicular_mm2 == pytest.approx(summary.mean_csa_mm2 * cosine, rel=1e-6)
 
 
-def test_the_areas_of_the_branches_are_means_over_the_slices_that_show_both():
+def test_the_numbers_of_the_branches_are_over_the_slices_that_show_both():
     mask = np.zeros((60, 20, 8), dtype=bool)
     mask[24:36, 6:14, 4:] = True
     for number, shift in enumerate((9, 6, 3, 1)):
         mask[22 - shift : 30 - shift, 6:14, number] = mask[31 + shift : 35 + shift, 6:14, number] = True
     summary = measured(mask, side="right")
     assert summary.split_slice == 3
-    assert summary.branch_mean_csa_mm2 == pytest.approx({"tibial": 16.0, "peroneal": 8.0})
+    assert {name: one.mean_csa_mm2 for name, one in summary.branches.items()} == {"tibial": 16.0, "peroneal": 8.0}
+    assert summary.branches["tibial"].max_csa_mm2 == 16.0
+    parts = sum(one.volume_mm3 for one in summary.branches.values())
+    assert parts == pytest.approx(summary.volume_mm3 * mask[:, :, :4].sum() / mask.sum())
 
 
 def test_strays_are_counted_apart(mask):

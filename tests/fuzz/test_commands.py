@@ -94,7 +94,7 @@ def judge_results(work):
     table = pd.read_csv(work / "out" / "segmentations.csv", keep_default_na=False)
     assert set(table["scan"]) == set(names)
     done = set(table.loc[table["status"] != "failed", "scan"])
-    assert {path.name for path in (work / "out").iterdir()} == done | {"segmentations.csv"}
+    assert {path.name for path in (work / "out").iterdir()} == done | {"segmentations.csv", "segmentations.html"}
     for row in table.itertuples():
         assert (row.status == "failed") == bool(row.error), row
         assert "\n" not in row.error

@@ -9,7 +9,8 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
 from nerveseg.evaluation.hypotheses import Margins
-from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard, thumbnail
+from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard
+from nerveseg.reporting.thumbnail import thumbnail
 
 RATERS = ("OS", "BW", "LG")
 DISTANCES = ("hd95_mm", "hd95_paper_mm", "assd_mm")

@@ -14,7 +14,8 @@ from nerveseg.evaluation.hypotheses import verdict_in_words
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.reporting.conclusions import questions
 from nerveseg.reporting.study_page import boxplots, introduction, study_html, write_study_page
-from nerveseg.reporting.study_view import SubjectCard, most_informative_slice, thumbnail
+from nerveseg.reporting.study_view import SubjectCard
+from nerveseg.reporting.thumbnail import most_informative_slice, thumbnail
 from tests.helpers.example_study import FIGURE, RATERS, analysis_of, names, picture, scores_of, view_of
 
 
@@ -74,7 +75,7 @@ def test_failures_come_first_and_then_the_lowest_dice():
     assert view.subjects[0].failed
     assert dice[1:] == sorted(dice[1:])
     html = study_html(view)
-    rows = Cells(html).tables["subjects"]
+    rows = Cells(html).tables["rows"]
     assert rows[1][1] == "sub-V02 failed"
     assert [row[1] for row in rows[2:]] == [f"sub-{row.id}" for row in view.subjects[1:]]
     assert rows[1][6:8] == ["0.000", "–"]

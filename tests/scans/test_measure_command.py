@@ -16,12 +16,13 @@ import yaml
 from nerveseg.data.classes import Classes
 from nerveseg.data.volumes.volume import read_image_grid
 from nerveseg.errors import RunError, VolumeError
-from nerveseg.inference.ensemble import open_model
 from nerveseg.measure import main as measure_main
-from nerveseg.scans.batch import Outcome, write_table
+from nerveseg.scans.batch import Outcome
+from nerveseg.scans.batch_table import write_table
 from nerveseg.scans.given import GivenFiles, read_automatic
 from nerveseg.scans.request import ScanFiles, ScanRequest, SegmentOptions
 from nerveseg.scans.results import read_summary
+from nerveseg.scans.verdicts import Verdicts
 from tests.data.volumes.test_slicer_seg import write as write_slicer
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
@@ -255,7 +256,7 @@ def test_the_record_of_a_name_that_is_no_utf8_is_text(tmp_path):
     assert read.scan_files("x").channels == {"FS": Path("b.nii").absolute()}
 
 
-def test_the_table_of_several_scans_says_whose_each_mask_is(measure, result, image_of, sweep, tmp_path):
+def test_the_table_of_several_scans_says_whose_each_mask_is(measure, result, image_of, tmp_path):
     automatic = read_summary(result)
     measure(image_of("V01"), f"mask={result / 'mask.nii.gz'}", "output=drawn")
     correct(result / "mask.nii.gz")
@@ -263,9 +264,11 @@ def test_the_table_of_several_scans_says_whose_each_mask_is(measure, result, ima
     summaries = {"automatic": automatic, "drawn": read_summary(tmp_path / "drawn"), "corrected": read_summary(result)}
     outcomes = [Outcome(name, "done before", summary) for name, summary in summaries.items()]
     outcomes.append(Outcome("failed", "failed", error=RunError("a scan is read", found="none")))
-    write_table(tmp_path / "table.csv", outcomes, open_model(sweep))
+    write_table(tmp_path / "table.csv", outcomes, Verdicts(), "")
     table = pd.read_csv(tmp_path / "table.csv", keep_default_na=False).set_index("scan")
     assert table["mask_origin"].to_dict() == {name: name for name in summaries} | {"failed": ""}
+    sha256 = hashlib.sha256((result / "mask.nii.gz").read_bytes()).hexdigest()
+    assert table.groupby(level=0)["mask_sha256"].first()["corrected"] == sha256
 
 
 def test_a_correction_measured_into_another_folder_leaves_the_first_as_it_is(measure, result, tmp_path):

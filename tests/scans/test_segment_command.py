@@ -19,7 +19,7 @@ def test_one_scan_into_its_folder(run, image_of, sweep, tmp_path):
     printed = run(image_of("V01"), f"model={sweep}", "output=out", "write_probability=true")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "mask.nii.gz", "automatic.nii.gz", "probability.nii.gz", "profile.csv", "summary.json", "check.png",
-        "report.html", "branches.nii.gz", "branches.txt", "branches.ctbl", "workspace.itksnap",
+        "report.html", "branches.nii.gz", "branches.txt", "branches.ctbl", "workspace.itksnap", "thumbnail.jpg",
     }  # fmt: skip
     image, mask = nib.load(image_of("V01")), nib.load(tmp_path / "out" / "mask.nii.gz")
     assert mask.shape == image.shape

@@ -1,48 +1,7 @@
-"use strict";
-// The study page: sorting and filtering of the subjects, reviews kept by the subject pages, boxplots.
+// The study page: filters of the subjects, reviews kept by the subject pages, boxplots.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const table = byId("subject-table");
-  const body = table.tBodies[0];
-  const rows = [...body.rows];
-  const headings = [...table.tHead.rows[0].cells];
-  const stateKey = `nerveseg-table:${data.study}`;
-
-  // Sorting. Undefined values stay last in either direction; failures lead only while nothing else was asked for.
-  const original = [...rows];
-  const compare = new Intl.Collator("en", { numeric: true }).compare;
-  const sorting = { column: headings.findIndex((cell) => cell.hasAttribute("aria-sort")), direction: 1, asked: false };
-
-  function sortRows() {
-    const { column, direction } = sorting;
-    headings.forEach((cell, index) => {
-      if (index === column) cell.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
-      else cell.removeAttribute("aria-sort");
-    });
-    const numeric = headings[column].classList.contains("number") || headings[column].classList.contains("flags");
-    const value = (row) => row.cells[column].dataset.value;
-    const order = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");
-      return direction * (numeric ? x - y : compare(x, y));
-    };
-    body.append(...(sorting.asked ? [...original].sort(order) : original));
-  }
-
-  headings.forEach((cell, index) => {
-    const button = cell.querySelector("button");
-    button?.addEventListener("click", () => {
-      const again = index === sorting.column && sorting.asked;
-      sorting.direction = again ? -sorting.direction : cell.classList.contains("flags") ? -1 : 1;
-      sorting.column = index;
-      sorting.asked = true;
-      sortRows();
-      remember();
-    });
-  });
-
-  // Filtering.
   const filters = { text: byId("filter-text"), cohort: byId("filter-cohort"), location: byId("filter-location"), kind: byId("filter-kind") };
   const kinds = {
     flagged: (row) => Number(row.dataset.flags) > 0,
@@ -51,49 +10,20 @@
     unreviewed: (row) => row.dataset.reviewed !== "yes",
   };
 
-  function filterRows() {
-    const words = filters.text.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
-      const fits =
-        words.every((word) => text.includes(word)) &&
-        (!filters.cohort?.value || row.dataset.cohort === filters.cohort.value) &&
-        (!filters.location?.value || row.dataset.location === filters.location.value) &&
-        (!filters.kind.value || kinds[filters.kind.value](row));
-      row.hidden = !fits;
-      shown += fits;
-    }
-    byId("count").textContent = `${shown} of ${rows.length} subjects`;
-    byId("nothing").hidden = shown > 0;
-  }
+  const fits = (row) =>
+    (!filters.cohort?.value || row.dataset.cohort === filters.cohort.value) &&
+    (!filters.location?.value || row.dataset.location === filters.location.value) &&
+    (!filters.kind.value || kinds[filters.kind.value](row));
 
-  byId("filters").addEventListener("input", () => { filterRows(); remember(); });
-  byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("reset", () => setTimeout(() => { filterRows(); remember(); }));
-
-  // What was sorted and filtered is still so when one comes back from a subject's page.
-  function remember() {
-    const values = Object.fromEntries(Object.entries(filters).map(([name, field]) => [name, field?.value ?? ""]));
-    try { sessionStorage.setItem(stateKey, JSON.stringify({ sorting, values })); } catch { /* storage is off */ }
-  }
-
-  function recall() {
-    try {
-      const kept = JSON.parse(sessionStorage.getItem(stateKey));
-      if (!kept) return;
-      for (const [name, field] of Object.entries(filters)) if (field) field.value = kept.values[name] ?? "";
-      if (headings[kept.sorting.column]?.querySelector("button")) Object.assign(sorting, kept.sorting);
-    } catch { /* storage is off or holds something else */ }
-  }
+  const { rows, filterRows } = listTable({
+    table: byId("subject-table"), key: `nerveseg-table:${data.study}`, form: byId("filters"), filters, fits, noun: "subjects",
+  });
 
   // Reviews, as the subject pages keep them; one that was given for other outlines counts no more.
   function review(row) {
     const kept = reviews.read(reviews.key(data.study, row.dataset.id));
     return kept && { ...kept, outdated: Boolean(row.dataset.masks && kept.masks !== row.dataset.masks) };
   }
-
-  const element = (name, className, textContent) => Object.assign(document.createElement(name), { className, textContent });
 
   function showReviews() {
     let count = 0, exported = 0;
@@ -195,8 +125,6 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   }
 
-  recall();
-  if (sorting.asked) sortRows();
   showReviews();
   // The library is large: it comes when the rest can be read.
   addEventListener("load", () => {
