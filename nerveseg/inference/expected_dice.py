@@ -38,8 +38,9 @@ _UNLIKE = {
 }  # what is unlike the calibration if a feature lies outside its range
 _CLOSEST = 0.01  # least distance of a Dice from 0 and 1, where its logit is infinite
 _RANGE_MARGIN = 0.25  # distance outside the range of the calibration, in widths of that range, that is no outlier
-_LEAST_MARGIN = {"soft_dice": 0.05, "slice_agreement": 0.1, "largest_component_share": 0.1, "area_mm2": 10.0}
+_LEAST_MARGIN = {"soft_dice": 0.05, "slice_agreement": 0.1, "largest_component_share": 0.1}
 """Least distance outside the range that is an outlier: a feature can be the same in all scans of a calibration."""
+_AREA_RATIO = 2.0  # area to the largest, or of the smallest, that is no outlier: neuropathy enlarges 1.3 to 3 times
 
 
 class ExpectedDice(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -86,16 +87,16 @@ class Calibration(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     def _outlying(self, features: Features) -> list[str]:
         """Return what of the features lies far outside the range of the calibration; no predictor is too good."""
-        found, outlying = features.model_dump(), []
-        lowest, highest = self.lowest.model_dump(), self.highest.model_dump()
-        for name, value in found.items():
-            margin = max(_LEAST_MARGIN[name], _RANGE_MARGIN * (highest[name] - lowest[name]))
-            too_high = name not in PREDICTORS and value > highest[name] + margin
-            too_low = value < lowest[name] - margin
+        outlying = []
+        for name in PREDICTORS:
+            lowest, highest = getattr(self.lowest, name), getattr(self.highest, name)
+            margin = max(_LEAST_MARGIN[name], _RANGE_MARGIN * (highest - lowest))
             # A mask in pieces is expected to have a low Dice, if the calibration has masks in pieces.
             falls_apart = name == "largest_component_share" and self.weights[name] > 0
-            if too_high or (too_low and not falls_apart):
+            if getattr(features, name) < lowest - margin and not falls_apart:
                 outlying.append(_UNLIKE[name])
+        if not self.lowest.area_mm2 / _AREA_RATIO <= features.area_mm2 <= self.highest.area_mm2 * _AREA_RATIO:
+            outlying.append(_UNLIKE["area_mm2"])
         return outlying
 
 

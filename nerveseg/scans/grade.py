@@ -3,8 +3,8 @@
 The grade says whether a mask may be used after a look (usable), has a sign of a fault that a person has to judge
 (check), or cannot be meant (not usable: there is no nerve, the slices are not axial, scan and mask are unlike those of
 the training in several respects, or even the upper end of the expected Dice is below its limit). Flags that concern no
-number of the nerve are no signs of a fault. Limits: `QualityLimits`; how often the grade is right:
-`docs/expected_dice.md`.
+number of the nerve are no signs of a fault, and neither is an unsure network where a reliable expected Dice has weighed
+the same evidence. Limits: `QualityLimits`; how often the grade is right: `docs/expected_dice.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ Level: TypeAlias = Literal["usable", "check", "not usable"]
 
 LEVELS: tuple[Level, ...] = ("not usable", "check", "usable")  # levels, the worst first
 REMARKS = frozenset({"stray_pieces", "no_muscle_ratio"})  # codes of flags that say nothing against the nerve's numbers
+SUPERSEDED = frozenset({"low_probability"})  # codes of flags whose evidence a reliable expected Dice has weighed
 MOST_UNLIKE = 1  # number of properties of scan and mask unlike those of the training up to which a mask is worth a look
 
 
@@ -43,7 +44,7 @@ def grade_mask(
         flags: Quality flags of the scan.
         expected: Dice to expect of each class with a calibration.
         classes: Names of all classes of the model.
-        limit: Dice below which a mask is of no use.
+        limit: Dice below which a mask is of no use (`QualityLimits.useless_dice`).
     """
     codes = {flag.code for flag in flags}
     if "no_nerve" in codes:
@@ -59,7 +60,9 @@ def grade_mask(
     poor = [f"{name} {each.in_words()}" for name, each in words if not each.unlike and each.high < limit]
     if poor:
         return Grade(level="not usable", reason=f"{listed(poor)}, all of it below {limit:g}")
-    signs = [flag for flag in flags if flag.code not in REMARKS]
+    calibrated = bool(expected) and not any(each.unlike for each in expected.values())
+    ignored = REMARKS | SUPERSEDED if calibrated else REMARKS
+    signs = [flag for flag in flags if flag.code not in ignored]
     if signs:
         first = f"{signs[0].side} side: {signs[0].message}" if signs[0].side else signs[0].message
         more = f", and {len(signs) - 1} more" if len(signs) > 1 else ""

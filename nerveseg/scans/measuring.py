@@ -73,7 +73,7 @@ class MeasuredScan(Measured):
     @property
     def grade(self) -> Grade:
         """Grade of the mask: usable, check, or not usable."""
-        return grade_mask(self.flags, self.expected_dice, self.classes.names, self.options.quality.expected_dice)
+        return grade_mask(self.flags, self.expected_dice, self.classes.names, self.options.quality.useless_dice)
 
     @property
     def warning(self) -> str:

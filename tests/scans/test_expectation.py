@@ -53,11 +53,11 @@ def codes(folder):
 
 # The tiny scan is what the random networks were described with, so it has no flag of a scan unlike the training.
 def test_the_expected_dice_is_printed_and_in_the_summary(run, image_of, calibrated, tmp_path):
-    printed = run(image_of("V01"), f"model={calibrated(0.7)}", f"output={tmp_path / 'out'}").out
-    low, high = expit(logit(0.7) - 0.5), expit(logit(0.7) + 0.5)
-    assert f"expected Dice 0.70 ({low:.2f} to {high:.2f})" in printed
+    printed = run(image_of("V01"), f"model={calibrated(0.85)}", f"output={tmp_path / 'out'}").out
+    low, high = expit(logit(0.85) - 0.5), expit(logit(0.85) + 0.5)
+    assert f"expected Dice 0.85 ({low:.2f} to {high:.2f})" in printed
     found = summary_of(tmp_path / "out")["expected_dice"]["nerve"]
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.7, low, high))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.85, low, high))
     assert found["unlike"] == []
     assert not {"low_expected_dice", "unlike_training"} & codes(tmp_path / "out")
 

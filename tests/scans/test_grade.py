@@ -27,6 +27,14 @@ def test_a_sign_of_a_fault_asks_for_a_look_and_is_the_reason():
     assert found.reason == "left side: the area jumps, and 1 more"
 
 
+def test_a_reliable_expectation_replaces_the_flag_of_an_unsure_network():
+    unsure, low = Flag("low_probability", "unsure"), Flag("low_expected_dice", "0.74 is below 0.8")
+    assert grade(unsure).level == "usable"
+    assert grade(unsure, expected=None).level == "check"
+    assert grade(unsure, expected=GOOD.model_copy(update={"unlike": ["brightness"]})).level == "check"
+    assert grade(unsure, low, expected=ExpectedDice(value=0.74, low=0.66, high=0.8)).reason == low.message
+
+
 def test_settings_of_the_users_choice_are_not_unlike_the_training():
     unlike = [OTHER_SETTINGS, "brightness"]
     flag = Flag("unlike_training", "not reliable")
