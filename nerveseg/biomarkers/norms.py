@@ -5,6 +5,7 @@ any. A row applies if all its filled cells match the known data of the patient: 
 sex is unknown. Weight is in [min, max). For each quantity at most one row may apply; without a row there is no z-score.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,22 +80,27 @@ def _norm(row: dict[Any, Any], line: int, path: Path) -> Norm:
     return norm
 
 
-def z_scores(summary: NerveSummary, patient: PatientTraits, norms: tuple[Norm, ...]) -> dict[str, float]:
-    """Compute the distance from the norm in standard deviations, for every quantity with a value and a norm.
+def norms_for(patient: PatientTraits, norms: Iterable[Norm]) -> dict[str, Norm]:
+    """Return the norm of each quantity that has one for the patient.
 
     Raises:
         ConfigurationError: Several rows fit.
     """
-    scores = {}
-    for quantity in dict.fromkeys(norm.quantity for norm in norms):
-        fitting = [norm for norm in norms if norm.quantity == quantity and _fits(norm, patient)]
-        if len(fitting) > 1:
-            rule, found = "one row of the norms per patient and quantity", f"{len(fitting)} rows for {quantity}"
+    fitting: dict[str, list[Norm]] = {}
+    for norm in norms:
+        if _fits(norm, patient):
+            fitting.setdefault(norm.quantity, []).append(norm)
+    for quantity, rows in fitting.items():
+        if len(rows) > 1:
+            rule, found = "one row of the norms per patient and quantity", f"{len(rows)} rows for {quantity}"
             raise ConfigurationError(rule, found=found, remedy="make the rows of the table exclude one another")
-        value = _value(summary, quantity)
-        if fitting and value is not None:
-            scores[quantity] = (value - fitting[0].mean) / fitting[0].sd
-    return scores
+    return {quantity: rows[0] for quantity, rows in fitting.items()}
+
+
+def z_scores(summary: NerveSummary, norms: Mapping[str, Norm]) -> dict[str, float]:
+    """Compute the distance from the norm in standard deviations, for every quantity with a value and a norm."""
+    values = {quantity: _value(summary, quantity) for quantity in norms}
+    return {name: (value - norms[name].mean) / norms[name].sd for name, value in values.items() if value is not None}
 
 
 def _value(summary: NerveSummary, quantity: str) -> float | None:

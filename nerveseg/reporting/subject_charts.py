@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from skimage.measure import approximate_polygon, find_contours
 
+from nerveseg.biomarkers.norms import SIGNAL
 from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.reporting.overlay import close_up_side_mm, upright
 from nerveseg.reporting.page_assets import data_uri
@@ -49,6 +50,14 @@ def lesion_curves(view: SubjectView) -> list[Curve]:
         {"side": side, "share": _values(rows, view.numbers, column)}
         for column, side, rows in _measured(view, lambda name: name == "lesion_fraction")
     ]
+
+
+def norm_bands(view: SubjectView) -> dict[str, tuple[float, float]]:
+    """Return mean less and plus 2 SD of the norms of mean area and mean signal, by the page's names of the curves."""
+    curves = {"slice": "mean_csa_mm2", "across": "mean_csa_perpendicular_mm2"}
+    curves |= {f"signal {name}": f"{SIGNAL}{name}" for name in (view.channel, *view.channels)}
+    norms = {curve: view.norms[quantity] for curve, quantity in curves.items() if quantity in view.norms}
+    return {curve: (norm.mean - 2 * norm.sd, norm.mean + 2 * norm.sd) for curve, norm in norms.items()}
 
 
 def surfaces(view: SubjectView) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from nerveseg.reporting.subject_charts import (
     area_curves,
     close_looks,
     lesion_curves,
+    norm_bands,
     outlines,
     picture_uri,
     signal_curves,
@@ -94,6 +95,7 @@ def _data(view: SubjectView) -> dict[str, Any]:
         "areas": area_curves(view),
         "signals": signal_curves(view),
         "lesions": lesion_curves(view),
+        "norms": norm_bands(view),
         "surfaces": surfaces(view),
     }
 

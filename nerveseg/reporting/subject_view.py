@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.course import NerveCourse
+from nerveseg.biomarkers.norms import Norm
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import GeometryError
@@ -57,6 +58,7 @@ class SubjectView:
     channel: str = "image"  # name of the first channel
     channels: Mapping[str, Image] = field(default_factory=dict)  # further channels and maps on its grid, by name
     courses: Sequence[NerveCourse] = ()  # nerve of each leg in the first mask, for the views along it
+    norms: Mapping[str, Norm] = field(default_factory=dict)  # norms of the person by quantity of the summary
     affine: Affine | None = None  # matrix from voxel indices of the image to mm (RAS+), where it is known
     provenance: Sequence[tuple[str, str]] = ()  # names and values of the origin of the result, as text
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nerveseg.biomarkers.course import NerveCourse, follow_nerves
-from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
+from nerveseg.biomarkers.norms import Norm, PatientTraits, norms_for, read_norms, z_scores
 from nerveseg.biomarkers.plausibility import anatomy_flags
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, coverage_flags, find_flags
@@ -39,6 +39,8 @@ class Measured:
     lesion: Mask | None  # mask of the abnormal nerve, in RAS order; None without a fat-suppressed channel
     flags: tuple[Flag, ...]  # quality flags, for a person to check
     notes: tuple[str, ...]  # remarks on the origin of the numbers
+    # Norms of the person by quantity, from the table of norms; empty without one.
+    norms: Mapping[str, Norm] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +120,9 @@ def measure_scan(
     profile = nerve_profile(courses, scan.grid.slice_numbers, signals)
     exploratory = None if lesion is None else lesion.exploratory
     nerves = [summarise(profile, course, signals.channels, exploratory) for course in courses]
-    if options.norms:
-        norms = read_norms(options.norms)
-        traits = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
-        nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, traits, norms)}) for nerve in nerves]
+    traits = PatientTraits(location=person.location, sex=person.sex, weight_kg=person.weight_kg)
+    norms = norms_for(traits, read_norms(options.norms)) if options.norms else {}
+    nerves = [nerve.model_copy(update={"z_scores": z_scores(nerve, norms)}) for nerve in nerves]
     flags = (
         *anatomy_flags(courses, scan.grid.slice_numbers),
         *_mask_flags(scan, courses, mask, model, options.quality),
@@ -129,7 +130,7 @@ def measure_scan(
         *coverage_flags(profile, signals.channels, options.quality.signal_coverage),
     )
     notes = (*(note for nerve in nerves for note in nerve.notes), *_notes(scan, lesion, nerves, options))
-    return Measured(courses, profile, tuple(nerves), signals.lesion, flags, notes)
+    return Measured(courses, profile, tuple(nerves), signals.lesion, flags, notes, norms)
 
 
 def _lesion(

@@ -283,6 +283,7 @@ def _draw(
         channel=measured.channel,
         channels=scan.channels | scan.maps,
         courses=measured.courses,
+        norms=measured.norms,
         affine=scan.grid.ras_affine,
         provenance=provenance,
         **hashes,

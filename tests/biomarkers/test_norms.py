@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from nerveseg.biomarkers.norms import PatientTraits, read_norms, z_scores
+from nerveseg.biomarkers.norms import PatientTraits, norms_for, read_norms, z_scores
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.errors import ConfigurationError
 
@@ -35,12 +35,12 @@ def test_the_one_row_that_fits_gives_the_score(norms, summary):
         "mean_csa_mm2,distal,,,,30,5\n"
         "mean_signal.T2map,,,,,50,4\n"
     )
-    assert z_scores(summary, PatientTraits("medial", "F", 69.9), table) == {
+    assert z_scores(summary, norms_for(PatientTraits("medial", "F", 69.9), table)) == {
         "mean_csa_mm2": 2.0,
         "mean_signal.T2map": 2.5,
     }
-    assert z_scores(summary, PatientTraits("medial", "F", 70.0), table)["mean_csa_mm2"] == 1.5
-    assert z_scores(summary, PatientTraits("distal"), table)["mean_csa_mm2"] == 4.0
+    assert z_scores(summary, norms_for(PatientTraits("medial", "F", 70.0), table))["mean_csa_mm2"] == 1.5
+    assert z_scores(summary, norms_for(PatientTraits("distal"), table))["mean_csa_mm2"] == 4.0
 
 
 @pytest.mark.parametrize(
@@ -48,23 +48,23 @@ def test_the_one_row_that_fits_gives_the_score(norms, summary):
     [PatientTraits(), PatientTraits("medial", "F"), PatientTraits("medial", None, 60.0), PatientTraits("proximal")],
 )
 def test_what_is_not_known_of_a_person_is_not_guessed(norms, summary, patient):
-    assert z_scores(summary, patient, norms("mean_csa_mm2,medial,F,,70,40,5\n")) == {}
+    assert z_scores(summary, norms_for(patient, norms("mean_csa_mm2,medial,F,,70,40,5\n"))) == {}
 
 
 def test_a_quantity_without_a_value_has_no_score(norms, summary):
-    assert z_scores(summary, PatientTraits(), norms("lesion_burden,,,,,0.01,0.01\nmean_signal.MTR,,,,,30,2\n")) == {}
+    assert z_scores(summary, norms_for(PatientTraits(), norms("lesion_burden,,,,,0.01,0.01\nmean_signal.MTR,,,,,30,2\n"))) == {}
 
 
 @pytest.mark.parametrize(("coverage", "scores"), [(1.0, {"lesion_volume_mm3": 2.0}), (0.6, {}), (None, {})])
 def test_the_lesion_of_part_of_a_nerve_is_not_held_against_whole_nerves(coverage, scores, norms, summary):
     part = summary.model_copy(update={"lesion_volume_mm3": 30.0, "lesion_coverage": coverage})
-    assert z_scores(part, PatientTraits(), norms("lesion_volume_mm3,,,,,10,10\n")) == scores
+    assert z_scores(part, norms_for(PatientTraits(), norms("lesion_volume_mm3,,,,,10,10\n"))) == scores
 
 
 def test_several_rows_are_an_error(norms, summary):
     table = norms("mean_csa_mm2,medial,,,,40,5\nmean_csa_mm2,,F,,,44,4\n")
     with pytest.raises(ConfigurationError) as caught:
-        z_scores(summary, PatientTraits("medial", "F"), table)
+        z_scores(summary, norms_for(PatientTraits("medial", "F"), table))
     assert caught.value.found == "2 rows for mean_csa_mm2"
 
 

@@ -18,6 +18,7 @@ from matplotlib.path import Path as Line
 from PIL import Image as Picture
 
 from nerveseg.biomarkers.course import follow_nerves
+from nerveseg.biomarkers.norms import Norm
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.signals import Signals
@@ -163,6 +164,14 @@ def test_the_areas_are_those_of_the_mask_in_the_files_order(view):
     assert line["slice"] == pytest.approx([count * 0.5 * 0.7 for count in pixels])
     (lesion,) = data_of(subject_html(view))["lesions"]
     assert lesion["share"] == [0, None, 0, 0, 0.5, 0]
+
+
+def test_norms_are_bands_of_two_sd_behind_their_own_curves(view):
+    norms = {"mean_csa_mm2": (50.0, 6.0), "mean_signal.T2map": (43.0, 2.5), "volume_mm3": (900.0, 80.0)}
+    norms = {name: Norm(quantity=name, mean=mean, sd=sd) for name, (mean, sd) in norms.items()}
+    given = replace(view, norms=norms, channels={"T2map": view.image})
+    assert data_of(subject_html(given, assets="folder"))["norms"] == {"slice": [38.0, 62.0], "signal T2map": [38.0, 48.0]}
+    assert data_of(subject_html(view, assets="folder"))["norms"] == {}
 
 
 def test_the_surface_lies_where_the_mask_lies_in_mm(view):

@@ -5,8 +5,8 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Line colours with contrast to the card in either scheme; the viewer's are for black.
-const LIGHT = {Auto: "#2c7a12", GT: "#1a5fd0", lesion: "#c2202c", other: "#8a4b00", signal: "#5b3fa8"};
-const DARK = {Auto: "#82e63c", GT: "#6ea8ff", lesion: "#ff6b6b", other: "#ffb04d", signal: "#bda6ff"};
+const LIGHT = {Auto: "#2c7a12", GT: "#1a5fd0", lesion: "#c2202c", other: "#8a4b00", signal: "#5b3fa8", norm: "#4d5763"};
+const DARK = {Auto: "#82e63c", GT: "#6ea8ff", lesion: "#ff6b6b", other: "#ffb04d", signal: "#bda6ff", norm: "#b2bcc7"};
 const tone = (name) => (dark.matches ? DARK : LIGHT)[name] || (dark.matches ? DARK : LIGHT).other;
 
 const BRANCH = {
@@ -56,14 +56,27 @@ function band(signal) {
   };
 }
 
+// The norm of the mean over the nerve, the same in all slices: a band of 2 SD on each side of its mean.
+function norm(curve, unit) {
+  const band = data.norms[curve];
+  if (!band) return [];
+  const [low, high] = band, [first, last] = ends(), words = (value) => Number(value.toPrecision(3)).toString();
+  return [{
+    name: `norm of the mean ± 2 SD (${words(low)} to ${words(high)}${unit ? ` ${unit}` : ""})`, x: [first, last, last, first],
+    y: [low, low, high, high].map((value) => Math.max(0, value)), fill: "toself", mode: "lines",
+    line: {width: 0}, fillcolor: tone("norm") + "30", hoverinfo: "skip",
+  }];
+}
+
 function plans() {
   const plans = data.areas.map((area) => ({
     name: `Area${data.areas.length > 1 ? `, ${area.side} nerve` : ""}`, height: 240, unit: "mm²", split: area.split,
-    traces: () => areaTraces(area),
+    traces: () => [...norm(curves.area, "mm²"), ...areaTraces(area)],
   }));
   for (const channel of new Set(data.signals.map((signal) => signal.channel))) {
     const own = data.signals.filter((signal) => signal.channel === channel);
     plans.push({name: `Signal in the nerve, ${channel}`, height: 190, unit: "signal", traces: () => [
+      ...norm(`signal ${channel}`, ""),
       ...(own.length === 1 ? [band(own[0])] : []),
       ...own.map((one, i) => line(own.length > 1 ? `${one.side} mean` : "mean", one.mean, tone("signal"), SIDES[i % 2], 2)),
     ]});
