@@ -52,7 +52,10 @@ def test_what_is_not_known_of_a_person_is_not_guessed(norms, summary, patient):
 
 
 def test_a_quantity_without_a_value_has_no_score(norms, summary):
-    assert z_scores(summary, norms_for(PatientTraits(), norms("lesion_burden,,,,,0.01,0.01\nmean_signal.MTR,,,,,30,2\n"))) == {}
+    assert (
+        z_scores(summary, norms_for(PatientTraits(), norms("lesion_burden,,,,,0.01,0.01\nmean_signal.MTR,,,,,30,2\n")))
+        == {}
+    )
 
 
 @pytest.mark.parametrize(("coverage", "scores"), [(1.0, {"lesion_volume_mm3": 2.0}), (0.6, {}), (None, {})])

@@ -441,6 +441,28 @@ def test_a_review_of_other_outlines_is_not_taken_for_one_of_these(page, page_fil
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])
+def test_on_paper_there_are_pictures_and_no_controls(page_file, open_page, faint_texts, colour_scheme):
+    page = open_page(page_file, colour_scheme=colour_scheme)
+    curves_drawn(page)
+    page.tab.emulate_media(media="print")
+    page.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.until(
+        "strip.tiles.every(({canvas}) => new Set(canvas.getContext('2d').getImageData(0, 0, 99, 99).data).size > 9)"
+    )
+    assert page.tab.locator("#strip canvas").count() == 8
+    seen = "[...document.querySelectorAll('button, input, textarea')].filter((one) => one.offsetParent !== null)"
+    assert page.tab.evaluate(f"{seen}.map((one) => one.className)") == ["flag"]
+    paper = "document.querySelector('main').getBoundingClientRect().width"
+    widths = page.tab.evaluate("[...document.querySelectorAll('.main-svg, canvas')].map((one) => one.clientWidth)")
+    assert max(widths) <= page.tab.evaluate(paper) <= 690, "A4 less its margins"
+    assert faint_texts(page) == []
+    page.tab.emulate_media(media="screen", color_scheme=colour_scheme)
+    page.tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.until("document.querySelector('#charts .main-svg').clientWidth > 690")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("colour_scheme", ["light", "dark"])
 def test_every_text_can_be_read(page_file, open_page, faint_texts, colour_scheme):
     page = open_page(page_file, colour_scheme=colour_scheme)
     page.tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

@@ -170,7 +170,10 @@ def test_norms_are_bands_of_two_sd_behind_their_own_curves(view):
     norms = {"mean_csa_mm2": (50.0, 6.0), "mean_signal.T2map": (43.0, 2.5), "volume_mm3": (900.0, 80.0)}
     norms = {name: Norm(quantity=name, mean=mean, sd=sd) for name, (mean, sd) in norms.items()}
     given = replace(view, norms=norms, channels={"T2map": view.image})
-    assert data_of(subject_html(given, assets="folder"))["norms"] == {"slice": [38.0, 62.0], "signal T2map": [38.0, 48.0]}
+    assert data_of(subject_html(given, assets="folder"))["norms"] == {
+        "slice": [38.0, 62.0],
+        "signal T2map": [38.0, 48.0],
+    }
     assert data_of(subject_html(view, assets="folder"))["norms"] == {}
 
 

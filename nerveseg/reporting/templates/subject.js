@@ -3,6 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
+const printing = () => document.documentElement.classList.contains("printing");
 const data = JSON.parse(byId("data").textContent);
 
 const shown = {index: data.first, followers: []};

@@ -7,7 +7,8 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 // Line colours with contrast to the card in either scheme; the viewer's are for black.
 const LIGHT = {Auto: "#2c7a12", GT: "#1a5fd0", lesion: "#c2202c", other: "#8a4b00", signal: "#5b3fa8", norm: "#4d5763"};
 const DARK = {Auto: "#82e63c", GT: "#6ea8ff", lesion: "#ff6b6b", other: "#ffb04d", signal: "#bda6ff", norm: "#b2bcc7"};
-const tone = (name) => (dark.matches ? DARK : LIGHT)[name] || (dark.matches ? DARK : LIGHT).other;
+const inDark = () => dark.matches && !printing();
+const tone = (name) => (inDark() ? DARK : LIGHT)[name] || (inDark() ? DARK : LIGHT).other;
 
 const BRANCH = {
   total: {dash: "solid", symbol: "circle", width: 2.4}, nerve: {dash: "solid", symbol: "circle", width: 1.6},
@@ -104,16 +105,21 @@ async function drawCurves() {
   }
   for (const {plan, chart} of curves.drawn) {
     await new Promise((done) => setTimeout(done));
-    const drawing = layout(plan.unit, plan.height, plan.most);
-    if (plan.split !== null && plan.split !== undefined) markSplit(drawing, plan.split);
-    const traces = plan.traces();
-    drawing.showlegend = traces.length > 1;
-    drawing.margin.t = traces.length > 3 ? 44 : traces.length > 1 ? 26 : 8;
-    Plotly.react(chart, traces, drawing, {displayModeBar: false, responsive: true});
-    if (!chart.dataset.heard) {
-      chart.dataset.heard = "yes";
-      for (const what of ["plotly_hover", "plotly_click"]) chart.on(what, (event) => showNumber(event.points[0].x));
-    }
+    drawCurve(plan, chart);
+  }
+}
+
+function drawCurve(plan, chart) {
+  const drawing = layout(plan.unit, plan.height, plan.most), traces = plan.traces(), wide = chart.clientWidth;
+  if (plan.split !== null && plan.split !== undefined) markSplit(drawing, plan.split);
+  if (printing()) [drawing.width, drawing.height] = [wide, 0.75 * plan.height]; // a fixed width follows no window
+  if (!printing() && wide < 480 && traces.length > 2) drawing.height += 16 * traces.length; // a line of the legend for each
+  drawing.showlegend = traces.length > 1;
+  drawing.margin.t = traces.length > 3 ? 44 : traces.length > 1 ? 26 : 8;
+  Plotly.react(chart, traces, drawing, {displayModeBar: false, responsive: true});
+  if (!chart.dataset.heard) {
+    chart.dataset.heard = "yes";
+    for (const what of ["plotly_hover", "plotly_click"]) chart.on(what, (event) => showNumber(event.points[0].x));
   }
 }
 

@@ -7,11 +7,13 @@ const reformats = {
 const MARK = "#ffb066";
 const millimetres = ({size: [columns, rows], pixel_mm: mm}) => [columns * mm, rows * mm];
 
-// Screen pixels per mm, so that the views of a leg stand beside each other, or on a small screen below.
+// Screen pixels per mm, so that the views of a leg stand beside each other, or on a small screen below; on paper of both.
 function scaleOf(room) {
   const sizes = data.reformats.map(millimetres), legs = new Set(data.reformats.map((one) => one.side));
   const beside = Math.max(...[...legs].map((side) =>
     sizes.filter((_, i) => data.reformats[i].side === side).reduce((sum, [wide]) => sum + wide, 0)));
+  if (printing()) return Math.min(0.9 * reformats.tallest / Math.max(...sizes.map(([, tall]) => tall)),
+    (room - 50 * legs.size) / sizes.reduce((sum, [wide]) => sum + wide, 0));
   const widest = room >= 560 ? beside : Math.max(...sizes.map(([wide]) => wide));
   return Math.min((room >= 560 ? reformats.tallest : 300) / Math.max(...sizes.map(([, tall]) => tall)), (room - 32) / widest);
 }
@@ -44,7 +46,7 @@ function drawReformat(box) {
     }
     pen.stroke();
   }
-  if (wide > 110) drawBar(pen, wide, tall, write);
+  if (wide > 140) drawBar(pen, wide, tall, write);
   write(view.letters[0], 6, tall / 2 + 5, "left");
   write(view.letters[1], wide - 6, tall / 2 + 5, "right");
   write("H", wide / 2, 16, "center");

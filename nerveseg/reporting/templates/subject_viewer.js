@@ -19,14 +19,14 @@ function uncertainty(index) {
 }
 
 // The part of the slice in the viewer: pixels of the slice to pixels of the screen.
-function place(width, height) {
+function place(width, height, look = viewer.look, index = shown.index) {
   const [columns, rows] = data.size, [across, along] = data.pixel_mm;
-  if (viewer.look < 0) {
+  if (look < 0) {
     const scale = Math.min(width / (columns * across), height / (rows * along));
     return {x: scale * across, y: scale * along, mm: scale,
       left: (width - scale * across * columns) / 2, top: (height - scale * along * rows) / 2};
   }
-  const look = data.looks[viewer.look], scale = Math.min(width, height) / look.mm, [column, row] = look.centres[shown.index];
+  const {mm, centres} = data.looks[look], scale = Math.min(width, height) / mm, [column, row] = centres[index];
   return {x: scale * across, y: scale * along, mm: scale,
     left: width / 2 - column * across * scale, top: height / 2 - row * along * scale};
 }
@@ -92,10 +92,10 @@ function drawMasks(pen, at, outlinesOf) {
 // A function that writes white text on a dark ground.
 function writer(pen) {
   pen.font = "600 13px system-ui, sans-serif";
-  return (text, x, y, align) => {
+  return (text, x, y, align, tall = 19) => {
     const long = pen.measureText(text).width + 8;
     pen.fillStyle = "rgba(0, 0, 0, 0.6)";
-    pen.fillRect(align === "left" ? x - 4 : align === "right" ? x - long + 4 : x - long / 2, y - 14, long, 19);
+    pen.fillRect(align === "left" ? x - 4 : align === "right" ? x - long + 4 : x - long / 2, y - 0.75 * tall, long, tall);
     pen.fillStyle = "#fff";
     pen.textAlign = align;
     pen.fillText(text, x, y);
