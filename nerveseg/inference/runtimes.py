@@ -5,6 +5,7 @@ whose graph `openvino_graph` builds; every other network runs in torch.
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, reduce
@@ -93,6 +94,9 @@ def settled_runtime(runtime: Runtime, device: str) -> Literal["openvino", "torch
     return "openvino" if runtime != "torch" and device == "cpu" and installed else "torch"
 
 
+THREADS = "NERVESEG_OPENVINO_THREADS"
+"""Environment variable with the number of threads of OpenVINO, which does not heed OMP_NUM_THREADS."""
+
 _COMPILED: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 """Compiled models by network, since compiling takes as long as a few slices."""
 
@@ -102,7 +106,8 @@ def _compiled(network: nn.Module) -> Any:
         from nerveseg.inference.openvino_graph import probability_graph
 
         assert isinstance(network, FCDenseNet)
-        _COMPILED[network] = _core().compile_model(probability_graph(network), "CPU", SINGLE_PRECISION)
+        threads = {"INFERENCE_NUM_THREADS": int(os.environ.get(THREADS, "0"))}  # 0: as many as there are cores
+        _COMPILED[network] = _core().compile_model(probability_graph(network), "CPU", SINGLE_PRECISION | threads)
     return _COMPILED[network]
 
 

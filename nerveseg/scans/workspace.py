@@ -72,7 +72,7 @@ def _image_file(folder: Path, scan: MeasuredScan, written: Collection[str]) -> P
     None stands for an image in memory, a zip, and one of several series, of which ITK-SNAP would take any.
     """
     files, file = scan.scan.image.files, channel_files(scan).get(scan.channel)
-    if file in written:
+    if file is not None and file in written:
         return folder / file
     if scan.files.in_memory or (files and (scan.files.series or scan.files.image.suffix.lower() == ZIP)):
         return None

@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, Strict
 
 from nerveseg.biomarkers.quality import QualityLimits
 from nerveseg.biomarkers.signals import LesionRule
@@ -22,6 +23,9 @@ from nerveseg.names import FolderPath, Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions
 from nerveseg.workflows.config import StudyConfig
+
+Label = Annotated[str, Strict(False), BeforeValidator(str)]
+"""Type of a participant or a session, which YAML may read as a number."""
 
 SHARDS = "shards"  # name of the folder of the shards' tables and errors, among the results
 
@@ -69,6 +73,8 @@ class SegmentConfig(SegmentOptions, ResultOptions, ScanConfig, frozen=True, extr
     study: StudyConfig | None = None  # study whose subjects are segmented instead
     model: FolderPath | None  # folder of a sweep, a fold or one model
     plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
+    participants: tuple[Label, ...]  # participants of the study to segment; none stands for all
+    sessions: tuple[Label, ...]  # sessions of the study to segment; none stands for all
     shard: int | None = Field(strict=True)  # number of the part of an archive that this job segments, from 0
     shards: int | None = Field(strict=True)  # number of parts
 

@@ -27,6 +27,7 @@ from nerveseg.workflows.job import Job
 from nerveseg.workflows.prepare_study import checked_layout
 from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
 
+SESSION = "ses"  # field of sessions in the templates of a study
 LOCK = ".collecting"  # name of the lock file in the folder of the shards' tables
 
 
@@ -114,6 +115,9 @@ def planned(config: SegmentConfig) -> Plan:
 def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
     """Return the scans to segment, and the errors of a study's subjects that cannot be segmented."""
     if config.input is not None:
+        if config.participants or config.sessions:
+            rule, remedy = "participants= and sessions= choose among the scans of a study", "leave them out"
+            raise ConfigurationError(rule, found=f"input={config.input}", remedy=remedy)
         found = [scan for scan in resolve_inputs(config.input) if not is_result(scan.path)]
         if not found:
             raise ConfigurationError(
@@ -127,7 +131,33 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]
+    subjects, missing = _chosen(config, subjects, missing)
     return [_scan_of(subject, config, model) for subject in subjects], missing
+
+
+def _chosen(
+    config: SegmentConfig, subjects: Sequence[Subject], missing: Sequence[NervesegError]
+) -> tuple[Sequence[Subject], list[NervesegError]]:
+    """Return the subjects, and the errors of others, of the participants and sessions to segment.
+
+    Raises:
+        ConfigurationError: A participant or a session is not in the study.
+    """
+    parts = {subject.id: (subject.participant, subject.fields.get(SESSION)) for subject in subjects}
+    for fault in missing:  # whose ids are made of the same parts (`template_fields.scan_id`)
+        participant, *fields = str(fault.subject).split("_")
+        parts[str(fault.subject)] = (participant, dict(each.split("-", 1) for each in fields).get(SESSION))
+    for place, (option, wanted) in enumerate((("participants", config.participants), ("sessions", config.sessions))):
+        known = {values[place] for values in parts.values()}
+        if unknown := [name for name in wanted if name not in known]:
+            raise ConfigurationError(
+                f"{option}= names {option} of the study",
+                found=", ".join(unknown),
+                remedy=f"one of {', '.join(sorted(filter(None, known))) or 'none'}",
+            )
+        if wanted:
+            parts = {name: values for name, values in parts.items() if values[place] in wanted}
+    return [each for each in subjects if each.id in parts], [each for each in missing if str(each.subject) in parts]
 
 
 def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
