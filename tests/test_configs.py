@@ -11,6 +11,7 @@ from nerveseg.errors import ConfigurationError
 from nerveseg.launch.compose import compose_config, config_folder, to_plain_dict
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.registry import NetworkSpec, build_network
+from nerveseg.networks.unet import UNet
 from nerveseg.targets import instantiate_target
 from nerveseg.training.losses import check_loss
 from nerveseg.workflows.training_objects import build_callbacks, build_segmenter
@@ -138,8 +139,8 @@ def test_every_network_is_built(file):
     built = build_network(config["network"], in_channels=3, classes=2)
     section = yaml.safe_load(file.read_text(encoding="utf-8"))
     values = {key: value for key, value in section.items() if key[0] != "_"} | {"in_channels": 3}
-    if isinstance(built.module, FCDenseNet):
-        assert built.spec == NetworkSpec("FCDenseNet", values | {"classes": 2})
+    if isinstance(built.module, FCDenseNet | UNet):
+        assert built.spec == NetworkSpec(type(built.module).__name__, values | {"classes": 2})
     else:
         assert built.spec == NetworkSpec(section["_target_"], values | {"out_channels": 2})
 

@@ -17,6 +17,7 @@ from nerveseg.evaluation.hypotheses import Margins
 from nerveseg.inference.postprocessing import Postprocessing
 from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.networks.fc_densenet import FCDenseNet
+from nerveseg.networks.unet import UNet
 from nerveseg.phantom.specification import CohortSpec
 from nerveseg.scans.request import PatientInfo, SegmentOptions
 
@@ -28,6 +29,7 @@ TABLE = [
     (Context, "context/slice.yaml"),
     (Margins, "margins/default.yaml"),
     (FCDenseNet, "network/tiramisu.yaml"),
+    (UNet, "network/unet.yaml"),
     (Postprocessing, "postprocessing/default.yaml"),
     (PredictionSettings, "inference/default.yaml"),
     (Preprocessing, "preprocessing/paper.yaml"),
@@ -74,7 +76,7 @@ def pairs(defaults, content, prefix=""):
 def test_class_and_file_have_the_same_defaults(cls, file):
     content = yaml.safe_load((CONF / file).read_text(encoding="utf-8"))
     compared = list(pairs(class_defaults(cls), content))
-    assert len(compared) >= min(2, len(content)), "the file and the class share keys"
+    assert len(compared) >= min(2, len(content.keys() - {"_target_"})), "the file and the class share keys"
     assert {key: ours for key, ours, _ in compared} == {key: theirs for key, _, theirs in compared}
 
 

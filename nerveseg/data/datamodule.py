@@ -79,6 +79,7 @@ class SliceDataModule(pl.LightningDataModule):
             if the augmentation takes single slices only.
         rank: Rank of this process.
         processes: Number of processes that train together; they share out each batch.
+        samples: Samples indexed by (epoch, number) to train with, in place of the subjects' augmented slices.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class SliceDataModule(pl.LightningDataModule):
         augment_batches: bool | None = None,
         rank: int = 0,
         processes: int = 1,
+        samples: Dataset[Batch] | None = None,
     ) -> None:
         super().__init__()
+        self.samples = samples
         self.store = store
         self.subjects = list(subjects)
         self.validation = list(validation)
@@ -112,6 +115,8 @@ class SliceDataModule(pl.LightningDataModule):
         self.augment_batches = augment_batches
         self.rank = rank
         self.processes = processes
+        if samples is not None:
+            self.sampler = EpochSampler(len(samples), seed, rank, processes)  # type: ignore[arg-type]
         if isinstance(store, SliceStore):
             self._list_slices(store)
 
@@ -130,10 +135,13 @@ class SliceDataModule(pl.LightningDataModule):
         self.slices = PlainSlices(store, self.subjects, self.seed, self.context, True, self.optional, self.target)
         validation = PlainSlices(store, self.validation, self.seed, self.context, False, self.optional)
         self.validation_slices = ValidationSlices(validation)
-        self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
+        if self.samples is None:
+            self.sampler = EpochSampler(len(self.slices), self.seed, self.rank, self.processes)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches, the last of which may be smaller; augmented, unless the device augments them."""
+        if self.samples is not None:
+            return self._loader(self.samples, self.sampler)
         whole = self._on_gpu if self.augment_batches is None else self.augment_batches
         later = whole and isinstance(self.augmentation, BatchAugmentation)
         return self._loader(self.slices if later else TrainingSlices(self.slices, self.augmentation), self.sampler)

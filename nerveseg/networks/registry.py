@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from nerveseg.errors import ConfigurationError
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.size_limit import MOST_PARAMETERS, size_limit
+from nerveseg.networks.unet import UNet
 from nerveseg.targets import PARTIAL, TARGET, find_target, instantiate_target
 
-NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet}
+NETWORKS: dict[str, type[nn.Module]] = {"FCDenseNet": FCDenseNet, "UNet": UNet}
 """Networks of nerveseg by the name that a bundle gives them."""
 
 OPEN_PACKAGES = ("nerveseg.networks", "monai.networks.nets", "torch.nn")

@@ -13,6 +13,7 @@ from nerveseg.phantom.grid import ScanGrid, WaveField, distorted
 from nerveseg.phantom.nerve import Lesion, Nerve
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.tissues import Appearance, draw_appearance
+from nerveseg.phantom.variety import draw_varied_thigh
 from nerveseg.types import Affine
 
 # Level of the split, mean and SD: 60 +- 27 mm in one series, 40 to 200 in another, 145 in the real mask.
@@ -34,6 +35,9 @@ def draw_person(spec: CohortSpec, participant: Participant) -> SimulatedPerson:
     patient = participant.cohort == "patient"
     middle_mm = spec.stack_centre_mm[participant.location]
     span_mm = (spec.slices - 1) * spec.spacing_mm[2]
+    if spec.varied:
+        thigh = draw_varied_thigh(rng)
+        return SimulatedPerson(thigh, draw_appearance(rng, spec, patient))
     nerve = _draw_nerve(rng, participant, middle_mm - span_mm / 2, span_mm)
     return SimulatedPerson(_draw_thigh(rng, nerve), draw_appearance(rng, spec, patient))
 

@@ -49,6 +49,8 @@ class CohortSpec(BaseModel, frozen=True, extra="forbid"):
     fat_suppressed_mm: Positive | None = 0.78125  # in-plane spacing of the fat-suppressed channel; None for none
     repeats: Count = 0  # subjects who are scanned twice: half of them volunteers, half patients
     rater_noise_scale: float = Field(default=1.0, ge=0)  # of the raters' errors; 1 is calibrated on the paper's grid
+    # Flag: true for shapes and contrasts of a variety far beyond a study's (`variety`), in place of T2-weighted images.
+    varied: bool = False
     raters_only: bool = False  # masks without images, for calibration: the same masks in a fraction of the time
 
 

@@ -14,7 +14,8 @@ from nerveseg.phantom.raters import RATERS, draw_difficulty, name_nerves, rate
 from nerveseg.phantom.signal import Perineural, draw_perineural, render
 from nerveseg.phantom.specification import CohortSpec, Participant, subject_generator
 from nerveseg.phantom.structures import LAYERS, NERVE, layers_of, structures_in
-from nerveseg.phantom.tissues import T2, TIRM
+from nerveseg.phantom.tissues import T2, TIRM, MrSequence
+from nerveseg.phantom.variety import draw_sequence
 from nerveseg.types import Affine, Channels, Image, LabelMap, Mask
 
 VASTUS = [number for number, muscle in enumerate(MUSCLES) if muscle.name.startswith("vastus")]
@@ -73,7 +74,9 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
     images = None
     if not spec.raters_only:
         second = spec.fat_suppressed_mm is not None
-        pictures, vastus, structures = _pictures(person, grid, draw_perineural(spec, participant), second)
+        first = draw_sequence(subject_generator(spec, participant.id, "sequence")) if spec.varied else T2
+        sequences = [first, TIRM] if second else [first]
+        pictures, vastus, structures = _pictures(person, grid, draw_perineural(spec, participant), sequences)
         noise = subject_generator(spec, participant.id, "noise")
         t2 = np.round(acquire(pictures[0], scan, grid, noise)).clip(0, 32767).astype(np.float32)
         series = fat_suppressed(spec, participant, pictures[1], scan, grid, affine) if second else None
@@ -92,13 +95,12 @@ def simulate_subject(spec: CohortSpec, participant: Participant) -> SimulatedSub
 
 
 def _pictures(
-    person: SimulatedPerson, grid: ScanGrid, perineural: Perineural | None, second: bool
+    person: SimulatedPerson, grid: ScanGrid, perineural: Perineural | None, sequences: list[MrSequence]
 ) -> tuple[Channels, Mask, LabelMap]:
     """Render noise-free pictures, averaged through each slice's thickness, with the structures but the nerve.
 
     Vastus, the second value, is that of the slice's last plane.
     """
-    sequences = [T2, TIRM] if second else [T2]
     pictures, vastus = np.zeros((len(sequences), *grid.shape), np.float32), np.zeros(grid.shape, bool)
     structures = np.zeros(grid.shape, np.uint8)
     for number in range(grid.shape[2]):

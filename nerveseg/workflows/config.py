@@ -93,6 +93,13 @@ class FoldsConfig(Section):
     validation_fraction: float = Field(ge=0, lt=1, default=0)
 
 
+class SamplesConfig(Section):
+    """Section `samples`: training samples made on the fly in place of the study's slices (`nerveseg.synthesis`)."""
+
+    people: PositiveInt  # number of anatomies
+    per_epoch: PositiveInt  # number of samples in an epoch
+
+
 class LoggerConfig(BaseModel, frozen=True, extra="allow", strict=True):
     """Section `logger`: dashboards by name beside `metrics.csv`."""
 
@@ -136,6 +143,7 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     context: Context  # part of a stack that the network sees at a time
     # What the network learns: "consensus" of the raters, or "raters", the share of them who drew each part.
     target: consensus.Target
+    samples: SamplesConfig | None  # samples made on the fly; null trains with the study's slices
     augmentation: Target  # augmentation of the training slices
     inference: PredictionSettings  # everything that changes the mask of a scan; stored with the model
     network: Target  # network; its number of input channels and the classes are added

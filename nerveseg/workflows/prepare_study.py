@@ -56,7 +56,8 @@ def checked_layout(config: StudyConfig, masks: bool = True) -> StudyLayout:
 
 def _check_simulation(cohort: CohortSpec, root: Path) -> None:
     for record in filter(Path.is_file, (root / COHORT_FILE, root / "cohort.json")):  # the second of earlier versions
-        changes = differences(json.loads(record.read_text(encoding="utf-8")), json.loads(cohort.model_dump_json()))
+        before = {"varied": False} | json.loads(record.read_text(encoding="utf-8"))  # of earlier versions
+        changes = differences(before, json.loads(cohort.model_dump_json()))
         if changes:
             raise StudyError(
                 "the options with which the synthetic study in this folder was simulated",

@@ -21,6 +21,7 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
         config.setdefault("context", {"neighbours": 0})
         config.setdefault("target", "consensus")
         config.setdefault("init", None)
+        config.setdefault("samples", None)
         if (loss := config.get("loss") or {}).get("_target_") == "nerveseg.training.losses.DiceCrossEntropy":
             loss.setdefault("logarithm", False)
         if isinstance(study := config.get("study"), dict):

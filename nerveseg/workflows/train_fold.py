@@ -36,6 +36,7 @@ from nerveseg.training.segmenter import Segmenter, fit_interruptible, init_class
 from nerveseg.training.throughput import Throughput
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
+from nerveseg.workflows.made_samples import check_samples
 from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
 from nerveseg.workflows.starting_weights import begin_with_init, load_starting_weights
@@ -119,6 +120,7 @@ def check_configuration(config: TrainConfig, begins: bool = True) -> None:
         find_target(section[TARGET], f"logger.{name}", config.plugins)
     choose_device(config.trainer.accelerator, config.trainer.precision)
     check_writable_folder(config.output_root, "output_root")
+    check_samples(config)
     network = build_network(config)
     if begins:
         load_starting_weights(config, network)

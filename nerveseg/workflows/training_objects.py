@@ -19,6 +19,7 @@ from nerveseg.targets import TARGET, instantiate_target
 from nerveseg.training.distributed import ALONE, Processes
 from nerveseg.training.segmenter import Segmenter
 from nerveseg.workflows.config import TrainConfig
+from nerveseg.workflows.made_samples import thigh_samples
 
 
 def build_network(config: TrainConfig) -> registry.BuiltNetwork:
@@ -108,4 +109,5 @@ def build_datamodule(
         workers=config.trainer.workers,
         rank=processes.rank,
         processes=processes.count,
+        samples=None if config.samples is None else thigh_samples(config),
     )
