@@ -10,7 +10,6 @@ from nerveseg.files import explain_system_error
 from nerveseg.launch.bids_arguments import PARTICIPANT, parse_bids_arguments, segment_overrides
 from nerveseg.launch.main import INPUT_MISTAKE, run_verb
 
-
 THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "NERVESEG_OPENVINO_THREADS")
 """Environment variables of the number of threads of torch, SimpleITK and OpenVINO, read when they are loaded."""
 
