@@ -28,9 +28,8 @@ from nerveseg.notices import NOTICE
 from nerveseg.scans.batch import Outcome
 from nerveseg.scans.batch_page import PAGE, write_batch
 from nerveseg.scans.batch_table import TABLE, print_table
-from nerveseg.scans.results import ScanSummary, read_summary
+from nerveseg.scans.results import ScanSummary, primary_mask, read_summary
 from nerveseg.scans.verdicts import FILE, collect_verdicts
-from nerveseg.scans.writing import primary_mask
 
 RESULTS = "nerveseg"  # folder of the results, as `segment` writes them
 BIDS_VERSION = "1.10.0"

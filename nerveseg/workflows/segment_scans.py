@@ -131,8 +131,8 @@ def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], lis
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]
-    subjects, missing = _chosen(config, subjects, missing)
-    return [_scan_of(subject, config, model) for subject in subjects], missing
+    chosen, missing = _chosen(config, subjects, missing)
+    return [_scan_of(subject, config, model) for subject in chosen], missing
 
 
 def _chosen(

@@ -186,6 +186,7 @@ def test_a_dicom_series_gets_nifti_and_dicom_seg_and_its_names_stay_there(run, s
         (("a.nii.gz", "b.nii.gz"), "quotes"),
         (("flat.nii.gz", "maps.T2=x.nii.gz", "lesion.k=-1"), "lesion.k"),
         (("flat.nii.gz", "speed=3"), "speed"),
+        (("flat.nii.gz", "participants=[01]"), "participants="),
     ],
 )
 def test_a_mistake_is_one_line_with_a_remedy(arguments, words, run, sweep, tmp_path):
