@@ -200,8 +200,9 @@ def _export(folder: Path, summary: ScanSummary, image: str, output_dir: Path) ->
     _write_mask(folder / branches, start, BRANCH_MAP, described[BRANCH_MAP])
     _write_labels(start, BRANCH_MAP, _branch_rows(folder / "branches.ctbl"))
     _write_mask(folder / labels if labels != nerve else None, start, CLASS_MAP, described[CLASS_MAP])
-    rows = [(value, name) for name, values in summary.classes.items() for value in values]
-    smallest = {value: min(name for each, name in rows if each == value) for value, _ in rows}
+    smallest: dict[int, str] = {}  # name of the smallest class that holds each value; larger ones come first
+    for name, values in sorted(summary.classes.items(), key=lambda each: -len(each[1])):
+        smallest |= dict.fromkeys(values, name)
     _write_labels(start, CLASS_MAP, [(value, smallest[value], "") for value in sorted(smallest)])
 
 

@@ -13,6 +13,7 @@ import pytest
 from nerveseg.bids import THREADS, main
 from nerveseg.errors import StudyError
 from nerveseg.workflows.bids_derivatives import image_templates
+from tests.helpers.scan_models import write_model
 
 NAME = re.compile(  # of the derivatives, by the specification of BIDS
     r"(?P<sub>sub-[a-zA-Z0-9]+)/(?P<ses>ses-[a-zA-Z0-9]+)/anat/(?P=sub)_(?P=ses)_space-orig_"
@@ -39,7 +40,7 @@ def dataset(tiny_study, tmp_path):
     return root
 
 
-def test_both_levels(app, dataset, sweep, monkeypatch):
+def test_both_levels(app, dataset, sweep, tmp_path, monkeypatch):
     out = dataset / "derivatives" / "nerveseg"
     image = "sub-{id}/ses-{ses}/anat/sub-{id}_ses-{ses}"
     with_channel = ("--image", f"T2={image}_T2w.nii.gz", "--image", f"FS={image}_acq-fatsat_T2w.nii.gz")
@@ -64,7 +65,11 @@ def test_both_levels(app, dataset, sweep, monkeypatch):
     assert values <= set(labels["index"])
     for name in THREADS:
         monkeypatch.setenv(name, "2")
-    app(dataset, out, "participant", "--model", sweep, "--participant-label", "sub-02", "--n_cpus", "1")
+    model = write_model(tmp_path / "branches", 3, {}, classes={"tibial": [5], "peroneal": [3], "nerve": [5, 3]})
+    app(dataset, out, "participant", "--model", model, "--participant-label", "sub-02", "--n_cpus", "1")
+    classes = pd.read_csv(out / "sub-02/ses-a/anat/sub-02_ses-a_space-orig_seg-classes_dseg.tsv", sep="\t")
+    assert dict(zip(classes["index"], classes["name"], strict=True)) == {3: "peroneal", 5: "tibial"}
+    assert not list((out / "sub-01").rglob("*seg-classes*"))
     assert {os.environ[name] for name in THREADS} == {"1"}
     app(dataset, out, "group")
     table = pd.read_csv(out / "segmentations.csv")
