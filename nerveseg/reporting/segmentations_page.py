@@ -21,6 +21,8 @@ FAILED, UNGRADED = "failed", "not graded"
 LEVELS = (FAILED, "not usable", UNGRADED, "check", "usable")
 """Levels in the order of the page; results of earlier versions are not graded."""
 
+MOST_FLAGS = 3  # largest number of flags that a row shows at once
+
 
 @dataclass(frozen=True)
 class ReviewCell:
@@ -100,6 +102,7 @@ def segmentations_html(
         warning=warning,
         notice=NOTICE,
         verdicts=VERDICTS,
+        most_flags=MOST_FLAGS,
         levels={level: levels[level] for level in LEVELS if levels[level]},
         flags=dict(sorted(flags.items())),
         by_hand=any(row.origin in ("corrected", "drawn") for row in ordered),

@@ -1,5 +1,6 @@
 """Table and page of many scans, `segmentations.csv` and `segmentations.html`, from the folders of their results."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def _row(outcome: Outcome, root: Path, folder: Path | None, verdicts: Verdicts) 
     summary = outcome.summary
     if summary is None or folder is None:
         review = verdicts.on(outcome.name, "")
-        return ScanRow(outcome.name, error=outcome.fault or "no result", earlier=_cell(review.earlier))
+        error = re.sub(r"; path: .*?(?=; remedy: |$)", "", outcome.fault) or "no result"  # a path may hold a name
+        return ScanRow(outcome.name, error=error, earlier=_cell(review.earlier))
     review, grade = verdicts.on(outcome.name, summary.mask_sha256), summary.grade
     page = folder / "report.html"
     return ScanRow(

@@ -49,11 +49,11 @@
 
   function showAll() {
     rows.forEach(show);
-    const counts = {};
-    rows.forEach((row) => { const { verdict } = row.dataset; if (verdict) counts[verdict] = (counts[verdict] || 0) + 1; });
+    const counts = { accept: 0, correct: 0, reject: 0 };
+    rows.forEach((row) => { const { verdict } = row.dataset; if (verdict) counts[verdict] += 1; });
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     byId("reviewed").textContent = total
-      ? `${total} reviewed (${Object.entries(counts).map(([verdict, count]) => `${count} ${verdict}`).join(", ")})` : "none reviewed yet";
+      ? `${total} reviewed (${Object.entries(counts).filter(([, count]) => count).map(([verdict, count]) => `${count} ${verdict}`).join(", ")})` : "none reviewed yet";
     byId("export").disabled = !rows.some((row) => row.dataset.mask && current(row));
     filterRows();
   }
