@@ -23,7 +23,12 @@ def train(job: Any) -> float | None:
 
 
 def _wrap_jobs(jobs: Sequence[Any], run_jobs: Callable[[], None], is_sweep: bool) -> None:
-    from nerveseg.workflows.sweep import search_settings, train_and_compare
+    from nerveseg.workflows.prepare_study import check_study_folder
+    from nerveseg.workflows.training_job import training_job
+
+    for job in jobs if not jobs[0].is_search else ():
+        check_study_folder(training_job(job))
+    from nerveseg.workflows.sweep import search_settings, train_and_compare  # imports torch, which takes seconds
 
     if jobs[0].is_search:
         search_settings(jobs[0], run_jobs)

@@ -32,7 +32,8 @@ from nerveseg.evaluation.comparisons import (
     classes_of,
     cohorts_in_order,
 )
-from nerveseg.evaluation.hypotheses import Margins, hypothesis_tests, margins_changed
+from nerveseg.evaluation.hypotheses import hypothesis_tests, margins_changed
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.metrics.pair_scores import DEFINED_UNLESS_EMPTY
 from nerveseg.evaluation.rater_agreement import agreement_pairs, like_for_like

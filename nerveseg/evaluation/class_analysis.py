@@ -13,7 +13,7 @@ import pandas as pd
 
 from nerveseg.evaluation.analysis import Analysis, Measurements, analyse
 from nerveseg.evaluation.comparisons import CLASS, write_scores
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.tables.table1 import table1_latex, table1_markdown
 from nerveseg.files import write_csv, write_text
 

@@ -21,7 +21,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
 
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
@@ -31,6 +30,7 @@ from nerveseg.evaluation.comparisons import (
     rater_pairs,
     scans_note,
 )
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.metric_catalog import TABLE_METRICS
 from nerveseg.evaluation.rater_agreement import RATER_CONSENSUS, left_out_agreement, like_for_like, with_failures
 from nerveseg.evaluation.statistics.contrasts import (
@@ -69,16 +69,6 @@ LEGEND = {
     " among the raters.",
 }
 """Meaning of the estimate of each kind of test, for the readers of the table."""
-
-
-class Margins(BaseModel, frozen=True, extra="forbid"):
-    """Margins of non-inferiority, chosen before the test."""
-
-    dice: float = Field(default=0.05, gt=0, lt=1)  # largest loss of Dice, in (0, 1)
-    vs: float = Field(default=0.05, gt=0, lt=1)  # largest loss of volumetric similarity, in (0, 1)
-    # Largest additional share of subjects with a distance above `far_mm`, in (0, 1).
-    far_share: float = Field(default=0.10, gt=0, lt=1)
-    far_mm: float = Field(default=10.0, gt=0, allow_inf_nan=False)  # limit of the surface HD95, in mm
 
 
 CHANGED = "margins changed after the results were known"

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, find_objects, minimum
-from scipy.signal import correlate
 
 from nerveseg.evaluation.comparisons import nerve_volume_mm3
 from nerveseg.evaluation.metrics.pair_scores import dice
@@ -158,6 +157,8 @@ def _best_shift(mask: Mask, others: list[Mask]) -> tuple[int, int, int]:
     votes: NDArray[Any] = np.asarray(np.sum(others, axis=0, dtype=np.float32))
     if not mask.any() or not votes.any():
         return (0, 0, 0)
+    from scipy.signal import correlate  # takes half a second to import
+
     own, theirs = find_objects(mask.astype(np.uint8))[0], find_objects((votes > 0).astype(np.uint8))[0]
     shared: NDArray[Any] = np.asarray(correlate(votes[theirs], mask[own].astype(np.float32), mode="full", method="fft"))
     peak = np.unravel_index(int(shared.argmax()), shared.shape)

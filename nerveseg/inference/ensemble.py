@@ -12,16 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from nerveseg.data.in_plane_resampling import SAME_SPACING
-from nerveseg.errors import BundleError, RunError
+from nerveseg.errors import BundleError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
 from nerveseg.inference.expected_dice import FILE, Calibrations
+from nerveseg.inference.model_folder import check_model_folder, find_cross_validation, is_bundle, is_in_fold
 from nerveseg.networks.registry import CHANNELS_ARGUMENT, CLASSES_ARGUMENTS
 from nerveseg.notices import SYNTHETIC
-from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations, find_folds
-
-DESCRIPTION = "model.json"
-DEMO = "make demo trains one on synthetic data (outputs/demo)"
-NAMED_AT_MOST = 8
+from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_folds
 
 
 @dataclass(frozen=True)
@@ -83,48 +80,17 @@ def open_model(path: Path, plugins: Sequence[str] = ()) -> Ensemble:
     Raises:
         BundleError: The folder has no model or several, or a model is incomplete, altered or unknown to this version.
     """
-    if path.is_file():
-        raise BundleError("model= names a folder", found="a file", path=path, remedy=f"model={path.parent}")
-    if not path.is_dir():
-        raise BundleError(
-            "model= names the folder of a sweep, a fold or a bundle",
-            found="no such folder",
-            path=path,
-            remedy=f"see outputs/ for trained models; {DEMO}",
-        )
+    check_model_folder(path)
     for folder in (path, FoldFolder(path).model):
-        if _is_bundle(folder):
+        if is_bundle(folder):
             return _checked(Ensemble(_name(folder), (load_bundle(folder, plugins),)))
     return _checked(_open_sweep(path, plugins))
 
 
-def known_models(output_root: Path) -> list[Path]:
-    """Return the folders below `output_root` that `open_model` takes: sweeps with a trained fold, and other bundles."""
-    bundles = [
-        path.parent
-        for path in output_root.rglob(DESCRIPTION)
-        if not any(part.startswith(".") for part in path.relative_to(output_root).parts)  # temporary, or not ours
-    ]
-    return sorted({folder.parents[1] if _is_in_fold(folder) else folder for folder in bundles})
-
-
-def no_model_error(output_root: Path) -> BundleError:
-    """Return the error of a missing `model=`, which names the trained models."""
-    trained = known_models(output_root)
-    given = f"model={trained[0]}" if trained else DEMO
-    more = f"; {DEMO}" if trained else ", then model=outputs/demo"
-    return BundleError(
-        "segment needs a trained model",
-        found="no model=; trained models here: " + (_listed(list(map(str, trained))) if trained else "none"),
-        path=output_root,
-        remedy=f"{given}{more}",
-    )
-
-
 def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
-    folder = _cross_validation(path)
+    folder = find_cross_validation(path)
     folds = find_folds(folder)
-    trained = [fold for fold in folds if _is_bundle(fold.model)]
+    trained = [fold for fold in folds if is_bundle(fold.model)]
     untrained = [str(fold.number) for fold in folds if fold not in trained]
     if not trained:
         raise BundleError(
@@ -140,27 +106,6 @@ def _open_sweep(path: Path, plugins: Sequence[str]) -> Ensemble:
     if model.calibrations is None and any(bundle.calibrations for bundle in bundles):
         return replace(model, lines=(*model.lines, differ))
     return model
-
-
-def _cross_validation(path: Path) -> Path:
-    """Return the one folder at or below `path` that holds folds."""
-    try:
-        found = find_cross_validations(path)
-    except RunError as error:
-        raise BundleError(
-            "model= names the folder of a sweep, a fold or a bundle",
-            found="a fold that is not trained yet" if path.name.startswith(FOLD_PREFIX) else "no trained model in it",
-            path=path,
-            remedy=f"see outputs/ for trained models; {DEMO}",
-        ) from error
-    if len(found) > 1:
-        raise BundleError(
-            "model= names one sweep",
-            found=f"{len(found)}: {_listed([str(folder.relative_to(path)) for folder in found])}",
-            path=path,
-            remedy=f"for example model={found[0]}",
-        )
-    return found[0]
 
 
 def _checked(model: Ensemble) -> Ensemble:
@@ -215,19 +160,6 @@ def _was_trained_on(bundle: Bundle, file: str | None, voxels: str | None) -> boo
     return file in known or voxels in training.voxels.values()
 
 
-def _is_bundle(folder: Path) -> bool:
-    return (folder / DESCRIPTION).is_file() or (folder / "weights.safetensors").is_file()
-
-
-def _is_in_fold(bundle: Path) -> bool:
-    return bundle == FoldFolder(bundle.parent).model and bundle.parent.name.startswith(FOLD_PREFIX)
-
-
 def _name(bundle: Path) -> str:
     folder = bundle.resolve()
-    return f"{folder.parents[1].name}/{folder.parent.name}" if _is_in_fold(folder) else folder.name
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    return ", ".join(names[:NAMED_AT_MOST]) + more
+    return f"{folder.parents[1].name}/{folder.parent.name}" if is_in_fold(folder) else folder.name

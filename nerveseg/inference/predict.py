@@ -28,8 +28,8 @@ from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.nerve_following import SliceStack, tracked_probability
 from nerveseg.inference.nerve_path import along_nerves
 from nerveseg.inference.postprocessing import clean_labels
-from nerveseg.inference.prediction_settings import Computation, PredictionSettings, settle_accuracy
-from nerveseg.inference.runtimes import Runner, Runtime, find_runtime, make_runner, most_likely, with_mirrored_views
+from nerveseg.inference.prediction_settings import Computation, PredictionSettings, Runtime, settle_accuracy
+from nerveseg.inference.runtimes import Runner, find_runtime, make_runner, most_likely, with_mirrored_views
 from nerveseg.inference.sliding_window import (
     check_installed,
     check_volume,

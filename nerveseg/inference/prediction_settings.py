@@ -21,6 +21,9 @@ exact for a model that segments patches of several slices (`context=volume`)."""
 
 InPlaneSpacing = Literal["model", "scan"]
 
+Runtime = Literal["auto", "openvino", "torch"]
+"""Program that runs the networks of a model; auto is OpenVINO on a CPU where it is installed, else torch."""
+
 
 class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     """Settings of the prediction; `conf/inference/` holds the same keys."""

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.bundle import Bundle
+from nerveseg.inference.prediction_settings import Runtime
 from nerveseg.networks.fc_densenet import FCDenseNet
 from nerveseg.networks.inspection import arranged
 from nerveseg.types import LabelMap, Probabilities
-
-Runtime = Literal["auto", "openvino", "torch"]
 
 Runner = Callable[[Float32[Tensor, "slice channel *size"]], Float32[Tensor, "slice part *size"]]
 """Function from preprocessed slices or windows to the probability of each part, the mean of the members; on the CPU."""

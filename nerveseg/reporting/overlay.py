@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from matplotlib.image import imsave
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
@@ -117,6 +116,8 @@ def best_slice(reference: Mask, prediction: Mask) -> int:
 
 def save_png(path: Path, rgb: Rgb) -> None:
     """Write a picture as PNG, in one piece."""
+    from matplotlib.image import imsave  # takes a quarter of a second to import
+
     with atomic_write(path) as temporary:
         imsave(temporary, rgb, format="png")
 

@@ -15,7 +15,7 @@ from nerveseg.biomarkers.quality import Flag
 from nerveseg.biomarkers.summary import NerveSummary
 from nerveseg.notices import NOTICE
 from nerveseg.reporting.page_assets import render
-from nerveseg.reporting.subject_page import VERDICTS
+from nerveseg.reporting.subject_view import VERDICTS
 
 FAILED, UNGRADED = "failed", "not graded"
 LEVELS = (FAILED, "not usable", UNGRADED, "check", "usable")

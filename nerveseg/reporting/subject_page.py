@@ -27,16 +27,10 @@ from nerveseg.reporting.subject_charts import (
     signal_curves,
     surfaces,
 )
-from nerveseg.reporting.subject_view import LESION, SubjectView
+from nerveseg.reporting.subject_view import LESION, VERDICTS, SubjectView
 from nerveseg.reporting.uncertainty_map import COLOUR, entropy_pictures, uncertain_slices
 
 LESION_COLOUR = (255, 82, 82)
-VERDICTS = {
-    "accept": "the mask may be used as it is",
-    "correct": "the mask may be used after a correction",
-    "reject": "the mask, or the scan, is of no use",
-}
-"""Verdicts of a reviewer, and their meanings."""
 
 Assets = Literal["inline", "folder"]
 

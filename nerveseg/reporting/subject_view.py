@@ -21,6 +21,12 @@ from nerveseg.types import Affine, Image, Mask, Probability, SpacingMm
 
 LESION = "lesion"  # name of the mask of the abnormal part of the nerve
 STRAY = "stray"  # name of the mask of the pieces away from the nerve, which no number includes
+VERDICTS = {
+    "accept": "the mask may be used as it is",
+    "correct": "the mask may be used after a correction",
+    "reject": "the mask, or the scan, is of no use",
+}
+"""Verdicts of a reviewer, and their meanings."""
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,26 @@
 """Segment many scans, one after the other: a failed scan does not stop the rest, a complete one is skipped."""
 
+from __future__ import annotations
+
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nerveseg.console import report_progress, say
 from nerveseg.data.volumes.dicom_sources import remove_unpacked
 from nerveseg.errors import NervesegError, RunError
-from nerveseg.inference.ensemble import Ensemble
 from nerveseg.scans.dicom_export import check_exportable
 from nerveseg.scans.expectation import named_expectations
 from nerveseg.scans.identity import identity_of
 from nerveseg.scans.reading import input_sha256
 from nerveseg.scans.request import ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions, ScanSummary, check_free, in_words
-from nerveseg.scans.segmentation import segment_files
-from nerveseg.scans.writing import write_segmentation
+
+if TYPE_CHECKING:
+    from nerveseg.inference.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ def _segment_one(
     written: ResultOptions,
     progress: Callable[[int, int], None],
 ) -> Outcome:
+    from nerveseg.scans.segmentation import segment_files  # imports torch, which takes seconds
+    from nerveseg.scans.writing import write_segmentation  # imports matplotlib
+
     started = time.perf_counter()
     sha256 = input_sha256(scan)
     identity = identity_of(scan.person, sha256, model, options, written)

@@ -20,11 +20,11 @@ from nerveseg.scans.dicom_report import BRANCH_TERMS, Structure, report_notes, s
 from nerveseg.scans.own_files import record
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
-from nerveseg.scans.segmentation import Segmentation
 from nerveseg.scans.viewer_files import COLOURS, FIRST, PLACE, branch_map
 
 if TYPE_CHECKING:
     from nerveseg.data.volumes.dicom_seg import SegmentMask
+    from nerveseg.scans.segmentation import Segmentation
 
 SEGMENTATION, REPORT = "mask.dcm", "measurements.dcm"
 

@@ -4,13 +4,18 @@ A calibration holds for scans like those of the training, and for masks made wit
 geometry, intensity or mask is unlike them gets no expectation that could be believed, and a flag that says so.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from nerveseg.biomarkers.quality import Flag
-from nerveseg.inference.ensemble import Ensemble
 from nerveseg.inference.expected_dice import ExpectedDice
-from nerveseg.inference.predict import Prediction
 from nerveseg.scans.reading import LoadedScan
+
+if TYPE_CHECKING:
+    from nerveseg.inference.ensemble import Ensemble
+    from nerveseg.inference.predict import Prediction
 
 UNLIKE_TRAINING = {
     "not_axial": "orientation",

@@ -1,14 +1,19 @@
 """Identity of a result: the hashes of everything that it depends on."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from nerveseg import __version__
 from nerveseg.files import file_sha256
-from nerveseg.inference.ensemble import Ensemble
 from nerveseg.scans.request import PatientInfo, SegmentOptions
+
+if TYPE_CHECKING:
+    from nerveseg.inference.ensemble import Ensemble
 
 
 class Identity(BaseModel, frozen=True, extra="forbid"):

@@ -1,9 +1,12 @@
 """Measure a scan whose nerve a model or a person marked: profile, lesion, summary, z-scores, quality flags."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,6 @@ from nerveseg.biomarkers.summary import NerveSummary, summarise
 from nerveseg.data.classes import Classes
 from nerveseg.data.legs import Leg, with_side
 from nerveseg.data.volumes.grids import has_orientation
-from nerveseg.inference.bundle import ModelDescription
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.inference.training_intensity import PERCENTILES, scan_intensity
 from nerveseg.notices import SYNTHETIC
@@ -27,6 +29,9 @@ from nerveseg.scans.grade import Grade, grade_mask
 from nerveseg.scans.reading import LoadedScan
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.types import Image, LabelMap, Mask, Probability
+
+if TYPE_CHECKING:
+    from nerveseg.inference.bundle import ModelDescription
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,13 @@ from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.errors import ConfigurationError
 from nerveseg.inference.postprocessing import Postprocessing
-from nerveseg.inference.prediction_settings import Accuracy, FieldOfView, InPlaneSpacing, PredictionSettings
-from nerveseg.inference.runtimes import Runtime
+from nerveseg.inference.prediction_settings import (
+    Accuracy,
+    FieldOfView,
+    InPlaneSpacing,
+    PredictionSettings,
+    Runtime,
+)
 
 CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing", "mirrored_views")
 """Settings of the prediction that the options of `segment` may replace, besides the clean-up."""

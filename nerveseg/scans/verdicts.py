@@ -17,7 +17,7 @@ from nerveseg.console import say
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import write_csv
 from nerveseg.names import console_line, folded
-from nerveseg.reporting.subject_page import VERDICTS
+from nerveseg.reporting.subject_view import VERDICTS
 
 FILE = "verdicts.csv"
 REQUIRED = ("scan", "verdict", "mask_sha256")

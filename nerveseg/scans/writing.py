@@ -3,12 +3,14 @@
 The mask is the model's (`segment`) or a person's (`measure`); everything else is the same.
 """
 
+from __future__ import annotations
+
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,11 +34,13 @@ from nerveseg.scans.own_files import clear, mark, record, recorded
 from nerveseg.scans.provenance import provenance_of
 from nerveseg.scans.request import ScanRequest
 from nerveseg.scans.results import ModelRecord, ResultOptions, ScanSummary, begin, finish, own_files, primary_mask
-from nerveseg.scans.segmentation import Segmentation
 from nerveseg.scans.surface_files import write_surface
 from nerveseg.scans.viewer_files import branch_map, write_label_names
 from nerveseg.scans.workspace import WORKSPACE, write_workspace
 from nerveseg.types import Mask, Probability
+
+if TYPE_CHECKING:
+    from nerveseg.scans.segmentation import Segmentation
 
 OWN_FORMATS = (".mha", ".nrrd")  # suffixes of inputs whose mask is written in the same format; other masks are NIfTI
 

@@ -13,7 +13,7 @@ from nerveseg.data.classes import Declared
 from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.names import FolderPath
 from nerveseg.phantom.specification import CohortSpec

@@ -25,7 +25,6 @@ from nerveseg.scans.results import (
     primary_mask,
     read_summary,
 )
-from nerveseg.scans.writing import write_given
 from nerveseg.workflows.segment_config import MeasureConfig
 
 IMAGE = "image"  # name of the image of a scan without a study
@@ -78,6 +77,8 @@ def measured_task(task: Task, started: float) -> Outcome:
     """Measure the mask of a task, unless that was done before; `started` is in s of `time.perf_counter`."""
     if task.done is not None:
         return Outcome(task.files.name, "done before", task.done)
+    from nerveseg.scans.writing import write_given  # imports matplotlib
+
     check_writable_folder(task.folder, "output")
     with writing_below(task.folder):
         measured = measure_given(

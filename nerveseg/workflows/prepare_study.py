@@ -41,6 +41,13 @@ def open_configured_study(config: StudyConfig) -> Study:
     return open_study(checked_layout(config))
 
 
+def check_study_folder(job: TrainingJob) -> None:
+    """Raise `StudyError` if a training that has not begun names a study without a folder, before torch is imported."""
+    study = job.config.study
+    if not (study.simulate or study.root.exists() or job.folder.path.exists()):
+        open_study(study.layout)
+
+
 def checked_layout(config: StudyConfig, masks: bool = True) -> StudyLayout:
     """Return a study's layout; `masks` says whether the raters' masks are needed.
 

@@ -1,8 +1,11 @@
 """Masks of a study's subjects (raters, consensus, automatic) and their scores and quantities."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,9 +23,11 @@ from nerveseg.evaluation.comparisons import (
     slice_scores,
     subject_dice,
 )
-from nerveseg.inference.bundle import TestScore
 from nerveseg.types import LabelMap
 from nerveseg.workflows.score_legs import both_legs, leg_scores
+
+if TYPE_CHECKING:
+    from nerveseg.inference.bundle import TestScore
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ def load_masks(
 
 def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
     """Compute the mean Dice of subjects per cohort, of each over its classes, for a model's description."""
+    from nerveseg.inference.bundle import TestScore  # imports torch, which takes seconds
+
     cohorts = subject_dice(scores).groupby("cohort", sort=True)["value"]
     return [
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))

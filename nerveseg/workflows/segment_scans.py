@@ -1,9 +1,12 @@
 """Segment the scans that a configuration names, in one job or one for each shard, with a table of all results."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,10 +15,11 @@ from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.participants import BOTH, WORDS
 from nerveseg.data.study import Subject, list_scans
+from nerveseg.data.volumes.guard import check_regular_file
+from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, writing_below
-from nerveseg.inference.ensemble import Ensemble, no_model_error, open_model
-from nerveseg.inference.predict import check_settings
+from nerveseg.inference.model_folder import check_model_folder, no_model_error
 from nerveseg.scans.batch import Outcome, segment_all
 from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table, write_table
@@ -26,6 +30,9 @@ from nerveseg.workflows.failures import is_worker_death, read_failure, record_fa
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.prepare_study import checked_layout
 from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
+
+if TYPE_CHECKING:
+    from nerveseg.inference.ensemble import Ensemble
 
 SESSION = "ses"  # field of sessions in the templates of a study
 LOCK = ".collecting"  # name of the lock file in the folder of the shards' tables
@@ -88,9 +95,18 @@ def planned(config: SegmentConfig) -> Plan:
         raise no_model_error(config.output_root)
     if config.norms:
         read_norms(config.norms)
+    check_model_folder(config.model)
+    scans = _scans_of_input(config) if config.input is not None else []
+    for path in scans[0].paths.values() if len(scans) == 1 else ():  # of several, a missing file stops only its scan
+        if not is_dicom_scan(path):
+            check_regular_file(path)
+    subjects, missing = _subjects_of_study(config) if config.study is not None else ([], [])
+    from nerveseg.inference.ensemble import open_model  # imports torch, which takes seconds
+    from nerveseg.inference.predict import check_settings
+
     model = open_model(config.model, config.plugins)
     check_settings(model.description, config.options.settings(model.description.prediction))
-    scans, missing = _scans(config, model)
+    scans += [_scan_of(subject, config, model.description.channels[0]) for subject in subjects]
     _check_names(scans, config)
     folders = {scan.name: config.results_root / scan.name for scan in scans}
     if len(scans) == 1 and config.input is not None and shard is None and config.output is not None:
@@ -112,27 +128,27 @@ def planned(config: SegmentConfig) -> Plan:
     return Plan(model, scans, folders, missing, verdicts, is_batch)
 
 
-def _scans(config: SegmentConfig, model: Ensemble) -> tuple[list[ScanFiles], list[NervesegError]]:
-    """Return the scans to segment, and the errors of a study's subjects that cannot be segmented."""
-    if config.input is not None:
-        if config.participants or config.sessions:
-            rule, remedy = "participants= and sessions= choose among the scans of a study", "leave them out"
-            raise ConfigurationError(rule, found=f"input={config.input}", remedy=remedy)
-        found = [scan for scan in resolve_inputs(config.input) if not is_result(scan.path)]
-        if not found:
-            raise ConfigurationError(
-                "an input is a scan, not one of the results",
-                found=config.input,
-                remedy="give the scan from which the result was made",
-            )
-        return [config.files(scan.name, scan.path, config.person) for scan in found], []
+def _scans_of_input(config: SegmentConfig) -> list[ScanFiles]:
+    """Return the scans that `input=` names."""
+    assert config.input is not None
+    if config.participants or config.sessions:
+        rule, remedy = "participants= and sessions= choose among the scans of a study", "leave them out"
+        raise ConfigurationError(rule, found=f"input={config.input}", remedy=remedy)
+    found = [scan for scan in resolve_inputs(config.input) if not is_result(scan.path)]
+    if not found:
+        rule, remedy = "an input is a scan, not one of the results", "give the scan from which the result was made"
+        raise ConfigurationError(rule, found=config.input, remedy=remedy)
+    return [config.files(scan.name, scan.path, config.person) for scan in found]
+
+
+def _subjects_of_study(config: SegmentConfig) -> tuple[Sequence[Subject], list[NervesegError]]:
+    """Return the subjects to segment, and the errors of those that cannot be segmented."""
     assert config.study is not None
     subjects, faults = list_scans(checked_layout(config.study, masks=False))
     missing = [fault for fault in faults if fault.subject is not None]
     if len(missing) < len(faults) or not subjects:
         raise faults[0]
-    chosen, missing = _chosen(config, subjects, missing)
-    return [_scan_of(subject, config, model) for subject in chosen], missing
+    return _chosen(config, subjects, missing)
 
 
 def _chosen(
@@ -160,12 +176,12 @@ def _chosen(
     return [each for each in subjects if each.id in parts], [each for each in missing if str(each.subject) in parts]
 
 
-def _scan_of(subject: Subject, config: SegmentConfig, model: Ensemble) -> ScanFiles:
+def _scan_of(subject: Subject, config: SegmentConfig, channel: str) -> ScanFiles:
     """Return the files of a study's subject; side and location are those of its table unless the command gives them."""
     listed = {"side": subject.side, "location": subject.location}
     listed = {key: value for key, value in listed.items() if value in WORDS[key] and value != BOTH}
     given = config.person.model_dump(exclude_none=True)
-    image = subject.images.get(model.description.channels[0], subject.image)
+    image = subject.images.get(channel, subject.image)
     further = {name: path for name, path in subject.images.items() if path != image}
     person = PatientInfo.model_validate(listed | given)
     files = config.files(subject.participant, image, person, subject.fields)

@@ -35,7 +35,7 @@ from nerveseg.evaluation.comparisons import (
     SubjectMasks,
     nerve_volume_mm3,
 )
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.files import file_sha256
 from nerveseg.notices import SYNTHETIC_STUDY
 from nerveseg.reporting.figures import read_training

@@ -24,7 +24,8 @@ from nerveseg.evaluation.comparisons import (
     score_subject,
     slice_scores,
 )
-from nerveseg.evaluation.hypotheses import TEST_COLUMNS, Margins
+from nerveseg.evaluation.hypotheses import TEST_COLUMNS
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.tables.agreement_table import AGREEMENT_COLUMNS
 from nerveseg.evaluation.tables.table1 import table1
 from tests.helpers.score_tables import cohort, subject, tube

@@ -11,7 +11,7 @@ import pytest
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
 from nerveseg.evaluation.class_analysis import analyse_classes, common_remarks, own_remarks, write_analysis
 from nerveseg.evaluation.comparisons import measure_masks, score_subject, slice_scores
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from tests.helpers.score_tables import cohort, subject, tube
 
 RATERS = ["A", "B", "C"]

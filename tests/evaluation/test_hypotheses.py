@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from scipy import stats
 
 from nerveseg.evaluation.comparisons import score_subject
-from nerveseg.evaluation.hypotheses import LEGEND, TEST_COLUMNS, Margins, hypothesis_tests, verdict_in_words
+from nerveseg.evaluation.hypotheses import LEGEND, TEST_COLUMNS, hypothesis_tests, verdict_in_words
+from nerveseg.evaluation.margins import Margins
 from tests.helpers.score_tables import METRICS, cohort, subject, tidy, tube
 
 RATERS = ["A", "B", "C"]

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import measure_masks, score_subject
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.tables.summaries import render_table1, summaries, time_summaries
 from tests.helpers.score_tables import cohort, subject
 

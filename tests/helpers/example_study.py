@@ -8,7 +8,7 @@ import pandas as pd
 from nerveseg.biomarkers.quality import Flag
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import QUANTITY_COLUMNS, SCORE_COLUMNS, comparison_names
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.reporting.study_view import FigureEntry, StudyView, SubjectCard
 from nerveseg.reporting.thumbnail import thumbnail
 

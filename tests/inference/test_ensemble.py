@@ -8,7 +8,8 @@ import pytest
 
 from nerveseg.errors import BundleError
 from nerveseg.inference.bundle import load_bundle, save_bundle
-from nerveseg.inference.ensemble import known_models, no_model_error, open_model
+from nerveseg.inference.ensemble import open_model
+from nerveseg.inference.model_folder import known_models, no_model_error
 from nerveseg.inference.predict import predict_volume
 from nerveseg.inference.prediction_settings import PredictionSettings
 

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements, analyse
 from nerveseg.evaluation.comparisons import AUTOMATIC, MEAN_AREA, QUANTITY_COLUMNS, VOLUME
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.evaluation.metric_catalog import BY_KEY, TABLE_METRICS
 from nerveseg.evaluation.tables.table1 import reference_table
 from nerveseg.reporting.figures import study_figures

@@ -315,16 +315,16 @@ def test_an_output_that_is_no_folder_is_refused_before_the_work(output, run, ima
 def test_a_fault_of_ours_in_one_of_many_does_not_stop_the_rest(run, image_of, sweep, tmp_path, monkeypatch):
     for name in ("a", "b"):
         shutil.copy(image_of("V01"), tmp_path / f"{name}.nii.gz")
-    from nerveseg.scans import batch
+    from nerveseg.scans import segmentation
 
-    whole = batch.segment_files
+    whole = segmentation.segment_files
 
     def broken(files, *rest):
         if files.name == "a":
             raise ZeroDivisionError("of ours")
         return whole(files, *rest)
 
-    monkeypatch.setattr(batch, "segment_files", broken)
+    monkeypatch.setattr(segmentation, "segment_files", broken)
     printed = run("?.nii.gz", f"model={sweep}", "output=out", code=2)
     table = pd.read_csv(tmp_path / "out" / "segmentations.csv").set_index("scan")["status"]
     assert table.to_dict() == {"a": "failed", "b": "done"}

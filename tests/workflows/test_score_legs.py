@@ -8,7 +8,7 @@ import pytest
 from nerveseg.data.study import list_scans, open_study
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.class_analysis import analyse_classes, write_analysis
-from nerveseg.evaluation.hypotheses import Margins
+from nerveseg.evaluation.margins import Margins
 from nerveseg.inference.ensemble import open_model
 from nerveseg.scans.request import PatientInfo
 from nerveseg.workflows.score_legs import both_legs
