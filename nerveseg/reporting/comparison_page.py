@@ -16,6 +16,7 @@ FIRST, SECOND = "first", "second"
 class Curve:
     """Quantity along the nerve at both dates."""
 
+    branch: str  # "total", "tibial" or "peroneal"
     name: str
     unit: str
     z_mm: list[float]  # positions in mm, as `z_mm` of the first scan
@@ -35,6 +36,7 @@ class ComparedNerve:
     stretches: Sequence[str]  # stretches of changed area, as text
     curves: Sequence[Curve]
     positions: Sequence[tuple[float, int, int]]  # position in mm of each pair of pictures, and its slices' numbers
+    first_shown: int  # index of the position that is shown first: that of the largest difference in area
     pictures: dict[str, list[str]]  # data URIs of each date's close-ups; an empty list without its image
 
 

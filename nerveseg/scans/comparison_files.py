@@ -41,8 +41,14 @@ def check_free_comparison(
         return None
     if [earlier.first.folder, earlier.second.folder] != [str(each.folder.resolve()) for each in results]:
         raise _refusal(folder, f"the comparison of {earlier.first.folder} and {earlier.second.folder}")
-    complete = all((folder / name).is_file() for name in (TABLE, PAGE))
-    return earlier if complete and earlier.identity == identity else None
+    complete = all((folder / name).is_file() for name in (TABLE, PAGE)) and earlier.identity == identity
+    return earlier if complete and not _pictures_to_add(earlier, results) else None
+
+
+def _pictures_to_add(earlier: ComparisonSummary, results: tuple[DatedResult, DatedResult]) -> bool:
+    """Return true if the page lacks pictures of a scan that is at its path again."""
+    dates = zip((earlier.first, earlier.second), results, strict=True)
+    return any(result.image is not None for record, result in dates if not record.pictured)
 
 
 def _refusal(folder: Path, found: str) -> RunError:
@@ -83,4 +89,5 @@ def _record(result: DatedResult) -> ResultRecord:
         mask=result.summary.mask,
         sha256=result.sha256,
         grade=result.summary.grade,
+        pictured=result.image is not None,
     )

@@ -29,14 +29,25 @@ def name_of(branch: str, quantity: str) -> str:
     return name if branch == TOTAL else f"{branch} nerve: {name}"
 
 
+def _number(value: float, digits: int = 4, sign: str = "") -> str:
+    """Return a number of some significant digits without an exponent.
+
+    >>> _number(10796.3), _number(0.04749, 3, "+")
+    ('10,800', '+0.0475')
+    """
+    return f"{float(f'{value:.{digits}g}'):{sign},.12g}"
+
+
 def in_words(change: QuantityChange) -> str:
     """Return a change as text: both values, the difference, and how it compares with the smallest detectable."""
     unit = WORDS.get(change.quantity, ("", ""))[1].replace("²", "2").replace("³", "3")
     share = f", {change.difference / change.first:+.0%}" if change.first else ""
-    text = f"{name_of(change.branch, change.quantity)} {change.first:.4g} -> {change.second:.4g} {unit}".rstrip()
+    text = (
+        f"{name_of(change.branch, change.quantity)} {_number(change.first)} -> {_number(change.second)} {unit}".rstrip()
+    )
     limit = change.smallest_detectable_change
     judged = "" if limit is None else f"; {'beyond' if change.beyond else 'within'} {limit:.3g}"
-    return f"{text} ({change.difference:+.3g}{share}{judged})"
+    return f"{text} ({_number(change.difference, 3, '+')}{share}{judged})"
 
 
 def stretch_in_words(stretch: Stretch) -> str:
@@ -69,6 +80,7 @@ def _nerve(comparison: Comparison, nerve: NerveChange) -> ComparedNerve:
         limit = float(part["smallest_detectable_change"].iloc[0])
         curves.append(
             Curve(
+                branch=str(branch),
                 name=name_of(str(branch), str(quantity)),
                 unit=WORDS.get(str(quantity), ("", "signal"))[1],
                 z_mm=part["z_mm"].tolist(),
@@ -78,9 +90,10 @@ def _nerve(comparison: Comparison, nerve: NerveChange) -> ComparedNerve:
             )
         )
     areas = rows[(rows["branch"] == TOTAL) & (rows["quantity"] == AREA)]
+    areas = areas.iloc[:: -(-len(areas) // MOST_PICTURES) or 1]
     pairs = zip(areas["z_mm"], areas["first_slice"], areas["second_slice"], strict=True)
     positions = [(float(z_mm), int(first), int(second)) for z_mm, first, second in pairs]
-    positions = positions[:: -(-len(positions) // MOST_PICTURES)]
+    away_mm2 = (areas["second"] - areas["first"]).abs().tolist()
     pictures = {
         FIRST: _pictures(comparison.first, nerve.side, [first for _, first, _ in positions], 0),
         SECOND: _pictures(comparison.second, nerve.second_side, [second for _, _, second in positions], 1),
@@ -94,6 +107,7 @@ def _nerve(comparison: Comparison, nerve: NerveChange) -> ComparedNerve:
         stretches=[stretch_in_words(each) for each in nerve.stretches],
         curves=curves,
         positions=positions,
+        first_shown=away_mm2.index(max(away_mm2)) if any(away_mm2) else len(positions) // 2,
         pictures=pictures,
     )
 
@@ -103,9 +117,9 @@ def _cells(change: QuantityChange) -> tuple[str, str, str, str, str, str, bool]:
     limit = change.smallest_detectable_change
     return (
         f"{name_of(change.branch, change.quantity)}{f', {unit}' if unit else ''}",
-        f"{change.first:.4g}",
-        f"{change.second:.4g}",
-        f"{change.difference:+.3g}",
+        _number(change.first),
+        _number(change.second),
+        _number(change.difference, 3, "+"),
         f"{change.difference / change.first:+.0%}" if change.first else "–",
         "not known" if limit is None else f"{limit:.3g}",
         bool(change.beyond),

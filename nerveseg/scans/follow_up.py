@@ -90,6 +90,7 @@ class ResultRecord(BaseModel, frozen=True, extra="forbid"):
     mask: str  # name of the mask's file
     sha256: dict[str, str]  # SHA-256 of the summary, the profile and the mask
     grade: Grade | None  # grade of the mask; null in results of earlier versions
+    pictured: bool = True  # flag: false if the scan was away, so that the page has no pictures of it
 
 
 class ComparisonSummary(BaseModel, frozen=True, extra="forbid"):

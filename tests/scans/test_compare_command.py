@@ -1,6 +1,7 @@
 """`python -m nerveseg.compare` in this process: tubes drawn by this test, whose change and shift are known."""
 
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -293,3 +294,27 @@ def test_synthetic_results_say_so(dates, tmp_path):
     assert summary.warning == "SYNTHETIC TRAINING DATA"
     assert "SYNTHETIC TRAINING DATA" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["warning"]) == {"SYNTHETIC TRAINING DATA"}
+
+
+def test_a_page_without_pictures_is_made_again_once_the_scan_is_back(compare, dates, tmp_path):
+    first, second, _ = dates
+    scan, away, page = first.parent / "scan.nii.gz", first.parent / "away.nii.gz", tmp_path / "out" / "comparison.html"
+
+    def pictures():
+        (nerve,) = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)[1])
+        return {date: len(found) for date, found in nerve["pictures"].items()}
+
+    scan.rename(away)
+    try:
+        compare(first, second, "output=out")
+        made = page.stat().st_mtime_ns
+        assert pictures() == {"first": 0, "second": 27}
+        compare(first, second, "output=out")
+        assert page.stat().st_mtime_ns == made, "nothing to add yet"
+    finally:
+        away.rename(scan)
+    compare(first, second, "output=out")
+    assert pictures() == {"first": 27, "second": 27}
+    made = page.stat().st_mtime_ns
+    compare(first, second, "output=out")
+    assert page.stat().st_mtime_ns == made, "done before"
