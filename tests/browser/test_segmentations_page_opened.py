@@ -68,9 +68,11 @@ def test_verdicts_are_kept_and_exported_with_those_that_were_read(page_file, ope
     page = open_page(page_file)
     assert page.tab.locator("#reviewed").inner_text() == "1 reviewed (1 accept)"
     page.tab.fill("#reviewer", "AB")
+    page.tab.select_option("#filter-verdict", "none")
     page.tab.check("tr[data-name=s9] input[value=reject]")
     page.tab.fill("tr[data-name=s9] .note", '=vein; "not" nerve')
     page.tab.locator("tr[data-name=s9] .note").blur()
+    assert "s9" in page.tab.evaluate(SHOWN), "a row stays while one writes the note"
     page.tab.evaluate(
         "text => localStorage.setItem('nerveseg-review:' + 'd'.repeat(64) + ':s11', text)",
         json.dumps({"verdict": "correct", "note": "", "reviewer": "AB", "date": "2026-01-03", "masks": f"{11:064x}"}),
@@ -80,7 +82,7 @@ def test_verdicts_are_kept_and_exported_with_those_that_were_read(page_file, ope
         json.dumps({"verdict": "correct", "note": "", "reviewer": "AB", "date": "2026-01-03", "masks": "of before"}),
     )
     page.tab.reload()
-    assert page.tab.locator("#reviewed").inner_text() == "3 reviewed (1 accept, 1 reject, 1 correct)"
+    assert page.tab.locator("#reviewed").inner_text() == "3 reviewed (1 accept, 1 correct, 1 reject)"
     assert "on an earlier mask: correct by CD" in page.tab.inner_text("tr[data-name=s8]")
     page.tab.select_option("#filter-verdict", "reject")
     assert page.tab.evaluate(SHOWN) == ["s9"]

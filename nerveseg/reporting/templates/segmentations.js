@@ -43,11 +43,12 @@
     const undo = element("button", "undo", "Undo");
     undo.type = "button";
     undo.setAttribute("aria-label", `Undo the verdict on ${row.dataset.name}`);
-    undo.addEventListener("click", () => { reviews.keep(keyOf(row), null); note.value = ""; showAll(); radios[0].focus(); });
+    undo.addEventListener("click", () => { reviews.keep(keyOf(row), null); note.value = ""; showAll({ refilter: false }); radios[0].focus(); });
     state.append(element("span", "screen-only", " in this browser "), undo);
   }
 
-  function showAll() {
+  // A row that was just reviewed stays in the list until the filters are used again, so that a note can follow.
+  function showAll({ refilter = true } = {}) {
     rows.forEach(show);
     const counts = { accept: 0, correct: 0, reject: 0 };
     rows.forEach((row) => { const { verdict } = row.dataset; if (verdict) counts[verdict] += 1; });
@@ -55,7 +56,7 @@
     byId("reviewed").textContent = total
       ? `${total} reviewed (${Object.entries(counts).filter(([, count]) => count).map(([verdict, count]) => `${count} ${verdict}`).join(", ")})` : "none reviewed yet";
     byId("export").disabled = !rows.some((row) => row.dataset.mask && current(row));
-    filterRows();
+    if (refilter) filterRows();
   }
 
   function keep(row) {
@@ -63,7 +64,7 @@
     const verdict = radios.find((radio) => radio.checked)?.value || "";
     const entry = { verdict, note: note.value.trim(), reviewer: byId("reviewer").value.trim(), date: new Date().toISOString(), masks: row.dataset.mask };
     if (!reviews.keep(keyOf(row), entry)) byId("lost").hidden = false;
-    showAll();
+    showAll({ refilter: false });
   }
 
   rows.filter((row) => row.dataset.mask).forEach((row) => row.querySelector("td.review").addEventListener("change", () => keep(row)));
