@@ -44,23 +44,21 @@ class Flag:
 class QualityLimits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Limits beyond which a flag is raised; all are assumed. `far_mm` changes the numbers of a scan, too."""
 
-    # The area's change is that of its logarithm per mm. The real mask changes by 0.069 at most, the phantom's true
-    # nerves by 0.079 at the shoulder of a focal swelling; oblique sections of a split are drawn together or apart.
+    # The area's change is that of its logarithm per mm. The real mask changes by 0.069 at most, the phantom's nerves by
+    # 0.079 at the shoulder of a focal swelling; oblique sections of a split are drawn together or apart.
     area_change_per_mm: Positive = 0.1  # along the nerve
     area_change_at_split: Positive = 0.15  # where the number of sections changes
     area_change_most: Positive = 0.63  # between neighbouring slices, however far apart: 88 %
     # Median change between neighbouring slices. Of the phantom's masks with a Dice above 0.85 it is 0.083 at most.
     area_unevenness: Positive = 0.085
     area_change_mm2: Positive = 8.0  # least change, since a few pixels at the outline are no jump
-    # Distance of a part from the rest of the nerve: more than twice a nerve's diameter. Volume, areas and signals leave
-    # out a piece beyond it, unless it is a branch.
+    # Distance of a part from the rest: more than twice a nerve's diameter. Numbers leave out a piece beyond it.
     far_mm: Positive = FAR_MM
     stray_share: Share = 0.1  # volume of the pieces left out to that of the nerve, from which on they are a fault
     mean_probability: Share = 0.7  # least mean of the network's probability inside the mask
     expected_overlap: Share = 0.7  # least Dice that the probabilities predict; in patients the authors reach 0.72
-    # Dice that the model's calibration expects: the middle of 0.75, below which a mask is to be flagged, and of 0.85.
-    expected_dice: Share = 0.8  # least value; in patients the paper's raters agree with each other at 0.79
-    useless_dice: Share = 0.6  # least upper end of the interval: below it a mask is of no use
+    expected_dice: Share = 0.8  # least Dice that the calibration expects; in patients the paper's raters agree at 0.79
+    useless_dice: Share = 0.6  # least upper end of its interval: below it a mask is of no use
     # Ratios are either way: the larger to the smaller.
     spacing_ratio: Ratio = 1.5  # in-plane spacing to that of the training scans
     step_ratio: Ratio = 2.5  # slice step to that of the training scans
