@@ -82,9 +82,9 @@ def collect_verdicts(root: Path, given: Path | None, scans: Collection[str]) -> 
     if unknown := sorted({each.scan for each in added} - set(scans)):
         raise ConfigurationError(
             "review= names scans of this command",
-            found=f"{len(unknown)} others: {', '.join(unknown[:5])}",
+            found=", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
             path=given,
-            remedy=f"remove these rows, or name the folder of their results; here: {', '.join(sorted(scans)[:3])}, ...",
+            remedy=f"remove these rows, or name the folder of their results; here: {', '.join(sorted(scans)[:3])}",
         )
     return Verdicts([*kept, *added])
 

@@ -86,7 +86,7 @@ def test_verdicts_on_one_scan_or_on_others_are_refused_before_anything_is_done(m
     assert "one scan" in error
     assert not (tmp_path / "out").exists()
     run(image_of("V01"), f"model={sweep}", "output=out/one")
-    assert "1 others: x" in measure("out", "review=verdicts.csv", code=2).err
+    assert "found: x" in measure("out", "review=verdicts.csv", code=2).err
     assert "review=" in measure("out/one", "review=verdicts.csv", code=2).err
     assert "found: mask" in measure("out", "mask=m.nii.gz", code=2).err
     assert not (tmp_path / "out" / "segmentations.csv").exists()

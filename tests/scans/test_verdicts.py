@@ -52,7 +52,7 @@ def test_a_table_of_another_folder_is_refused(tmp_path):
     path = table(tmp_path / "v.csv", row(), row(scan="V02"))
     with pytest.raises(ConfigurationError) as caught:
         collect_verdicts(tmp_path, path, ["V01", "V03"])
-    assert caught.value.found == "1 others: V02"
+    assert caught.value.found == "V02"
     with pytest.raises(ConfigurationError) as caught:
         collect_verdicts(tmp_path, tmp_path, ["V01"])
     assert caught.value.found == "a folder"
