@@ -56,7 +56,7 @@ class Reformat:
     @property
     def pixel_mm(self) -> float:
         """Side of a pixel of the picture, the same across and along."""
-        return max(min(self.spacing_mm[:2]), (self.heights_mm[-1] + self.spacing_mm[2]) / MOST_ROWS)
+        return float(max(min(self.spacing_mm[:2]), (self.heights_mm[-1] + self.spacing_mm[2]) / MOST_ROWS))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,7 +67,7 @@ class Reformat:
     @property
     def rows(self) -> Float64[np.ndarray[Any, Any], " z"]:
         """Row of the picture, from its upper edge in pixels, at which each slice of the stack lies."""
-        return (self.heights_mm[-1] + self.spacing_mm[2] / 2 - self.heights_mm) / self.pixel_mm
+        return np.asarray((self.heights_mm[-1] + self.spacing_mm[2] / 2 - self.heights_mm) / self.pixel_mm)
 
     def sample(self, values: NDArray[Any]) -> Float[np.ndarray[Any, Any], "height width"]:
         """Return the picture of a volume (x, y, z): signals in its unit, NaN outside the image."""
