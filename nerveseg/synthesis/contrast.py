@@ -67,7 +67,7 @@ def draw_contrast(rng: np.random.Generator) -> Contrast:
     uneven = 0.03 + 0.07 * rng.random(TISSUES)
     uneven[NERVOUS] += 0.12 * rng.random()
     streaks = np.zeros(TISSUES)
-    streaks[MUSCLE] = 0.02 + 0.25 * np.sqrt(share[MUSCLE] * (1.0 - share[MUSCLE])) * rng.uniform(0.3, 1.6)
+    streaks[MUSCLE] = 0.02 + 0.5 * np.sqrt(share[MUSCLE] * (1.0 - share[MUSCLE])) * rng.uniform(0.2, 1.4)
     streaks[NERVOUS] = rng.uniform(0.0, 0.15)
     uneven[AIR] = streaks[AIR] = 0.0
     whole = water + share * (fat - water)

@@ -29,11 +29,13 @@ class Scanner:
     ghost: float  # strength of the ghosts
     ghost_shift: float  # their shift, as a share of the field
     gamma: float  # exponent of the intensities
+    floor: float  # value below which the scanner's software writes 0, as of water images without fat
 
 
 def draw_scanner(rng: np.random.Generator, slices: int) -> Scanner:
     """Draw the scanner of one sample."""
     dim = rng.random() < 0.25  # stacks reach beyond the coil
+    masked = rng.random() < 0.12
     return Scanner(
         pixel_mm=float(np.exp(rng.uniform(np.log(0.5), np.log(1.6)))),
         blur=float(rng.uniform(0.2, 0.7)),
@@ -44,6 +46,7 @@ def draw_scanner(rng: np.random.Generator, slices: int) -> Scanner:
         ghost=float(rng.uniform(0.0, 0.12)) if rng.random() < 0.3 else 0.0,
         ghost_shift=float(rng.uniform(0.15, 0.5)),
         gamma=float(np.exp(rng.normal(0.0, 0.2))) if rng.random() < 0.4 else 1.0,
+        floor=float(rng.uniform(0.05, 0.3)) if masked else 0.0,
     )
 
 
@@ -61,6 +64,8 @@ def acquire(signal: Stack, scanner: Scanner, rng: np.random.Generator) -> Stack:
         seen = torch.hypot(seen + both[0], both[1])
     else:
         seen = seen + scanner.noise * torch.from_numpy(rng.standard_normal((slices, x, y), dtype=np.float32))
+    if scanner.floor:
+        seen = seen * (seen > scanner.floor)
     if scanner.gamma != 1.0:
         seen = seen.clamp(min=0) ** scanner.gamma
     return seen

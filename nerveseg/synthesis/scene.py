@@ -112,9 +112,9 @@ def _add_hand(labels: PatchLabels, x: Any, y: Any, finger_mm: tuple[float, float
 
 
 def draw_view(rng: np.random.Generator, planes: Planes, level: int, field_mm: tuple[float, float]) -> View:
-    """Draw the view of a sample, four times in five about the nerve."""
+    """Draw the view of a sample, mostly about the nerve."""
     body = np.argwhere(np.asarray(planes[level, ::4, ::4]) != AIR) * 4
-    if rng.random() < 0.8:
+    if rng.random() < 0.85:
         nerve = np.argwhere(np.asarray(planes[level]) == NERVOUS)
         pixel = nerve[rng.integers(len(nerve))] + rng.normal(0.0, 18.0, 2) / STEP_MM
     else:

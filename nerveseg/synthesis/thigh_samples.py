@@ -25,6 +25,7 @@ from nerveseg.synthesis.scene import Patch, PatchLabels, draw_levels, draw_view
 STREAM = 3  # number that makes these streams of random numbers others than those of augmentation
 TEXTURE_SIZE = 512
 TEXTURE_SDS = (0.7, 1.2, 2.0, 4.0)  # smoothness in pixels of the bank
+SWIRL_SD, SWIRLS = 9.0, (5.0, 9.0)  # smoothness of the field whose level lines are swirls of fat, and their number
 
 
 class ThighSamples(Dataset[dict[str, Any]]):
@@ -85,7 +86,8 @@ def _signal(slab: list[PatchLabels], contrast: Contrast, rng: np.random.Generato
     streak_signal = contrast.streaks * (np.float32(contrast.fat) - contrast.water)
     total: Any = sum(contrast.signal[labels] for labels in slab)
     total += sum(contrast.uneven[labels] for labels in slab) * _texture(shape, rng)
-    total += sum(streak_signal[labels] for labels in slab) * _texture(shape, rng)
+    streaks = np.float32(0.7) * (_texture(shape, rng) + _texture(shape, rng, swirls=True))
+    total += sum(streak_signal[labels] for labels in slab) * streaks
     return np.asarray(total / np.float32(len(slab)), dtype=np.float32).clip(0)
 
 
@@ -94,11 +96,14 @@ def _textures() -> Float32[np.ndarray, "kind x y"]:
     rng = np.random.default_rng(STREAM)
     white = rng.standard_normal((len(TEXTURE_SDS), TEXTURE_SIZE, TEXTURE_SIZE), dtype=np.float32)
     smooth = [ndimage.gaussian_filter(one, sd, mode="wrap") for one, sd in zip(white, TEXTURE_SDS, strict=True)]
+    slow = ndimage.gaussian_filter(rng.standard_normal(white.shape[1:], dtype=np.float32), SWIRL_SD, mode="wrap")
+    smooth += [np.cos(swirls * slow / slow.std()) for swirls in SWIRLS]
     return np.stack([np.tile(one / one.std(), (2, 2)) for one in smooth])
 
 
-def _texture(shape: tuple[int, ...], rng: np.random.Generator) -> Float32[np.ndarray, "x y"]:
-    kind, x, y = rng.integers((len(TEXTURE_SDS), TEXTURE_SIZE, TEXTURE_SIZE)).tolist()
+def _texture(shape: tuple[int, ...], rng: np.random.Generator, swirls: bool = False) -> Float32[np.ndarray, "x y"]:
+    kinds = len(TEXTURE_SDS) + (len(SWIRLS) if swirls else 0)
+    kind, x, y = rng.integers((kinds, TEXTURE_SIZE, TEXTURE_SIZE)).tolist()
     x, y = min(x, 2 * TEXTURE_SIZE - shape[0]), min(y, 2 * TEXTURE_SIZE - shape[1])
     part: Float32[np.ndarray, "x y"] = _textures()[kind, x : x + shape[0], y : y + shape[1]]
     return part

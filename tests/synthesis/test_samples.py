@@ -39,7 +39,9 @@ def ideal(monkeypatch):
     def plain_scanner(rng, slices):
         scanner = draw_scanner(rng, slices)
         bias, gains = 0 * scanner.log_bias, np.ones(slices, np.float32)
-        return replace(scanner, pixel_mm=1.0, blur=0.01, log_bias=bias, gains=gains, noise=0.0, ghost=0.0, gamma=1.0)
+        return replace(
+            scanner, pixel_mm=1.0, blur=0.01, log_bias=bias, gains=gains, noise=0.0, ghost=0.0, gamma=1.0, floor=0.0
+        )
 
     def straight(rng, planes, level, field_mm):
         centre_mm = np.argwhere(planes[level] == NERVOUS).mean(axis=0)
