@@ -51,12 +51,11 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
 
     def normalise(self, channels: Channels) -> Channels:
         """Normalise every channel over its whole volume; a missing one, of NaN (`optional_channels`), becomes zeros."""
-        return np.stack(
-            [
-                np.zeros_like(channel) if is_missing(channel) else normalise(channel, self.normalisation)
-                for channel in channels
-            ]
-        )
+        normalised = np.zeros(channels.shape, dtype=np.float32)
+        for channel, result in zip(channels, normalised, strict=True):
+            if not is_missing(channel):
+                result[:] = normalise(channel, self.normalisation)
+        return normalised
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:
         """Return resampling and crop for a volume of this in-plane shape; the spacing "study" is settled before."""
@@ -71,7 +70,10 @@ def normalise(image: Image, rule: Normalisation) -> Image:
     if rule == "percentile":
         image = np.clip(image, *np.percentile(image, LIMITS_PERCENT))
     mean, sd = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-    return np.asarray((image - mean) / sd, dtype=np.float32)
+    normalised = np.empty(image.shape, dtype=np.float32)
+    for plane, result in zip(image, normalised, strict=True):  # since a volume in double precision takes much memory
+        result[:] = (plane - mean) / sd
+    return normalised
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,7 @@ def configure_libraries() -> None:
     another program computes too.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are of a slice each: a second thread spins
     os.environ.setdefault("WANDB_SILENT", "true")
     for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(logger).setLevel(logging.WARNING)

@@ -50,7 +50,8 @@ def scale_of(image: Image, nerve: Mask | None = None) -> GreyScale:
     if not values.size:
         return GreyScale(0.0, 0.0, (0.0, 0.0))
     low, black, white, high = map(
-        float, np.percentile(values, (RANGE_PERCENTILES[0], *WINDOW_PERCENTILES, RANGE_PERCENTILES[1]))
+        float,
+        np.percentile(values, (RANGE_PERCENTILES[0], *WINDOW_PERCENTILES, RANGE_PERCENTILES[1]), overwrite_input=True),
     )
     inside = image[finite & nerve] if nerve is not None else values[:0]
     if inside.size:

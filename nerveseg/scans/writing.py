@@ -230,7 +230,7 @@ def _write_measurements(
 def _written(folder: Path) -> dict[str, str]:
     """Return the hash of each volume that nerveseg wrote to a marked folder and that is as it was written."""
     own = recorded(folder)
-    hashes = {name: file_sha256(folder / name) for name in dict(own) if (folder / name).is_file()}
+    hashes = {name: file_sha256(folder / name) for name in sorted(dict(own)) if (folder / name).is_file()}
     return {name: sha256 for name, sha256 in hashes.items() if (name, sha256) in own}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Grid:
         header.set_xyzt_units("mm")
         return cls(shape, affine, header, frame)
 
-    @property
+    @cached_property
     def orientation(self) -> Any:
         """Orientation (nibabel) that converts an array of this grid to RAS order."""
         return ornt_transform(io_orientation(self.affine), axcodes2ornt("RAS"))
