@@ -26,6 +26,8 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
             loss.setdefault("logarithm", False)
         if isinstance(study := config.get("study"), dict):
             study.setdefault("terms", {})
+            if isinstance(simulated := study.get("simulate"), dict):
+                simulated.setdefault("varied", False)
         if isinstance(inference := config.get("inference"), dict):
             inference.setdefault("mirrored_views", False)
             if isinstance(cleanup := inference.get("postprocessing"), dict):

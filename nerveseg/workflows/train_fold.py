@@ -198,6 +198,8 @@ def _describe(
     stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
     before = start.model_dump() if start else {}
     x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
+    if config.samples is not None:
+        stored = []  # the network saw made samples, none of the study's subjects
     preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
     if isinstance(preprocessing.spacing_mm, tuple):
         x, y = preprocessing.spacing_mm

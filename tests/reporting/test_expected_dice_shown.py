@@ -56,8 +56,8 @@ def test_the_sentence_holds_the_numbers(analysis):
     assert expectation_in_words(analysed().measurements.expected) == ""
 
 
-def test_scans_are_flagged_below_the_dice_that_counts_as_failed():
-    assert QualityLimits().expected_dice == FAILED_BELOW
+def test_a_mask_is_of_no_use_below_the_dice_that_counts_as_failed():
+    assert QualityLimits().useless_dice == FAILED_BELOW
 
 
 def test_the_sentence_counts_false_alarms(analysis):

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,10 @@ from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.launch.compose import compose_config, make_job
 from nerveseg.workflows.run_records import differences
 from nerveseg.workflows.training_job import changes_of, check_unchanged, is_finished, training_job, variant_name
+
+
+EARLIER = Path(__file__).parents[1] / "helpers" / "reference" / "config_of_an_earlier_demo.yaml"
+"""The `config.yaml` of a fold of `make demo` of November 2026, with OUTPUTS for the folder of all outputs."""
 
 
 def job(tmp_path, *overrides):
@@ -22,6 +27,14 @@ def begun(tmp_path, *overrides):
     first.folder.path.mkdir(parents=True)
     first.folder.config.write_text(yaml.safe_dump(first.values), encoding="utf-8")
     return first
+
+
+def test_the_demo_of_an_earlier_version_goes_on(tmp_path):
+    now = job(tmp_path, "experiment=demo", "fold=0")
+    now.folder.path.mkdir(parents=True)
+    then = EARLIER.read_text(encoding="utf-8").replace("OUTPUTS", str(tmp_path))
+    now.folder.config.write_text(then, encoding="utf-8")
+    assert changes_of(now) == []
 
 
 def test_a_fold_of_an_earlier_version_is_unchanged_where_later_options_are_off(tmp_path):
