@@ -89,6 +89,15 @@ def csv_cell(value: object) -> object:
     return f"'{value}"
 
 
+def text_of_cell(cell: str) -> str:
+    """Return the text that `csv_cell`, or the export of a page, wrote as a cell: without the apostrophe.
+
+    >>> text_of_cell("'=a"), text_of_cell("'a")
+    ('=a', "'a")
+    """
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_COMPUTED) else cell
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

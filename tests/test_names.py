@@ -22,7 +22,7 @@ from nerveseg.errors import ConfigurationError, StudyError
 from nerveseg.files import write_csv, write_text
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
-from nerveseg.names import console_line, csv_cell, fault_of_name, file_name
+from nerveseg.names import console_line, csv_cell, fault_of_name, file_name, text_of_cell
 from nerveseg.reporting.check_sheet import check_sheet
 
 HOSTILE = [
@@ -43,6 +43,14 @@ def test_a_hostile_name_is_refused_and_becomes_a_file_name(name):
 def test_a_sound_name_stays(name):
     assert fault_of_name(name) == ""
     assert file_name(name) == csv_cell(name) == console_line(name) == name
+
+
+@given(TEXTS)
+@example("-a")
+@example("\t'=")
+def test_a_cell_becomes_its_text_again(text):
+    if not text.startswith("'"):  # an apostrophe before a formula is the one that `csv_cell` wrote
+        assert text_of_cell(str(csv_cell(text))) == text
 
 
 @given(TEXTS)

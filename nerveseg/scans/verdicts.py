@@ -2,13 +2,16 @@
 
 A verdict is on the mask whose hash it names. After the mask has changed it is shown as one on an earlier mask, and does
 not count. `verdicts.csv` beside `segmentations.csv` keeps the verdicts that were read, so that they are in later tables
-too; a table that is read later replaces the verdicts on the same masks.
+too. Of two verdicts on one mask the newer counts.
 """
 
 import csv
+import io
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +19,9 @@ import pandas as pd
 from nerveseg.console import say
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import write_csv
-from nerveseg.names import console_line, folded
+from nerveseg.names import console_line, folded, text_of_cell
 from nerveseg.reporting.subject_view import VERDICTS
+from nerveseg.scans.results import ScanSummary
 
 FILE = "verdicts.csv"
 REQUIRED = ("scan", "verdict", "mask_sha256")
@@ -54,31 +58,47 @@ class Verdicts:
     """Verdicts on the masks of many scans, one on each mask."""
 
     def __init__(self, verdicts: Iterable[Verdict] = ()) -> None:
-        """Take the verdicts; a later one replaces one on the same mask of the same scan."""
-        self.by_mask: Mapping[tuple[str, str], Verdict] = {(each.scan, each.mask_sha256): each for each in verdicts}
+        """Take the verdicts; of two on the same mask of the same scan, the newer."""
+        by_mask: dict[tuple[str, str], Verdict] = {}
+        for each in verdicts:
+            key = (each.scan, each.mask_sha256)
+            by_mask[key] = _newer(by_mask.get(key, each), each)
+        self.by_mask: Mapping[tuple[str, str], Verdict] = by_mask
 
     def on(self, scan: str, mask_sha256: str) -> Review:
         """Return the verdicts on a scan with this mask."""
         earlier = [each for (name, sha256), each in self.by_mask.items() if name == scan and sha256 != mask_sha256]
-        latest = max(earlier, key=lambda each: each.date, default=None)
-        return Review(self.by_mask.get((scan, mask_sha256)), latest)
+        return Review(self.by_mask.get((scan, mask_sha256)), reduce(_newer, earlier) if earlier else None)
 
 
-def collect_verdicts(root: Path, given: Path | None, scans: Collection[str]) -> Verdicts:
-    """Return the verdicts that a folder of results keeps, replaced by those of a given table.
+def _newer(first: Verdict, second: Verdict) -> Verdict:
+    """Return the newer of two verdicts; the second, which was read later, if a date cannot be read."""
+    try:
+        dates = [datetime.fromisoformat(each.date) for each in (first, second)]
+    except ValueError:
+        return second
+    before, after = (each if each.tzinfo else each.replace(tzinfo=UTC) for each in dates)
+    return first if before > after else second
+
+
+def collect_verdicts(
+    root: Path, given: Path | None, scans: Collection[str], summaries: Mapping[str, ScanSummary] | None = None
+) -> Verdicts:
+    """Return the verdicts that a folder of results keeps, and those of a given table.
 
     Args:
         root: Folder of the results.
         given: Table to read, or None.
         scans: Names of all scans of the command, which the given table may name.
+        summaries: Summaries of results by these names. A scan's own page calls it by the name in its summary, which
+            several scans may have; a verdict from there belongs to the scan with its mask.
 
     Raises:
         ConfigurationError: A table cannot be read, contradicts itself, or names other scans.
     """
     kept = read_verdicts(root / FILE) if (root / FILE).is_file() else []
-    if given is None:
-        return Verdicts(kept)
-    added = read_verdicts(given)
+    added = read_verdicts(given) if given is not None else []
+    kept, added = ([_by_name(each, scans, summaries or {}) for each in some] for some in (kept, added))
     if unknown := sorted({each.scan for each in added} - set(scans)):
         raise ConfigurationError(
             "review= names scans of this command",
@@ -87,6 +107,17 @@ def collect_verdicts(root: Path, given: Path | None, scans: Collection[str]) -> 
             remedy=f"remove these rows, or name the folder of their results; here: {', '.join(sorted(scans)[:3])}",
         )
     return Verdicts([*kept, *added])
+
+
+def _by_name(one: Verdict, scans: Collection[str], summaries: Mapping[str, ScanSummary]) -> Verdict:
+    """Return a verdict under the name that the command gives to its scan."""
+    same = {name: each for name, each in summaries.items() if each.mask_sha256 == one.mask_sha256}
+    if one.scan in same:
+        return one
+    called = [name for name, each in same.items() if each.name == one.scan]
+    if not called and one.scan not in scans:
+        called = list(same)
+    return replace(one, scan=called[0]) if len(called) == 1 else one
 
 
 def keep_verdicts(root: Path, verdicts: Verdicts) -> None:
@@ -110,7 +141,7 @@ def read_verdicts(path: Path) -> list[Verdict]:
     verdicts: dict[tuple[str, str], Verdict] = {}
     for number, cells in lines[1:]:
         row = dict(zip(header, cells, strict=False))
-        one = Verdict(**{name: re.sub(r"^'(?=[=+\-@\t\r])", "", row.get(name, "").strip()) for name in COLUMNS})
+        one = Verdict(**{name: text_of_cell(row.get(name, "").strip()) for name in COLUMNS})
         one = _checked(one, number, path)
         before = verdicts.setdefault((one.scan, one.mask_sha256), one)
         if before.verdict != one.verdict:
@@ -130,8 +161,9 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     first = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count), strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
     try:
         return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:

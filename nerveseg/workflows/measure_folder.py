@@ -6,17 +6,18 @@ were measured stay as they are, and so do the rows of scans that failed.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
 from nerveseg.files import check_writable_folder, writing_below
+from nerveseg.names import text_of_cell
 from nerveseg.scans.batch import Outcome, named_error, print_outcome
 from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table
-from nerveseg.scans.results import SUMMARY, changed_masks, read_summary
+from nerveseg.scans.results import SUMMARY, ScanSummary, changed_masks, read_summary
 from nerveseg.scans.verdicts import collect_verdicts
 from nerveseg.workflows.measure_mask import measured_task, task_of_result
 from nerveseg.workflows.segment_config import MeasureConfig
@@ -53,9 +54,11 @@ def measure_folder(root: Path, folders: Sequence[Path], config: MeasureConfig, o
             remedy=f"leave them out, or measure one of its folders, such as {folders[0]}",
         )
     check_writable_folder(root, "input")
-    named = _names(folders)
+    summaries = {folder: read_summary(folder) for folder in folders}
+    named = _names(summaries)
     failed_before = [each for each in _failed_before(root) if each.name not in named]
-    verdicts = collect_verdicts(root, config.review, [*named, *(each.name for each in failed_before)])
+    known = {name: summary for name, folder in named.items() if (summary := summaries[folder])}
+    verdicts = collect_verdicts(root, config.review, [*named, *(each.name for each in failed_before)], known)
     outcomes = [_measure(name, folder, config) for name, folder in named.items()]
     everyone = sorted([*outcomes, *failed_before], key=lambda each: each.name)
     warning = next((each.summary.warning for each in everyone if each.summary and each.summary.warning), "")
@@ -65,9 +68,8 @@ def measure_folder(root: Path, folders: Sequence[Path], config: MeasureConfig, o
     raise_failures(everyone, "measured")
 
 
-def _names(folders: Sequence[Path]) -> dict[str, Path]:
+def _names(summaries: Mapping[Path, ScanSummary | None]) -> dict[str, Path]:
     """Return the folders by the names of their scans; of scans of one name, by those of the folders."""
-    summaries = {folder: read_summary(folder) for folder in folders}
     names = {folder: summary.name if summary else folder.name for folder, summary in summaries.items()}
     counts = Counter(names.values())
     return {folder.name if counts[name] > 1 else name: folder for folder, name in names.items()}
@@ -96,4 +98,5 @@ def _failed_before(root: Path) -> list[Outcome]:
         rows = table.loc[table["status"] == "failed", ["scan", "error"]].drop_duplicates("scan")
     except (OSError, ValueError, KeyError):  # none, or a table of a person's own
         return []
-    return [Outcome(scan, "failed", failed_before=error) for scan, error in rows.itertuples(index=False)]
+    cells = (map(text_of_cell, row) for row in rows.itertuples(index=False))
+    return [Outcome(scan, "failed", failed_before=error) for scan, error in cells]
