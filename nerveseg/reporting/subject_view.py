@@ -97,7 +97,7 @@ class SubjectView:
         hashed = hashlib.sha256(repr(self.image.shape).encode())
         for name, mask in self.outlines.items():
             hashed.update(name.encode() + np.packbits(mask).tobytes())
-        return hashed.hexdigest()[:16]
+        return hashed.hexdigest()
 
 
 def facts_of(nerves: Iterable[NerveSummary]) -> list[tuple[str, str]]:

@@ -1,14 +1,16 @@
 """Small picture of a scan for a list: one slice with the outlines of its masks.
 
 Of two masks, the slice in which they differ in most voxels; of a single mask, or of equal masks, the slice with most
-nerve. The crop is square and shows the surroundings of the nerve. Pixels are enlarged only to the size on the page, so
-that outlines remain visible lines.
+nerve. The crop is square in mm and shows the surroundings of the nerve. Pixels are enlarged only to the size on the
+page, so that outlines remain visible lines.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
 
 from nerveseg.reporting.overlay import Outlined, Plane, Rgb, check_one_grid, overlay, square_around, window_of
 from nerveseg.reporting.page_assets import data_uri
@@ -50,7 +52,17 @@ def draw_slice(
     box = square_around(nerve, spacing_mm, LEAST_SIDE_MM, MARGIN_MM) if nerve.any() else (slice(None), slice(None))
     scale = max(1, round(_PICTURE_PIXELS / max(plane[box].shape)))
     crops = {name: outline[box] for name, outline in outlines.items()}
-    return overlay(plane[box], crops, window=window_of(plane), scale=scale)
+    rgb = overlay(plane[box], crops, window=window_of(plane), scale=scale)
+    return _in_mm(rgb, spacing_mm)
+
+
+def _in_mm(rgb: NDArray[np.uint8], spacing_mm: SpacingMm) -> Rgb:
+    """Enlarge the axis with the coarser pixels, so that both axes have one scale."""
+    least_mm, (height, width, _) = min(spacing_mm[:2]), rgb.shape
+    size = (round(width * spacing_mm[0] / least_mm), round(height * spacing_mm[1] / least_mm))
+    if size == (width, height):
+        return rgb
+    return np.asarray(Picture.fromarray(np.ascontiguousarray(rgb)).resize(size, Picture.Resampling.NEAREST))
 
 
 def most_informative_slice(masks: Sequence[Mask]) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nerveseg.reporting.thumbnail import draw_slice
 from nerveseg.scans.list_picture import MOST_BYTES, MOST_PIXELS, choose_slice, read_list_picture, small_jpeg
 
 
@@ -35,3 +36,13 @@ def test_a_file_of_another_kind_is_no_picture(tmp_path):
     assert read_list_picture(tmp_path) is None
     (tmp_path / "thumbnail.jpg").write_bytes(b"\xff\xd8\xff" + bytes(MOST_BYTES))
     assert read_list_picture(tmp_path) is None
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.5, 1.0, 4.0), (1.2, 0.7, 4.0), (0.6, 0.6, 4.0)])
+def test_a_disc_is_round_whatever_the_pixels(spacing_mm):
+    x_mm, y_mm = (axis * step for axis, step in zip(np.indices((200, 200)), spacing_mm[:2], strict=True))
+    disc = np.hypot(x_mm - 50, y_mm - 60) <= 10
+    rgb = draw_slice(np.zeros(disc.shape, np.float32), {"Auto": disc}, spacing_mm)
+    assert np.ptp(rgb.shape[:2]) <= 0.02 * max(rgb.shape)
+    rows, columns = np.nonzero(rgb.any(axis=2))
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), rel=0.06)
