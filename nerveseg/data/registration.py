@@ -113,16 +113,19 @@ def register_from(moving: Volume, fixed: Volume, starts: list[Affine]) -> list[t
     Args:
         moving: Later image.
         fixed: Earlier image.
-        starts: Motions (RAS mm, from a position in the fixed volume to that in the moving one) to begin with, of which
-            the `_SEARCHED` most similar ones are searched from.
+        starts: Motions (RAS mm, from a position in the fixed volume to that in the moving one) to begin with, in order
+            along the leg; the `_SEARCHED` most similar ones that are no neighbours are searched from.
 
     Returns:
         Motions found and their mutual information, the greatest first; none if the two have too little in common.
     """
     pair = _Pair(moving, fixed)
     with _one_thread():
-        order = np.argsort(pair.similarities(starts, _PIXELS_MM[0], _SEED))[::-1]
-        searched = [pair.search(starts[number], _ALONG_LEG, _PIXELS_MM) for number in order[:_SEARCHED]]
+        chosen: list[int] = []
+        for number in np.argsort(pair.similarities(starts, _PIXELS_MM[0], _SEED))[::-1].tolist():
+            if len(chosen) < _SEARCHED and all(abs(number - other) > 1 for other in chosen):
+                chosen.append(number)
+        searched = [pair.search(starts[number], _ALONG_LEG, _PIXELS_MM) for number in chosen]
         found = [motion for motion in searched if motion is not None]
         similarities = pair.similarities(found, _PIXELS_MM[-1], _OTHER_SEED)
     ranked = sorted(zip(found, similarities, strict=True), key=lambda each: each[1], reverse=True)

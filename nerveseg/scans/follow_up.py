@@ -1,9 +1,8 @@
 """Follow-up of the nerves of one person: two results of `segment` or `measure` compared over their common stretch.
 
 A nerve has changed if its mean area over the common stretch differs by more than the smallest detectable change of
-that. The verdict rests on this one quantity, since of many quantities one in twenty differs so far without a change.
-The other quantities, and stretches of `LEAST_RUN` or more neighbouring positions whose area differs so far, are
-exploratory. A mask that is graded not usable is not judged.
+that; of many quantities one in twenty differs so far without a change, so that the others, and stretches of `LEAST_RUN`
+or more neighbouring positions, are exploratory. A mask graded not usable, or an alignment in doubt, is not judged.
 """
 
 import hashlib
@@ -73,10 +72,11 @@ class NerveChange(BaseModel, frozen=True, extra="forbid"):
     align: Align  # manner of the alignment
     shift_mm: float  # distance to add to `z_mm` of the second scan
     how: str  # explanation of the shift
+    rival_mm: float | None = None  # another shift that fits nearly as well; null where there is none
     positions: int  # number of positions that both scans show
     height_mm: float  # height of a position's slab, the coarser slice step
     stretch_mm: tuple[float, float]  # ends of the common stretch in mm, as `z_mm` of the first scan
-    # Of the mean area; not judged where its smallest detectable change is not known, or a mask is not usable.
+    # Of the mean area; not judged if its smallest detectable change is unknown, a mask not usable, the shift in doubt.
     verdict: Literal["changed", "unchanged", "not judged"]
     quantities: list[QuantityChange]
     stretches: list[Stretch]
@@ -238,11 +238,8 @@ def _compare(
         )
     whole = summarise_change(changes, height_mm)
     table = _judged(pd.concat([changes, whole], ignore_index=True), detectable).assign(side=side)
-    split = rows[0].split_mm
-    if split is not None:
-        table["distance_from_split_mm"] = (table["z_mm"] - split[0]) * split[1] - rows[0].step_mm / 2
-    else:
-        table["distance_from_split_mm"] = float("nan")
+    split = rows[0].split_mm or (float("nan"), 1)
+    table["distance_from_split_mm"] = (table["z_mm"] - split[0]) * split[1] - rows[0].step_mm / 2
     table["first_slice"] = rows[0].nearest_slices(table["z_mm"])
     table["second_slice"] = rows[1].nearest_slices(table["z_mm"] - shift_mm)
     areas = table[(table["branch"] == TOTAL) & (table["quantity"] == AREA)]
@@ -251,16 +248,18 @@ def _compare(
     stretches = [_stretch(areas.iloc[a : b + 1], height_mm) for a, b in runs_beyond(heights, beyond, height_mm)]
     quantities = [_quantity(row) for _, row in table[table["z_mm"].isna()].iterrows()]
     beyond_limit = next(each.beyond for each in quantities if (each.branch, each.quantity) == VERDICT_OF)
+    judged = usable and beyond_limit is not None and alignment.rival_mm is None
     nerve = NerveChange(
         side=side,
         second_side=sides[1],
         align=alignment.method,
         shift_mm=round(shift_mm, 3),
         how=alignment.how,
+        rival_mm=alignment.rival_mm,
         positions=len(areas),
         height_mm=height_mm,
         stretch_mm=(round(heights.min() - height_mm / 2, 3), round(heights.max() + height_mm / 2, 3)),
-        verdict="not judged" if beyond_limit is None or not usable else "changed" if beyond_limit else "unchanged",
+        verdict="changed" if judged and beyond_limit else "unchanged" if judged else "not judged",
         quantities=quantities,
         stretches=stretches,
     )

@@ -20,7 +20,8 @@ Level: TypeAlias = Literal["usable", "check", "not usable"]
 
 LEVELS: tuple[Level, ...] = ("not usable", "check", "usable")  # levels, the worst first
 REMARKS = frozenset({"stray_pieces", "no_muscle_ratio"})  # codes of flags that say nothing against the nerve's numbers
-SUPERSEDED = frozenset({"low_probability"})  # codes of flags whose evidence a reliable expected Dice has weighed
+SUPERSEDED = frozenset({"low_probability"})
+"""Codes of flags whose evidence a reliable expected Dice of all classes has weighed; a flag of one of two legs counts."""
 MOST_UNLIKE = 1  # number of properties of scan and mask unlike those of the training up to which a mask is worth a look
 
 
@@ -60,9 +61,9 @@ def grade_mask(
     poor = [f"{name} {each.in_words()}" for name, each in words if not each.unlike and each.high < limit]
     if poor:
         return Grade(level="not usable", reason=f"{listed(poor)}, all of it below {limit:g}")
-    calibrated = bool(expected) and not any(each.unlike for each in expected.values())
-    ignored = REMARKS | SUPERSEDED if calibrated else REMARKS
-    signs = [flag for flag in flags if flag.code not in ignored]
+    calibrated = bool(expected) and all(name in expected and not expected[name].unlike for name in classes)
+    weighed = SUPERSEDED if calibrated else frozenset()
+    signs = [flag for flag in flags if flag.code not in REMARKS and (flag.code not in weighed or flag.side)]
     if signs:
         first = f"{signs[0].side} side: {signs[0].message}" if signs[0].side else signs[0].message
         more = f", and {len(signs) - 1} more" if len(signs) > 1 else ""

@@ -30,6 +30,7 @@ class Alignment:
     method: Align
     shift_mm: float  # distance to add to a position of the second scan
     how: str  # explanation of the shift
+    rival_mm: float | None = None  # another shift that fits nearly as well, which puts this one in doubt
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def align_by_image(first: PlacedNerve, second: PlacedNerve, images: tuple[Volume
     how = f"by rigid registration of the images (mutual information {similarity:.2f})"
     step_mm = max(abs(_step_mm(each.grid)) for each in (first, second))
     rivals = [each for each, value in others if abs(each - shift_mm) > step_mm and value > NEARLY * similarity]
-    doubt = f", in doubt: a shift of {rivals[0]:+.1f} mm fits nearly as well" if rivals else ""
-    return Alignment("image", shift_mm, how + doubt)
+    if not rivals:
+        return Alignment("image", shift_mm, how)
+    doubt = f", in doubt: a shift of {rivals[0]:+.1f} mm fits nearly as well"
+    return Alignment("image", shift_mm, how + doubt, rivals[0])
 
 
 def _centres(nerve: PlacedNerve) -> NDArray[np.float64]:

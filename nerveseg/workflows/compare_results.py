@@ -65,17 +65,23 @@ def _compare_repeats(config: CompareConfig) -> None:
         StudyError: No scan has an earlier one, or some could not be compared.
     """
     assert config.study is not None
-    if config.first is not None:
+    if config.first is not None or config.second is not None:
         raise ConfigurationError("compare takes two folders of results, or study=", found="both", remedy=USAGE)
     layout = checked_layout(config.study, masks=False)
     subjects, faults = list_scans(layout)
+    if general := [fault for fault in faults if fault.subject is None]:
+        raise general[0]
     pairs = [(f"sub-{each.repeat_of}", f"sub-{each.id}") for each in subjects if each.repeat_of]
     if not pairs:
         raise faults[0] if faults else StudyError(
             "participants.tsv names the earlier scan of a leg in the column repeat_of",
             found=f"none among {len(subjects)} scans", path=layout.root, remedy=USAGE,
         )  # fmt: skip
-    results, failed = config.results or config.output_root / "segmentations", []
+    wrong = {f"sub-{fault.subject}": fault for fault in faults}
+    for name, fault in wrong.items():
+        say(f"{name}: failed; {fault}")
+    pairs = [pair for pair in pairs if wrong.keys().isdisjoint(pair)]
+    results, failed = config.results or config.output_root / "segmentations", list(wrong)
     for first, second in pairs:
         name = f"{first}_{second}"
         try:
@@ -85,7 +91,7 @@ def _compare_repeats(config: CompareConfig) -> None:
             failed.append(name)
     if failed:
         raise StudyError(
-            "every repeated scan is compared", found=f"{len(failed)} of {len(pairs)} failed: {', '.join(failed[:10])}",
+            "every repeated scan is compared", found=f"{len(failed)} failed: {', '.join(failed[:10])}",
             path=results, remedy="see the lines above; the same command goes on",
         )  # fmt: skip
 

@@ -133,9 +133,10 @@ def test_a_leg_without_landmarks_leaves_its_alignment_in_doubt(dates):
     legs = [Volume(alike + noise, image.grid) for noise in noises]
     nerve = PlacedNerve(np.repeat(section(60, thicker=False)[..., None], alike.shape[2], axis=2), image.grid)
     found = align_by_image(nerve, nerve, (legs[0], legs[1]))
-    assert "in doubt" in found.how
+    assert found.rival_mm is not None
+    assert abs(found.rival_mm - found.shift_mm) > 4
     sure = align_by_image(nerve, nerve, (image, image))
-    assert "in doubt" not in sure.how
+    assert sure.rival_mm is None
     assert sure.shift_mm == pytest.approx(0, abs=0.5)
 
 
@@ -154,6 +155,17 @@ def test_repeated_scans_of_a_study(compare, dates, tmp_path, capsys):
     assert nerve["shift_mm"] == pytest.approx(12, abs=4)
     assert not (tmp_path / "changes" / "sub-B_sub-Br").exists()
     assert compare_main([str(dates[0]), str(dates[1]), *words]) == 2
+    assert compare_main([*words, "second=nowhere"]) == 2
+    rows = "sub-A\tA\t\nsub-Ar\tA\tsub-A\nsub-C\tC\tsub-A\nsub-D\tD\t\n"  # C is of another group, D has no file
+    table.write_text("participant_id\tgroup\trepeat_of\n" + rows)
+    shutil.copy(dates[0].parent / "scan.nii.gz", tmp_path / "study" / "C.nii.gz")
+    shutil.copytree(dates[0], tmp_path / "results" / "sub-C")
+    capsys.readouterr()
+    assert compare_main([*words, "output=faulty"]) == 2
+    assert {path.name for path in (tmp_path / "faulty").iterdir()} == {"sub-A_sub-Ar"}
+    printed = capsys.readouterr().out
+    assert "sub-C: failed" in printed
+    assert "sub-D: failed" in printed
     table.write_text("participant_id\nsub-A\nsub-Ar\n")
     assert compare_main([*words, "output=others"]) == 2
     assert not (tmp_path / "others").exists()

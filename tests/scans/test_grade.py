@@ -31,6 +31,8 @@ def test_a_reliable_expectation_replaces_the_flag_of_an_unsure_network():
     unsure, low = Flag("low_probability", "unsure"), Flag("low_expected_dice", "0.74 is below 0.8")
     assert grade(unsure).level == "usable"
     assert grade(unsure, expected=None).level == "check"
+    assert grade(Flag("low_probability", "unsure", "left")).level == "check"
+    assert grade_mask([unsure], {"nerve": GOOD}, ["nerve", "muscle"], 0.6).level == "check"
     assert grade(unsure, expected=GOOD.model_copy(update={"unlike": ["brightness"]})).level == "check"
     assert grade(unsure, low, expected=ExpectedDice(value=0.74, low=0.66, high=0.8)).reason == low.message
 

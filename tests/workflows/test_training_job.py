@@ -11,7 +11,6 @@ from nerveseg.launch.compose import compose_config, make_job
 from nerveseg.workflows.run_records import differences
 from nerveseg.workflows.training_job import changes_of, check_unchanged, is_finished, training_job, variant_name
 
-
 EARLIER = Path(__file__).parents[1] / "helpers" / "reference" / "config_of_an_earlier_demo.yaml"
 """The `config.yaml` of a fold of `make demo` of November 2026, with OUTPUTS for the folder of all outputs."""
 
