@@ -21,7 +21,7 @@ Level: TypeAlias = Literal["usable", "check", "not usable"]
 LEVELS: tuple[Level, ...] = ("not usable", "check", "usable")  # levels, the worst first
 REMARKS = frozenset({"stray_pieces", "no_muscle_ratio"})  # codes of flags that say nothing against the nerve's numbers
 SUPERSEDED = frozenset({"low_probability"})
-"""Codes of flags whose evidence a reliable expected Dice of all classes has weighed; a flag of one of two legs counts."""
+"""Codes of flags whose evidence a reliable expected Dice of all classes has weighed; of two legs it still counts."""
 MOST_UNLIKE = 1  # number of properties of scan and mask unlike those of the training up to which a mask is worth a look
 
 
