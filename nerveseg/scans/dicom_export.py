@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM, Term
+from nerveseg.data.classes import NERVE, NERVE_TERM, TISSUE_TERM
 from nerveseg.data.volumes.dicom import series_files
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError
-from nerveseg.scans.dicom_report import BRANCH_TERMS, Structure, report_notes, structure_name, structures_of
+from nerveseg.scans.dicom_report import OwnClass, Structure, structure_name, structure_term, structures_of
 from nerveseg.scans.own_files import record
 from nerveseg.scans.request import ScanFiles
 from nerveseg.scans.results import ResultOptions
@@ -62,9 +62,10 @@ def export_dicom(folder: Path, segmentation: Segmentation, options: ResultOption
     if _is_due(options.dicom_sr, "dicom_sr", REPORT, segmentation, notes):
         from nerveseg.data.volumes.dicom_sr import write_dicom_sr
 
+        structures, remarks = structures_of(segmentation, segments, _own_class(segmentation))
         write_dicom_sr(
             folder / REPORT,
-            structures_of(segmentation, segments, _own_term(segmentation)),
+            structures,
             segmentation.scan.image.files,
             folder / SEGMENTATION if written else None,
             algorithm=segmentation.model.name,
@@ -73,7 +74,7 @@ def export_dicom(folder: Path, segmentation: Segmentation, options: ResultOption
         )
         record(folder, REPORT)
         written.append(REPORT)
-        notes += report_notes(segmentation)
+        notes += remarks
     return written, notes
 
 
@@ -113,22 +114,25 @@ def _of_branches(segmentation: Segmentation) -> dict[Structure, SegmentMask]:
     from nerveseg.data.volumes.dicom_seg import SegmentMask
 
     labels = segmentation.scan.grid.from_ras(branch_map(segmentation.courses))
-    own = _own_term(segmentation)
+    own = _own_class(segmentation)
     segments = {}
     for course in segmentation.courses:
         for branch, place in PLACE.items():
             value = FIRST[course.side] + place
             mask = np.asarray(labels == value, dtype=np.bool_)
             if mask.any() or place == 0:
-                name, term = structure_name(course.side, branch), own or BRANCH_TERMS[branch]
+                name, term = structure_name(course.side, branch, own), structure_term(branch, own)
                 segments[course.side, branch] = SegmentMask(name, mask, term, course.side, COLOURS[value - 1])
     return segments
 
 
-def _own_term(segmentation: Segmentation) -> Term | None:
-    """Return the term that a study declares of its one class, if it has one."""
-    classes = segmentation.classes
-    return segmentation.model.description.terms.get(classes.names[0]) if classes.only else None
+def _own_class(segmentation: Segmentation) -> OwnClass | None:
+    """Return the class that is measured, unless it is one called nerve without a term: the sciatic nerve."""
+    names, terms = segmentation.classes.names, segmentation.model.description.terms
+    name = names[0] if segmentation.classes.only else NERVE
+    if name == NERVE and NERVE in names and NERVE not in terms:
+        return None
+    return OwnClass(name, terms.get(name, NERVE_TERM))
 
 
 def _of_classes(segmentation: Segmentation) -> list[SegmentMask]:

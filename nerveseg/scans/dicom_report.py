@@ -7,6 +7,7 @@ of T1, T2 and T2* are reported in ms, which their files do not say; other maps a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from nerveseg.biomarkers.branch_summary import BranchNumbers, branch_numbers
@@ -27,38 +28,65 @@ Structure: TypeAlias = tuple[Side, int]
 BRANCH_TERMS = {UNDIVIDED: NERVE_TERM, TIBIAL: TIBIAL_TERM, PERONEAL: NERVE_TERM}
 """Terms of the branches; sciatic and peroneal nerve have that of peripheral nerves, and are told by their names."""
 
-PLAUSIBLE_MS = (1.0, 5000.0)  # limits of a relaxation time of tissue, T1 included; another value has another unit
+PLAUSIBLE_MS = {"t1": (100.0, 5000.0), "t2": (5.0, 400.0), "t2*": (1.0, 200.0)}
+"""Limits of the relaxation times of tissue in ms; a map with a value beyond them is in another unit."""
 
 
-def structure_name(side: Side, branch: int | None) -> str:
+MOST_LETTERS = 40  # letters of a class in the name of a structure, which has 64 in DICOM (PS3.5, LO)
+
+
+@dataclass(frozen=True)
+class OwnClass:
+    """Class that is measured in place of the sciatic nerve and its branches."""
+
+    name: str  # name of the class
+    term: Term  # coded term
+
+
+def structure_name(side: Side, branch: int | None, own: OwnClass | None = None) -> str:
     """Return the name of a branch, or of the whole nerve (None), of a side.
 
     >>> structure_name("left", 1), structure_name("unknown", None)
     ('Left tibial nerve', 'Nerve with all branches')
+    >>> median = OwnClass("median", NERVE_TERM)
+    >>> structure_name("left", UNDIVIDED, median), structure_name("left", 1, median)
+    ('Left median', 'Left median, branch 1')
     """
-    name = "nerve with all branches" if branch is None else f"{NAMES[PLACE[branch]]} nerve"
-    return (name if side == "unknown" else f"{side} {name}").capitalize()
+    if own is None:
+        name = "nerve with all branches" if branch is None else f"{NAMES[PLACE[branch]]} nerve"
+    else:
+        of_branch = f", branch {PLACE[branch]}" if branch is not None and PLACE[branch] else ""
+        name = own.name[:MOST_LETTERS] + (" with all branches" if branch is None else of_branch)
+    words = name if side == "unknown" else f"{side} {name}"
+    return words[0].upper() + words[1:]
+
+
+def structure_term(branch: int | None, own: OwnClass | None = None) -> Term:
+    """Return the coded term of a branch, or of the whole nerve (None)."""
+    return own.term if own else NERVE_TERM if branch is None else BRANCH_TERMS[branch]
 
 
 def structures_of(
-    scan: MeasuredScan, segments: Mapping[Structure, int], own: Term | None = None
-) -> list[MeasuredStructure]:
-    """Return the nerves and branches of a scan with their measurements.
+    scan: MeasuredScan, segments: Mapping[Structure, int], own: OwnClass | None = None
+) -> tuple[list[MeasuredStructure], list[str]]:
+    """Return the nerves and branches of a scan with their measurements, and notes on the unit of its maps.
 
     Args:
         scan: Scan with its measurements.
         segments: Number of the segment of each side and branch in the DICOM segmentation, where there is one.
-        own: Term of the study's one class in place of those of the branches, if it declares one.
+        own: Class that is measured, unless it is the sciatic nerve.
     """
     from nerveseg.data.volumes.dicom_sr import MeasuredStructure
 
-    found = []
+    found, notes, in_ms = [], [], set()
 
     def add(side: Side, branch: int | None, measured: NerveSummary | BranchNumbers, number: int | None) -> None:
-        term = own or (NERVE_TERM if branch is None else BRANCH_TERMS[branch])
-        quantities = (*_sizes(measured), *_signals(measured.mean_signal, scan))
-        name = structure_name(side, branch)
-        found.append(MeasuredStructure(name, term, side, quantities, scan.grade.level, number))
+        name = structure_name(side, branch, own)
+        signals, left_out = _signals(measured.mean_signal, scan)
+        quantities = (*_sizes(measured), *signals)
+        in_ms.update(each.source for each in signals if each.unit == "ms")
+        notes.extend(f"the DICOM report leaves out {text}, {name}" for text in left_out)
+        found.append(MeasuredStructure(name, structure_term(branch, own), side, quantities, scan.grade.level, number))
 
     for course, nerve in zip(scan.courses, scan.nerves, strict=True):
         branches = branch_numbers(scan.profile, course, (scan.channel, *scan.scan.channels, *scan.scan.maps))
@@ -68,13 +96,10 @@ def structures_of(
         add(course.side, None, nerve, None)
         for each in branches:
             add(course.side, each.label, each, segments.get((course.side, each.label)))
-    return found
-
-
-def report_notes(scan: MeasuredScan) -> list[str]:
-    """Return a note of the maps that a report takes to be in ms."""
-    maps = [name for name in scan.scan.maps if _relaxation(name)]
-    return [f"the DICOM report takes {', '.join(maps)} to be in ms"] if maps else []
+    if in_ms:
+        taken = ", ".join(name for name in scan.scan.maps if name in in_ms)
+        notes.insert(0, f"the DICOM report takes {taken} to be in ms")
+    return found, notes
 
 
 def _sizes(measured: NerveSummary | BranchNumbers) -> list[Quantity]:
@@ -89,17 +114,22 @@ def _sizes(measured: NerveSummary | BranchNumbers) -> list[Quantity]:
     return found
 
 
-def _signals(means: Mapping[str, float], scan: MeasuredScan) -> list[Quantity]:
-    """Return the mean signal of each channel, and the mean relaxation time of each map of one."""
+def _signals(means: Mapping[str, float], scan: MeasuredScan) -> tuple[list[Quantity], list[str]]:
+    """Return the mean signal of each channel and relaxation time of each map, and the maps that are not in ms."""
     from nerveseg.data.volumes.dicom_sr import MEAN, RELAXATION, SIGNAL, Quantity
 
-    found = []
+    found, left_out = [], []
     for name, value in means.items():
         if name not in scan.scan.maps:
             found.append(Quantity(SIGNAL, value, "1", MEAN, name))
-        elif (kind := _relaxation(name)) and PLAUSIBLE_MS[0] <= value <= PLAUSIBLE_MS[1]:
-            found.append(Quantity(RELAXATION[kind], value, "ms", MEAN, name))
-    return found
+        elif kind := _relaxation(name):
+            lowest, highest = PLAUSIBLE_MS[kind]
+            if lowest <= value <= highest:
+                found.append(Quantity(RELAXATION[kind], value, "ms", MEAN, name))
+            else:
+                limits = f"{lowest:g} to {highest:g} ms"
+                left_out.append(f"{name}: mean {value:.4g}, expected {kind.upper()} of {limits}")
+    return found, left_out
 
 
 def _relaxation(name: str) -> str:

@@ -16,7 +16,7 @@ from nerveseg.files import file_sha256, write_text
 
 UNFINISHED = ".unfinished"
 REPLACED = "replaced-"  # start of the names of the folders of a person's files that gave way
-TEXT = (".csv", ".ctbl", ".html", ".json", ".png", ".txt")  # suffixes of files that are made anew
+TEXT = (".csv", ".ctbl", ".html", ".jpg", ".json", ".png", ".txt")  # suffixes of files that are made anew
 HEAD = "nerveseg is writing here; the same command continues"
 
 Written: TypeAlias = set[tuple[str, str]]

@@ -12,11 +12,12 @@ from nerveseg.biomarkers.course import follow_nerves
 from nerveseg.biomarkers.profile import nerve_profile
 from nerveseg.biomarkers.signals import Signals
 from nerveseg.biomarkers.summary import summarise
-from nerveseg.data.classes import NERVE_TERM, Classes
+from nerveseg.data.classes import NERVE_TERM, TIBIAL_TERM, Classes, Term
 from nerveseg.data.legs import Leg
 from nerveseg.data.volumes.volume import read_image, read_labels
 from nerveseg.errors import VolumeError
 from nerveseg.scans.dicom_export import export_dicom
+from nerveseg.scans.dicom_report import structures_of
 from nerveseg.scans.grade import Grade
 from nerveseg.scans.own_files import mark
 from nerveseg.scans.results import ResultOptions
@@ -163,6 +164,58 @@ def test_the_report_has_what_was_drawn_of_each_nerve_and_branch(exported):
     assert found["Left sciatic nerve"][0]["Length", "", "mm"] == pytest.approx(5 * 4)
     sums = [found[name][0]["Volume", "", "mm3"] for name in LABELS[:3]]
     assert found[whole][0]["Volume", "", "mm3"] == pytest.approx(sum(sums), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("map_name", "lowest", "highest"), [("T1map", 100.0, 5000.0), ("T2map", 5.0, 400.0), ("T2star", 1.0, 200.0)]
+)
+def test_a_map_that_is_not_in_ms_is_left_out_with_a_note(map_name, lowest, highest, exported):
+    drawing = exported[3]
+
+    def reported(value):
+        nerve = drawing.nerves[1].model_copy(update={"mean_signal": {map_name: value}})
+        scan = SimpleNamespace(maps={map_name: None}, channels={})
+        profile = drawing.profile.rename(columns={"T2map_mean": f"{map_name}_mean"})
+        changes = {"profile": profile, "courses": drawing.courses[1:], "nerves": [nerve], "scan": scan}
+        others = {name: getattr(drawing, name) for name in ("channel", "grade")}
+        (structure,), notes = structures_of(Mock(spec=Segmentation, **changes, **others), {})
+        return [each.value for each in structure.quantities if each.unit == "ms"], notes
+
+    for value in (lowest, highest):
+        assert reported(value) == ([value], [f"the DICOM report takes {map_name} to be in ms"])
+    for value in (lowest * 0.98, highest * 1.02, 1.2 * lowest / 1000):
+        values, (note,) = reported(value)
+        assert values == []
+        assert f"{map_name}: mean {value:.4g}" in note
+        assert f"{lowest:g} to {highest:g} ms" in note
+
+
+@pytest.mark.parametrize(
+    ("declared", "terms", "names"),
+    [
+        ({"median": (1,)}, {"median": Term(value="3058005", meaning="PNS")}, ("median", "median, branch 1")),
+        ({"median": (1,)}, {}, ("median", "median, branch 1")),
+        ({"nerve": (1,)}, {"nerve": Term(value="3058005", meaning="PNS")}, ("nerve", "nerve, branch 1")),
+        ({"nerve": (1,)}, {}, ("sciatic nerve", "tibial nerve")),
+    ],
+)
+def test_another_class_is_called_by_its_name_and_not_sciatic_nerve(declared, terms, names, exported, tmp_path):
+    import highdicom
+
+    drawing, others = exported[3], ("courses", "scan", "channel", "labels", "synthetic", "profile", "nerves", "grade")
+    model = SimpleNamespace(description=SimpleNamespace(terms=terms), name="drawn", sha256="0" * 64)
+    kept = {name: getattr(drawing, name) for name in others}
+    changed = Mock(spec=Segmentation, model=model, classes=Classes.of(declared), **kept)
+    mark(tmp_path, set())
+    export_dicom(tmp_path, changed, ResultOptions(dicom_seg="always", dicom_sr="always"))
+    masks = highdicom.seg.segread(tmp_path / "mask.dcm")
+    segments = [masks.get_segment_description(number) for number in masks.segment_numbers]
+    assert [each.segment_label for each in segments[:2]] == [f"Left {name}" for name in names]
+    _, found = groups_of(tmp_path / "measurements.dcm")
+    assert {f"Left {names[0]}", f"Left {names[1]}", f"Right {names[0]}"} < set(found)
+    tibial = {TIBIAL_TERM.value} if names[1] == "tibial nerve" else set()
+    expected = {each.value for each in terms.values()} or {NERVE_TERM.value} | tibial
+    assert {group[1] for group in found.values()} == expected
 
 
 def test_a_report_alone_refers_to_the_images_and_names_the_program(exported, tmp_path):

@@ -50,6 +50,7 @@ def test_a_rerun_makes_nothing_twice_and_another_scan_is_refused(run, image_of, 
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     run(image_of("V01"), f"model={sweep}", "output=out", "postprocessing=none")
     assert before != {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert not list((tmp_path / "out").glob("replaced-*"))
     error = run(image_of("V02"), f"model={sweep}", "output=out", code=2).err
     assert "results of one scan" in error
     assert "remedy" in error
