@@ -42,7 +42,7 @@ def main() -> None:
     rows = []
     for path in chosen.scans:
         scan = read_image(path)
-        image, spacing_mm = scan.array.astype(np.float32), scan.spacing_mm
+        image, spacing_mm = scan.array.astype(np.float32), scan.grid.ras_spacing_mm
         labels = predict_volume(members, image[None], spacing_mm, settings).mask
         mirrored = predict_volume(members, image[None, ::-1].copy(), spacing_mm, settings).mask[::-1]
         legs = find_legs(image, spacing_mm)
