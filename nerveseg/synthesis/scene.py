@@ -119,21 +119,26 @@ def draw_view(rng: np.random.Generator, planes: Planes, level: int, field_mm: tu
         pixel = nerve[rng.integers(len(nerve))] + rng.normal(0.0, 18.0, 2) / STEP_MM
     else:
         pixel = body[rng.integers(len(body))] + rng.normal(0.0, 10.0, 2)
+    medial_mm = (body[:, 0].min() - (SIZE - 1) / 2) * STEP_MM + CENTRE_MM[0]
+    lateral_mm = (body[:, 0].max() - (SIZE - 1) / 2) * STEP_MM + CENTRE_MM[0]
+    finger_mm = None
+    if rng.random() < 0.2:
+        finger_mm = (float(lateral_mm + rng.uniform(8.0, 25.0)), float(rng.uniform(-20.0, 50.0)))
+        if rng.random() < 0.4:  # a finger is as round as a nerve
+            pixel = (np.array(finger_mm) - CENTRE_MM) / STEP_MM + (SIZE - 1) / 2 + rng.normal(0.0, 18.0, 2) / STEP_MM
     angle = np.deg2rad(rng.normal(0.0, 10.0) if rng.random() < 0.85 else rng.normal(0.0, 35.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shape = np.diag(np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.05, 2)))
     shape[0, 1] = rng.normal(0.0, 0.08)
     mirror = np.diag([1.0 if rng.random() < 0.5 else -1.0, 1.0])
     bend_mm = rng.normal(0.0, rng.uniform(0.0, 3.5), (2, 6, 6))
-    medial_mm = (body[:, 0].min() - (SIZE - 1) / 2) * STEP_MM + CENTRE_MM[0]
-    lateral_mm = (body[:, 0].max() - (SIZE - 1) / 2) * STEP_MM + CENTRE_MM[0]
     return View(
         field_mm=field_mm,
         centre_mm=tuple(((pixel - (SIZE - 1) / 2) * STEP_MM + CENTRE_MM).tolist()),
         turn=(turn @ shape @ mirror).astype(np.float32),
         bend_mm=bend_mm.astype(np.float32),
         midline_mm=float(medial_mm + rng.uniform(-25.0, 8.0)) if rng.random() < 0.7 else None,
-        finger_mm=(lateral_mm + rng.uniform(8.0, 25.0), rng.uniform(-20.0, 50.0)) if rng.random() < 0.1 else None,
+        finger_mm=finger_mm,
     )
 
 
