@@ -71,8 +71,8 @@ def normalise(image: Image, rule: Normalisation) -> Image:
         image = np.clip(image, *np.percentile(image, LIMITS_PERCENT))
     mean, sd = image.mean(dtype=np.float64), image.std(dtype=np.float64)
     normalised = np.empty(image.shape, dtype=np.float32)
-    for plane, result in zip(image, normalised, strict=True):  # since a volume in double precision takes much memory
-        result[:] = (plane - mean) / sd
+    for number, plane in enumerate(image):  # since a volume in double precision takes much memory
+        normalised[number] = (plane - mean) / sd
     return normalised
 
 

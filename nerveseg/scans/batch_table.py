@@ -82,7 +82,7 @@ def _cells(nerve: NerveSummary | BranchSummary) -> dict[str, object]:
     }
 
 
-def _review_cells(review: Review) -> Mapping[str, object]:
+def _review_cells(review: Review) -> dict[str, object]:
     shown = review.current or review.earlier
     if shown is None:
         return {}

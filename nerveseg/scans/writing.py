@@ -192,9 +192,9 @@ def _write_measurements(
     versions = package_versions()
     model, given = (origin.fields.get(name) for name in ("model", "given"))
     hashes = {
-        "scan_sha256": identity.inputs.get("image", ""),
-        "mask_sha256": masks[primary_mask(masks)],
-        "model_sha256": model.sha256 if model else "",
+        "scan": identity.inputs.get("image", ""),
+        "mask": masks[primary_mask(masks)],
+        "model": model.sha256 if model else "",
     }
     picture = _draw(folder, scan, origin, provenance_of(scan.files, identity, model, given, versions), hashes)
     movement = ("translation_mm", "rotation_deg", "trusted", "note")
@@ -290,7 +290,9 @@ def _draw(
         norms=measured.norms,
         affine=scan.grid.ras_affine,
         provenance=provenance,
-        **hashes,
+        scan_sha256=hashes["scan"],
+        mask_sha256=hashes["mask"],
+        model_sha256=hashes["model"],
     )
     write_subject_page(folder / "report.html", page)
     return write_list_picture(folder, measured, {origin.mask: nerve}, origin.probability)
