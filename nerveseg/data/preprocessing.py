@@ -52,9 +52,9 @@ class Preprocessing(BaseModel, frozen=True, extra="forbid"):
     def normalise(self, channels: Channels) -> Channels:
         """Normalise every channel over its whole volume; a missing one, of NaN (`optional_channels`), becomes zeros."""
         normalised = np.zeros(channels.shape, dtype=np.float32)
-        for channel, result in zip(channels, normalised, strict=True):
+        for number, channel in enumerate(channels):
             if not is_missing(channel):
-                result[:] = normalise(channel, self.normalisation)
+                normalised[number] = normalise(channel, self.normalisation)
         return normalised
 
     def grid(self, shape: Size2d, spacing_mm: SpacingMm) -> NetworkGrid:

@@ -1,6 +1,6 @@
 """Table of many scans, `segmentations.csv`: a row per nerve, and one per branch where the nerve divides."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 

@@ -78,7 +78,9 @@ def structures_of(
     """
     from nerveseg.data.volumes.dicom_sr import MeasuredStructure
 
-    found, notes, in_ms = [], [], set()
+    found: list[MeasuredStructure] = []
+    notes: list[str] = []
+    in_ms: set[str] = set()
 
     def add(side: Side, branch: int | None, measured: NerveSummary | BranchNumbers, number: int | None) -> None:
         name = structure_name(side, branch, own)
