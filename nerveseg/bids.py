@@ -19,20 +19,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = parse_bids_arguments(sys.argv[1:] if argv is None else argv)
         os.environ.update(dict.fromkeys(THREADS, str(given.n_cpus)) if given.n_cpus else {})
-        from nerveseg.workflows import bids_derivatives as bids
+        from nerveseg.workflows.bids_dataset import RESULTS, check_dataset, check_output, image_templates
+        from nerveseg.workflows.bids_derivatives import export_derivatives, join_results
 
-        bids.check_dataset(given.bids_dir, given.skip_bids_validation)
-        images = bids.image_templates(given.bids_dir, given.image)
-        bids.check_output(given.bids_dir, given.output_dir)
+        check_dataset(given.bids_dir, given.skip_bids_validation)
+        images = image_templates(given.bids_dir, given.image)
+        check_output(given.bids_dir, given.output_dir)
         template, code = next(iter(images.values())), 0
         if given.analysis_level == PARTICIPANT:
-            code = run_verb(["segment", *segment_overrides(given, images, given.output_dir / bids.RESULTS)])
+            code = run_verb(["segment", *segment_overrides(given, images, given.output_dir / RESULTS)])
         chosen = (given.participant_label, given.session_label)
-        outcomes = bids.export_derivatives(given.bids_dir, given.output_dir, template, *chosen)
+        outcomes = export_derivatives(given.bids_dir, given.output_dir, template, *chosen)
         if given.analysis_level != PARTICIPANT:
-            bids.join_results(given.output_dir, outcomes)
-        elif outcomes:
-            say(f"derivatives of {len(outcomes)} scans: {given.output_dir}")
+            join_results(given.output_dir, outcomes, given.review)
+        elif count := sum(outcome.summary is not None for outcome in outcomes):
+            say(f"derivatives of {count} scans: {given.output_dir}")
         return code
     except NervesegError as error:
         print_error(error)

@@ -113,7 +113,7 @@ def writing_below(folder: Path) -> Iterator[None]:
         _OUTPUT.reset(token)
 
 
-def _check_below_output(path: Path) -> None:
+def check_below_output(path: Path) -> None:
     """Raise `RunError` if a file that is about to be written would lie outside the folder of the output."""
     root, parent = _OUTPUT.get(), Path(os.path.realpath(path.parent))
     if root is not None and not parent.is_relative_to(root):
@@ -136,7 +136,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         RunError: The path lies outside the folder to which `writing_below` confines.
     """
-    _check_below_output(path)
+    check_below_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:

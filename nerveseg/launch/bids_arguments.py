@@ -35,7 +35,7 @@ def parse_bids_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
     Returns:
         Namespace with bids_dir, output_dir (paths), analysis_level, participant_label, session_label (lists without
-        `sub-` and `ses-`), image, model, n_cpus, skip_bids_validation and option.
+        `sub-` and `ses-`), image, model, review, n_cpus, skip_bids_validation and option.
     """
     parser = _Parser(
         prog="nerveseg-bids",
@@ -55,6 +55,7 @@ def parse_bids_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "'T2=sub-{id}/anat/sub-{id}_acq-tse_T2w.nii.gz'; by default the plain T2w images of the dataset",
     )  # fmt: skip
     add("--option", action="append", default=[], metavar="KEY=VALUE", help="any option of nerveseg segment")
+    add("--review", type=Path, help="group level: table of a reviewer's verdicts, as segmentations.html exports it")
     add("--n_cpus", "--n-cpus", "--nprocs", type=int, help="number of threads; by default all cores")
     add(
         "--skip-bids-validation", "--skip_bids_validation", "--skip-bids-validator", "--skip_bids_validator",
@@ -68,6 +69,8 @@ def parse_bids_arguments(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigurationError("--n_cpus is a number from 1", found=str(given.n_cpus), remedy="leave it out")
     if given.analysis_level == PARTICIPANT and given.model is None:
         raise ConfigurationError("the participant level applies a model", found="no --model", remedy=USAGE)
+    if given.analysis_level == PARTICIPANT and given.review:
+        raise ConfigurationError("--review goes with the group level", found="participant", remedy="leave it out")
     return given
 
 

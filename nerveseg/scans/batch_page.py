@@ -17,9 +17,14 @@ PAGE = "segmentations.html"
 
 
 def write_batch(
-    root: Path, outcomes: Sequence[Outcome], folders: Mapping[str, Path], verdicts: Verdicts, warning: str
+    root: Path,
+    outcomes: Sequence[Outcome],
+    folders: Mapping[str, Path],
+    verdicts: Verdicts,
+    warning: str,
+    keep: Path | None = None,
 ) -> None:
-    """Write table and page of scans whose results lie below a folder, and keep the verdicts there.
+    """Write table and page of scans whose results lie below a folder, and keep the verdicts.
 
     Args:
         root: Folder of the folders of results.
@@ -27,8 +32,9 @@ def write_batch(
         folders: Folder of the results of each scan that has some, by its name.
         verdicts: Verdicts of a reviewer.
         warning: Warning of a scan without a result: "SYNTHETIC TRAINING DATA", or empty.
+        keep: Folder that keeps the verdicts; None stands for the root.
     """
-    keep_verdicts(root, verdicts)
+    keep_verdicts(keep or root, verdicts)
     write_table(root / TABLE, outcomes, verdicts, warning)
     summaries = [outcome.summary for outcome in outcomes if outcome.summary]
     warnings = [warning, *(summary.warning for summary in summaries)]

@@ -90,14 +90,24 @@ class Sides:
 
 
 def read_result(folder: Path) -> DatedResult:
-    """Read a folder of results; raise `RunError` if it holds none, an incomplete one, or a mask not yet measured."""
+    """Read a folder of results; raise `RunError` as `measured_summary` does."""
+    summary = measured_summary(folder)
+    return DatedResult(folder, summary, pd.read_csv(folder / PROFILE))
+
+
+def measured_summary(folder: Path) -> ScanSummary:
+    """Return the summary of a complete result whose numbers are those of its mask.
+
+    Raises:
+        RunError: The folder holds no result, an unfinished one, no mask, or a mask that was changed and not measured.
+    """
     summary = read_summary(folder)
     missing = [name for name in (SUMMARY, PROFILE) if not (folder / name).is_file()]
     if summary is None or missing or (folder / UNFINISHED).is_file():
         found = f"no {missing[0]}" if missing else "a summary that cannot be read" if summary is None else "unfinished"
         raise RunError(
-            "compare takes two folders of results of segment or measure", found=found, path=folder,
-            remedy="python -m nerveseg.compare first/ second/ output=out",
+            "a folder holds a complete result of segment or measure", found=found, path=folder,
+            remedy="give the folder of a result; the command that was interrupted there continues",
         )  # fmt: skip
     if changed := changed_masks(folder, summary):
         raise RunError(
@@ -106,8 +116,7 @@ def read_result(folder: Path) -> DatedResult:
         )  # fmt: skip
     if not (folder / summary.mask).is_file():
         raise RunError("a result has its mask", found=f"no {summary.mask}", path=folder)
-    profile = pd.read_csv(folder / PROFILE)
-    return DatedResult(folder, summary, profile)
+    return summary
 
 
 def read_results(first: Path, second: Path) -> tuple[DatedResult, DatedResult]:

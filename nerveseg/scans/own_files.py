@@ -6,7 +6,7 @@ Any other file in whose place nerveseg writes or deletes is moved to `replaced-1
 the results, and a line says so. Tables, pictures and pages are made anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -46,13 +46,21 @@ def recorded(folder: Path) -> Written:
 
 def clear(folder: Path, names: Iterable[str], own: Written) -> None:
     """Delete files of results, so that others can take their place; what is a person's is moved aside."""
-    aside: Path | None = None
-    for name in names:
-        path = folder / name
-        if path.is_file() and (name.endswith(TEXT) or (name, file_sha256(path)) in own):
+    changed: list[Path] = []
+    for path in (folder / name for name in dict.fromkeys(names)):
+        if path.is_file() and (path.name.endswith(TEXT) or (path.name, file_sha256(path)) in own):
             path.unlink()
         elif path.exists():
-            aside = aside or next(each for n in count(1) if not (each := folder / f"{REPLACED}{n}").exists())
-            aside.mkdir(exist_ok=True)
-            path.rename(aside / name)
-            say(f"{path} was not as nerveseg wrote it, and is kept in {aside}")
+            changed.append(path)
+    move_aside(changed, folder)
+
+
+def move_aside(paths: Sequence[Path], folder: Path) -> None:
+    """Move files of a person to the next free `replaced-<number>` of a folder, and say so."""
+    if not paths:
+        return
+    aside = next(each for n in count(1) if not (each := folder / f"{REPLACED}{n}").exists())
+    aside.mkdir(parents=True)
+    for path in paths:
+        path.rename(aside / path.name)
+        say(f"{path} was not as nerveseg wrote it, and is kept in {aside}")

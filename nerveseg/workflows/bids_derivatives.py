@@ -9,32 +9,35 @@ The folder of derivatives holds, by the names of BIDS 1.10 (the entities of the 
                         ..._space-orig_seg-classes_dseg         of a model of several classes its label map, likewise
     nerveseg/sub-01[_ses-1]/                                    results as of `segment`, no part of BIDS
     segmentations.csv, segmentations.html                       by the group level: table and page of all scans
+
+`nerveseg/.derivatives/` holds the hashes of the files of each scan as nerveseg wrote them. A file with another hash is
+a person's: it is moved to `replaced-<number>` beside the results of its scan before another takes its place.
 """
 
+import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from nerveseg import __version__
+from nerveseg.console import say
 from nerveseg.data.template_fields import PARTICIPANT, matching_files, scan_id
-from nerveseg.errors import ConfigurationError, RunError, StudyError
-from nerveseg.files import atomic_write, check_writable_folder, write_text
+from nerveseg.errors import RunError
+from nerveseg.files import atomic_write, check_below_output, file_sha256, write_text, writing_below
 from nerveseg.notices import NOTICE
 from nerveseg.scans.batch import Outcome
-from nerveseg.scans.batch_page import PAGE, write_batch
+from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table
-from nerveseg.scans.results import ScanSummary, primary_mask, read_summary
-from nerveseg.scans.verdicts import FILE, collect_verdicts
+from nerveseg.scans.dated_result import measured_summary
+from nerveseg.scans.own_files import UNFINISHED, move_aside
+from nerveseg.scans.results import SUMMARY, ScanSummary, primary_mask, read_summary
+from nerveseg.scans.verdicts import collect_verdicts
+from nerveseg.workflows.bids_dataset import RESULTS, describe_derivatives
+from nerveseg.workflows.measure_folder import recorded_failures
+from nerveseg.workflows.segment_scans import raise_failures
 
-RESULTS = "nerveseg"  # folder of the results, as `segment` writes them
-BIDS_VERSION = "1.10.0"
-DESCRIPTION = "dataset_description.json"
-IGNORED = "\n".join([RESULTS, TABLE, PAGE, FILE, ""])  # content of `.bidsignore`
+RECORDS = ".derivatives"  # folder, beside the results, of the hashes of each scan's derivatives
 NERVE_MASK, LESION_MASK = "label-nerve_mask", "label-lesion_mask"
 BRANCH_MAP, CLASS_MAP = "seg-branches_dseg", "seg-classes_dseg"
 DESCRIBED = {
@@ -46,100 +49,15 @@ DESCRIBED = {
 """Description of each kind of file."""
 
 KINDS = ("branches", "lesion")  # names of the files of results that have that of the mask otherwise
-ANY_IMAGE = re.compile(
-    r"(?:(?P<ses>ses)-[^_/]+/)?anat/sub-[^_/]+(?P<entities>(?:_[a-z]+-[^_/]+)*)_T2w(?P<end>\.nii(?:\.gz)?)"
-)
-
-
-def check_dataset(bids_dir: Path, skip: bool) -> None:
-    """Raise `StudyError` unless a folder is a BIDS dataset; `skip` accepts one without a description."""
-    if not bids_dir.is_dir():
-        raise StudyError("the BIDS dataset is a folder", found="no such folder", path=bids_dir, remedy="correct it")
-    if skip:
-        return
-    try:
-        content = json.loads((bids_dir / DESCRIPTION).read_text(encoding="utf-8"))
-        missing = [name for name in ("Name", "BIDSVersion") if not (isinstance(content, dict) and content.get(name))]
-        found = f"no {', '.join(missing)} in it" if missing else ""
-    except (OSError, ValueError) as error:
-        found = type(error).__name__
-    if found:
-        raise StudyError(
-            f"a BIDS dataset has {DESCRIPTION} with Name and BIDSVersion",
-            found=found,
-            path=bids_dir / DESCRIPTION,
-            remedy="mend it, or --skip-bids-validation",
-        )
-
-
-def image_templates(bids_dir: Path, given: Sequence[str]) -> dict[str, str]:
-    """Return the path template of each image: those that are given as NAME=TEMPLATE, else that of the T2w images.
-
-    Raises:
-        ConfigurationError: What is given is no template.
-        StudyError: The dataset has no T2w images without other entities than session and run, or with and without.
-    """
-    if given:
-        templates = dict(each.partition("=")[::2] for each in given)
-        wrong = [name or template for name, template in templates.items() if not name.isidentifier() or not template]
-        if wrong:
-            rule, remedy = "--image is NAME=TEMPLATE", "--image T2='sub-{id}/anat/sub-{id}_T2w.nii.gz'"
-            raise ConfigurationError(rule, found=wrong[0], remedy=remedy)
-        return templates
-    found: dict[str, int] = {}
-    for path in sorted(bids_dir.glob("sub-*/**/anat/*_T2w.nii*")):
-        match = ANY_IMAGE.fullmatch(path.relative_to(bids_dir).as_posix().split("/", 1)[1])
-        if match:
-            template = _template(match["ses"], match["entities"], match["end"])
-            found[template] = found.get(template, 0) + 1
-    plain = [template for template in found if not re.search(r"_(?!ses-|run-)[a-z]+-", template)]
-    if len(plain) == 1:
-        return {"T2": plain[0]}
-    raise StudyError(
-        "the images of a dataset have one name, but for participant, session and run",
-        found="; ".join(f"{count} of {template}" for template, count in found.items()) or "no sub-*/anat/*_T2w.nii.gz",
-        path=bids_dir,
-        remedy="choose with --image T2=<template>",
-    )
-
-
-def _template(session: str | None, entities: str, end: str) -> str:
-    named = re.sub(r"_(ses|run)-[^_/]+", r"_\1-{\1}", entities)
-    folder = "sub-{id}/ses-{ses}/anat" if session else "sub-{id}/anat"
-    return f"{folder}/sub-{{id}}{named}_T2w{end}"
-
-
-def check_output(bids_dir: Path, output_dir: Path) -> None:
-    """Check that a folder can be one of derivatives of nerveseg.
-
-    Raises:
-        ConfigurationError: The folder cannot be written to.
-        RunError: The folder is the dataset itself, or another one.
-    """
-    check_writable_folder(output_dir, "output_dir")
-    description = output_dir / DESCRIPTION
-    is_raw = output_dir.resolve() == bids_dir.resolve()
-    if is_raw or (description.is_file() and not _is_ours(description)):
-        raise RunError(
-            "derivatives of nerveseg have a folder of their own",
-            found="the dataset itself" if is_raw else "another dataset",
-            path=output_dir,
-            remedy="give another output_dir, such as <bids_dir>/derivatives/nerveseg",
-        )
-
-
-def _is_ours(description: Path) -> bool:
-    try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-        return bool(content["GeneratedBy"][0]["Name"] == "nerveseg")
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
 
 
 def export_derivatives(
     bids_dir: Path, output_dir: Path, template: str, participants: Sequence[str] = (), sessions: Sequence[str] = ()
 ) -> list[Outcome]:
-    """Write the finished results of a dataset's images as derivatives; return them as outcomes.
+    """Write the results of a dataset's images as derivatives; return the outcome of each scan.
+
+    A scan without a result has failed before. One whose result is unfinished, or whose mask was corrected and not yet
+    measured, fails: its derivatives stay as they are.
 
     Args:
         bids_dir: Folder of the dataset.
@@ -147,42 +65,44 @@ def export_derivatives(
         template: Path template of the images that were segmented.
         participants: Participants whose results are written; none given stands for all.
         sessions: Sessions likewise.
+
+    Raises:
+        RunError: A folder of derivatives leads outside the folder of all.
     """
-    outcomes, warnings = [], set()
+    failed = {each.name: each for each in recorded_failures(output_dir / RESULTS)}
+    images, warnings = {}, set()
     for image, values in matching_files(bids_dir, template)[0].items():
         participant, fields = values[PARTICIPANT], {name: each for name, each in values.items() if name != PARTICIPANT}
         name = f"sub-{scan_id(participant, fields)}"
         summary = read_summary(output_dir / RESULTS / name)
-        if summary is None:
-            continue
-        warnings |= {summary.warning} - {""}
-        if (participants and participant not in participants) or (sessions and fields.get("ses") not in sessions):
-            continue
-        _export(output_dir / RESULTS / name, summary, image, output_dir)
-        outcomes.append(Outcome(name, "done before", summary))
-    if outcomes:
-        _write_description(bids_dir, output_dir, sorted(warnings))
-    return outcomes
+        warnings |= {summary.warning} - {""} if summary else set()
+        if not ((participants and participant not in participants) or (sessions and fields.get("ses") not in sessions)):
+            images[name] = image
+    with writing_below(output_dir):
+        if any((output_dir / RESULTS / name).is_dir() for name in images):
+            describe_derivatives(bids_dir, output_dir, sorted(warnings))
+        outcomes = [_export(name, image, output_dir, failed.get(name)) for name, image in images.items()]
+    of_no_image = [] if participants or sessions else [each for name, each in failed.items() if name not in images]
+    return [*outcomes, *of_no_image]
 
 
-def _write_description(bids_dir: Path, output_dir: Path, warnings: Sequence[str]) -> None:
-    link = quote(os.path.relpath(bids_dir, output_dir).replace(os.sep, "/"))
-    content = {
-        "Name": ": ".join(["nerveseg", *warnings, "masks of peripheral nerves"]),
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "nerveseg", "Version": __version__, "Description": NOTICE}],
-        "DatasetLinks": {"raw": link},
-    }
-    _write_json(output_dir / DESCRIPTION, content)
-    lines = ["# Masks of peripheral nerves by nerveseg", *warnings, NOTICE, f"Results of each scan: {RESULTS}/"]
-    write_text(output_dir / "README.md", "\n\n".join(lines) + "\n")
-    write_text(output_dir / ".bidsignore", IGNORED)
-
-
-def _export(folder: Path, summary: ScanSummary, image: str, output_dir: Path) -> None:
-    """Write the files of one scan; what an earlier result had and this one has not goes."""
+def _export(name: str, image: str, output_dir: Path, failed: Outcome | None) -> Outcome:
+    """Write the derivatives of one scan, if it has a result; return its outcome."""
+    folder = output_dir / RESULTS / name
+    if not any((folder / each).is_file() for each in (SUMMARY, UNFINISHED)):
+        return failed or Outcome(name, "failed", failed_before="no result; run the participant level")
+    try:
+        summary = measured_summary(folder)
+    except RunError as error:
+        say(f"{name}: its derivatives are not brought up to date; {error}")
+        return Outcome(name, "failed", error=error)
     start = output_dir / image.rpartition("_")[0]
+    _publish(start, _derivatives(folder, summary, image), output_dir / RESULTS / RECORDS / f"{name}.txt", folder)
+    return Outcome(name, "done before", summary)
+
+
+def _derivatives(folder: Path, summary: ScanSummary, image: str) -> dict[str, Path | str]:
+    """Return what the derivatives of a scan hold, a file or a text, by the end of their names."""
     nerve, is_person = summary.mask, summary.given is not None
     origin = {
         "Sources": [f"bids:raw:{image}"],
@@ -193,43 +113,77 @@ def _export(folder: Path, summary: ScanSummary, image: str, output_dir: Path) ->
         "Grade": summary.grade.in_words() if summary.grade else "n/a",
         "Notice": f"{summary.warning}. {NOTICE}" if summary.warning else NOTICE,
     }
-    labels, branches, lesion = primary_mask(summary.masks), *(nerve.replace("mask", kind, 1) for kind in KINDS)
-    described = {name: origin | {"Description": words} for name, words in DESCRIBED.items()}
-    _write_mask(folder / nerve, start, NERVE_MASK, described[NERVE_MASK] | {"Type": "ROI"})
-    _write_mask(folder / lesion, start, LESION_MASK, described[LESION_MASK] | {"Type": "Lesion"})
-    _write_mask(folder / branches, start, BRANCH_MAP, described[BRANCH_MAP])
-    _write_labels(start, BRANCH_MAP, _branch_rows(folder / "branches.ctbl"))
-    _write_mask(folder / labels if labels != nerve else None, start, CLASS_MAP, described[CLASS_MAP])
+    names = summary.masks or [*(path.name for path in sorted(folder.glob("labels.*"))), nerve]
+    labels, branches, lesion = primary_mask(names), *(nerve.replace("mask", kind, 1) for kind in KINDS)
     smallest: dict[int, str] = {}  # name of the smallest class that holds each value; larger ones come first
     for name, values in sorted(summary.classes.items(), key=lambda each: -len(each[1])):
         smallest |= dict.fromkeys(values, name)
-    _write_labels(start, CLASS_MAP, [(value, smallest[value], "") for value in sorted(smallest)])
+    types = {NERVE_MASK: {"Type": "ROI"}, LESION_MASK: {"Type": "Lesion"}}
+    rows = {
+        BRANCH_MAP: _branch_rows(folder / "branches.ctbl"),
+        CLASS_MAP: [(value, smallest[value], "") for value in sorted(smallest)],
+    }
+    found: dict[str, Path | str] = {}
+    for kind, source in {NERVE_MASK: nerve, LESION_MASK: lesion, BRANCH_MAP: branches, CLASS_MAP: labels}.items():
+        if not (folder / source).is_file() or (kind == CLASS_MAP and labels == nerve):
+            continue
+        found[f"{kind}.nii.gz"] = folder / source
+        found[f"{kind}.json"] = _json(origin | {"Description": DESCRIBED[kind]} | types.get(kind, {}))
+        if rows.get(kind):
+            found[f"{kind}.tsv"] = _table(rows[kind])
+    return found
 
 
-def _write_mask(source: Path | None, start: Path, kind: str, sidecar: Mapping[str, Any]) -> None:
-    target = start.with_name(f"{start.name}_space-orig_{kind}.nii.gz")
-    described = target.with_name(target.name.removesuffix(".nii.gz") + ".json")
-    if source is None or not source.is_file():
-        target.unlink(missing_ok=True)
-        described.unlink(missing_ok=True)
-        return
-    with atomic_write(target) as temporary:
-        shutil.copyfile(source, temporary)
-    _write_json(described, sidecar)
+def _publish(start: Path, contents: Mapping[str, Path | str], record: Path, folder: Path) -> None:
+    """Write the derivatives of one scan, and delete those of an earlier result that it has no more.
+
+    Args:
+        start: Path of the derivatives without `_space-orig_<kind>`.
+        contents: Contents by the end of the files' names.
+        record: File of the hashes of what was written.
+        folder: Folder of the results, to which a person's files are moved aside.
+    """
+    ends = [f"{kind}{end}" for kind in DESCRIBED for end in (".nii.gz", ".json", ".tsv")]
+    paths = {start.with_name(f"{start.name}_space-orig_{end}"): contents.get(end) for end in ends}
+    hashes = {path: _sha256(content) for path, content in paths.items() if content is not None}
+    check_below_output(start)
+    lines = {f"{sha256}  {path.name}" for path, sha256 in hashes.items()}
+    own = {*record.read_text(encoding="utf-8").splitlines()} if record.is_file() else set()
+    write_text(record, "\n".join([*sorted(own | lines), ""]))  # whatever ends this process, each file is known
+    there = {path: file_sha256(path) for path in paths if path.is_file()}
+    changed = {path for path, sha256 in there.items() if sha256 != hashes.get(path)}
+    move_aside([path for path in paths if path in changed and f"{there[path]}  {path.name}" not in own], folder)
+    for path, content in paths.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif there.get(path) == hashes[path]:
+            continue
+        elif isinstance(content, str):
+            write_text(path, content)
+        else:
+            with atomic_write(path) as temporary:
+                shutil.copyfile(content, temporary)
+    write_text(record, "\n".join([*sorted(lines), ""]))
 
 
-def _write_labels(start: Path, kind: str, rows: Iterable[tuple[int, str, str]]) -> None:
-    """Write the table of the names and colours of a label map; none without rows."""
-    path = start.with_name(f"{start.name}_space-orig_{kind}.tsv")
+def _sha256(content: Path | str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest() if isinstance(content, str) else file_sha256(content)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _table(rows: Iterable[tuple[int, str, str]]) -> str:
+    """Return the table of the names and colours of a label map."""
     lines = ["\t".join((str(value), name, colour or "n/a")) for value, name, colour in rows]
-    if lines:
-        write_text(path, "\n".join(["index\tname\tcolor", *lines, ""]))
-    else:
-        path.unlink(missing_ok=True)
+    return "\n".join(["index\tname\tcolor", *lines, ""])
 
 
 def _branch_rows(table: Path) -> list[tuple[int, str, str]]:
-    """Return value, name and colour of the labels in a colour table of 3D Slicer."""
+    """Return value, name and colour of the labels in a colour table of 3D Slicer; none without a table."""
+    if not table.is_file():  # of earlier versions
+        return []
     rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return [
         (int(value), name, "#{:02x}{:02x}{:02x}".format(*map(int, colour[:3])))
@@ -238,16 +192,25 @@ def _branch_rows(table: Path) -> list[tuple[int, str, str]]:
     ]
 
 
-def join_results(output_dir: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table and the page of all results; raise `RunError` if there are none."""
-    if not outcomes:
+def join_results(output_dir: Path, outcomes: Sequence[Outcome], review: Path | None = None) -> None:
+    """Write the table and the page of all scans, with the verdicts that the folder of the results keeps.
+
+    Args:
+        output_dir: Folder of the derivatives.
+        outcomes: Outcome of each scan.
+        review: Table of further verdicts to read and keep.
+
+    Raises:
+        NervesegError: There are no results, the verdicts cannot be read, or the result of a scan is unfinished or not
+            measured.
+    """
+    if not any(outcome.summary or outcome.error for outcome in outcomes):
         remedy = "run the participant level first, with the same output_dir and --image"
         raise RunError("the group level joins results", found="none", path=output_dir / RESULTS, remedy=remedy)
     warning = next((each.summary.warning for each in outcomes if each.summary and each.summary.warning), "")
     folders = {outcome.name: output_dir / RESULTS / outcome.name for outcome in outcomes}
-    write_batch(output_dir, outcomes, folders, collect_verdicts(output_dir, None, set(folders)), warning)
+    verdicts = collect_verdicts(output_dir / RESULTS, review, set(folders))
+    with writing_below(output_dir):
+        write_batch(output_dir, outcomes, folders, verdicts, warning, keep=output_dir / RESULTS)
     print_table(output_dir / TABLE, outcomes, warning)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    raise_failures(list(outcomes), "joined")

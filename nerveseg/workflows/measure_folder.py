@@ -56,7 +56,7 @@ def measure_folder(root: Path, folders: Sequence[Path], config: MeasureConfig, o
     check_writable_folder(root, "input")
     summaries = {folder: read_summary(folder) for folder in folders}
     named = _names(summaries)
-    failed_before = [each for each in _failed_before(root) if each.name not in named]
+    failed_before = [each for each in recorded_failures(root) if each.name not in named]
     known = {name: summary for name, folder in named.items() if (summary := summaries[folder])}
     verdicts = collect_verdicts(root, config.review, [*named, *(each.name for each in failed_before)], known)
     outcomes = [_measure(name, folder, config) for name, folder in named.items()]
@@ -91,7 +91,7 @@ def _measure(name: str, folder: Path, config: MeasureConfig) -> Outcome:
     return outcome
 
 
-def _failed_before(root: Path) -> list[Outcome]:
+def recorded_failures(root: Path) -> list[Outcome]:
     """Return the scans that an earlier table of the folder calls failed."""
     try:
         table = pd.read_csv(root / TABLE, dtype="string", keep_default_na=False)
