@@ -209,7 +209,8 @@ def join_results(output_dir: Path, outcomes: Sequence[Outcome], review: Path | N
         raise RunError("the group level joins results", found="none", path=output_dir / RESULTS, remedy=remedy)
     warning = next((each.summary.warning for each in outcomes if each.summary and each.summary.warning), "")
     folders = {outcome.name: output_dir / RESULTS / outcome.name for outcome in outcomes}
-    verdicts = collect_verdicts(output_dir / RESULTS, review, set(folders))
+    summaries = {outcome.name: outcome.summary for outcome in outcomes if outcome.summary}
+    verdicts = collect_verdicts(output_dir / RESULTS, review, set(folders), summaries)
     with writing_below(output_dir):
         write_batch(output_dir, outcomes, folders, verdicts, warning, keep=output_dir / RESULTS)
     print_table(output_dir / TABLE, outcomes, warning)
