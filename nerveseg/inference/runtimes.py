@@ -105,9 +105,22 @@ def _compiled(network: nn.Module) -> Any:
         from nerveseg.inference.openvino_graph import probability_graph
 
         assert isinstance(network, FCDenseNet)
-        threads = {"INFERENCE_NUM_THREADS": int(os.environ.get(THREADS, "0"))}  # 0: as many as there are cores
+        threads = {"INFERENCE_NUM_THREADS": _threads()}
         _COMPILED[network] = _core().compile_model(probability_graph(network), "CPU", SINGLE_PRECISION | threads)
     return _COMPILED[network]
+
+
+def _threads() -> int:
+    """Return the number of threads that the environment names, 0 for as many as there are cores.
+
+    Raises:
+        ConfigurationError: The value is no such number.
+    """
+    text = os.environ.get(THREADS, "0")
+    if not (text.isascii() and text.isdigit()):
+        rule, remedy = f"{THREADS} is a number of threads", f"{THREADS}=4, or 0 for as many as there are cores"
+        raise ConfigurationError(rule, found=text, remedy=remedy)
+    return int(text)
 
 
 @cache

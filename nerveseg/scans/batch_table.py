@@ -11,6 +11,7 @@ from nerveseg.biomarkers.profile import TOTAL
 from nerveseg.biomarkers.summary import BranchSummary, NerveSummary
 from nerveseg.console import console, say
 from nerveseg.files import write_csv
+from nerveseg.names import text_of_cell
 from nerveseg.scans.batch import Outcome
 from nerveseg.scans.results import ScanSummary
 from nerveseg.scans.verdicts import Review, Verdicts
@@ -32,7 +33,12 @@ def write_table(path: Path, outcomes: Sequence[Outcome], verdicts: Verdicts, war
     """Write a row per scan, side and branch; `warning` is that of scans without a result."""
     rows = [row for outcome in outcomes for row in _rows(outcome, verdicts, warning)]
     further = sorted({name for row in rows for name in row} - set(COLUMNS))
-    write_csv(path, pd.DataFrame(rows, columns=[*COLUMNS, *further]))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *further])
+    for name in table.columns:
+        known = [value for row in rows if (value := row.get(name)) is not None]
+        if known and all(isinstance(value, int) for value in known):  # else 2.0 where another row has no value
+            table[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
+    write_csv(path, table)
 
 
 def print_table(path: Path, outcomes: Sequence[Outcome], warning: str) -> None:
@@ -50,6 +56,17 @@ def print_table(path: Path, outcomes: Sequence[Outcome], warning: str) -> None:
             )
     console.print(printed)
     say(f"table: {path}")
+
+
+def recorded_failures(root: Path) -> list[Outcome]:
+    """Return the scans that an earlier table of the folder calls failed."""
+    try:
+        table = pd.read_csv(root / TABLE, dtype="string", keep_default_na=False)
+        rows = table.loc[table["status"] == "failed", ["scan", "error"]].drop_duplicates("scan")
+    except (OSError, ValueError, KeyError):  # none, or a table of a person's own
+        return []
+    cells = (map(text_of_cell, row) for row in rows.itertuples(index=False))
+    return [Outcome(scan, "failed", failed_before=error) for scan, error in cells]
 
 
 def _rows(outcome: Outcome, verdicts: Verdicts, warning: str) -> Iterator[dict[str, object]]:

@@ -28,13 +28,12 @@ from nerveseg.files import atomic_write, check_below_output, file_sha256, write_
 from nerveseg.notices import NOTICE
 from nerveseg.scans.batch import Outcome
 from nerveseg.scans.batch_page import write_batch
-from nerveseg.scans.batch_table import TABLE, print_table
+from nerveseg.scans.batch_table import TABLE, print_table, recorded_failures
 from nerveseg.scans.dated_result import measured_summary
 from nerveseg.scans.own_files import UNFINISHED, move_aside
 from nerveseg.scans.results import SUMMARY, ScanSummary, primary_mask, read_summary
 from nerveseg.scans.verdicts import collect_verdicts
 from nerveseg.workflows.bids_dataset import RESULTS, describe_derivatives
-from nerveseg.workflows.measure_folder import recorded_failures
 from nerveseg.workflows.segment_scans import raise_failures
 
 RECORDS = ".derivatives"  # folder, beside the results, of the hashes of each scan's derivatives

@@ -9,14 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
 from nerveseg.files import check_writable_folder, writing_below
-from nerveseg.names import text_of_cell
 from nerveseg.scans.batch import Outcome, named_error, print_outcome
 from nerveseg.scans.batch_page import write_batch
-from nerveseg.scans.batch_table import TABLE, print_table
+from nerveseg.scans.batch_table import TABLE, print_table, recorded_failures
 from nerveseg.scans.results import SUMMARY, ScanSummary, changed_masks, read_summary
 from nerveseg.scans.verdicts import collect_verdicts
 from nerveseg.workflows.measure_mask import measured_task, task_of_result
@@ -56,11 +53,11 @@ def measure_folder(root: Path, folders: Sequence[Path], config: MeasureConfig, o
     check_writable_folder(root, "input")
     summaries = {folder: read_summary(folder) for folder in folders}
     named = _names(summaries)
-    failed_before = [each for each in recorded_failures(root) if each.name not in named]
+    failed = [each for each in recorded_failures(root) if each.name not in named]
     known = {name: summary for name, folder in named.items() if (summary := summaries[folder])}
-    verdicts = collect_verdicts(root, config.review, [*named, *(each.name for each in failed_before)], known)
+    verdicts = collect_verdicts(root, config.review, [*named, *(each.name for each in failed)], known)
     outcomes = [_measure(name, folder, config) for name, folder in named.items()]
-    everyone = sorted([*outcomes, *failed_before], key=lambda each: each.name)
+    everyone = sorted([*outcomes, *failed], key=lambda each: each.name)
     warning = next((each.summary.warning for each in everyone if each.summary and each.summary.warning), "")
     with writing_below(root):
         write_batch(root, everyone, named, verdicts, warning)
@@ -89,14 +86,3 @@ def _measure(name: str, folder: Path, config: MeasureConfig) -> Outcome:
         outcome = Outcome(name, "failed", error=named_error(error, folder))
     print_outcome(outcome, name, time.perf_counter() - started, folder)
     return outcome
-
-
-def recorded_failures(root: Path) -> list[Outcome]:
-    """Return the scans that an earlier table of the folder calls failed."""
-    try:
-        table = pd.read_csv(root / TABLE, dtype="string", keep_default_na=False)
-        rows = table.loc[table["status"] == "failed", ["scan", "error"]].drop_duplicates("scan")
-    except (OSError, ValueError, KeyError):  # none, or a table of a person's own
-        return []
-    cells = (map(text_of_cell, row) for row in rows.itertuples(index=False))
-    return [Outcome(scan, "failed", failed_before=error) for scan, error in cells]

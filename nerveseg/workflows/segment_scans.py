@@ -14,7 +14,7 @@ from nerveseg.biomarkers.norms import read_norms
 from nerveseg.console import say
 from nerveseg.data.inputs import resolve_inputs
 from nerveseg.data.participants import BOTH, WORDS
-from nerveseg.data.study import Subject, list_scans
+from nerveseg.data.study import Subject
 from nerveseg.data.volumes.guard import check_regular_file
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
@@ -28,13 +28,12 @@ from nerveseg.scans.results import SUMMARY, is_result, read_summary
 from nerveseg.scans.verdicts import Verdicts, collect_verdicts
 from nerveseg.workflows.failures import is_worker_death, read_failure, record_failure, run_catching
 from nerveseg.workflows.job import Job
-from nerveseg.workflows.prepare_study import checked_layout
+from nerveseg.workflows.scans_of_study import StudyScans, scans_of_study, with_earlier
 from nerveseg.workflows.segment_config import SHARDS, SegmentConfig, Shard, chosen_shard
 
 if TYPE_CHECKING:
     from nerveseg.inference.ensemble import Ensemble
 
-SESSION = "ses"  # field of sessions in the templates of a study
 LOCK = ".collecting"  # name of the lock file in the folder of the shards' tables
 
 
@@ -46,6 +45,7 @@ class Plan:
     scans: list[ScanFiles]  # scans to segment
     folders: dict[str, Path]  # folder of the results of each scan, by its name
     missing: list[NervesegError]  # errors of the study's subjects that cannot be segmented
+    names: list[str]  # names of all scans, also of those of a study that are not chosen
     verdicts: Verdicts  # verdicts of a reviewer
     is_batch: bool  # flag: true of several scans, of which table and page are written
 
@@ -67,7 +67,9 @@ def segment_configured_scans(config: SegmentConfig) -> None:
             write_table(shard.table(root), outcomes, plan.verdicts, plan.model.warning)
             print_table(shard.table(root), outcomes, plan.model.warning)
         elif plan.is_batch:
-            write_batch(root, outcomes, plan.folders, plan.verdicts, plan.model.warning)
+            everyone = with_earlier(root, outcomes, plan.names, config)
+            folders = {name: root / name for name in plan.names} | plan.folders
+            write_batch(root, everyone, folders, plan.verdicts, plan.model.warning)
             print_table(root / TABLE, outcomes, plan.model.warning)
     raise_failures(outcomes, "segmented")
 
@@ -100,32 +102,32 @@ def planned(config: SegmentConfig) -> Plan:
     for path in scans[0].paths.values() if len(scans) == 1 else ():  # of several, a missing file stops only its scan
         if not is_dicom_scan(path):
             check_regular_file(path)
-    subjects, missing = _subjects_of_study(config) if config.study is not None else ([], [])
+    study = scans_of_study(config) if config.study is not None else StudyScans()
     from nerveseg.inference.ensemble import open_model  # imports torch, which takes seconds
     from nerveseg.inference.predict import check_settings
 
     model = open_model(config.model, config.plugins)
     check_settings(model.description, config.options.settings(model.description.prediction))
-    scans += [_scan_of(subject, config, model.description.channels[0]) for subject in subjects]
+    scans += [_scan_of(subject, config, model.description.channels[0]) for subject in study.subjects]
     _check_names(scans, config)
     folders = {scan.name: config.results_root / scan.name for scan in scans}
     if len(scans) == 1 and config.input is not None and shard is None and config.output is not None:
         folders = {scans[0].name: config.output}
     for folder in {folder.parent for folder in folders.values()} | set(folders.values()):
         check_writable_folder(folder, "output")
-    is_batch = len(scans) + len(missing) > 1
+    names, missing = list(study.names or folders), list(study.missing)
+    is_batch = len(names) > 1
     if config.review and not is_batch:
         raise ConfigurationError(
             "review= goes with several scans",
             found="one scan",
             remedy=f"python -m nerveseg.measure <folder of the folders of results> review={config.review}",
         )
-    names = [*folders, *(f"sub-{fault.subject}" for fault in missing)]
     verdicts = collect_verdicts(config.results_root, config.review, names)
     if shard:
         scans = [scan for scan in scans if shard.holds(scan.image.as_posix())]
         missing = [fault for fault in missing if shard.holds(str(fault.subject))]
-    return Plan(model, scans, folders, missing, verdicts, is_batch)
+    return Plan(model, scans, folders, missing, names, verdicts, is_batch)
 
 
 def _scans_of_input(config: SegmentConfig) -> list[ScanFiles]:
@@ -139,41 +141,6 @@ def _scans_of_input(config: SegmentConfig) -> list[ScanFiles]:
         rule, remedy = "an input is a scan, not one of the results", "give the scan from which the result was made"
         raise ConfigurationError(rule, found=config.input, remedy=remedy)
     return [config.files(scan.name, scan.path, config.person) for scan in found]
-
-
-def _subjects_of_study(config: SegmentConfig) -> tuple[Sequence[Subject], list[NervesegError]]:
-    """Return the subjects to segment, and the errors of those that cannot be segmented."""
-    assert config.study is not None
-    subjects, faults = list_scans(checked_layout(config.study, masks=False))
-    missing = [fault for fault in faults if fault.subject is not None]
-    if len(missing) < len(faults) or not subjects:
-        raise faults[0]
-    return _chosen(config, subjects, missing)
-
-
-def _chosen(
-    config: SegmentConfig, subjects: Sequence[Subject], missing: Sequence[NervesegError]
-) -> tuple[Sequence[Subject], list[NervesegError]]:
-    """Return the subjects, and the errors of others, of the participants and sessions to segment.
-
-    Raises:
-        ConfigurationError: A participant or a session is not in the study.
-    """
-    parts = {subject.id: (subject.participant, subject.fields.get(SESSION)) for subject in subjects}
-    for fault in missing:  # whose ids are made of the same parts (`template_fields.scan_id`)
-        participant, *fields = str(fault.subject).split("_")
-        parts[str(fault.subject)] = (participant, dict(each.split("-", 1) for each in fields).get(SESSION))
-    for place, (option, wanted) in enumerate((("participants", config.participants), ("sessions", config.sessions))):
-        known = {values[place] for values in parts.values()}
-        if unknown := [name for name in wanted if name not in known]:
-            raise ConfigurationError(
-                f"{option}= names {option} of the study",
-                found=", ".join(unknown),
-                remedy=f"one of {', '.join(sorted(filter(None, known))) or 'none'}",
-            )
-        if wanted:
-            parts = {name: values for name, values in parts.items() if values[place] in wanted}
-    return [each for each in subjects if each.id in parts], [each for each in missing if str(each.subject) in parts]
 
 
 def _scan_of(subject: Subject, config: SegmentConfig, channel: str) -> ScanFiles:
@@ -264,10 +231,11 @@ def collect_if_complete(config: SegmentConfig) -> None:
         table = pd.concat(parts, ignore_index=True).drop_duplicates("scan").sort_values("scan", kind="stable")
         rows = table[["scan", "status", "error"]].to_dict("records")
         outcomes = [_of_row(root, **{str(key): str(value) for key, value in row.items()}) for row in rows]
-        folders = {outcome.name: root / outcome.name for outcome in outcomes}
-        verdicts = collect_verdicts(root, config.review, set(folders))
+        names = scans_of_study(config).names if config.study is not None else table["scan"].unique().tolist()
+        everyone, folders = with_earlier(root, outcomes, names, config), {name: root / name for name in names}
+        verdicts = collect_verdicts(root, config.review, names)
         with writing_below(root):
-            write_batch(root, outcomes, folders, verdicts, next(filter(None, table["warning"]), ""))
+            write_batch(root, everyone, folders, verdicts, next(filter(None, table["warning"]), ""))
     counts = table["status"].value_counts(sort=False)
     text = ", ".join(f"{number} {status}" for status, number in counts.items()) or "no scans"
     say(f"{shard.of} shards: {text}")

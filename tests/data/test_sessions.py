@@ -177,7 +177,7 @@ def test_further_files_of_segment_are_those_of_the_scan(study, tmp_path):
     def scans(template):
         words = ("study=bids", f"study.root={tmp_path}", f"+maps.T2map='{template}'")
         config = parsed_config("segment", *words)
-        found = [_scan_of(subject, config, model) for subject in subjects]
+        found = [_scan_of(subject, config, model.description.channels[0]) for subject in subjects]
         _check_names(found, config)
         return found
 

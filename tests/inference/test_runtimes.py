@@ -110,3 +110,13 @@ def test_openvino_is_for_the_cpu():
         settled_runtime("openvino", "cuda")
     assert "cuda" in caught.value.found
     assert caught.value.remedy == "runtime=auto"
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", ""])
+def test_the_number_of_threads_is_checked(text, monkeypatch):
+    monkeypatch.setenv(runtimes.THREADS, text)
+    with pytest.raises(ConfigurationError) as caught:
+        runtimes._threads()
+    assert caught.value.found == text
+    monkeypatch.setenv(runtimes.THREADS, "3")
+    assert runtimes._threads() == 3

@@ -44,6 +44,8 @@ def rows_of(folder):
 
 def test_verdicts_stand_in_table_and_page_until_the_mask_is_corrected(measure, run, results, sweep, tmp_path):
     before = read_table(results)
+    text = pd.read_csv(results / "segmentations.csv", dtype=str, keep_default_na=False)
+    assert {cell.isdigit() for cell in text.loc[text["scan"] != "broken", "flags"]} == {True}
     rows = rows_of(results)
     assert next(iter(rows)) == "broken"
     assert 'href="a/report.html"' in rows["a"]
@@ -92,3 +94,17 @@ def test_verdicts_on_one_scan_or_on_others_are_refused_before_anything_is_done(m
     assert not (tmp_path / "out" / "segmentations.csv").exists()
     measure("out")
     assert len(rows_of(tmp_path / "out")) == 1
+
+
+@pytest.mark.slow
+def test_participants_that_are_segmented_one_by_one_are_in_one_table(run, tiny_study, sweep, tmp_path):
+    for subject in ("V01", "V02"):
+        run(
+            "study=phantom_tiny",
+            f"study.root={tiny_study}",
+            f"model={sweep}",
+            "output=out",
+            f"participants=[{subject}]",
+        )
+    table = pd.read_csv(tmp_path / "out" / "segmentations.csv")
+    assert table.groupby("scan")["status"].first().to_dict() == {"sub-V01": "done before", "sub-V02": "done"}

@@ -2,16 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from shutil import rmtree
 
 import pytest
 
 from nerveseg.data.study_layout import says_synthetic
 from nerveseg.errors import StudyError
-from nerveseg.inference.ensemble import Ensemble
-from nerveseg.workflows import prepare_study, segment_scans
+from nerveseg.workflows import prepare_study
 from nerveseg.workflows.check_study import check_configured_study
+from nerveseg.workflows.scans_of_study import scans_of_study
 from tests.helpers.composed import parsed_config
 
 
@@ -43,7 +42,7 @@ def test_a_synthetic_study_of_other_options_is_not_taken_for_this_one(record, ti
 
 @pytest.mark.parametrize(
     ("verb", "read"),
-    [("check", check_configured_study), ("segment", partial(segment_scans._scans, model=Ensemble("none", ())))],
+    [("check", check_configured_study), ("segment", scans_of_study)],
 )
 def test_every_command_compares_the_options_of_a_synthetic_study(verb, read, tiny, tmp_path):
     prepare_study.open_configured_study(tiny)

@@ -122,4 +122,4 @@ def test_segment_finds_the_legs_by_itself(study, tmp_path):
     assert subject.side == "both"
     model = open_model(write_model(tmp_path / "model", 1, {}))
     config = parsed_config("segment", "study=bids", f"study.root={study.description.root}")
-    assert _scan_of(subject, config, model).person == PatientInfo()
+    assert _scan_of(subject, config, model.description.channels[0]).person == PatientInfo()

@@ -31,6 +31,9 @@ MaskOfSlices: TypeAlias = Bool[np.ndarray[Any, Any], "column row slice"]
 
 CLASSES_LABEL = "NERVE"  # content label of a segmentation of the classes of a study
 
+WITHOUT = "dicom_seg=false and dicom_sr=false: take the mask as NIfTI, the numbers from summary.json"
+"""Remedy for a source to which no object of DICOM can refer."""
+
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 PLACE = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 """Elements of a single-frame image; those of an Enhanced file stand in its frames."""
@@ -155,7 +158,7 @@ def _segmentation(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         rule = "a DICOM segmentation takes over the patient and study of its source, as the standard defines them"
         found = f"{type(error).__name__}; its text is left out because it may quote the patient"
-        remedy = "dicom_seg=false: take the mask as NIfTI; or export the series again"
+        remedy = f"{WITHOUT}; or export the series again"
         raise VolumeError(rule, found=found, path=folder, remedy=remedy) from None
 
 
@@ -216,7 +219,7 @@ def read_sources(files: Sequence[Path]) -> tuple[list[Any], list[int]]:
     if len(files) > 1 or not slices or len({frame.stack for frame in slices}) > 1:
         rule = "the source of a DICOM segmentation is a series of single frames, or one Enhanced file of one stack"
         found = f"{len(files)} Enhanced files, the first of {len({frame.stack for frame in slices})} stacks"
-        raise VolumeError(rule, found=found, path=files[0], remedy="dicom_seg=false")
+        raise VolumeError(rule, found=found, path=files[0], remedy=WITHOUT)
     slices = ordered(slices)
     _correct_step(sources, stack_frame(slices).spacing_mm[2])
     return sources, [frame.frame for frame in slices]
@@ -255,7 +258,7 @@ def _source(pydicom: Any, file: Path) -> Any:
     if missing or (frames > 1 and not _is_enhanced(header)):
         rule = "the source of a DICOM segmentation has its identifiers and a position in the patient, frame by frame"
         found = f"no {', '.join(missing)}" if missing else f"{frames} frames in one file"
-        raise VolumeError(rule, found=found, path=file, remedy="dicom_seg=false: take the mask as NIfTI")
+        raise VolumeError(rule, found=found, path=file, remedy=WITHOUT)
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
