@@ -72,8 +72,8 @@ def _data(view: SubjectView) -> dict[str, Any]:
     return {
         "name": view.name,
         "noun": view.noun,
-        "study": view.study or view.scan_sha256 or view.digest,
-        "digest": view.digest,
+        "scan": f"{view.study}:{view.name}" if view.study else view.scan_sha256 or view.digest,
+        "mask": view.digest,
         "model": view.model_sha256,
         "size": [width, height],
         "pixel_mm": view.spacing_mm[:2],

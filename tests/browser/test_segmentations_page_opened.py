@@ -1,7 +1,6 @@
 """The page of many scans in a browser: it sorts, filters, and keeps, shows and exports verdicts."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -13,6 +12,8 @@ from nerveseg.scans.verdicts import read_verdicts
 
 pytestmark = pytest.mark.browser
 PICTURE = data_uri(np.random.default_rng(1).integers(0, 255, (116, 116, 3), dtype=np.uint8), "jpeg")
+REVIEWED = """Object.fromEntries([...document.querySelectorAll('tr[data-verdict]')]
+  .filter(row => row.dataset.verdict).map(row => [row.dataset.name, row.dataset.verdict]))"""
 SHOWN = "[...document.querySelectorAll('#scan-table tbody tr')].filter(row => !row.hidden).map(row => row.dataset.name)"
 
 
@@ -66,24 +67,19 @@ def test_the_worst_stand_first_and_headings_and_filters_work_from_the_keyboard(p
 
 def test_verdicts_are_kept_and_exported_with_those_that_were_read(page_file, open_page):
     page = open_page(page_file)
-    assert page.tab.locator("#reviewed").inner_text() == "1 reviewed (1 accept)"
+    assert page.tab.evaluate(REVIEWED) == {"s7": "accept"}
     page.tab.fill("#reviewer", "AB")
     page.tab.select_option("#filter-verdict", "none")
     page.tab.check("tr[data-name=s9] input[value=reject]")
     page.tab.fill("tr[data-name=s9] .note", '=vein; "not" nerve')
     page.tab.locator("tr[data-name=s9] .note").blur()
     assert "s9" in page.tab.evaluate(SHOWN), "a row stays while one writes the note"
-    page.tab.evaluate(
-        "text => localStorage.setItem('nerveseg-review:' + 'd'.repeat(64) + ':s11', text)",
-        json.dumps({"verdict": "correct", "note": "", "reviewer": "AB", "date": "2026-01-03", "masks": f"{11:064x}"}),
-    )
-    page.tab.evaluate(
-        "text => localStorage.setItem('nerveseg-review:' + 'd'.repeat(64) + ':s12', text)",
-        json.dumps({"verdict": "correct", "note": "", "reviewer": "AB", "date": "2026-01-03", "masks": "of before"}),
-    )
+    entry = {"verdict": "correct", "note": "", "reviewer": "AB", "date": "2026-01-03"}
+    for mask in (f"{11:064x}", "of before"):
+        page.tab.evaluate("args => reviews.keep('d'.repeat(64), ...args)", [mask, entry])
     page.tab.reload()
-    assert page.tab.locator("#reviewed").inner_text() == "3 reviewed (1 accept, 1 correct, 1 reject)"
-    assert "on an earlier mask: correct by CD" in page.tab.inner_text("tr[data-name=s8]")
+    assert page.tab.evaluate(REVIEWED) == {"s7": "accept", "s9": "reject", "s11": "correct"}
+    assert page.tab.locator("tr[data-earlier]").get_attribute("data-name") == "s8"
     page.tab.select_option("#filter-verdict", "reject")
     assert page.tab.evaluate(SHOWN) == ["s9"]
     with page.tab.expect_download() as download:
@@ -98,7 +94,22 @@ def test_verdicts_are_kept_and_exported_with_those_that_were_read(page_file, ope
     assert notes["s9"].startswith("'=vein"), "no formula for a spreadsheet"
     page.tab.click("tr[data-name=s9] .undo")
     page.tab.select_option("#filter-verdict", "")
-    assert page.tab.locator("#reviewed").inner_text() == "2 reviewed (1 accept, 1 correct)"
+    assert page.tab.evaluate(REVIEWED) == {"s7": "accept", "s11": "correct"}
+
+
+def test_without_storage_verdicts_last_until_the_page_is_closed(page_file, open_page):
+    page = open_page(page_file)
+    page.tab.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('denied'); }})"
+    )
+    page.tab.reload()
+    page.tab.check("tr[data-name=s9] input[value=reject]")
+    page.tab.check("tr[data-name=s10] input[value=correct]")
+    assert page.tab.evaluate(REVIEWED) == {"s7": "accept", "s9": "reject", "s10": "correct"}
+    assert page.tab.locator("#lost").is_visible()
+    with page.tab.expect_download() as download:
+        page.tab.click("#export")
+    assert {each.scan for each in read_verdicts(download.value.path())} == {"s7", "s9", "s10"}
 
 
 @pytest.mark.parametrize("width", [1280, 400])

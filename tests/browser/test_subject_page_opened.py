@@ -178,6 +178,7 @@ def test_the_keyboard_is_enough_without_focus(page):
 
 
 def test_everything_to_press_can_be_reached_with_tab_has_a_name_and_shows_the_focus(page):
+    page.tab.evaluate("fill({note: 'something to download'})")
     names, stops = page.tab.evaluate("() => [document.querySelectorAll('button, input, textarea').length, []]")
     page.tab.evaluate("document.body.focus()")
     for _ in range(names + 6):
@@ -424,20 +425,50 @@ def test_a_review_is_kept_and_downloaded(page, view, tmp_path):
     page.tab.reload()
     assert page.tab.is_checked("input[value='reject']")
     assert page.tab.input_value("textarea") == comment
-    kept = page.tab.evaluate(f"JSON.parse(localStorage.getItem('nerveseg-review:phantom:{view.name}'))")
-    assert (kept["verdict"], kept["reviewer"]) == ("reject", "AB")
     page.tab.click("#forget")
+    assert page.tab.locator("#download").is_disabled(), "nothing to export"
     page.tab.reload()
     assert not page.tab.is_checked("input[value='reject']")
 
 
 def test_a_review_of_other_outlines_is_not_taken_for_one_of_these(page, page_file, view, tmp_path):
+    assert page.tab.locator("#download").is_disabled()
     page.tab.check("input[value='accept']")
     masks = {**view.masks, "Auto": np.roll(view.masks["Auto"], 2, axis=0)}
     write_subject_page(tmp_path / "report.html", replace(view, masks=masks))
     page.tab.goto((tmp_path / "report.html").as_uri())
     assert not page.tab.is_checked("input[value='accept']")
-    assert "an earlier mask" in page.tab.inner_text("#kept")
+    assert page.tab.get_attribute("#kept", "data-other") == view.digest
+    page.tab.check("input[value='reject']")
+    page.tab.goto(page_file.as_uri())
+    assert page.tab.is_checked("input[value='accept']"), "each mask has its own verdict"
+
+
+def test_the_printed_strip_shows_the_channel_that_was_chosen(page):
+    """A print does not wait for pictures: the pixels are those right after `beforeprint`."""
+    page.until("strip.tiles.length > 0")
+    page.tab.click("[data-channel='1']")
+    page.until("strip.tiles.every(({index}) => pixels.loaded[data.channels[1].pictures[index]]?.grey)")
+    greys = page.tab.evaluate(
+        """() => {
+          dispatchEvent(new Event("beforeprint"));
+          return strip.tiles.map(({canvas}) => {
+            const values = canvas.getContext("2d").getImageData(0, 99, canvas.width, 99).data;
+            return new Set(values.filter((_, i) => i % 4 === 0)).size;
+          });
+        }"""
+    )
+    assert min(greys) > 30
+
+
+def test_on_paper_the_verdict_is_there_with_what_was_filled_in_only(page):
+    section, blocks = page.tab.locator("section:has(#review)"), page.tab.locator("#review .block")
+    page.tab.emulate_media(media="print")
+    assert not section.is_visible()
+    page.tab.emulate_media(media="screen")
+    page.tab.fill("textarea", "vein")
+    page.tab.emulate_media(media="print")
+    assert [blocks.nth(number).is_visible() for number in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("colour_scheme", ["light", "dark"])

@@ -123,7 +123,7 @@ def test_a_plane_follows_a_nerve_that_is_tilted_in_depth():
     picture = coronal.sample(view.image)
     middle = round((45 - coronal.starts_mm[0]) / coronal.pixel_mm)
     assert picture[:, -middle].min() > 90
-    assert coronal.about.endswith("tilted by 20° along it")
+    assert np.diff(coronal.depths_mm) == pytest.approx(np.tan(np.radians(20)) * SPACING_MM[2], rel=0.02)
     assert coronal.heights_mm[-1] == pytest.approx((COUNT - 1) * SPACING_MM[2] / np.cos(np.radians(20)), rel=1e-3)
 
 

@@ -237,8 +237,8 @@ def test_a_review_stays_with_the_outlines_it_was_given_for(view):
     moved = replace(view, masks=view.masks | {"Auto": np.roll(view.masks["Auto"], 1)})
     without_lesion = replace(view, masks={name: mask for name, mask in view.masks.items() if name != "lesion"})
     assert view.digest == without_lesion.digest != moved.digest
-    assert data_of(subject_html(view))["study"] == "phantom"
-    assert data_of(subject_html(replace(view, study="")))["study"] == view.digest
+    assert data_of(subject_html(view))["scan"] == f"phantom:{view.name}"
+    assert data_of(subject_html(replace(view, study="")))["scan"] == view.digest
 
 
 def test_what_does_not_belong_together_is_refused(view):

@@ -1,6 +1,8 @@
 """Table, page and verdicts of many scans: after `segment`, and after `measure` of the folder of their results."""
 
 import hashlib
+import html
+import json
 import re
 import shutil
 
@@ -37,9 +39,15 @@ def read_table(folder):
 
 def rows_of(folder):
     """Attributes of the page's rows by the name of the scan."""
-    html = (folder / "segmentations.html").read_text(encoding="utf-8")
-    rows = re.findall(r'<tr role="row" data-name="([^"]+)"(.*?)</tr>', html, flags=re.DOTALL)
+    page = (folder / "segmentations.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<tr role="row" data-name="([^"]+)"(.*?)</tr>', page, flags=re.DOTALL)
     return dict(rows)
+
+
+def review_of(folder, name):
+    """Verdict on the mask of a scan, as its row of the page holds it."""
+    found = re.search(r'data-review="([^"]*)"', rows_of(folder)[name])
+    return json.loads(html.unescape(found[1])) if found else None
 
 
 def test_verdicts_stand_in_table_and_page_until_the_mask_is_corrected(measure, run, results, sweep, tmp_path):
@@ -65,7 +73,7 @@ def test_verdicts_stand_in_table_and_page_until_the_mask_is_corrected(measure, r
     assert reviewed.loc["a", ["reviewer", "reviewed", "review_note"]].tolist() == ["AB", "2026-01-02", "vein"]
     assert reviewed.loc["broken", "status"] == "failed"
     assert reviewed.loc["broken", "error"] == before.loc["broken", "error"]
-    assert "correct by AB, 2026-01-02" in rows_of(results)["a"]
+    assert review_of(results, "a") == ["correct", "vein", "AB", "2026-01-02"]
 
     mask = nib.load(results / "a" / "mask.nii.gz")
     array = np.asarray(mask.dataobj).copy()
@@ -75,7 +83,8 @@ def test_verdicts_stand_in_table_and_page_until_the_mask_is_corrected(measure, r
     corrected = read_table(results)
     assert corrected.loc["a", ["verdict", "earlier_verdict", "mask_origin"]].tolist() == ["", "correct", "corrected"]
     assert corrected.loc["b", ["verdict", "earlier_verdict"]].tolist() == ["accept", ""]
-    assert "on an earlier mask: correct by AB" in rows_of(results)["a"]
+    assert review_of(results, "a") is None
+    assert " data-earlier>" in rows_of(results)["a"]
     run("scans/*.nii.gz", f"model={sweep}", "output=out", code=2)
     assert read_table(results)["status"].to_dict() == {"a": "done before", "b": "done before", "broken": "failed"}
     assert read_table(results)["earlier_verdict"].to_dict() == {"a": "correct", "b": "", "broken": ""}

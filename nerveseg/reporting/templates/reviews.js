@@ -4,29 +4,49 @@
 const reviews = {
   columns: ["scan", "verdict", "note", "reviewer", "date", "mask_sha256", "model_sha256"],
 
-  key: (study, name) => `nerveseg-review:${study}:${name}`,
+  // Texts that the browser refuses to keep, for instance with storage switched off; they last until the page is closed.
+  unkept: new Map(),
 
-  read(key) {
+  load(key) {
+    if (reviews.unkept.has(key)) return reviews.unkept.get(key);
+    try { return localStorage.getItem(key); } catch { return null; }
+  },
+
+  // Returns false if the text lasts only until the page is closed.
+  store(key, text) {
+    reviews.unkept.delete(key);
     try {
-      const kept = JSON.parse(localStorage.getItem(key));
-      return kept && (kept.verdict || kept.note) ? kept : null;
+      if (text) localStorage.setItem(key, text);
+      else localStorage.removeItem(key);
+      return true;
+    } catch {
+      reviews.unkept.set(key, text);
+      return false;
+    }
+  },
+
+  // Keys of the verdict on a mask of a scan, and of the latest verdict on any of its masks.
+  key: (scan, mask) => `nerveseg-review:${scan}${mask ? `:${mask}` : ""}`,
+
+  // The verdict on a mask; without a mask, the latest verdict on the scan.
+  read(scan, mask) {
+    try {
+      const entry = JSON.parse(reviews.load(reviews.key(scan, mask)));
+      return entry && (entry.verdict || entry.note) ? entry : null;
     } catch { return null; }
   },
 
   // Returns false if this browser keeps nothing for files from a disk; an entry without a verdict and a note is removed.
-  keep(key, entry) {
-    try {
-      if (entry && (entry.verdict || entry.note)) localStorage.setItem(key, JSON.stringify(entry));
-      else localStorage.removeItem(key);
-      return true;
-    } catch { return false; }
+  keep(scan, mask, entry) {
+    const text = entry && (entry.verdict || entry.note) ? JSON.stringify({...entry, mask}) : null;
+    const kept = reviews.store(reviews.key(scan, mask), text);
+    if (mask && (text || reviews.read(scan)?.mask === mask)) reviews.store(reviews.key(scan), text);
+    return kept;
   },
 
   reviewer(initials) {
-    try {
-      if (initials !== undefined) localStorage.setItem("nerveseg-reviewer", initials);
-      return localStorage.getItem("nerveseg-reviewer") || "";
-    } catch { return ""; }
+    if (initials !== undefined) reviews.store("nerveseg-reviewer", initials);
+    return reviews.load("nerveseg-reviewer") || "";
   },
 
   // A text that a spreadsheet would compute gets an apostrophe before it, as in all tables of nerveseg.

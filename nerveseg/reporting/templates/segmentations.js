@@ -14,17 +14,16 @@
     table: byId("scan-table"), key: `nerveseg-scans:${location.pathname}`, form: byId("filters"), filters, fits, noun: "scans",
   });
 
-  const keyOf = (row) => reviews.key(row.dataset.scan, row.dataset.name);
   const fields = (row) => ({ radios: [...row.querySelectorAll("input[type=radio]")], note: row.querySelector(".note"), state: row.querySelector(".state") });
 
   // The verdict that was read from a file, unless this browser keeps a later one on the same mask.
   function current(row) {
-    const kept = reviews.read(keyOf(row));
+    const own = reviews.read(row.dataset.scan, row.dataset.mask);
     const [verdict, note, reviewer, date] = JSON.parse(row.dataset.review || "[]");
     const recorded = row.dataset.review ? { verdict, note, reviewer, date, recorded: true } : null;
-    if (!kept || kept.masks !== row.dataset.mask) return recorded;
-    const same = recorded && kept.verdict === verdict && (kept.note || "") === note;
-    return same || (recorded && kept.date < date) ? recorded : kept;
+    if (!own || !recorded) return own || recorded;
+    const same = own.verdict === verdict && (own.note || "") === note;
+    return same || Date.parse(own.date) < Date.parse(date) ? recorded : own;
   }
 
   function show(row) {
@@ -43,7 +42,7 @@
     const undo = element("button", "undo", "Undo");
     undo.type = "button";
     undo.setAttribute("aria-label", `Undo the verdict on ${row.dataset.name}`);
-    undo.addEventListener("click", () => { reviews.keep(keyOf(row), null); note.value = ""; showAll({ refilter: false }); radios[0].focus(); });
+    undo.addEventListener("click", () => { reviews.keep(row.dataset.scan, row.dataset.mask, null); note.value = ""; showAll({ refilter: false }); radios[0].focus(); });
     state.append(element("span", "screen-only", " in this browser "), undo);
   }
 
@@ -59,15 +58,15 @@
     if (refilter) filterRows();
   }
 
-  function keep(row) {
+  function keepVerdict(row) {
     const { radios, note } = fields(row);
     const verdict = radios.find((radio) => radio.checked)?.value || "";
-    const entry = { verdict, note: note.value.trim(), reviewer: byId("reviewer").value.trim(), date: new Date().toISOString(), masks: row.dataset.mask };
-    if (!reviews.keep(keyOf(row), entry)) byId("lost").hidden = false;
+    const entry = { verdict, note: note.value.trim(), reviewer: byId("reviewer").value.trim(), date: new Date().toISOString() };
+    if (!reviews.keep(row.dataset.scan, row.dataset.mask, entry)) byId("lost").hidden = false;
     showAll({ refilter: false });
   }
 
-  rows.filter((row) => row.dataset.mask).forEach((row) => row.querySelector("td.review").addEventListener("change", () => keep(row)));
+  rows.filter((row) => row.dataset.mask).forEach((row) => row.querySelector("td.review").addEventListener("change", () => keepVerdict(row)));
   byId("reviewer").value = reviews.reviewer();
   byId("reviewer").addEventListener("input", () => reviews.reviewer(byId("reviewer").value.trim()));
   byId("export").addEventListener("click", () => reviews.download("verdicts.csv", rows

@@ -21,8 +21,10 @@
 
   // Reviews, as the subject pages keep them; one that was given for other outlines counts no more.
   function review(row) {
-    const kept = reviews.read(reviews.key(data.study, row.dataset.id));
-    return kept && { ...kept, outdated: Boolean(row.dataset.masks && kept.masks !== row.dataset.masks) };
+    const { id, mask } = row.dataset, scan = `${data.study}:${id}`, own = reviews.read(scan, mask);
+    if (own) return own;
+    const latest = reviews.read(scan);
+    return latest && { ...latest, outdated: true };
   }
 
   function showReviews() {
@@ -51,7 +53,7 @@
   byId("export").addEventListener("click", () => {
     const current = rows.map((row) => ({ row, kept: review(row) })).filter(({ kept }) => kept && !kept.outdated);
     reviews.download(`verdicts-${data.study}.csv`, current.map(({ row, kept }) => ({
-      ...kept, scan: row.dataset.id, mask_sha256: row.dataset.masks, model_sha256: "",
+      ...kept, scan: row.dataset.id, mask_sha256: row.dataset.mask, model_sha256: "",
     })));
   });
 

@@ -47,5 +47,5 @@ window.addEventListener("beforeprint", () => {
   setOut(true);
 });
 window.addEventListener("afterprint", () => setOut(false));
-// Pictures take time to load, and a print does not wait for them.
+// Pictures take time to load, and a print does not wait for them; those of another channel load once it is chosen.
 window.addEventListener("load", () => setTimeout(drawStrip, 500));

@@ -1,16 +1,30 @@
 // The form for the reviewer's verdict on this page's mask.
 
-const review = {form: byId("review"), key: reviews.key(data.study, data.name)};
+const form = byId("review");
 
-function entries() {
-  const {verdict, note, reviewer} = review.form.elements;
+// What the form holds.
+function filled() {
+  const {verdict, note, reviewer} = form.elements;
   return {verdict: verdict.value, note: note.value.trim(), reviewer: reviewer.value.trim()};
 }
 
-function keep() {
-  const entry = {...entries(), date: new Date().toISOString(), masks: data.digest};
+function fill(entry) {
+  for (const name of ["note", "reviewer"]) form.elements[name].value = entry[name] || "";
+  for (const radio of form.elements.verdict) radio.checked = radio.value === entry.verdict;
+  showDownload();
+}
+
+// A row with neither a verdict nor a note is no verdict, and `review=` refuses it.
+function showDownload() {
+  const {verdict, note} = filled();
+  byId("download").disabled = !verdict && !note;
+}
+
+function keepVerdict() {
+  const entry = {...filled(), date: new Date().toISOString()};
   reviews.reviewer(entry.reviewer);
-  say(!reviews.keep(review.key, entry) ? "This browser keeps nothing for files from a disk: download the CSV before you leave."
+  showDownload();
+  say(!reviews.keep(data.scan, data.mask, entry) ? "This browser keeps nothing for files from a disk: download the CSV before you leave."
     : entry.verdict ? `Kept in this browser: ${entry.verdict}.`
     : entry.note ? "Kept in this browser, without a verdict." : "Nothing kept.");
 }
@@ -19,29 +33,24 @@ function say(text) {
   byId("kept").textContent = text;
 }
 
-function fill(entry) {
-  for (const name of ["verdict", "note", "reviewer"]) review.form.elements[name].value = entry[name] || "";
-}
-
 function download() {
-  const kept = reviews.read(review.key) || {date: new Date().toISOString()};
-  const hashes = {mask_sha256: data.digest, model_sha256: data.model};
-  reviews.download(`verdicts-${data.name}.csv`, [{scan: data.name, ...entries(), date: kept.date, ...hashes}]);
+  const {date} = reviews.read(data.scan, data.mask) || {date: new Date().toISOString()};
+  const hashes = {mask_sha256: data.mask, model_sha256: data.model};
+  reviews.download(`verdicts-${data.name}.csv`, [{scan: data.name, ...filled(), date, ...hashes}]);
 }
 
-review.form.addEventListener("input", keep);
-review.form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", keepVerdict);
+form.addEventListener("submit", (event) => event.preventDefault());
 byId("download").addEventListener("click", download);
 byId("forget").addEventListener("click", () => {
   fill({reviewer: reviews.reviewer()});
-  say(reviews.keep(review.key, null) ? "Cleared." : "Cleared on this page.");
+  say(reviews.keep(data.scan, data.mask, null) ? "Cleared." : "Cleared on this page.");
 });
 
-const before = reviews.read(review.key);
-if (before && before.masks === data.digest) {
-  fill(before);
-  say(`Kept in this browser since ${before.date.slice(0, 10)}${before.verdict ? `: ${before.verdict}` : ""}.`);
-} else {
-  fill({reviewer: reviews.reviewer()});
-  if (before) say(`An earlier verdict (${before.verdict || "none"}, ${before.date.slice(0, 10)}) was on an earlier mask. Give a new one.`);
+const before = reviews.read(data.scan, data.mask), latest = reviews.read(data.scan);
+fill(before || {reviewer: reviews.reviewer()});
+if (before) say(`Kept in this browser since ${before.date.slice(0, 10)}${before.verdict ? `: ${before.verdict}` : ""}.`);
+else if (latest) {
+  byId("kept").dataset.other = latest.mask;
+  say(`A verdict (${latest.verdict || "none"}, ${latest.date.slice(0, 10)}) was on another mask of this scan. Give a new one.`);
 }

@@ -199,7 +199,7 @@ for (const id of ["window", "level"]) {
 }
 byId("reset").addEventListener("click", () => { pixels.windows[pixels.channel] = [...channel().window]; draw(); });
 byId("ruler").addEventListener("click", switchRuler);
-choose("[data-channel]", (button) => { pixels.channel = Number(button.dataset.channel); draw(); });
+choose("[data-channel]", (button) => { pixels.channel = Number(button.dataset.channel); draw(); drawStrip(); });
 choose("[data-look]", (button) => { viewer.look = Number(button.dataset.look); draw(); });
 choose("[data-manner]", (button) => { viewer.manner = button.dataset.manner; draw(); });
 all("[data-mask]").forEach((box) => box.addEventListener("change", () => {
