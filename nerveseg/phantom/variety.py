@@ -26,8 +26,8 @@ SEQUENCES = (
     MrSequence("fat", fat=10.0, marrow=9.0, bone=0.3, artery=0.6, fascia=3.0, skin=2.5, nerve_fat=7.0, nerve=0.8,
                vein=0.3, oedema=0.0),
 )  # fmt: skip
-"""Signals relative to healthy muscle; but for T2 and TIRM assumed, of the order seen at 3 T. In the image of fat, what
-muscle shows is the little fat that it has."""
+"""Signals relative to healthy muscle; but for T2 and TIRM assumed, of the order seen at 3 T. In the image of fat
+the signal of healthy muscle is that of its few per cent of fat."""
 
 RANDOM_SHARE = 0.3  # of the scans whose signals follow no sequence
 SPREAD = 0.15  # SD of the logarithm of each signal, from scan to scan

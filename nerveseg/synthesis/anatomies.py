@@ -3,8 +3,6 @@
 The shapes are those of `nerveseg.phantom.variety`. A person is a function of the seed and the person's number.
 """
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from nerveseg.files import atomic_write
 from nerveseg.phantom.anatomy import Section, Thigh, cut
 from nerveseg.phantom.atlas import MUSCLES
 from nerveseg.phantom.signal import SKIN_MM, VESSEL_FAT_MM
 from nerveseg.phantom.structures import ARTERY, BACKGROUND, BONE, FAT, MUSCLE, NERVE, VEIN
 from nerveseg.phantom.variety import draw_varied_thigh
 
-VERSION = 1  # of the content of a bank; part of its folder's name
+VERSION = 2  # of the content of a bank; part of its folder's name
 STEP_MM = 0.8  # in-plane pixel of the bank
-SIZE = 320  # pixels along both axes
-CENTRE_MM = (-16.0, -12.0)  # middle of a plane from the femur's axis, lateral and anterior
+SIZE = 360  # pixels along both axes; of 160 thighs none ends nearer than 8 mm to the border
+CENTRE_MM = (-38.0, -26.0)  # middle of a plane from the femur's axis, lateral and anterior
 LEVELS_MM = np.arange(-30.0, 431.0, 4.0)
 """Levels of the planes above the popliteal crease; the atlas is constant below 0 and above 400 mm."""
 
@@ -74,10 +73,8 @@ def _file(folder: Path, person: int) -> Path:
 
 
 def _write(path: Path, labels: Planes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.save(file, labels)
-    os.replace(temporary, path)
 
 
 def axes_mm() -> tuple[Any, Any]:

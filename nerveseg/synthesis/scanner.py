@@ -67,5 +67,6 @@ def acquire(signal: Stack, scanner: Scanner, rng: np.random.Generator) -> Stack:
     if scanner.floor:
         seen = seen * (seen > scanner.floor)
     if scanner.gamma != 1.0:
-        seen = seen.clamp(min=0) ** scanner.gamma
+        # Not by torch, whose power differs in the last bit with the number of threads.
+        seen = torch.from_numpy(np.power(seen.clamp(min=0).numpy(), np.float32(scanner.gamma)))
     return seen

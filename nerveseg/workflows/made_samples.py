@@ -18,21 +18,20 @@ def check_samples(config: TrainConfig) -> None:
     """Raise `ConfigurationError` if samples cannot be made for a configuration, one of `experiment=thigh`."""
     if config.samples is None:
         return
+    images = [*config.study.images, *config.study.optional_channels]
     spacing = config.preprocessing.spacing_mm
-    wanted = {
+    wanted: dict[str, tuple[bool, object]] = {
         f"study.classes={{{', '.join(f'{name}: {list(labels)}' for name, labels in CLASSES.items())}}}":
-        config.study.classes == CLASSES,
-        "one image channel": len(config.study.images) == 1 and not config.study.optional_channels,
-        "preprocessing.spacing_mm of two numbers": isinstance(spacing, tuple),
-        "context.depth=null": config.context.depth is None,
-        "context.centred=null": config.context.centred is None,
-        "target=consensus": config.target == "consensus",
+        (config.study.classes == CLASSES, config.study.classes),
+        "one image channel": (len(images) == 1, ", ".join(images)),
+        "preprocessing.spacing_mm of two numbers": (isinstance(spacing, tuple), spacing),
+        "context.depth=null": (config.context.depth is None, config.context.depth),
+        "context.centred=null": (config.context.centred is None, config.context.centred),
+        "target=consensus": (config.target == "consensus", config.target),
     }  # fmt: skip
-    for rule, kept in wanted.items():
+    for rule, (kept, found) in wanted.items():
         if not kept:
-            raise ConfigurationError(
-                f"samples=thigh is trained with {rule}", found="another value", remedy="experiment=thigh"
-            )
+            raise ConfigurationError(f"samples=thigh is trained with {rule}", found=found, remedy="experiment=thigh")
 
 
 def thigh_samples(config: TrainConfig) -> ThighSamples:

@@ -31,3 +31,14 @@ def test_a_bank_is_a_function_of_its_seed_and_is_made_once(tmp_path, monkeypatch
     assert (first.planes(0) != first.planes(1)).mean() > 0.05
     monkeypatch.setattr(anatomies, "label_stack", pytest.fail)
     assert prepare_bank(tmp_path / "a", 2, seed=7) == first
+
+
+def test_no_thigh_is_cut_at_the_border():
+    axes, ends = axes_mm(), []
+    for person in range(40):
+        thigh = draw_varied_thigh(np.random.default_rng([1, person]))
+        skin = cut(thigh, axes[0][[0, 1, -2, -1]], axes[1], 418.0).skin
+        ends.append(
+            min(skin[[0, -1]].min(), cut(thigh, axes[0], axes[1][[0, 1, -2, -1]], 418.0).skin[:, [0, -1]].min())
+        )
+    assert min(ends) > 0
