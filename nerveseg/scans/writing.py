@@ -118,6 +118,8 @@ def write_given(folder: Path, scan: GivenScan, identity: Identity, per_class: bo
         clear(folder, [*earlier.identified, *surfaces, f"{LESION_FILE}{_suffix(scan)}", WORKSPACE], own)
         for name in surfaces:
             _write_surface(folder, scan, "ply" if name.endswith(".ply") else "stl")
+        if names := ", ".join(earlier.identified):
+            scan = replace(scan, notes=(*scan.notes, f"no {names}, made of the automatic mask only"))
     keep = {scan.given.source: scan.given.sha256} if scan.given.edited_there else {}
     masks = _write_masks(folder, scan, per_class, keep)
     automatic = earlier.automatic if earlier else None

@@ -198,6 +198,12 @@ def test_a_dicom_segmentation_is_read_with_its_segments(measure, run, tmp_path):
     assert "tibial" in measure("series", "mask=out/mask.dcm", "segment=ulnar", code=2).err
     assert "tibial" in measure("series", "mask=out/mask.dcm", code=2).err
     assert "MR" in measure("series", "mask=series/x.dcm", code=2).err
+    image, labels = nib.load(tmp_path / "out/labels.nii.gz"), labels.copy()
+    labels[tuple(np.argwhere(labels > 0)[0])] = 0
+    nib.save(nib.Nifti1Image(labels, image.affine, image.header), tmp_path / "out/labels.nii.gz")
+    measure("out")
+    assert not (tmp_path / "out/mask.dcm").exists()
+    assert any("mask.dcm" in note for note in summary_of(tmp_path / "out")["notes"])
 
 
 def test_a_mask_that_was_saved_elsewhere_comes_into_the_folder_of_results(measure, result, image_of):
