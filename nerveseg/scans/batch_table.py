@@ -37,7 +37,7 @@ def write_table(path: Path, outcomes: Sequence[Outcome], verdicts: Verdicts, war
     for name in table.columns:
         known = [value for row in rows if (value := row.get(name)) is not None]
         if known and all(isinstance(value, int) for value in known):  # else 2.0 where another row has no value
-            table[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
+            table[name] = table[name].astype("Int64")
     write_csv(path, table)
 
 
