@@ -147,7 +147,7 @@ def test_one_altered_fold_spoils_the_sweep(sweep):
     ("values", "said"),
     [
         ({"format_version": 2}, "is a description of format 1"),
-        ({"architecture": {"name": "UNet", "arguments": {}}}, "found: UNet"),
+        ({"architecture": {"name": "LaterNet", "arguments": {}}}, "found: LaterNet"),
         ({"classes": {"nerve": [1]}}, "agree in classes"),
         ({"classes": {"tibial": [1], "peroneal": [2]}}, "apart; found: 2 outputs, and 2 parts in model.json"),
         ({"terms": {"nerve": {"value": "1", "meaning": "x"}}}, "agree in terms"),

@@ -293,5 +293,6 @@ def test_what_a_fold_was_trained_with_is_read_back(run):
     assert read.pop("context") == {"neighbours": 0}
     assert read.pop("target") == "consensus"
     assert read.pop("init") is None
+    assert read.pop("samples") is None
     assert read["study"].pop("terms") == {}
     assert read == run.config
