@@ -266,7 +266,10 @@ def test_weights_of_another_network_are_named(change, said, folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda values: values["architecture"].update(name="LaterNet"), "found: LaterNet; .*remedy: install the version"),
+        (
+            lambda values: values["architecture"].update(name="LaterNet"),
+            "found: LaterNet; .*remedy: install the version",
+        ),
         (lambda values: values["architecture"].update(name="os.system"), r"found: os\.system"),
         (lambda values: values.update(format_version=2), "format 1; found: format_version: "),
         (lambda values: values.update(colour="red"), "found: colour: .*not permitted"),
