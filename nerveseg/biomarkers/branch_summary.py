@@ -5,26 +5,20 @@ signals are as in `biomarkers.summary`; the length is counted between the centre
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from nerveseg.biomarkers.branches import BRANCH_NAMES, UNDIVIDED
 from nerveseg.biomarkers.course import NerveCourse, slice_step_mm
 from nerveseg.biomarkers.profile import TOTAL
+from nerveseg.biomarkers.summary import BranchSummary, summarise_branch
 
 
-@dataclass(frozen=True)
-class BranchNumbers:
-    """Numbers of one branch."""
+class BranchNumbers(BranchSummary, frozen=True, extra="forbid"):
+    """Numbers of one branch, with those of `BranchSummary`."""
 
     label: int  # number of the branch, of `BRANCH_NAMES`
-    volume_mm3: float  # sum of the slices' areas times the slice step
     length_mm: float | None  # length along its centreline; None for a single slice
-    mean_csa_mm2: float  # mean area in the plane of the slices
-    max_csa_mm2: float  # largest area in the plane of a slice
-    mean_signal: dict[str, float]  # mean of each channel, weighted by the slices' areas
 
 
 def branch_numbers(profile: pd.DataFrame, course: NerveCourse, channels: Iterable[str] = ()) -> list[BranchNumbers]:
@@ -36,15 +30,7 @@ def branch_numbers(profile: pd.DataFrame, course: NerveCourse, channels: Iterabl
         is_undivided = label == UNDIVIDED
         part = rows[(rows["branch"] == TOTAL) & ~rows["slice"].isin(divided)] if is_undivided else rows
         part = part if is_undivided else part[part["branch"] == name]
-        if part.empty:
-            continue
-        areas = part["csa_mm2"].to_numpy(dtype=np.float64)
-        signals = {}
-        for channel in names:
-            values = part[f"{channel}_mean"].to_numpy(dtype=np.float64)
-            if (known := ~np.isnan(values)).any():
-                signals[channel] = float(np.average(values[known], weights=areas[known]))
-        volume_mm3 = float(areas.sum() * slice_step_mm(course.affine))
-        length_mm = course.branch_length_mm(label)
-        found.append(BranchNumbers(label, volume_mm3, length_mm, float(areas.mean()), float(areas.max()), signals))
+        if not part.empty:
+            numbers = summarise_branch(part, slice_step_mm(course.affine), names)
+            found.append(BranchNumbers(label=label, length_mm=course.branch_length_mm(label), **dict(numbers)))
     return found

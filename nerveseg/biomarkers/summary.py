@@ -102,7 +102,7 @@ def summarise(
         coverage=held.size / float(held[-1] - held[0] + 1) if held.size else 0.0,
         coverage_of_stack=held.size / max(areas.size, 1),
         split_slice=None if split is None else int(rows["slice"].iloc[split]),
-        branches={str(name): _branch(part, step_mm, channels) for name, part in branches.groupby("branch")},
+        branches={str(name): summarise_branch(part, step_mm, channels) for name, part in branches.groupby("branch")},
         stray_pieces=course.stray_pieces,
         stray_volume_mm3=stray_mm3,
         lesion_volume_mm3=None if burden is None else float(burden * np.nansum(judged) * step_mm),
@@ -114,7 +114,8 @@ def summarise(
     )
 
 
-def _branch(rows: pd.DataFrame, step_mm: float, channels: Iterable[str]) -> BranchSummary:
+def summarise_branch(rows: pd.DataFrame, step_mm: float, channels: Iterable[str]) -> BranchSummary:
+    """Summarise a branch by its rows of a profile, all with area, and the slice step in mm."""
     areas = _numbers(rows, "csa_mm2")
     return BranchSummary(
         volume_mm3=float(areas.sum() * step_mm),
