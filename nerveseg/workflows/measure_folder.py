@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nerveseg.errors import ConfigurationError, NervesegError, RunError
+from nerveseg.errors import NervesegError, RunError
 from nerveseg.files import check_writable_folder, writing_below
 from nerveseg.scans.batch import Outcome, named_error, print_outcome
 from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table, recorded_failures
 from nerveseg.scans.results import SUMMARY, ScanSummary, changed_masks, read_summary
 from nerveseg.scans.verdicts import collect_verdicts
-from nerveseg.workflows.measure_mask import measured_task, task_of_result
+from nerveseg.workflows.measure_mask import check_options, measured_task, task_of_result
 from nerveseg.workflows.segment_config import MeasureConfig
 from nerveseg.workflows.segment_scans import raise_failures
 
@@ -42,14 +42,8 @@ def measure_folder(root: Path, folders: Sequence[Path], config: MeasureConfig, o
     Raises:
         NervesegError: An option is wrong, or a scan failed; a failed scan does not stop the others.
     """
-    names = [word.lstrip("+~").partition("=")[0] for word in overrides]
-    if surplus := [name for name in names if name not in OF_FOLDER]:
-        raise ConfigurationError(
-            "a folder of folders of results is measured with the options of their summaries",
-            found=", ".join(surplus),
-            path=root,
-            remedy=f"leave them out, or measure one of its folders, such as {folders[0]}",
-        )
+    rule = "a folder of folders of results is measured with the options of their summaries"
+    check_options(overrides, OF_FOLDER, rule, root, f"measure one of its folders, such as {folders[0]}")
     check_writable_folder(root, "input")
     summaries = {folder: read_summary(folder) for folder in folders}
     named = _names(summaries)

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,16 +134,17 @@ def _new_task(
     return Task(files, mask, channel, options, per_class, folder, identity, None, synthetic, done)
 
 
+def check_options(overrides: Sequence[str], possible: Collection[str], rule: str, path: Path, instead: str) -> None:
+    """Raise `ConfigurationError` by the rule if options were typed that are not possible with the path."""
+    names = [word.lstrip("+~").partition("=")[0] for word in overrides]
+    if surplus := [name for name in names if name not in possible]:
+        raise ConfigurationError(rule, found=", ".join(surplus), path=path, remedy=f"leave them out, or {instead}")
+
+
 def task_of_result(source: Path, config: MeasureConfig, overrides: Sequence[str]) -> Task:
     """Return the task of a folder of results whose mask was corrected, there or in another file."""
-    names = [word.lstrip("+~").partition("=")[0] for word in overrides]
-    if surplus := [name for name in names if name not in OF_RESULT]:
-        raise ConfigurationError(
-            "a folder of results is measured with the options of its summary",
-            found=", ".join(surplus),
-            path=source,
-            remedy=f"leave them out, or give the scan: {USAGE}",
-        )
+    rule = "a folder of results is measured with the options of its summary"
+    check_options(overrides, OF_RESULT, rule, source, f"give the scan: {USAGE}")
     summary = read_summary(source)
     request = summary.request if summary else None
     if summary is None or request is None:
