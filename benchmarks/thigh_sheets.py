@@ -26,7 +26,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 HALF_CROP_MM = 35.0
-COLUMNS = 4  # slices in a row of the sheet
+COLUMNS = 2  # slices in a row of the sheet
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def draw_sheet(image: np.ndarray, labels: np.ndarray, legs: tuple, spacing_mm: t
                 _show(own[1 + 2 * position + offset], image[*box, number], labels[*box, number], bool(offset))
             own[1 + 2 * position].set_title(leg.side, fontsize=7, pad=1)
     figure.subplots_adjust(0, 0, 1, 0.985, 0.02, 0.07)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 

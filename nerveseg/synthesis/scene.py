@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
@@ -20,6 +21,7 @@ from nerveseg.synthesis.anatomies import (
     LEVELS_MM,
     MARROW,
     NERVOUS,
+    SEPTUM,
     SIZE,
     SKIN,
     STEP_MM,
@@ -29,6 +31,11 @@ from nerveseg.synthesis.anatomies import (
 
 PatchLabels = UInt8[np.ndarray[Any, Any], "u v"]
 FINGER = ((9.0, SKIN), (8.0, SUBCUTANEOUS), (6.5, FIRST_MUSCLE), (4.5, CORTEX), (3.0, MARROW))  # radius in mm, tissue
+SEPTUM_SD = 1.2  # smoothing of the borders of muscles, in pixels of the bank
+SEPTUM_LIMITS = (
+    0.18,
+    0.34,
+)  # a straight border has 0.33 there; a low limit makes septa of 3 mm, a high one leaves gaps
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class View:
     bend_mm: Any  # displacements (2, x, y) at control points over the field
     midline_mm: float | None  # coordinate of the plane in which the other leg is mirrored; None shows one leg
     finger_mm: tuple[float, float] | None  # position of a hand's first finger in the leg's coordinates, if any
+    septum: float | None  # value of the smoothed borders of muscles above which fat lies between them; None for none
 
     def positions_mm(self, size: tuple[int, int]) -> Float32[Tensor, "2 x y"]:
         """Return the positions in the leg of the pixels of a grid over the field of view."""
@@ -76,6 +84,8 @@ class Patch:
             labels = np.where(labels == AIR, _read(plane, np.rint(mirrored).astype(int), y), labels)
         if view.finger_mm is not None:
             _add_hand(labels, x, y, view.finger_mm)
+        if view.septum is not None:
+            _add_septa(labels, view.septum)
         return labels
 
     def sample(
@@ -111,6 +121,16 @@ def _add_hand(labels: PatchLabels, x: Any, y: Any, finger_mm: tuple[float, float
             labels[free & (distance < radius_mm)] = tissue
 
 
+def _add_septa(labels: PatchLabels, limit: float) -> None:
+    """Put fat between muscles that touch: a line where two meet, wider where three do."""
+    muscle = labels >= FIRST_MUSCLE
+    border = np.zeros(labels.shape, bool)
+    border[1:] |= (labels[1:] != labels[:-1]) & muscle[1:] & muscle[:-1]
+    border[:, 1:] |= (labels[:, 1:] != labels[:, :-1]) & muscle[:, 1:] & muscle[:, :-1]
+    near = ndimage.gaussian_filter(border.astype(np.float32), SEPTUM_SD, truncate=2.5)
+    labels[muscle & (near > limit)] = SEPTUM
+
+
 def draw_view(rng: np.random.Generator, planes: Planes, level: int, field_mm: tuple[float, float]) -> View:
     """Draw the view of a sample, mostly about the nerve."""
     body = np.argwhere(np.asarray(planes[level, ::4, ::4]) != AIR) * 4
@@ -139,6 +159,7 @@ def draw_view(rng: np.random.Generator, planes: Planes, level: int, field_mm: tu
         bend_mm=bend_mm.astype(np.float32),
         midline_mm=float(medial_mm + rng.uniform(-25.0, 8.0)) if rng.random() < 0.7 else None,
         finger_mm=finger_mm,
+        septum=float(rng.uniform(*SEPTUM_LIMITS)) if rng.random() < 0.6 else None,
     )
 
 

@@ -9,7 +9,7 @@ from nerveseg.data.datamodule import SliceDataModule
 from nerveseg.phantom.structures import BACKGROUND, BONE, MUSCLE, NERVE
 from nerveseg.synthesis import scene
 from nerveseg.synthesis import thigh_samples as samples
-from nerveseg.synthesis.anatomies import AIR, CORTEX, FIRST_MUSCLE, MARROW, NERVOUS, STEP_MM, TISSUES
+from nerveseg.synthesis.anatomies import AIR, CORTEX, FIRST_MUSCLE, MARROW, NERVOUS, SEPTUM, STEP_MM, TISSUES
 from nerveseg.synthesis.contrast import draw_contrast
 from nerveseg.synthesis.scanner import draw_scanner
 from nerveseg.synthesis.thigh_samples import ThighSamples
@@ -47,7 +47,7 @@ def ideal(monkeypatch):
         centre_mm = np.argwhere(planes[level] == NERVOUS).mean(axis=0)
         centre_mm = (centre_mm - (scene.SIZE - 1) / 2) * STEP_MM + scene.CENTRE_MM
         bend_mm = np.zeros((2, 6, 6), np.float32)
-        return scene.View(field_mm, tuple(centre_mm), np.eye(2, dtype=np.float32), bend_mm, None, None)
+        return scene.View(field_mm, tuple(centre_mm), np.eye(2, dtype=np.float32), bend_mm, None, None, None)
 
     monkeypatch.setattr(samples, "draw_contrast", plain_contrast)
     monkeypatch.setattr(samples, "draw_scanner", plain_scanner)
@@ -130,3 +130,19 @@ def test_a_sample_does_not_depend_on_the_number_of_threads(made):
         torch.set_num_threads(threads)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_fat_lies_between_muscles_that_touch_and_nowhere_else():
+    first, second, third = range(FIRST_MUSCLE, FIRST_MUSCLE + 3)
+    labels = np.full((60, 60), first, np.uint8)
+    labels[30:], labels[30:, 30:], labels[:, 50:] = second, third, CORTEX
+    with_septa = labels.copy()
+    scene._add_septa(with_septa, 0.25)
+    septum = with_septa == SEPTUM
+    assert np.array_equal(with_septa[~septum], labels[~septum])
+    distance = ndimage.distance_transform_edt(~((labels == second) | (labels == third)))  # 1 beside the first border
+    assert set(distance[septum & (labels == first)]) <= {1.0, 2.0}
+    widths = septum.sum(axis=0)
+    assert 1 <= widths[10] <= 2  # pixels of 0.8 mm
+    assert widths[30] > 10  # along the border of second and third
+    assert not septum[:, 53:].any()  # no muscles meet beside bone
