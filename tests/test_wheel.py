@@ -59,6 +59,7 @@ def test_every_configuration_composes_from_the_wheel(site, tmp_path):
         ("nerveseg", "nerveseg", "*.py"),
         ("nerveseg", "nerveseg", "*.csv"),
         ("nerveseg", "nerveseg", "py.typed"),
+        ("nerveseg/models", "nerveseg/models", "*"),
         ("nerveseg/reporting/templates", "nerveseg/reporting/templates", "*.*"),
     ],
 )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nerveseg.biomarkers.branches import UNDIVIDED
 from nerveseg.biomarkers.course import STEEPEST, NerveCourse, slice_normal
-from nerveseg.biomarkers.quality import Flag, in_words
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.wording import in_words
 
 
 def anatomy_flags(courses: Sequence[NerveCourse], slice_numbers: Sequence[int]) -> tuple[Flag, ...]:

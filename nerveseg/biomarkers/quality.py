@@ -7,7 +7,6 @@ geometry is compared in millimetres, intensity as percentiles of the normalised 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from nerveseg.biomarkers.course import FAR_MM, Pieces, without_strays
 from nerveseg.biomarkers.division import Sections
+from nerveseg.biomarkers.wording import in_words
 from nerveseg.types import Mask, Probability, Size2d, SpacingMm
 
 Percentiles: TypeAlias = Mapping[float, float]  # values of the normalised volume by percentile
@@ -76,6 +76,9 @@ class TrainingScans:
     spacing_mm: SpacingMm  # in RAS order; the last is the slice step
     size: Size2d  # in-plane pixels (x, y) that the network saw
     intensity: Mapping[str, PercentileRanges] = field(default_factory=dict)  # absent channels are not compared
+    # Least and greatest in-plane pixel and slice step in mm, where known; they replace the ratios to `spacing_mm`.
+    pixel_mm: tuple[float, float] | None = None
+    step_mm: tuple[float, float] | None = None
 
 
 def find_flags(
@@ -246,11 +249,20 @@ def _geometry(
     found = [("not_axial", _ratio(x, y) > limits.anisotropy, message)]
     if training is not None:
         known_x, known_y, known_step = training.spacing_mm
-        fine, known = min(x, y), min(known_x, known_y)
-        message = f"the pixels measure {fine:.2f} mm, those of the training scans {known:.2f} mm"
-        found.append(("spacing_unlike_training", _ratio(fine, known) > limits.spacing_ratio, message))
-        message = f"the slices lie {step:.1f} mm apart, those of the training scans {known_step:.1f} mm"
-        found.append(("step_unlike_training", _ratio(step, known_step) > limits.step_ratio, message))
+        for code, what, own, known, span, ratio in (
+            (
+                "spacing",
+                "the pixels measure",
+                min(x, y),
+                min(known_x, known_y),
+                training.pixel_mm,
+                limits.spacing_ratio,
+            ),
+            ("step", "the slice step is", step, known_step, training.step_mm, limits.step_ratio),
+        ):
+            differs = _ratio(own, known) > ratio if span is None else not _within(own, span)
+            of = f"{known:.3g} mm" if span is None else f"{span[0]:g} to {span[1]:g} mm"
+            found.append((f"{code}_unlike_training", differs, f"{what} {own:.3g} mm, of the training scans {of}"))
         field, known_field = (size[0] * x, size[1] * y), (training.size[0] * known_x, training.size[1] * known_y)
         shown, known_shown = (f"{width:.0f} x {height:.0f} mm" for width, height in (field, known_field))
         message = f"the field of view is {shown}, that of the training scans {known_shown}"
@@ -272,29 +284,10 @@ def _intensity(channel: str, found: Percentiles, known: PercentileRanges, margin
     return [Flag("intensity_unlike_training", message, detail=detail)]
 
 
+def _within(value: float, span: tuple[float, float]) -> bool:
+    """Return true within a range; headers round, so that a hundredth beyond it counts as within."""
+    return span[0] * 0.99 <= value <= span[1] * 1.01
+
+
 def _ratio(first: float, second: float) -> float:
     return max(first, second) / min(first, second)
-
-
-def in_words(slices: Iterable[int]) -> str:
-    """Format slice numbers for a sentence.
-
-    >>> in_words([4]), in_words([7, 3, 4, 5]), in_words([1, 2, 9, 10])
-    ('slice 4', 'slices 3 to 5 and 7', 'slices 1, 2, 9 and 10')
-    """
-    numbers = sorted(set(slices))
-    starts = [0, *(index for index, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1), len(numbers)]
-    parts: list[str] = []
-    for first, stop in pairwise(starts):
-        run = numbers[first:stop]
-        parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(number) for number in run]
-    return f"slice{'s' if len(numbers) > 1 else ''} {listed(parts)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Join names for a sentence.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -7,7 +7,7 @@ the union of its parts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -159,6 +159,16 @@ class Classes:
     def nerve_parts(self) -> tuple[int, ...]:
         """Parts that are measured along the leg: those of the class nerve if there is one, else all."""
         return self.parts_of(NERVE) if NERVE in self.names else tuple(range(1, self.count + 1))
+
+    def select(self, names: Collection[str]) -> tuple[Classes, NDArray[np.uint8]]:
+        """Return some of the classes, and the number of the part that each part, from background on, has among them."""
+        if set(names) >= set(self.names):
+            return self, np.arange(self.count + 1, dtype=np.uint8)
+        values = {name: [value for part in self.parts_of(name) for value in self.labels[part - 1]] for name in names}
+        kept, table = Classes.of(values), np.zeros(self.count + 1, dtype=np.uint8)
+        for number, labels in enumerate(kept.labels, 1):
+            table[1:][[not set(own).isdisjoint(labels) for own in self.labels]] = number
+        return kept, table
 
     def is_nerve(self, name: str) -> bool:
         """Return true for a class all of whose parts are nerve."""

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import not_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,6 @@ from safetensors import SafetensorError
 from torch import nn
 
 from nerveseg.data.classes import NERVE, Classes, Declared, Term, with_classes
-from nerveseg.data.consensus import Target
 from nerveseg.data.context import Context
 from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.optional_channels import is_missing, with_presence
@@ -36,6 +36,7 @@ from nerveseg.inference.expected_dice import Calibrations, read_calibrations
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
 from nerveseg.inference.training_intensity import IntensityRange
+from nerveseg.inference.training_record import ScanRanges, TrainingRecord
 from nerveseg.inference.weights import check_weights, read_weights, write_weights
 from nerveseg.networks.inspection import find_reduction
 from nerveseg.networks.registry import NetworkSpec, find_network, load_network
@@ -43,36 +44,6 @@ from nerveseg.types import Channels
 
 LEAST_LIMIT = 100_000
 """Number of parameters that a network may have however small its file is; the file's own fault is named then."""
-
-
-class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
-    """Record of a network's training."""
-
-    study: str  # name of the study
-    synthetic: bool  # flag: true if the study is simulated
-    subjects: dict[str, dict[str, str]]  # hash of every file of every training subject
-    fold: int  # number of the fold whose subjects were held out
-    epochs: int  # number of epochs after which the network had these weights
-    seed: int  # seed of the training
-    folds_seed: int  # seed of the split
-    # Hash of the voxels of each subject's first image (`data.hashing`); left out where a slice store has none.
-    voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)
-    # Hash of the weights that the training began with; left out where they were drawn from the seed.
-    init: str | None = Field(default=None, exclude_if=lambda init: init is None)
-    # Hash of every file of each training subject of that model, and of the one before it, by `init/<id>`.
-    init_subjects: dict[str, dict[str, str]] = Field(default={}, exclude_if=lambda subjects: not subjects)
-    # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
-    target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
-
-    @property
-    def all_subjects(self) -> dict[str, dict[str, str]]:
-        """Hash of every file of every subject that the weights were trained on, here or before."""
-        return self.subjects | self.init_subjects
-
-    @property
-    def unrecognised(self) -> list[str]:
-        """Names of the subjects without any hash, as in a published bundle, whose scans cannot be recognised."""
-        return [name for name, files in self.all_subjects.items() if not files and name not in self.voxels]
 
 
 class TestScore(BaseModel, frozen=True, extra="forbid"):
@@ -91,7 +62,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     architecture: NetworkSpec  # network and its arguments
     channels: list[str]  # image channels, in the order the network takes them
     optional: list[str] = []  # channels that a scan may lack; the network takes a presence plane of each
-    # Median voxel spacing of the training volumes in RAS order.
+    # Voxel spacing in RAS order: the median of the training volumes, of made samples the middle of their ranges.
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     preprocessing: Preprocessing  # preprocessing of a volume
     registration: RegistrationRule = "rigid"  # treatment of further channels on another grid than the first
@@ -100,12 +71,16 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     prediction: PredictionSettings = PredictionSettings()
     classes: Declared | None  # label values of each class; null is one class, nerve, of every label above zero
     terms: dict[str, Term] = {}  # coded terms of the classes in DICOM
+    # Classes whose masks are results; empty, and left out of files, where these are all classes.
+    shown: list[str] = Field(default=[], exclude_if=not_)
     training: TrainingRecord  # record of the training
     scores: list[TestScore] = []  # scores on the held-out subjects; empty before they are predicted
     # Device, runtime and search of the nerve with which the scores were measured.
     computation: Computation | None = None
     # Intensity of the training data, by channel; empty in bundles of earlier versions.
     intensity: dict[str, IntensityRange] = {}
+    # Scans that made samples stand for; left out where the network learnt from subjects, whose median is `spacing_mm`.
+    ranges: ScanRanges | None = Field(default=None, exclude_if=lambda ranges: ranges is None)
     lesion_reference: None = None  # null in every bundle of format 1; part of the hash
     versions: dict[str, str]  # versions of nerveseg and the libraries that a result depends on
     weights_sha256: str = ""  # hash of `weights.safetensors`
@@ -151,9 +126,11 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
             )
 
     @model_validator(mode="after")
-    def _check_optional(self) -> "ModelDescription":
+    def _check_names(self) -> "ModelDescription":
         if not set(self.optional) <= set(self.channels[1:]):
             raise ValueError("optional holds channels but the first")
+        if not set(self.shown) <= set(self.class_table.names):
+            raise ValueError("shown holds classes of the model")
         return self
 
     def network_channels(self, channels: Channels) -> Float32[np.ndarray, "input x y z"]:
@@ -186,13 +163,23 @@ class Bundle:
         return find_reduction(self.network, self.description.in_channels, self.description.context.depth)
 
 
-def save_bundle(folder: Path, network: nn.Module, description: ModelDescription) -> None:
-    """Write a bundle in place of an existing one, with the weights' hash; raise `BundleError` if one is not finite."""
+def save_bundle(folder: Path, network: nn.Module, description: ModelDescription, *, half: bool = False) -> None:
+    """Write a bundle in place of an existing one, with the weights' hash.
+
+    Args:
+        folder: Folder of the bundle.
+        network: Network with its weights.
+        description: Content of `model.json` but for the hash.
+        half: Flag: true to write kernels in half precision; all weights are loaded in single precision.
+
+    Raises:
+        BundleError: A weight is not finite.
+    """
     temporary = temporary_sibling(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        sha256 = write_weights(temporary, network, folder)
+        sha256 = write_weights(temporary, network, folder, half=half)
         _write_description(temporary, description.model_copy(update={"weights_sha256": sha256}))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)

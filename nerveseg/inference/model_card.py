@@ -11,12 +11,20 @@ from nerveseg.inference.prediction_settings import PredictionSettings
 
 SYNTHETIC_WARNING = "**SYNTHETIC TRAINING DATA.** This model has never seen a real nerve. Do not use it on patients."
 
+SYNTHSEG = (
+    "",
+    "Billot B, et al. SynthSeg: segmentation of brain MRI scans of any contrast and resolution without retraining.",
+    "Med Image Anal 2023; 86:102789. arXiv:2107.09559.",
+)
+"""Method of training on samples made on the fly."""
+
 
 def model_card(description: dict[str, Any]) -> str:
     """Return the Markdown page of a model's description (the content of `model.json`)."""
     training, preprocessing = description["training"], description["preprocessing"]
     architecture = description["architecture"]
-    spacing = " x ".join(f"{step:g}" for step in description["spacing_mm"])
+    made = "samples" in training
+    spacing = " x ".join(f"{step:g}" for step in description["spacing_mm"][: 2 if made else 3])
     size = " x ".join(map(str, preprocessing["size"]))
     warning = [SYNTHETIC_WARNING, ""] if training["synthetic"] else []
     lines = [
@@ -32,8 +40,13 @@ def model_card(description: dict[str, Any]) -> str:
         "## Input",
         f"Channels {', '.join(description['channels'])}{_optional(description['optional'])};",
         f"axial slices{_context(description['context'])},",
-        f"about {spacing} mm; each volume to zero mean and unit variance{_limited(preprocessing['normalisation'])}.",
-        f"It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}.",
+        f"{'resampled in plane to' if made else 'about'} {spacing} mm;",
+        f"each volume to zero mean and unit variance{_limited(preprocessing['normalisation'])}.",
+        *(
+            _ranges(description)
+            if made
+            else [f"It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}."]
+        ),
         "",
         "## Prediction",
         "The masks of the test and those of `segment` are made alike:",
@@ -41,8 +54,7 @@ def model_card(description: dict[str, Any]) -> str:
         *(f"- {step}" for step in _prediction(description)),
         "",
         "## Training data",
-        f"{len(training['subjects'])} subjects of the study {training['study']}, {_target(training)};",
-        f"{training['epochs']} epochs, {_seed(training)}. Their ids and file hashes are in `model.json`.",
+        *(_made_samples(description) if made else _subjects(training)),
         "",
         "## Scores on the held-out subjects, against the consensus",
         *_score_lines(description["scores"], description["computation"]),
@@ -50,9 +62,39 @@ def model_card(description: dict[str, Any]) -> str:
         "## Method",
         "Balsiger F, et al. Segmentation of peripheral nerves from magnetic resonance neurography: a fully-automatic,",
         "deep learning-based approach. Front Neurol 2018; 9:777. doi:10.3389/fneur.2018.00777.",
+        *(SYNTHSEG if made else ()),
         "",
     ]
     return "\n".join(lines)
+
+
+def _subjects(training: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{len(training['subjects'])} subjects of the study {training['study']}, {_target(training)};",
+        f"{training['epochs']} epochs, {_seed(training)}. Their ids and file hashes are in `model.json`.",
+    ]
+
+
+def _made_samples(description: Mapping[str, Any]) -> list[str]:
+    """Return how many samples made on the fly a network has seen, and the command that trains it."""
+    training, size = description["training"], description["context"].get("size")
+    shown = f" context.size=[{size[0]},{size[1]}]" if size else ""
+    command = f"python -m nerveseg.train experiment={training['study']} seed={training['seed']}{shown}"
+    return [
+        f"{training['samples']:,} samples made on the fly from simulated anatomy, no two alike; no image of a person.",
+        f"{training['epochs']} epochs, {_seed(training)}. To repeat it, stopped at any time:",
+        "",
+        f"    {command}",
+        f"    python -m nerveseg.workflows.package_model outputs/{training['study']}/<fold> <folder of the model>",
+    ]
+
+
+def _ranges(description: Mapping[str, Any]) -> list[str]:
+    ranges = description.get("ranges")
+    if ranges is None:
+        return []
+    pixel, step = (f"{least:g} to {most:g} mm" for least, most in (ranges["pixel_mm"], ranges["step_mm"]))
+    return [f"Its samples stand for scans with pixels of {pixel} and slice steps of {step}; others are flagged."]
 
 
 def _target(training: Mapping[str, Any]) -> str:

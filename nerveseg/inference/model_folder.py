@@ -1,16 +1,48 @@
 """Find the folders of trained models, without opening a model.
 
-A mistake in `model=` is so found before torch is imported, which takes seconds.
+A mistake in `model=` is so found before torch is imported, which takes seconds. A model that is part of nerveseg is
+called by its name (`model=thigh`); a folder of the same name is called by a path (`model=./thigh`).
 """
 
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from nerveseg.errors import BundleError, RunError
+from nerveseg.names import FolderPath
 from nerveseg.runs import FOLD_PREFIX, FoldFolder, find_cross_validations
 
 DESCRIPTION = "model.json"
 DEMO = "make demo trains one on synthetic data (outputs/demo)"
 NAMED_AT_MOST = 8
+
+PACKAGED = Path(__file__).parents[1] / "models"  # folder of the models that are part of nerveseg
+DEFAULT = "thigh"  # name of the one that `segment` takes without `model=`
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return the folder of each model that is part of nerveseg, by its name."""
+    return {path.parent.name: path.parent for path in sorted(PACKAGED.glob(f"*/{DESCRIPTION}"))}
+
+
+def model_path(given: Any) -> Any:
+    """Return the folder of a model that is part of nerveseg for its name as text; anything else as it is.
+
+    `./thigh` is no name but a path, and so is every `Path`.
+    """
+    return packaged_models().get(given, given) if isinstance(given, str) else given
+
+
+ModelPath = Annotated[FolderPath, BeforeValidator(model_path)]
+"""Type of the fields of configurations that hold a model, by its name or its folder."""
+
+
+def default_model(output_root: Path) -> Path:
+    """Return the folder of the model that is taken without `model=`; raise `BundleError` if it is not installed."""
+    if DEFAULT not in packaged_models():
+        raise no_model_error(output_root)
+    return packaged_models()[DEFAULT]
 
 
 def check_model_folder(path: Path) -> None:
@@ -22,7 +54,7 @@ def check_model_folder(path: Path) -> None:
             "model= names the folder of a sweep, a fold or a bundle",
             found="no such folder",
             path=path,
-            remedy=f"see outputs/ for trained models; {DEMO}",
+            remedy=f"see outputs/ for trained models; {_by_name()}{DEMO}",
         )
     if not any(map(is_bundle, (path, FoldFolder(path).model))):
         find_cross_validation(path)
@@ -80,6 +112,11 @@ def is_bundle(folder: Path) -> bool:
 def is_in_fold(bundle: Path) -> bool:
     """Return true for a bundle in the folder of its fold."""
     return bundle == FoldFolder(bundle.parent).model and bundle.parent.name.startswith(FOLD_PREFIX)
+
+
+def _by_name() -> str:
+    """Return the beginning of a remedy that names the models of the package."""
+    return "".join(f"model={name} is part of nerveseg; " for name in packaged_models())
 
 
 def _listed(names: list[str]) -> str:

@@ -16,12 +16,20 @@ from nerveseg.errors import BundleError
 from nerveseg.files import atomic_write, file_sha256
 from nerveseg.runs import WEIGHTS
 
+HALF = torch.float16
 
-def write_weights(folder: Path, network: nn.Module, bundle: Path) -> str:
-    """Write a network's weights and return the file's hash; raise `BundleError` about `bundle` if one is not finite."""
+
+def write_weights(folder: Path, network: nn.Module, bundle: Path, *, half: bool = False) -> str:
+    """Write a network's weights and return the file's hash; raise `BundleError` about `bundle` if one is not finite.
+
+    In half precision are kernels alone: a bias, or a variance of batch normalisation, costs little and may not fit.
+    """
     _check_finite(network, bundle, "train again with a lower learning rate or gradient clipping")
     # safetensors cannot write a tensor of several names that lies channels last, as MONAI's DynUNet has them
     contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for parameter in contiguous.parameters() if half else ():
+        if parameter.ndim > 1 and float(parameter.detach().abs().max()) <= torch.finfo(HALF).max:
+            parameter.data = parameter.data.to(HALF)
     with atomic_write(folder / WEIGHTS) as file:
         save_model(contiguous, str(file))  # a tensor with several names is written once
     return file_sha256(folder / WEIGHTS)

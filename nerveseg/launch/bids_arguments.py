@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from nerveseg import __version__
 from nerveseg.errors import ConfigurationError
+from nerveseg.inference.model_folder import DEFAULT, packaged_models
 
 PARTICIPANT, GROUP = "participant", "group"
 LABEL = re.compile(r"[A-Za-z0-9]+")  # value of an entity of BIDS
@@ -48,7 +49,7 @@ def parse_bids_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("analysis_level", choices=(PARTICIPANT, GROUP), help="segment scans, or join the results of all of them")
     add("--participant-label", "--participant_label", nargs="+", default=[], metavar="LABEL", help="only these")
     add("--session-label", "--session_label", nargs="+", default=[], metavar="LABEL", help="only these")
-    add("--model", type=Path, help="folder of a sweep, of a fold or of a model; needed to segment")
+    add("--model", help=f"folder of a sweep, of a fold or of a model; by default {DEFAULT}, the one of nerveseg")
     add(
         "--image", action="append", default=[], metavar="NAME=TEMPLATE",
         help="path of an image with {id}, {ses}, {run}, the model's first channel first: "
@@ -67,7 +68,7 @@ def parse_bids_arguments(argv: Sequence[str]) -> argparse.Namespace:
     given.session_label = _labels(given.session_label, "ses-", "--session-label")
     if given.n_cpus is not None and given.n_cpus < 1:
         raise ConfigurationError("--n_cpus is a number from 1", found=str(given.n_cpus), remedy="leave it out")
-    if given.analysis_level == PARTICIPANT and given.model is None:
+    if given.analysis_level == PARTICIPANT and given.model is None and DEFAULT not in packaged_models():
         raise ConfigurationError("the participant level applies a model", found="no --model", remedy=USAGE)
     if given.analysis_level == PARTICIPANT and given.review:
         raise ConfigurationError("--review goes with the group level", found="participant", remedy="leave it out")
@@ -99,7 +100,8 @@ def segment_overrides(given: argparse.Namespace, images: dict[str, str], results
         if labels
     ]
     return [
-        "study=bids", f"study.root={given.bids_dir}", "~study.images.T2", *added, f"model={given.model}",
+        "study=bids", f"study.root={given.bids_dir}", "~study.images.T2", *added,
+        *([] if given.model is None else [f"model={given.model}"]),
         f"output={results}", *chosen, *given.option,
     ]  # fmt: skip
 

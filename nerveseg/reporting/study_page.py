@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pandas as pd
 from rich.console import Console
 
-from nerveseg.biomarkers.quality import listed
+from nerveseg.biomarkers.wording import listed
 from nerveseg.console import PLAIN
 from nerveseg.evaluation.analysis import Analysis
 from nerveseg.evaluation.comparisons import AUTOMATIC, AUTOMATIC_CONSENSUS, RATER_RATER, cohorts_in_order, rater_pairs

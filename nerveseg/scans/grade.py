@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from nerveseg.biomarkers.quality import Flag, listed
+from nerveseg.biomarkers.quality import Flag
+from nerveseg.biomarkers.wording import listed
 from nerveseg.inference.expected_dice import ExpectedDice
 from nerveseg.scans.expectation import OTHER_SETTINGS, UNLIKE_TRAINING, named_expectations
 

@@ -179,6 +179,7 @@ def _mask_flags(
         description.spacing_mm,
         description.preprocessing.size,
         {name: intensity.by_percentile for name, intensity in description.intensity.items()},
+        **({} if description.ranges is None else description.ranges.model_dump()),
     )
     names = [name for name in description.channels if name == description.channels[0] or name in scan.channels]
     network = scan.network_channels(names)

@@ -82,6 +82,9 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     accuracy: Accuracy | None = None  # search of the nerve: every slice whole, or the nerve followed through the stack
     in_plane_spacing: InPlaneSpacing | None = None  # pixels that the network sees: of the model's spacing or the scan's
     mirrored_views: bool | None = None  # flag: true to average over each slice and its left-right mirror image
+    # Classes whose masks are written: by default those that the model's description shows; nerve alone, or all.
+    # A record lacks the default, so that results of earlier versions stay as they were.
+    classes: Literal["nerve", "all"] | None = Field(default=None, exclude_if=lambda classes: classes is None)
     runtime: Runtime = "auto"  # program that runs the networks
     norms: Path | None = None  # table of normal values
     slices_per_batch: PositiveInt = 8  # number of slices that go through the network at a time

@@ -28,8 +28,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from nerveseg.biomarkers.quality import Flag
-from nerveseg.biomarkers.quality import in_words as slices_in_words
 from nerveseg.biomarkers.summary import NerveSummary
+from nerveseg.biomarkers.wording import in_words as slices_in_words
 from nerveseg.data.volumes.volume import VOLUME_SUFFIXES
 from nerveseg.errors import RunError
 from nerveseg.files import file_sha256, write_text

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nerveseg.data.classes import Classes
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.inputs import check_is_scan
 from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
+from nerveseg.inference.model_folder import DEFAULT, model_path
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
 from nerveseg.scans.expectation import expect_dice, expectation_flags
@@ -78,7 +80,7 @@ class Segmentation(MeasuredScan):
 
 def segment_scan(
     path: ImageSource,
-    model: str | Path | Ensemble,
+    model: str | Path | Ensemble = DEFAULT,
     *,
     series: str | int | None = None,
     images: Mapping[str, ImageSource] | None = None,
@@ -93,7 +95,8 @@ def segment_scan(
 
     Args:
         path: NIfTI, MetaImage or NRRD volume, DICOM as the command takes it, or an image of nibabel.
-        model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; or an opened model.
+        model: Folder of a sweep (its folds are averaged), of a fold or of a bundle; name of a model that is part of
+            nerveseg; or an opened model.
         series: Number or UID of the DICOM series, if there are several.
         images: Further channels by name.
         maps: Quantitative maps by name.
@@ -107,7 +110,7 @@ def segment_scan(
         NervesegError: A file cannot be read, an option is unknown, or the model cannot be applied to the scan.
     """
     info, chosen = record_of(PatientInfo, person, "person"), record_of(SegmentOptions, options, "options")
-    opened = model if isinstance(model, Ensemble) else open_model(Path(model), plugins)
+    opened = model if isinstance(model, Ensemble) else open_model(Path(model_path(model)), plugins)
     with TemporaryDirectory(prefix="nerveseg-") as folder:
         place = Path(folder)
         image = as_file(path, place, "image")
@@ -145,12 +148,15 @@ def segment_files(
     prediction = _predict(files, scan, members, options, progress)
     channel, model_seen = model.description.channels[0], (model.description, prediction.probability)
     measured = measure_scan(scan, prediction.mask, prediction.legs, channel, files.person, options, model_seen)
+    classes, table = prediction.classes.select(_shown(model.description, options))
     expected = expect_dice(prediction, scan, model, measured.flags)
-    flags = (*measured.flags, *expectation_flags(expected, prediction.classes.names, options.quality.expected_dice))
+    expected = {name: each for name, each in expected.items() if name in classes.names}
+    flags = (*measured.flags, *expectation_flags(expected, classes.names, options.quality.expected_dice))
     notes = (
         *((held_out,) if held_out else ()),
         *((NOT_RECORDED,) if files.in_memory else ()),
         *settings_notes(prediction.settings, model.description.prediction),
+        *_class_note(prediction.classes, classes),
         *_registration_note(options, model.description),
         *_clean_up_note(prediction, scan.grid.ras_spacing_mm),
         *(
@@ -166,8 +172,8 @@ def segment_files(
         options=options.model_copy(update={"registration": options.registration or model.description.registration}),
         channel=channel,
         scan=scan,
-        labels=prediction.labels,
-        classes=prediction.classes,
+        labels=table[prediction.labels],
+        classes=classes,
         synthetic=model.synthetic,
         model=model,
         folds=tuple(member.description.training.fold for member in members),
@@ -224,6 +230,20 @@ def _predict(
         device="cuda" if device.accelerator == "gpu" else "cpu",
         scan=files.name,
     )
+
+
+def _shown(description: ModelDescription, options: SegmentOptions) -> list[str]:
+    """Return the names of the classes whose masks are results."""
+    classes = description.class_table
+    if options.classes == "nerve":
+        return [name for name in classes.names if classes.is_nerve(name)]
+    return list(classes.names) if options.classes == "all" else description.shown or list(classes.names)
+
+
+def _class_note(known: Classes, shown: Classes) -> tuple[str, ...]:
+    """Return a note of the classes that the model tells apart and that are no results."""
+    others = [name for name in known.names if name not in shown.names]
+    return (f"not shown: {', '.join(others)}, classes of the model beside the nerve (classes=all)",) if others else ()
 
 
 def _registration_note(options: SegmentOptions, model: ModelDescription) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def write_segmentation(
         "prediction": prediction.settings,
         "computation": prediction.computation,
     }
-    expected = named_expectations(segmentation.expected_dice, prediction.classes.names)
+    expected = named_expectations(segmentation.expected_dice, segmentation.classes.names)
     facts = [(name, each.in_words()) for name, each in expected]
     origin = _Origin(AUTOMATIC, facts, fields, prediction.probability)
     return _write_measurements(folder, segmentation, origin, masks, identity, options.per_class, started)

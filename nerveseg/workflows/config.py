@@ -14,6 +14,7 @@ from nerveseg.data.context import Context
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.data.study_layout import StudyLayout
 from nerveseg.evaluation.margins import Margins
+from nerveseg.inference.model_folder import ModelPath
 from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.names import FolderPath
 from nerveseg.phantom.specification import CohortSpec
@@ -139,7 +140,7 @@ class TrainConfig(RunConfig, frozen=True, extra="forbid", strict=True):
     fold: int  # number of the test fold
     resume: Literal["auto", "force"]  # "force" goes on with a run whose configuration changed
     plugins: Annotated[tuple[str, ...], Strict(False)]  # packages of the user's own whose classes `_target_` may name
-    init: FolderPath | None  # model whose weights the training begins with; null draws them from the seed
+    init: ModelPath | None  # model whose weights the training begins with; null draws them from the seed
     context: Context  # part of a stack that the network sees at a time
     # What the network learns: "consensus" of the raters, or "raters", the share of them who drew each part.
     target: consensus.Target

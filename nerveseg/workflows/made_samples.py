@@ -3,6 +3,7 @@
 from nerveseg.console import report_progress
 from nerveseg.errors import ConfigurationError
 from nerveseg.files import wait_for_lock
+from nerveseg.inference.training_record import ScanRanges
 from nerveseg.phantom.structures import ARTERY, BONE, FAT, MUSCLE, NERVE, VEIN
 from nerveseg.synthesis.anatomies import prepare_bank
 from nerveseg.synthesis.thigh_samples import ThighSamples
@@ -12,6 +13,9 @@ BANKS = "thighs"  # name of the folder, below `output_root`, of the banks of ana
 BANK_SEED = 1  # of the anatomies, which all trainings share
 CLASSES = {"nerve": (NERVE,), "artery": (ARTERY,), "vein": (VEIN,), "bone": (BONE,), "muscle": (MUSCLE,), "fat": (FAT,)}
 """Classes that a study has to declare for its samples to be made."""
+
+RANGES = ScanRanges(pixel_mm=(0.5, 1.6), step_mm=(3.0, 24.0))
+"""Scans that the samples stand for, by `synthesis.scanner.draw_scanner` and `synthesis.scene.draw_levels`."""
 
 
 def check_samples(config: TrainConfig) -> None:

@@ -1,14 +1,16 @@
 """Read the records in a fold's folder: its configuration and the origin of its results."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nerveseg.errors import RunError
 from nerveseg.runs import FoldFolder, Provenance
-from nerveseg.workflows.config import RunConfig
+from nerveseg.workflows.config import RunConfig, TrainConfig
 from nerveseg.yaml_files import read_yaml, yaml_error
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def read_run_config(fold: FoldFolder) -> dict[str, Any]:
@@ -37,8 +39,17 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
 
 def parse_run_config(fold: FoldFolder) -> RunConfig:
     """Return what an evaluation needs of a fold's configuration; raise `RunError` if it is missing or damaged."""
+    return _parsed(fold, RunConfig)
+
+
+def parse_train_config(fold: FoldFolder) -> TrainConfig:
+    """Return the configuration of a fold's training; raise `RunError` if it is missing or damaged."""
+    return _parsed(fold, TrainConfig)
+
+
+def _parsed(fold: FoldFolder, record: type[Record]) -> Record:
     try:
-        return RunConfig.model_validate(read_run_config(fold))
+        return record.model_validate(read_run_config(fold))
     except ValidationError as error:
         first = error.errors()[0]
         raise RunError(

@@ -19,6 +19,7 @@ from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.template_fields import fill_template
 from nerveseg.data.volumes.nifti import Geometry
 from nerveseg.errors import ConfigurationError
+from nerveseg.inference.model_folder import ModelPath
 from nerveseg.names import FolderPath, Name
 from nerveseg.scans.request import PatientInfo, ScanFiles, SegmentOptions
 from nerveseg.scans.results import ResultOptions
@@ -71,7 +72,7 @@ class SegmentConfig(SegmentOptions, ResultOptions, ScanConfig, frozen=True, extr
     """Configuration of `segment`."""
 
     study: StudyConfig | None = None  # study whose subjects are segmented instead
-    model: FolderPath | None  # folder of a sweep, a fold or one model
+    model: ModelPath | None  # folder of a sweep, a fold or one model, or the name of one that is part of nerveseg
     plugins: tuple[str, ...]  # packages of the user's own whose networks a model may name
     participants: tuple[Label, ...]  # participants of the study to segment; none stands for all
     sessions: tuple[Label, ...]  # sessions of the study to segment; none stands for all

@@ -19,7 +19,7 @@ from nerveseg.data.volumes.guard import check_regular_file
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, writing_below
-from nerveseg.inference.model_folder import check_model_folder, no_model_error
+from nerveseg.inference.model_folder import DEFAULT, check_model_folder, default_model
 from nerveseg.scans.batch import Outcome, segment_all
 from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table, write_table
@@ -93,20 +93,23 @@ def planned(config: SegmentConfig) -> Plan:
             remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
         )
     shard = chosen_shard(config)
-    if config.model is None:
-        raise no_model_error(config.output_root)
+    path = config.model or default_model(config.output_root)
     if config.norms:
         read_norms(config.norms)
-    check_model_folder(config.model)
+    check_model_folder(path)
     scans = _scans_of_input(config) if config.input is not None else []
-    for path in scans[0].paths.values() if len(scans) == 1 else ():  # of several, a missing file stops only its scan
-        if not is_dicom_scan(path):
-            check_regular_file(path)
+    for file in scans[0].paths.values() if len(scans) == 1 else ():  # of several, a missing file stops only its scan
+        if not is_dicom_scan(file):
+            check_regular_file(file)
     study = scans_of_study(config) if config.study is not None else StudyScans()
     from nerveseg.inference.ensemble import open_model  # imports torch, which takes seconds
     from nerveseg.inference.predict import check_settings
 
-    model = open_model(config.model, config.plugins)
+    model = open_model(path, config.plugins)
+    if config.model is None:
+        synthetic = f", {model.warning}" if model.warning else ""
+        chosen = f"no model=: the model {DEFAULT} of nerveseg is taken{synthetic}; a first mask, to correct"
+        model = replace(model, lines=(chosen, *model.lines))
     check_settings(model.description, config.options.settings(model.description.prediction))
     scans += [_scan_of(subject, config, model.description.channels[0]) for subject in study.subjects]
     _check_names(scans, config)

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -19,10 +18,7 @@ from nerveseg.console import say
 from nerveseg.dashboards.publish import open_dashboards
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.files import check_writable_folder, exclusive_lock, remove_unfinished, writing_below
-from nerveseg.inference.bundle import ModelDescription, TrainingRecord, save_bundle
-from nerveseg.inference.training_intensity import IntensityRange, intensity_percentiles
-from nerveseg.networks import registry
-from nerveseg.runs import StartRecord, package_versions
+from nerveseg.inference.bundle import save_bundle
 from nerveseg.targets import TARGET, find_target, instantiate_target
 from nerveseg.training.checkpoint_files import Resumption, VerifiedCheckpoints, find_resumption
 from nerveseg.training.checkpointed_loggers import MetricsCsv
@@ -36,6 +32,7 @@ from nerveseg.training.segmenter import Segmenter, fit_interruptible, init_class
 from nerveseg.training.throughput import Throughput
 from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.failures import FAILURE, explain_full_disk, explain_out_of_memory, record_failure
+from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.made_samples import check_samples
 from nerveseg.workflows.prepare_study import FoldInput, load_fold
 from nerveseg.workflows.run_folder import add_training_time, initialise_run_folder
@@ -106,7 +103,7 @@ def _train_and_test(job: TrainingJob, processes: Processes) -> None:
         epochs = _train(job, loaded, segmenter, device, processes, loggers, resumption)
         if not processes.is_first:
             return
-        save_bundle(job.folder.model, network.module, _describe(job, loaded, network.spec, epochs, start))
+        save_bundle(job.folder.model, network.module, describe_fold(config, loaded, network.spec, epochs, start))
         with writing_below(job.folder.path):
             evaluate_fold(job, loaded, device, dashboards)
 
@@ -189,50 +186,3 @@ def _restore_best_weights(trainer: pl.Trainer, segmenter: Segmenter) -> int:
             epochs = checkpoint["epoch"] + 1
             say(f"the weights of epoch {epochs} are tested, the best with {score}")
     return epochs
-
-
-def _describe(
-    job: TrainingJob, loaded: FoldInput, network: registry.NetworkSpec, epochs: int, start: StartRecord | None = None
-) -> ModelDescription:
-    description, config = loaded.study.description, job.config
-    stored = [loaded.store.subject(subject_id) for subject_id in loaded.training_ids]
-    before = start.model_dump() if start else {}
-    x, y, z = (float(np.median([subject.spacing_mm[axis] for subject in stored])) for axis in range(3))
-    if config.samples is not None:
-        stored = []  # the network saw made samples, none of the study's subjects
-    preprocessing = loaded.store.index.preprocessing  # with the spacing as a number
-    if isinstance(preprocessing.spacing_mm, tuple):
-        x, y = preprocessing.spacing_mm
-    return ModelDescription(
-        architecture=network,
-        channels=list(description.images),
-        optional=list(description.optional_channels),
-        spacing_mm=(x, y, z),
-        preprocessing=preprocessing,
-        registration=description.registration,
-        context=config.context,
-        prediction=config.inference,
-        classes=description.classes,
-        terms=description.terms,
-        training=TrainingRecord(
-            study=description.name,
-            synthetic=description.synthetic,
-            subjects={subject.id: subject.sha256 for subject in stored},
-            **before | {"voxels": before.get("voxels", {}) | {subject.id: subject.voxels for subject in stored}},
-            fold=loaded.fold.number,
-            epochs=epochs,
-            seed=config.seed,
-            folds_seed=config.folds.seed,
-            target=config.target,
-        ),
-        intensity={
-            channel: IntensityRange.over(
-                intensity_percentiles(loaded.store.images(subject.id)[:, number])
-                for subject in stored
-                if channel in subject.sha256
-            )
-            for number, channel in enumerate(description.images)
-            if any(channel in subject.sha256 for subject in stored)
-        },
-        versions=package_versions(),
-    )

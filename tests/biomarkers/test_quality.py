@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nerveseg.biomarkers import quality
+from nerveseg.biomarkers import wording
 from nerveseg.biomarkers.quality import Flag, QualityLimits, TrainingScans, find_flags
 
 SPACING = (0.52, 0.52, 4.4)
@@ -195,6 +195,25 @@ def test_another_geometry_is_named(spacing, size, code):
     assert codes(mask, spacing_mm=spacing, training=TRAINING) == code
 
 
+@pytest.mark.parametrize(
+    ("spacing", "code"),
+    [
+        ((0.5, 0.5, 3.0), []),  # far from the middle of the ranges by the ratios that hold without them
+        ((1.6, 1.6, 24.0), []),
+        ((1.602, 1.602, 8.0), []),
+        ((0.45, 0.45, 8.0), ["spacing_unlike_training"]),
+        ((1.7, 1.7, 8.0), ["spacing_unlike_training"]),
+        ((1.0, 1.0, 2.5), ["step_unlike_training"]),
+        ((1.0, 1.0, 25.0), ["step_unlike_training"]),
+    ],
+)
+def test_known_ranges_replace_the_ratios(spacing, code):
+    made = TrainingScans((1.0, 1.0, 8.5), (224, 208), pixel_mm=(0.5, 1.6), step_mm=(3.0, 24.0))
+    mask = np.zeros((224, 208, 2), dtype=bool)
+    mask[30:40, 30:40] = True
+    assert codes(mask, spacing_mm=spacing, training=made) == code
+
+
 def test_another_brightness_is_named():
     mask = cord()
 
@@ -224,4 +243,4 @@ def test_each_side_is_judged_by_itself():
 
 
 def test_examples_of_slices_in_words():
-    assert doctest.testmod(quality).failed == 0
+    assert doctest.testmod(wording).failed == 0

@@ -164,3 +164,25 @@ def test_staple_of_several_parts_is_simpleitks():
     np.testing.assert_array_equal(found[:21, :20], np.where(expected == 9, 0, expected))
     assert not found[21:].any()
     np.testing.assert_array_equal(found, maps[1])
+
+
+@pytest.mark.parametrize(
+    ("names", "table", "written"),
+    [
+        (["nerve"], [0, 1, 1, 0, 0], {}),
+        (["nerve", "tibial"], [0, 1, 2, 0, 0], {"tibial": [4], "nerve": [4, 5]}),
+        (["vein", "bone"], [0, 0, 0, 1, 2], {"vein": [7], "bone": [9]}),
+    ],
+)
+def test_some_of_the_classes_keep_their_masks_and_label_values(names, table, written):
+    classes = Classes.of({"tibial": [4], "peroneal": [5], "nerve": [4, 5], "vein": [7, 8], "bone": [9]})
+    parts = np.arange(5, dtype=np.uint8).reshape(1, 1, 5)
+    kept, found = classes.select(names)
+    assert found.tolist() == table
+    assert kept.written == written
+    assert set(kept.names) == set(names)
+    for name in names:
+        np.testing.assert_array_equal(kept.mask(found[parts], name), classes.mask(parts, name))
+    same, identity = classes.select(classes.names)
+    assert same == classes
+    np.testing.assert_array_equal(identity[parts], parts)

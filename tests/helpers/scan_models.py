@@ -10,7 +10,17 @@ from nerveseg.networks.registry import NetworkSpec
 
 
 def write_model(
-    folder, seed, subjects, fold=0, channels=("T2",), synthetic=True, optional=(), classes=None, terms=None, voxels=None
+    folder,
+    seed,
+    subjects,
+    fold=0,
+    channels=("T2",),
+    synthetic=True,
+    optional=(),
+    classes=None,
+    terms=None,
+    voxels=None,
+    shown=(),
 ):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
@@ -42,6 +52,7 @@ def write_model(
         preprocessing=Preprocessing(size=(48, 48)),
         classes=classes,
         terms=terms or {},
+        shown=list(shown),
         training=record,
         versions={},
     )

@@ -61,6 +61,23 @@ def description(made, **values):
     return ModelDescription(**(usual | values))
 
 
+def test_a_bundle_in_half_precision_is_half_as_large_and_loaded_in_single_precision(folder, tmp_path):
+    made = network(first_filters=32)
+    with torch.no_grad():
+        next(layer for layer in made.modules() if isinstance(layer, torch.nn.BatchNorm2d)).running_var.fill_(1e6)
+        made.classifier.weight.mul_(1e6 / made.classifier.weight.abs().max())
+    for name, half in (("single", False), ("half", True)):
+        save_bundle(tmp_path / name, made, description(made), half=half)
+    size = {name: (tmp_path / name / "weights.safetensors").stat().st_size for name in ("single", "half")}
+    assert size["half"] < 0.7 * size["single"]
+    loaded, own = load_bundle(tmp_path / "half").network.state_dict(), made.state_dict()
+    for name, values in own.items():
+        kernel = values.ndim > 1 and not name.startswith("classifier")  # whose values half precision cannot hold
+        expected = values.numpy().astype("float16").astype("float32") if kernel else values.numpy()
+        assert loaded[name].dtype == values.dtype
+        assert (loaded[name].numpy() == expected).all(), name
+
+
 @pytest.fixture
 def folder(tmp_path):
     save_bundle(tmp_path / "model", network(), description(network()))

@@ -55,7 +55,7 @@ MISTAKES = (
     ("train", "study=bids", "study.root=none"),
     ("evaluate", "run=none"),
     ("segment", "scan.nii.gz", "side=up"),
-    ("segment", "scan.nii.gz"),
+    ("segment", "none.nii.gz"),
     ("segment", "scan.nii.gz", "model=none"),
     ("segment", "none.nii.gz", "model=model"),
     ("segment", "scan.nii.gz", "model=model", "images.FS=none.nii.gz"),

@@ -13,6 +13,7 @@ import pytest
 
 from nerveseg.bids import THREADS, main
 from nerveseg.errors import ConfigurationError, RunError, StudyError
+from nerveseg.inference import model_folder
 from nerveseg.scans.grade import Grade
 from nerveseg.scans.identity import Identity
 from nerveseg.scans.own_files import UNFINISHED
@@ -270,7 +271,8 @@ def test_a_template_without_a_name_of_bids_is_refused(dataset, template):
         (("group", "--image", "T2"), "--image"),
     ],
 )
-def test_a_mistake_is_one_line(app, dataset, arguments, words):
+def test_a_mistake_is_one_line(app, dataset, arguments, words, monkeypatch):
+    monkeypatch.setattr(model_folder, "PACKAGED", dataset)  # which holds no model
     printed = app(dataset, "out", *arguments, code=2)
     (line,) = printed.err.strip().splitlines()
     assert line.startswith("error: ")

@@ -10,12 +10,14 @@ import pytest
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS
+from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import test_fold, train_fold, training_objects
+from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.training_job import training_job
-from tests.helpers.composed import plain_config
+from tests.helpers.composed import parsed_config, plain_config
 
 IDS = [f"V{number:02}" for number in range(4)]
 
@@ -43,7 +45,7 @@ def job(tmp_path):
 def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_path):
     loaded = train_fold.load_fold(job)
     network = training_objects.build_network(job.config)
-    described = train_fold._describe(job, loaded, network.spec, epochs=3)
+    described = describe_fold(job.config, loaded, network.spec, epochs=3)
 
     assert described.training.epochs == 3
     held_out = {subject.id for subject in loaded.fold.test}
@@ -65,7 +67,7 @@ def test_a_bundle_knows_the_intensities_of_its_own_training_subjects(job, tmp_pa
 def test_a_bundle_knows_the_voxels_of_its_own_training_subjects(job, tmp_path):
     loaded = train_fold.load_fold(job)
     network = training_objects.build_network(job.config)
-    training = train_fold._describe(job, loaded, network.spec, epochs=3).training
+    training = describe_fold(job.config, loaded, network.spec, epochs=3).training
     assert training.voxels.keys() == training.subjects.keys()
     assert training.voxels == {name: image_sha256(read_image(tmp_path / f"{name}_T2w.nii")) for name in training.voxels}
     index = loaded.store.folder / "index.json"
@@ -74,8 +76,22 @@ def test_a_bundle_knows_the_voxels_of_its_own_training_subjects(job, tmp_path):
     for subject in content["subjects"]:
         del subject["voxels"]  # as earlier versions wrote it
     index.write_text(json.dumps(content), encoding="utf-8")
-    assert train_fold._describe(job, train_fold.load_fold(job), network.spec, epochs=3).training == training
+    assert describe_fold(job.config, train_fold.load_fold(job), network.spec, epochs=3).training == training
     assert json.loads(index.read_text(encoding="utf-8")) == json.loads(written)
+
+
+def test_a_model_of_made_samples_records_what_it_has_seen_and_no_subject():
+    config = parsed_config("train", "experiment=thigh", "samples.per_epoch=40")
+    network = training_objects.build_network(config)
+    described = describe_fold(config, None, network.spec, epochs=13)
+    record = described.training
+    assert (record.samples, record.subjects, record.voxels, record.synthetic) == (520, {}, {}, True)
+    assert described.intensity == {}
+    assert described.shown == ["nerve"]
+    assert described.ranges.step_mm[0] < described.spacing_mm[2] < described.ranges.step_mm[1]
+    card = model_card(described.model_dump())
+    assert "520 samples" in card
+    assert "SYNTHETIC TRAINING DATA" in card
 
 
 def test_the_line_of_a_fold_leaves_out_a_class_that_a_cohort_does_not_show():

@@ -12,6 +12,7 @@ from nerveseg.inference.bundle import load_bundle, read_description, save_bundle
 from nerveseg.inference.ensemble import open_model
 from nerveseg.launch.schema import parse_config
 from nerveseg.workflows import train_fold, training_objects
+from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.job import Job
 from nerveseg.workflows.run_records import read_provenance
 from nerveseg.workflows.starting_weights import check_test_subjects, load_starting_weights
@@ -52,7 +53,7 @@ def start(job, tmp_path):
     def make(*overrides, training=None):
         other = job("seed=9", *overrides)
         loaded, network = train_fold.load_fold(other), training_objects.build_network(other.config)
-        description = train_fold._describe(other, loaded, network.spec, epochs=1)
+        description = describe_fold(other.config, loaded, network.spec, epochs=1)
         nobody = {"subjects": {}, "voxels": {}} if training is None else training
         record = description.training.model_copy(update=nobody)
         folder = tmp_path / "start"
