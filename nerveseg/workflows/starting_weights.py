@@ -1,19 +1,25 @@
 """Begin a training with the weights of a trained model (`init`), as for a few corrected scans of another contrast.
 
-The network has to be the same, and what it sees and tells apart. The subjects of the fold's test must not be among
-those that the model was trained on; images are recognised by the hashes of their voxels and files, which the new
-bundle goes on to record. Once a fold has a checkpoint, its weights are there and its provenance has the record, so that
-the model may be moved or trained again.
+The network has to be the same, and what it sees. A single channel may be of another contrast, and the classes may be
+others: the model's classifier gives its weights for parts of the same name, parts that are new begin with those of the
+seed, and parts that are left out become background. The subjects of the fold's test must not be among those that the
+model was trained on; images are recognised by the hashes of their voxels and files, which the new bundle goes on to
+record. Once a fold has a checkpoint, its weights are there and its provenance has the record, so that the model may be
+moved or trained again.
 """
 
 from collections.abc import Mapping
 
+from torch import Tensor, nn
+
 from nerveseg.console import say
+from nerveseg.data.classes import Classes
 from nerveseg.data.folds import Fold
 from nerveseg.data.slice_store import SliceStore
 from nerveseg.errors import ConfigurationError, StudyError
 from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.ensemble import open_model
+from nerveseg.networks.inspection import find_classifier
 from nerveseg.networks.registry import BuiltNetwork
 from nerveseg.runs import FoldFolder, StartRecord
 from nerveseg.training.checkpoint_files import LAST, PREVIOUS
@@ -59,7 +65,7 @@ def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle 
 
     Raises:
         BundleError: The folder holds no model, or one that is damaged.
-        ConfigurationError: It holds several models, or one of another network, channels, context or classes.
+        ConfigurationError: It holds several models, or one of another network, channels or context.
     """
     if config.init is None:
         return None
@@ -71,20 +77,58 @@ def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle 
         )
     description, study, context = bundles[0].description, config.study, config.context
     pairs: Mapping[str, tuple[object, object]] = {
-        "channels": (description.channels, list(study.images)),
+        "channels": _channels_to_compare(description.channels, list(study.images)),
         "optional channels": (description.optional, list(study.optional_channels)),
         "context": ((description.context.depth, description.context.slices), (context.depth, context.slices)),
-        "classes": (description.class_table.names, study.class_table.names),
         "network": (description.architecture.name, network.spec.name),
     }
     for what, (own, wanted) in pairs.items():
         if own != wanted:
             raise _other_model(config, what, f"{own}, of this training {wanted}")
+    weights = bundles[0].network.state_dict()
+    if _part_names(description.class_table) != _part_names(study.class_table):
+        weights |= _classifier_weights(bundles[0], network.module, study.class_table)
     try:
-        network.module.load_state_dict(bundles[0].network.state_dict())
+        network.module.load_state_dict(weights)
     except RuntimeError as error:
         raise _other_model(config, "size of the network", " ".join(str(error).split())[:200]) from error
     return bundles[0]
+
+
+def _channels_to_compare(own: list[str], wanted: list[str]) -> tuple[object, object]:
+    """Return the names of the channels, whose order counts; of a single channel each, their number only."""
+    return (1, 1) if len(own) == len(wanted) == 1 else (own, wanted)
+
+
+def _part_names(classes: Classes) -> list[str]:
+    return [classes.part_name(part) for part in range(1, classes.count + 1)]
+
+
+def _classifier_weights(start: Bundle, network: nn.Module, wanted: Classes) -> dict[str, Tensor]:
+    """Return weight and bias of the last convolution, by their names, for the parts that a training tells apart.
+
+    The background gets the mean of the weights of the model's background and of the parts that are left out.
+
+    Raises:
+        ConfigurationError: A network's output is not that of a convolution with a bias.
+    """
+    description = start.description
+    own_names, names = _part_names(description.class_table), _part_names(wanted)
+    rows = {part: own_names.index(name) + 1 for part, name in enumerate(names, 1) if name in own_names}
+    left_out = sorted({0, *range(1, len(own_names) + 1)} - set(rows.values()))
+    own, fresh = (
+        find_classifier(each, description.in_channels, len(parts) + 1, description.context.depth)
+        for each, parts in ((start.network, own_names), (network, names))
+    )
+    place = next(name for name, module in network.named_modules() if module is fresh)
+    weights = {}
+    for key, tensor in fresh.state_dict().items():
+        given, taken = own.state_dict()[key], tensor.clone()
+        if given.shape[1:] == taken.shape[1:]:
+            taken[0] = given[left_out].mean(dim=0)
+            taken[list(rows)] = given[list(rows.values())]
+        weights[f"{place}.{key}"] = taken
+    return weights
 
 
 def check_test_subjects(start: Bundle, fold: Fold, store: SliceStore) -> None:

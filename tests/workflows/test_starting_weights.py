@@ -123,6 +123,39 @@ def test_without_init_the_seed_gives_the_weights(job):
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.module.state_dict().items())
 
 
+def test_a_model_of_other_classes_gives_the_weights_of_the_parts_that_both_know(job, start):
+    folder = start("+study.classes={muscle: [3], nerve: [1], fat: [2]}")
+    config = job(f"init={folder}", "+study.classes={vein: [5], nerve: [1]}").config
+    network = training_objects.build_network(config)
+    drawn = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    model = load_starting_weights(config, network).network.state_dict()
+    last = [name for name in drawn if drawn[name].shape != model[name].shape]
+    assert len(last) == 2  # weight and bias of the last convolution
+    for name, tensor in network.module.state_dict().items():
+        if name in last:
+            assert torch.equal(tensor[2], model[name][2])
+            assert torch.equal(tensor[1], drawn[name][1])
+            assert torch.allclose(tensor[0], (model[name][0] + model[name][1] + model[name][3]) / 3)
+        else:
+            assert torch.equal(tensor, model[name])
+
+
+def test_the_same_classes_in_another_order_keep_their_weights(job, start):
+    folder = start("+study.classes={nerve: [1], fat: [2]}")
+    config = job(f"init={folder}", "+study.classes={fat: [2], nerve: [1]}").config
+    network = training_objects.build_network(config)
+    model = load_starting_weights(config, network).network
+    images = torch.rand(1, 1, 16, 16)
+    assert torch.allclose(network.module.eval()(images)[:, [0, 2, 1]], model(images))
+
+
+def test_a_single_channel_may_be_of_another_contrast(job, start):
+    config = job(f"init={start()}").config
+    study = config.study.model_copy(update={"images": {"DIR": "{id}_T2w.nii"}})
+    config = config.model_copy(update={"study": study})
+    assert load_starting_weights(config, training_objects.build_network(config)) is not None
+
+
 @pytest.mark.parametrize(
     ("of_model", "of_training", "rule"),
     [
