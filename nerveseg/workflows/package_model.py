@@ -1,17 +1,20 @@
 """Make a trained fold a model of the package: a bundle in half precision, with its card and its licence.
 
-    python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh
+    python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh [mirrored_views=true ...]
 
 Of a fold whose training was stopped the weights are those of its last checkpoint, averaged where its callbacks average
 them (`callbacks=[default,weight_averaging]`). Only networks that learnt from samples made on the fly are packaged, so
-that no model of the package was made of a person's data.
+that no model of the package was made of a person's data. Settings of the prediction (`conf/inference/`) are those of
+the fold's configuration but for the ones that are given.
 """
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import yaml
 from torch import nn
 
 import nerveseg
@@ -19,7 +22,9 @@ from nerveseg.console import print_error, say
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
 from nerveseg.inference.bundle import ModelDescription, load_bundle, save_bundle
 from nerveseg.inference.model_folder import is_bundle
+from nerveseg.inference.prediction_settings import PredictionSettings
 from nerveseg.runs import FoldFolder
+from nerveseg.scans.request import record_of
 from nerveseg.training.checkpoint_files import find_resumption
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.run_records import parse_train_config, read_provenance
@@ -30,16 +35,19 @@ SOURCE = Path(nerveseg.__file__).parents[1]  # root of the repository
 NETWORK = "network."  # prefix of the network's weights in a checkpoint
 
 
-def package_model(fold: Path, target: Path, licence: Path = SOURCE / LICENCE) -> ModelDescription:
+def package_model(
+    fold: Path, target: Path, settings: Sequence[str] = (), licence: Path = SOURCE / LICENCE
+) -> ModelDescription:
     """Write the model of a fold in half precision to a folder, which is replaced; return its description.
 
     Args:
         fold: Folder of the fold, whose training has ended or was stopped.
         target: Folder of the model.
+        settings: Settings of the prediction that replace those of the fold, as `key=value`.
         licence: File of the licence of the weights, that of the project.
 
     Raises:
-        ConfigurationError: The network learnt from subjects.
+        ConfigurationError: The network learnt from subjects, or a setting is unknown.
         RunError: The fold has neither a model nor a checkpoint, or its records are damaged.
         BundleError: The model of the fold is damaged.
     """
@@ -52,13 +60,29 @@ def package_model(fold: Path, target: Path, licence: Path = SOURCE / LICENCE) ->
             path=fold,
             remedy="share its bundle, the folder model/ of the fold",
         )
+    prediction = _settings(config.inference, settings)
     network = build_network(config)
     epochs, scores = _load_weights(folder, network.module, config.plugins)
     start = read_provenance(folder).init if folder.provenance.is_file() else None
-    description = describe_fold(config, None, network.spec, epochs, start).model_copy(update=scores)
+    own = config.model_copy(update={"inference": prediction})
+    kept = scores if prediction == config.inference else {}  # scores are of masks that were made with these settings
+    description = describe_fold(own, None, network.spec, epochs, start).model_copy(update=kept)
     save_bundle(target, network.module, description, half=True)
     shutil.copyfile(licence, target / LICENCE)
     return description
+
+
+def _settings(own: PredictionSettings, changes: Sequence[str]) -> PredictionSettings:
+    """Return settings of the prediction with values replaced; raise `ConfigurationError` for an unknown one."""
+    values = own.model_dump()
+    for word in changes:
+        key, _, value = word.partition("=")
+        *sections, name = key.split(".")
+        section = values
+        for each in sections:
+            section = section.setdefault(each, {})
+        section[name] = yaml.safe_load(value)
+    return record_of(PredictionSettings, values, "settings of the prediction")
 
 
 def _load_weights(folder: FoldFolder, network: nn.Module, plugins: tuple[str, ...]) -> tuple[int, dict[str, object]]:
@@ -83,13 +107,13 @@ def _load_weights(folder: FoldFolder, network: nn.Module, plugins: tuple[str, ..
 def main(argv: list[str]) -> int:
     """Package the fold that the first argument names as the model that the second one names; return the exit code."""
     try:
-        if len(argv) != 2:
+        if len(argv) < 2:
             raise ConfigurationError(
                 "a fold and a folder are given",
                 found=" ".join(argv) or "nothing",
                 remedy="python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh",
             )
-        description = package_model(Path(argv[0]), Path(argv[1]))
+        description = package_model(Path(argv[0]), Path(argv[1]), argv[2:])
     except NervesegError as error:
         print_error(error)
         return 2

@@ -54,7 +54,7 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     folder, averaged = stopped
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)["current_model_state"]
     target = tmp_path / "models" / "small"
-    assert main([str(folder.path), str(target)]) == 0
+    assert main([str(folder.path), str(target), "accuracy=fast", "postprocessing.follow_path=false"]) == 0
     assert {path.name for path in target.iterdir()} == {"model.json", "weights.safetensors", "README.md", "LICENSE"}
     assert (target / "LICENSE").read_bytes() == LICENCE.read_bytes()
     bundle = load_bundle(target)
@@ -62,7 +62,9 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     for name, values in found.items():
         assert torch.equal(values, rounded(expected[name])), name
     assert any(not torch.equal(found[name], rounded(last[f"network.{name}"])) for name in found)
-    training = json.loads((target / "model.json").read_text())["training"]
+    content = json.loads((target / "model.json").read_text())
+    training, settings = content["training"], bundle.description.prediction
+    assert (settings.accuracy, settings.postprocessing.follow_path) == ("fast", False)
     assert (training["epochs"], training["samples"], training["subjects"]) == (3, 18, {})
 
 
@@ -75,6 +77,10 @@ def test_a_fold_that_cannot_be_packaged_is_refused(tmp_path, capsys):
     folder.config.write_text(yaml.safe_dump(plain_config("train", "study=phantom")))
     with pytest.raises(ConfigurationError):
         package_model(folder.path, tmp_path / "model")
+    folder.config.write_text(yaml.safe_dump(plain_config("train", *OPTIONS)))
+    for wrong in ("nosuch=1", "accuracy=sometimes", "accuracy"):
+        with pytest.raises(ConfigurationError):
+            package_model(folder.path, tmp_path / "model", [wrong])
     assert not (tmp_path / "model").exists()
     assert main(["one"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
