@@ -13,6 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from operator import not_
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -116,6 +117,8 @@ class StartRecord(BaseModel, frozen=True, extra="forbid"):
     init: str  # hash of the weights
     init_subjects: dict[str, dict[str, str]]  # hash of every file of each of its training subjects, by `init/<id>`
     voxels: dict[str, str]  # hash of the voxels of each of them, where known
+    # Number of samples made on the fly that it had seen; left out where it learnt from subjects.
+    samples: int = Field(default=0, exclude_if=not_)
 
 
 class Provenance(BaseModel, extra="forbid"):

@@ -19,7 +19,8 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
-    # Number of samples made on the fly that the network had seen; left out where it learnt from subjects.
+    # Number of samples made on the fly that the network had seen, here and in the training of `init`; left out where it
+    # learnt from subjects.
     samples: int = Field(default=0, exclude_if=not_)
     # Hash of the voxels of each subject's first image (`data.hashing`); left out where a slice store has none.
     voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)

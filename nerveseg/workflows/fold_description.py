@@ -54,7 +54,7 @@ def describe_fold(
     else:
         assert loaded is not None
         source = _subjects(config, loaded)
-    before = start.model_dump() if start else {}
+    before = start.model_dump(exclude={"samples"}) if start else {}
     return ModelDescription(
         architecture=network,
         channels=list(config.study.images),
@@ -76,7 +76,7 @@ def describe_fold(
             epochs=epochs,
             seed=config.seed,
             folds_seed=config.folds.seed,
-            samples=source.samples,
+            samples=source.samples + (start.samples if start and source.samples else 0),
             target=config.target,
         ),
         intensity=source.intensity,

@@ -155,6 +155,7 @@ def record_of_start(start: Bundle) -> StartRecord:
         init=start.description.weights_sha256,
         init_subjects={f"init/{name}": files for name, files in training.all_subjects.items()},
         voxels={f"init/{name}": voxels for name, voxels in training.voxels.items()},
+        samples=training.samples,
     )
 
 

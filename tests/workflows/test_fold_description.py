@@ -13,6 +13,7 @@ from nerveseg.evaluation.comparisons import SCORE_COLUMNS
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
+from nerveseg.runs import StartRecord
 from nerveseg.workflows import test_fold, train_fold, training_objects
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.job import Job
@@ -86,6 +87,8 @@ def test_a_model_of_made_samples_records_what_it_has_seen_and_no_subject():
     described = describe_fold(config, None, network.spec, epochs=13)
     record = described.training
     assert (record.samples, record.subjects, record.voxels, record.synthetic) == (520, {}, {}, True)
+    begun = StartRecord(init="a" * 64, init_subjects={}, voxels={}, samples=1000)
+    assert describe_fold(config, None, network.spec, 13, begun).training.samples == 1520
     assert described.intensity == {}
     assert described.shown == ["nerve"]
     assert described.ranges.step_mm[0] < described.spacing_mm[2] < described.ranges.step_mm[1]
