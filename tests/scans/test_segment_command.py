@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import SimpleITK
 
+from nerveseg.inference import model_folder
 from tests.helpers.dicom_series import write_enhanced
 from tests.helpers.scan_models import write_model
 
@@ -205,7 +206,8 @@ def test_a_mistake_is_one_line_with_a_remedy(arguments, words, run, sweep, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_model_what_lies_there_is_named(run, image_of, tmp_path):
+def test_without_a_model_what_lies_there_is_named(run, image_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_folder, "PACKAGED", tmp_path / "none")
     assert "make demo" in run(image_of("V01"), code=2).err
     write_model(tmp_path / "outputs" / "mine" / "fold-0" / "model", 1, {})
     assert "outputs/mine" in run(image_of("V01"), code=2).err
