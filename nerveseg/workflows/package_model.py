@@ -2,12 +2,14 @@
 
     python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh [mirrored_views=true ...]
 
+The model is then tested on every scan of the study that judges it (`measure_packaged`), unless `--untested` is given.
 Of a fold whose training was stopped the weights are those of its last checkpoint, averaged where its callbacks average
 them (`callbacks=[default,weight_averaging]`). Only networks that learnt from samples made on the fly are packaged, so
 that no model of the package was made of a person's data. Settings of the prediction (`conf/inference/`) are those of
 the fold's configuration but for the ones that are given.
 """
 
+import argparse
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ from nerveseg.runs import FoldFolder
 from nerveseg.scans.request import record_of
 from nerveseg.training.checkpoint_files import find_resumption
 from nerveseg.workflows.fold_description import describe_fold
-from nerveseg.workflows.run_records import parse_train_config, read_provenance
+from nerveseg.workflows.measure_packaged import measure_packaged
+from nerveseg.workflows.run_records import parse_train_config, read_provenance, read_run_config
 from nerveseg.workflows.training_objects import build_network
 
 LICENCE = "LICENSE"
@@ -105,20 +108,23 @@ def _load_weights(folder: FoldFolder, network: nn.Module, plugins: tuple[str, ..
 
 
 def main(argv: list[str]) -> int:
-    """Package the fold that the first argument names as the model that the second one names; return the exit code."""
+    """Package a fold as a model, and test it; return the exit code."""
+    parser = argparse.ArgumentParser(description="Make a trained fold a model of the package.")
+    parser.add_argument("fold", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("settings", nargs="*", help="settings of the prediction, as key=value")
+    parser.add_argument("--untested", action="store_true", help="no test on the scans of the study")
+    given = parser.parse_args(argv)
     try:
-        if len(argv) < 2:
-            raise ConfigurationError(
-                "a fold and a folder are given",
-                found=" ".join(argv) or "nothing",
-                remedy="python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh",
-            )
-        description = package_model(Path(argv[0]), Path(argv[1]), argv[2:])
+        description = package_model(given.fold, given.target, given.settings)
+        if not given.untested:
+            folder = FoldFolder(given.fold)
+            measure_packaged(given.target, parse_train_config(folder), read_run_config(folder))
     except NervesegError as error:
         print_error(error)
         return 2
-    size = sum(path.stat().st_size for path in Path(argv[1]).iterdir())
-    say(f"{argv[1]}: {description.training.samples:,} samples seen, {size / 1e6:.1f} MB")
+    size = sum(path.stat().st_size for path in given.target.iterdir())
+    say(f"{given.target}: {description.training.samples:,} samples seen, {size / 1e6:.1f} MB")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from nerveseg.data.study import Study, Subject
 from nerveseg.evaluation.analysis import TIME_COLUMNS, Measurements
 from nerveseg.evaluation.comparisons import (
     AUTOMATIC,
+    CLASS,
     SCORE_COLUMNS,
     SubjectMasks,
     measure_masks,
@@ -80,11 +81,14 @@ def load_masks(
     return records
 
 
-def bundle_scores(scores: pd.DataFrame) -> list[TestScore]:
-    """Compute the mean Dice of subjects per cohort, of each over its classes, for a model's description."""
+def bundle_scores(scores: pd.DataFrame, shown: Collection[str] = ()) -> list[TestScore]:
+    """Compute the mean Dice of subjects per cohort, of each over its classes, for a model's description.
+
+    `shown` are the classes that a model shows, if not all.
+    """
     from nerveseg.inference.bundle import TestScore  # imports torch, which takes seconds
 
-    cohorts = subject_dice(scores).groupby("cohort", sort=True)["value"]
+    cohorts = subject_dice(scores[scores[CLASS].isin(shown)] if shown else scores).groupby("cohort", sort=True)["value"]
     return [
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
         for cohort, values in cohorts

@@ -25,7 +25,7 @@ from nerveseg.evaluation.comparisons import (
     write_scores,
 )
 from nerveseg.files import write_csv, write_text
-from nerveseg.inference.bundle import add_scores, load_bundle
+from nerveseg.inference.bundle import add_scores, load_bundle, read_description
 from nerveseg.inference.prediction_settings import Computation
 from nerveseg.notices import header_notice
 from nerveseg.reporting.overlay import best_slice, overlay, save_png
@@ -50,7 +50,8 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
     write_csv(job.folder.uncertainty, uncertainties)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(loaded, fold.test, job.folder.prediction, job.folder.overlay)
-    add_scores(job.folder.model, bundle_scores(scores), computation)
+    shown = read_description(job.folder.model).shown
+    add_scores(job.folder.model, bundle_scores(scores, shown), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     say(

@@ -54,7 +54,7 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     folder, averaged = stopped
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)["current_model_state"]
     target = tmp_path / "models" / "small"
-    assert main([str(folder.path), str(target), "accuracy=fast", "postprocessing.follow_path=false"]) == 0
+    assert main([str(folder.path), str(target), "accuracy=fast", "postprocessing.follow_path=false", "--untested"]) == 0
     assert {path.name for path in target.iterdir()} == {"model.json", "weights.safetensors", "README.md", "LICENSE"}
     assert (target / "LICENSE").read_bytes() == LICENCE.read_bytes()
     bundle = load_bundle(target)
@@ -82,5 +82,5 @@ def test_a_fold_that_cannot_be_packaged_is_refused(tmp_path, capsys):
         with pytest.raises(ConfigurationError):
             package_model(folder.path, tmp_path / "model", [wrong])
     assert not (tmp_path / "model").exists()
-    assert main(["one"]) == 2
+    assert main([str(folder.path), str(tmp_path / "model")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
