@@ -128,7 +128,8 @@ def predict_volume(
         for part, of_part in enumerate(on_grid.transpose(1, 2, 3, 0)):
             probabilities[part][..., some] = grid.undo(of_part)
     del prepared, slices, found  # copies of the scan, of which the clean-up would need the memory
-    labels, legs = most_likely(probabilities), find_legs(channels[0], spacing_mm)
+    labels = most_likely(probabilities, description.class_table.nerve_parts, settings.nerve_odds)
+    legs = find_legs(channels[0], spacing_mm)
     if settings.postprocessing.follow_path:
         labels = along_nerves(labels, probabilities, description.class_table, spacing_mm, legs)
     labels = clean_labels(labels, spacing_mm, settings.postprocessing)

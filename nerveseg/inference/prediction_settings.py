@@ -38,6 +38,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     # Flag: true to average the probabilities of each slice and of its left-right mirror image; false in bundles of
     # earlier versions, and left out of files where it is off.
     mirrored_views: bool = Field(default=False, exclude_if=not_)
+    # Factor on the odds of nerve before the likeliest part of a voxel is taken: above 1 more nerve is marked, and the
+    # probability stays as it is; 1 in bundles of earlier versions, and left out of files where it is 1.
+    nerve_odds: float = Field(default=1.0, gt=0, allow_inf_nan=False, exclude_if=lambda odds: odds == 1)
     postprocessing: Postprocessing = Field(default_factory=Postprocessing)  # clean-up of the mask
 
     def in_words(self, patches: bool = False) -> list[str]:
@@ -59,6 +62,7 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
                 "exact": "every slice whole (accuracy=exact)",
             }[self.accuracy],
             *(["mean over each slice and its left-right mirror image"] if self.mirrored_views else []),
+            *([f"odds of nerve times {self.nerve_odds:g}"] if self.nerve_odds != 1 else []),
             "single precision",
             *self.postprocessing.in_words(),
         ]

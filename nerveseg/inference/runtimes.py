@@ -146,10 +146,21 @@ def part_probabilities(
 THRESHOLD = 0.5  # probability above which a voxel is of the one part, the likelier of two classes (paper, 2.4.2)
 
 
-def most_likely(probabilities: Probabilities) -> LabelMap:
-    """Return the most probable part of each voxel, or 0 where background is at least as probable (paper, 2.4.2)."""
-    if len(probabilities) == 1:
+def most_likely(probabilities: Probabilities, favoured: Sequence[int] = (), odds: float = 1.0) -> LabelMap:
+    """Return the most probable part of each voxel, or 0 where background is at least as probable (paper, 2.4.2).
+
+    Args:
+        probabilities: Probability of each part but background.
+        favoured: Numbers of parts, from 1, whose probability is multiplied before the comparison.
+        odds: Factor of theirs.
+    """
+    if len(probabilities) == 1 and odds == 1:
         return np.asarray(probabilities[0] > THRESHOLD, dtype=np.uint8)
-    best: LabelMap = probabilities.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-    best[probabilities.max(axis=0) <= 1 - probabilities.sum(axis=0)] = 0
+    best = np.zeros(probabilities.shape[1:], dtype=np.uint8)
+    highest = 1 - probabilities.sum(axis=0)
+    for part, probability in enumerate(probabilities, 1):
+        weighted = probability * np.float32(odds) if part in favoured else probability
+        better = weighted > highest
+        best[better] = part
+        np.maximum(highest, weighted, out=highest)
     return best

@@ -22,7 +22,7 @@ from nerveseg.inference.prediction_settings import (
     Runtime,
 )
 
-CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing", "mirrored_views")
+CHOSEN = ("field_of_view", "accuracy", "in_plane_spacing", "mirrored_views", "nerve_odds")
 """Settings of the prediction that the options of `segment` may replace, besides the clean-up."""
 
 
@@ -82,6 +82,7 @@ class SegmentOptions(BaseModel, frozen=True, extra="forbid"):
     accuracy: Accuracy | None = None  # search of the nerve: every slice whole, or the nerve followed through the stack
     in_plane_spacing: InPlaneSpacing | None = None  # pixels that the network sees: of the model's spacing or the scan's
     mirrored_views: bool | None = None  # flag: true to average over each slice and its left-right mirror image
+    nerve_odds: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # factor on the odds of nerve
     # Classes whose masks are written: by default those that the model's description shows; nerve alone, or all.
     # A record lacks the default, so that results of earlier versions stay as they were.
     classes: Literal["nerve", "all"] | None = Field(default=None, exclude_if=lambda classes: classes is None)

@@ -255,7 +255,8 @@ def _registration_note(options: SegmentOptions, model: ModelDescription) -> tupl
 
 def _clean_up_note(prediction: Prediction, spacing_mm: SpacingMm) -> tuple[str, ...]:
     """Return a note of how much the clean-up removed from the nerve and added to it."""
-    found = prediction.classes.nerve(most_likely(prediction.probabilities))
+    classes, odds = prediction.classes, prediction.settings.nerve_odds
+    found = classes.nerve(most_likely(prediction.probabilities, classes.nerve_parts, odds))
     voxel_mm3 = float(np.prod(spacing_mm))
     removed, added = (
         np.count_nonzero(each) * voxel_mm3 for each in (found & ~prediction.mask, prediction.mask & ~found)

@@ -32,6 +32,7 @@ def read_run_config(fold: FoldFolder) -> dict[str, Any]:
                 simulated.setdefault("varied", False)
         if isinstance(inference := config.get("inference"), dict):
             inference.setdefault("mirrored_views", False)
+            inference.setdefault("nerve_odds", 1.0)
             if isinstance(cleanup := inference.get("postprocessing"), dict):
                 cleanup.setdefault("follow_path", False)
     return config

@@ -295,3 +295,26 @@ def test_of_several_parts_the_likeliest_is_taken_unless_background_is_as_likely(
     found = runtimes.most_likely(probabilities).ravel()
     for column, part in zip(weights, found, strict=True):
         assert part == (0 if max(column) <= 16 - sum(column) else 1 + column.index(max(column)))
+
+
+@given(st.lists(SIXTEENTHS, min_size=1, max_size=20), st.sampled_from([1.0, 2.0, 4.0]))
+def test_the_odds_of_favoured_parts_are_multiplied(weights, odds):
+    probabilities = (np.array(weights, dtype=np.float32).T / 16).reshape(3, -1, 1, 1)
+    found = runtimes.most_likely(probabilities, [1, 3], odds).ravel()
+    for column, part in zip(weights, found, strict=True):
+        rated = [16 - sum(column), odds * column[0], column[1], odds * column[2]]
+        assert part == rated.index(max(rated))
+    one = runtimes.most_likely(probabilities[:1], [1], odds).ravel()
+    assert one.tolist() == [odds * column[0] > 16 - column[0] for column in weights]
+
+
+def test_more_nerve_is_marked_with_higher_odds_at_the_same_probability(random_bundle):
+    bundle, array = random_bundle(), scan((8, 6, 3))
+    settings = PredictionSettings(accuracy="exact", postprocessing=Postprocessing(remove_specks=False))
+    plain, more = (
+        predict_volume([bundle], array, SPACING_MM, settings.model_copy(update={"nerve_odds": odds}), runtime="torch")
+        for odds in (1.0, 3.0)
+    )
+    np.testing.assert_array_equal(plain.probability, more.probability)
+    np.testing.assert_array_equal(plain.mask, plain.probability > 0.5)
+    np.testing.assert_array_equal(more.mask, more.probability > 0.25)

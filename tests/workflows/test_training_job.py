@@ -42,7 +42,8 @@ def test_a_fold_of_an_earlier_version_is_unchanged_where_later_options_are_off(t
     values = yaml.safe_load(first.folder.config.read_text(encoding="utf-8"))
     del values["loss"]["logarithm"]
     del values["target"], values["context"], values["folds"]["validation_fraction"], values["study"]["terms"]
-    del values["inference"]["mirrored_views"], values["inference"]["postprocessing"]["follow_path"]
+    del values["inference"]["mirrored_views"], values["inference"]["nerve_odds"]
+    del values["inference"]["postprocessing"]["follow_path"]
     first.folder.config.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert changes_of(job(tmp_path, *options)) == []
     values["inference"]["mirrored_views"] = True
