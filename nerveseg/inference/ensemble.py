@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveseg.data.in_plane_resampling import SAME_SPACING
+from nerveseg.data.study_layout import RATER
 from nerveseg.errors import BundleError
 from nerveseg.inference.bundle import Bundle, ModelDescription, load_bundle
 from nerveseg.inference.expected_dice import FILE, Calibrations
@@ -157,7 +158,9 @@ def _checked(model: Ensemble) -> Ensemble:
 def _was_trained_on(bundle: Bundle, file: str | None, voxels: str | None) -> bool:
     """Return true if the hash of a file or of voxels is of an image of a training subject; masks do not count."""
     channels, training = bundle.description.channels, bundle.description.training
-    known = {subject[name] for subject in training.all_subjects.values() for name in channels if name in subject}
+    known = {subject[name] for subject in training.subjects.values() for name in channels if name in subject}
+    for subject in training.init_subjects.values():  # of a model whose channels may have had other names
+        known |= {sha256 for name, sha256 in subject.items() if not name.startswith(RATER)}
     return file in known or voxels in training.voxels.values()
 
 

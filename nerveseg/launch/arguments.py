@@ -47,7 +47,7 @@ USAGE = {
     "simulate": "python -m nerveseg.simulate cohort=demo output=my-study",
     "train": "python -m nerveseg.train fold=0..3",
     "evaluate": "python -m nerveseg.evaluate run=outputs/demo",
-    "segment": "python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
+    "segment": "python -m nerveseg.segment scan.nii.gz output=out",
     "measure": "python -m nerveseg.measure scan.nii.gz mask=corrected.nii.gz output=out",
     "compare": "python -m nerveseg.compare first/ second/ output=out",
     "check": "python -m nerveseg.check study=bids study.root=my-study",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nerveseg.biomarkers.quality import Flag
 from nerveseg.data.classes import Classes
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.inputs import check_is_scan
@@ -151,7 +152,11 @@ def segment_files(
     classes, table = prediction.classes.select(_shown(model.description, options))
     expected = expect_dice(prediction, scan, model, measured.flags)
     expected = {name: each for name, each in expected.items() if name in classes.names}
-    flags = (*measured.flags, *expectation_flags(expected, classes.names, options.quality.expected_dice))
+    flags = (
+        *measured.flags,
+        *expectation_flags(expected, classes.names, options.quality.expected_dice),
+        *_made_samples_flag(model.description),
+    )
     notes = (
         *((held_out,) if held_out else ()),
         *((NOT_RECORDED,) if files.in_memory else ()),
@@ -238,6 +243,12 @@ def _shown(description: ModelDescription, options: SegmentOptions) -> list[str]:
     if options.classes == "nerve":
         return [name for name in classes.names if classes.is_nerve(name)]
     return list(classes.names) if options.classes == "all" else description.shown or list(classes.names)
+
+
+def _made_samples_flag(model: ModelDescription) -> tuple[Flag, ...]:
+    """Return a flag of a model that no scan was shown to, so that its mask is never graded usable."""
+    message = "the model learnt from made samples alone, and from no scan: a person has to look at every slice"
+    return (Flag("made_samples", message),) if model.ranges else ()
 
 
 def _class_note(known: Classes, shown: Classes) -> tuple[str, ...]:

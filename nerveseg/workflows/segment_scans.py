@@ -19,7 +19,7 @@ from nerveseg.data.volumes.guard import check_regular_file
 from nerveseg.data.volumes.volume import is_dicom_scan
 from nerveseg.errors import ConfigurationError, NervesegError, RunError, StudyError
 from nerveseg.files import check_writable_folder, wait_for_lock, writing_below
-from nerveseg.inference.model_folder import DEFAULT, check_model_folder, default_model
+from nerveseg.inference.model_folder import check_model_folder, default_model, packaged_models
 from nerveseg.scans.batch import Outcome, segment_all
 from nerveseg.scans.batch_page import write_batch
 from nerveseg.scans.batch_table import TABLE, print_table, write_table
@@ -90,7 +90,7 @@ def planned(config: SegmentConfig) -> Plan:
         raise ConfigurationError(
             "segment takes a scan, a pattern of scans, or study=",
             found="neither" if config.input is None else "both",
-            remedy="python -m nerveseg.segment scan.nii.gz model=outputs/demo output=out",
+            remedy="python -m nerveseg.segment scan.nii.gz output=out",
         )
     shard = chosen_shard(config)
     path = config.model or default_model(config.output_root)
@@ -106,9 +106,9 @@ def planned(config: SegmentConfig) -> Plan:
     from nerveseg.inference.predict import check_settings
 
     model = open_model(path, config.plugins)
-    if config.model is None:
+    if path in packaged_models().values():  # also by its name, which a folder beside it may have, too
         synthetic = f", {model.warning}" if model.warning else ""
-        chosen = f"no model=: the model {DEFAULT} of nerveseg is taken{synthetic}; a first mask, to correct"
+        chosen = f"the model {path.name} of nerveseg is taken{synthetic}; a first mask, to correct"
         model = replace(model, lines=(chosen, *model.lines))
     check_settings(model.description, config.options.settings(model.description.prediction))
     scans += [_scan_of(subject, config, model.description.channels[0]) for subject in study.subjects]

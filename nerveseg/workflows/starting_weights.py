@@ -1,15 +1,17 @@
 """Begin a training with the weights of a trained model (`init`), as for a few corrected scans of another contrast.
 
 The network has to be the same, and what it sees. A single channel may be of another contrast, and the classes may be
-others: the model's classifier gives its weights for parts of the same name, parts that are new begin with those of the
-seed, and parts that are left out become background. The subjects of the fold's test must not be among those that the
+others: the model's classifier gives its weights for parts of the same name, parts that are new begin as rare ones, and
+parts that are left out become background. The subjects of the fold's test must not be among those that the
 model was trained on; images are recognised by the hashes of their voxels and files, which the new bundle goes on to
 record. Once a fold has a checkpoint, its weights are there and its provenance has the record, so that the model may be
 moved or trained again.
 """
 
+import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from nerveseg.console import say
@@ -27,6 +29,8 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.prepare_study import FoldInput
 from nerveseg.workflows.run_records import read_provenance
 from nerveseg.workflows.training_job import TrainingJob
+
+NEW_PART_ODDS = 0.02  # of a part that the model does not know, to the background
 
 
 def begin_with_init(
@@ -87,7 +91,10 @@ def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle 
             raise _other_model(config, what, f"{own}, of this training {wanted}")
     weights = bundles[0].network.state_dict()
     if _part_names(description.class_table) != _part_names(study.class_table):
-        weights |= _classifier_weights(bundles[0], network.module, study.class_table)
+        try:
+            weights |= _classifier_weights(bundles[0], network.module, study.class_table)
+        except ConfigurationError as error:
+            raise _other_model(config, "classes", error.found) from error
     try:
         network.module.load_state_dict(weights)
     except RuntimeError as error:
@@ -107,27 +114,29 @@ def _part_names(classes: Classes) -> list[str]:
 def _classifier_weights(start: Bundle, network: nn.Module, wanted: Classes) -> dict[str, Tensor]:
     """Return weight and bias of the last convolution, by their names, for the parts that a training tells apart.
 
-    The background gets the mean of the weights of the model's background and of the parts that are left out.
+    The background gets the mean of the weights of the model's background and of the parts that are left out, and their
+    number as a factor on its odds: the sum of their exponentials, which is no convolution, is at least that. A new part
+    gets the weights of the background, at odds of `NEW_PART_ODDS` to it.
 
     Raises:
         ConfigurationError: A network's output is not that of a convolution with a bias.
     """
     description = start.description
     own_names, names = _part_names(description.class_table), _part_names(wanted)
-    rows = {part: own_names.index(name) + 1 for part, name in enumerate(names, 1) if name in own_names}
-    left_out = sorted({0, *range(1, len(own_names) + 1)} - set(rows.values()))
+    left_out = [0, *(part for part, name in enumerate(own_names, 1) if name not in names)]
     own, fresh = (
         find_classifier(each, description.in_channels, len(parts) + 1, description.context.depth)
         for each, parts in ((start.network, own_names), (network, names))
     )
     place = next(name for name, module in network.named_modules() if module is fresh)
     weights = {}
-    for key, tensor in fresh.state_dict().items():
-        given, taken = own.state_dict()[key], tensor.clone()
-        if given.shape[1:] == taken.shape[1:]:
-            taken[0] = given[left_out].mean(dim=0)
-            taken[list(rows)] = given[list(rows.values())]
-        weights[f"{place}.{key}"] = taken
+    for key, given in own.state_dict().items():
+        rows = [given[left_out].mean(dim=0)]
+        rows += [given[own_names.index(name) + 1] if name in own_names else rows[0] for name in names]
+        weights[f"{place}.{key}"] = torch.stack(rows)
+    bias = weights[f"{place}.bias"]
+    bias[0] += math.log(len(left_out))
+    bias[1:][torch.tensor([name not in own_names for name in names])] += math.log(len(left_out) * NEW_PART_ODDS)
     return weights
 
 

@@ -24,7 +24,7 @@ NON_RESULT_KEYS = (
 )  # fmt: skip
 """Keys, with all keys below them, that do not change a fold's result."""
 
-UNFORCED_KEYS = ("study", "preprocessing", "folds", "init")
+UNFORCED_KEYS = ("study", "samples", "preprocessing", "folds", "init")
 """Keys that `resume=force` may not change, because the weights might have been trained on a test subject."""
 
 LONGEST_FOLDER_NAME = 200

@@ -26,7 +26,7 @@ def voxels(path):
 
 def test_without_model_the_one_of_the_package_marks_the_nerve_alone(run, image_of, tmp_path):
     printed = run(image_of("V01"), "output=out")
-    assert f"no model=: the model {model_folder.DEFAULT} of nerveseg" in printed.out
+    assert f"the model {model_folder.DEFAULT} of nerveseg" in printed.out
     assert "SYNTHETIC TRAINING DATA" in printed.out.splitlines()[0]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"mask.nii.gz", "branches.nii.gz", "report.html"} <= names

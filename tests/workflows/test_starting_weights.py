@@ -65,7 +65,8 @@ def start(job, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # of Lightning, as the command ignores them
 def test_a_training_begins_with_the_weights_of_the_model(job, start, capsys):
-    subjects = {"A": {"T2": "a" * 64}, "B": {"T2": "b" * 64}, "C": {}}  # B as of an earlier version, C as published
+    of_another_channel = {"T1": "b" * 64, "rater-OS": "c" * 64}
+    subjects = {"A": {"T2": "a" * 64}, "B": of_another_channel, "C": {}}  # B as of an earlier version, C as published
     folder = start(training={"subjects": subjects, "voxels": {"A": "f" * 64}})
     own = job(f"init={folder}", "optimization.optimizer.lr=0.0")
     train_fold.run_fold(own)
@@ -127,17 +128,15 @@ def test_a_model_of_other_classes_gives_the_weights_of_the_parts_that_both_know(
     folder = start("+study.classes={muscle: [3], nerve: [1], fat: [2]}")
     config = job(f"init={folder}", "+study.classes={vein: [5], nerve: [1]}").config
     network = training_objects.build_network(config)
-    drawn = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
-    model = load_starting_weights(config, network).network.state_dict()
-    last = [name for name in drawn if drawn[name].shape != model[name].shape]
-    assert len(last) == 2  # weight and bias of the last convolution
-    for name, tensor in network.module.state_dict().items():
-        if name in last:
-            assert torch.equal(tensor[2], model[name][2])
-            assert torch.equal(tensor[1], drawn[name][1])
-            assert torch.allclose(tensor[0], (model[name][0] + model[name][1] + model[name][3]) / 3)
-        else:
-            assert torch.equal(tensor, model[name])
+    model = load_starting_weights(config, network).network
+    images = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        air, muscle, nerve, fat = model(images).double().exp().unbind(1)
+        background, vein, found = network.module.eval()(images).double().exp().unbind(1)
+    assert torch.allclose(found, nerve, rtol=1e-4)
+    assert torch.allclose(background, 3 * (air * muscle * fat) ** (1 / 3), rtol=1e-4)
+    assert (background <= (air + muscle + fat) * 1.0001).all()
+    assert torch.allclose(vein, 0.02 * background, rtol=1e-4)
 
 
 def test_the_same_classes_in_another_order_keep_their_weights(job, start):
@@ -153,7 +152,13 @@ def test_a_single_channel_may_be_of_another_contrast(job, start):
     config = job(f"init={start()}").config
     study = config.study.model_copy(update={"images": {"DIR": "{id}_T2w.nii"}})
     config = config.model_copy(update={"study": study})
-    assert load_starting_weights(config, training_objects.build_network(config)) is not None
+    network = training_objects.build_network(config)
+    model = load_starting_weights(config, network)
+    assert all(torch.equal(network.module.state_dict()[name], own) for name, own in model.network.state_dict().items())
+    study = study.model_copy(update={"images": {"DIR": "{id}_T2w.nii", "FS": "{id}_FS.nii"}})
+    with pytest.raises(ConfigurationError) as caught:
+        load_starting_weights(config.model_copy(update={"study": study}), network)
+    assert "channels" in caught.value.rule
 
 
 @pytest.mark.parametrize(
