@@ -29,6 +29,7 @@ from rows import this_machine
 from nerveseg import segment_scan
 from nerveseg.data.study import Study, Subject
 from nerveseg.evaluation.metrics.pair_scores import dice
+from nerveseg.inference.ensemble import open_model
 from nerveseg.launch.arguments import to_hydra_overrides
 from nerveseg.launch.compose import compose_jobs
 from nerveseg.workflows.prepare_study import open_configured_study
@@ -63,9 +64,25 @@ def main() -> None:
     study = new_people(root, image)
     people = mixed(study)
     known, test = people[:MOST], people[MOST:]
-    rows = [row("the model as it was", options.init.absolute(), study, test, root / "init.json")]
+    rows = [
+        row(
+            "the model as it was",
+            options.init.absolute(),
+            study,
+            test,
+            root / record_name("init", options.init, options.contrast),
+        )
+    ]
     if options.beside:
-        rows.append(row("the other model", options.beside.absolute(), study, test, root / "beside.json"))
+        rows.append(
+            row(
+                "the other model",
+                options.beside.absolute(),
+                study,
+                test,
+                root / record_name("beside", options.beside, options.contrast),
+            )
+        )
     for count in options.counts:
         for words, init in (("from scratch", None), ("from the model", options.init.absolute())):
             for seed in options.seeds:
@@ -77,6 +94,11 @@ def main() -> None:
     for training, of_training in pd.DataFrame(rows).groupby("training", sort=False):
         cells = [", ".join(f"{value:.3f}" for value in of_training[name]) for name in COHORTS]
         print(f"| {' | '.join([str(training), *cells])} |")
+
+
+def record_name(kind: str, model: Path, contrast: str) -> str:
+    """Return the name of the file of a model's Dice, which another model or contrast does not share."""
+    return f"{kind}-{contrast}-{open_model(model).sha256[:12]}.json"
 
 
 def new_people(root: Path, image: str) -> Study:

@@ -32,10 +32,8 @@ from nerveseg.synthesis.anatomies import (
 PatchLabels = UInt8[np.ndarray[Any, Any], "u v"]
 FINGER = ((9.0, SKIN), (8.0, SUBCUTANEOUS), (6.5, FIRST_MUSCLE), (4.5, CORTEX), (3.0, MARROW))  # radius in mm, tissue
 SEPTUM_SD = 1.2  # smoothing of the borders of muscles, in pixels of the bank
-SEPTUM_LIMITS = (
-    0.18,
-    0.34,
-)  # a straight border has 0.33 there; a low limit makes septa of 3 mm, a high one leaves gaps
+SEPTUM_LIMITS = (0.18, 0.34)
+"""Range of the limit of the smoothed border, of which a straight one has 0.33: septa of 3 mm to lines with gaps."""
 
 
 @dataclass(frozen=True)
