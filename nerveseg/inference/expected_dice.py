@@ -106,7 +106,7 @@ class Calibrations(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     format_version: Literal[1] = 1  # version of the file's format
     study: str  # name of the study
     level: float = LEVEL  # approximate share of the scans whose Dice lies in the interval
-    sources: dict[str, str]  # hash of the tables of every fold, by the name of fold and file
+    sources: dict[str, str]  # hash of the tables of every fold, by the name of fold and file; empty if none are kept
     classes: dict[str, Calibration]  # calibration of each class
     # Agreement of expected and measured Dice of each class, every fold by a calibration on the others
     # (`evaluation.risk_coverage.ExpectationTest`).

@@ -111,9 +111,9 @@ def find_resumption(folder: Path, set_aside: bool = True) -> Resumption | None:
         return Resumption(previous)
     if set_aside:
         os.replace(last, folder / DAMAGED)
+    renamed = f" and was renamed to {DAMAGED}" if set_aside else ""
     return Resumption(
-        previous,
-        f"{last} is damaged ({faults[last]}) and was renamed to {DAMAGED}; {previous}, the checkpoint before, is used",
+        previous, f"{last} is damaged ({faults[last]}){renamed}; {previous}, the checkpoint before, is used"
     )
 
 

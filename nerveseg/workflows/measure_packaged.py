@@ -15,7 +15,7 @@ import pandas as pd
 from nerveseg.dashboards.publish import Dashboards
 from nerveseg.evaluation.comparisons import read_scores
 from nerveseg.inference.bundle import add_scores, read_description
-from nerveseg.inference.expected_dice import FILE
+from nerveseg.inference.expected_dice import read_calibrations, write_calibrations
 from nerveseg.training.devices import choose_device
 from nerveseg.workflows.calibrate import calibrate_folds
 from nerveseg.workflows.config import TrainConfig
@@ -38,15 +38,15 @@ def measure_packaged(model: Path, config: TrainConfig, values: Mapping[str, Any]
         folders = []
         for fold in range(config.folds.count):
             own = config.model_copy(update={"fold": fold})
-            elsewhere = own.model_copy(update={"name": model.name, "output_root": Path(place)})
+            elsewhere = own.model_copy(update={"output_root": Path(place)})
             job = training_job(Job(elsewhere, dict(values)))
             shutil.copytree(model, job.folder.model)
             evaluate_fold(job, load_fold(training_job(Job(own, dict(values)))), choose_device("cpu"), Dashboards())
             folders.append(job.folder)
         scores = pd.concat([read_scores(folder.scores) for folder in folders], ignore_index=True)
         calibrate_folds(folders, config.study.name)
-        if (calibration := folders[0].model / FILE).is_file():
-            shutil.copyfile(calibration, model / FILE)
+        if calibrations := read_calibrations(folders[0].model):
+            write_calibrations(model, calibrations.model_copy(update={"sources": {}}))  # tables that are not kept
         description = read_description(folders[0].model)
         add_scores(model, bundle_scores(scores, description.shown), description.computation)
     return scores

@@ -2,17 +2,19 @@
 
     python -m nerveseg.workflows.package_model outputs/thigh/fold-0 nerveseg/models/thigh [mirrored_views=true ...]
 
-The model is then tested on every scan of the study that judges it (`measure_packaged`), unless `--untested` is given.
-Of a fold whose training was stopped the weights are those of its last checkpoint, averaged where its callbacks average
-them (`callbacks=[default,weight_averaging]`). Only networks that learnt from samples made on the fly are packaged, so
-that no model of the package was made of a person's data. Settings of the prediction (`conf/inference/`) are those of
-the fold's configuration but for the ones that are given.
+The model is then tested on every scan of the study that judges it (`measure_packaged`), unless `--untested` is given;
+an earlier model in the folder is replaced once all of that is done. Of a fold whose training was stopped the weights
+are those of its last checkpoint, averaged where its callbacks average them (`callbacks=[default,weight_averaging]`).
+Only networks that learnt from samples made on the fly are packaged, here and in the training of `init`, so that no
+model of the package was made of a person's data. Settings of the prediction (`conf/inference/`) are those of the fold's
+configuration but for the ones that are given.
 """
 
 import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -22,89 +24,204 @@ from torch import nn
 import nerveseg
 from nerveseg.console import print_error, say
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
-from nerveseg.inference.bundle import ModelDescription, load_bundle, save_bundle
-from nerveseg.inference.model_folder import is_bundle
+from nerveseg.files import explain_system_error, temporary_sibling
+from nerveseg.inference.bundle import ModelDescription, load_bundle, read_description, save_bundle
+from nerveseg.inference.expected_dice import FILE
+from nerveseg.inference.model_folder import DESCRIPTION, is_bundle, is_in_fold
 from nerveseg.inference.prediction_settings import PredictionSettings
-from nerveseg.runs import FoldFolder
+from nerveseg.runs import WEIGHTS, FoldFolder, Provenance
 from nerveseg.scans.request import record_of
 from nerveseg.training.checkpoint_files import find_resumption
+from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.measure_packaged import measure_packaged
 from nerveseg.workflows.run_records import parse_train_config, read_provenance, read_run_config
 from nerveseg.workflows.training_objects import build_network
 
 LICENCE = "LICENSE"
-SOURCE = Path(nerveseg.__file__).parents[1]  # root of the repository
+MODEL_FILES = {DESCRIPTION, WEIGHTS, "README.md", FILE, LICENCE}  # names of the files of a packaged model
+SOURCE = Path(nerveseg.__file__).parents[1]  # root of the repository, or folder of the installed packages
 NETWORK = "network."  # prefix of the network's weights in a checkpoint
 
 
-def package_model(
-    fold: Path, target: Path, settings: Sequence[str] = (), licence: Path = SOURCE / LICENCE
-) -> ModelDescription:
-    """Write the model of a fold in half precision to a folder, which is replaced; return its description.
+def package_model(fold: Path, target: Path, settings: Sequence[str] = (), *, tested: bool = True) -> ModelDescription:
+    """Write the model of a fold in half precision to a folder; return its description.
+
+    An earlier model in that folder is replaced at the end, by one renaming.
 
     Args:
         fold: Folder of the fold, whose training has ended or was stopped.
         target: Folder of the model.
         settings: Settings of the prediction that replace those of the fold, as `key=value`.
-        licence: File of the licence of the weights, that of the project.
+        tested: Flag: true to test and calibrate the model on every scan of the study that judges it.
 
     Raises:
-        ConfigurationError: The network learnt from subjects, or a setting is unknown.
-        RunError: The fold has neither a model nor a checkpoint, or its records are damaged.
+        ConfigurationError: The network learnt from subjects, a setting is unknown, or the target holds other files.
+        RunError: The fold has neither a model nor a checkpoint that fits, or its records are damaged.
         BundleError: The model of the fold is damaged.
     """
-    folder = FoldFolder(fold)
-    config = parse_train_config(folder)
-    if config.samples is None:
-        raise ConfigurationError(
-            "a model of the package learnt from samples made on the fly",
-            found=f"the subjects of the study {config.study.name}",
-            path=fold,
-            remedy="share its bundle, the folder model/ of the fold",
-        )
+    place = target.resolve()
+    _check_target(fold.resolve(), place)
+    licence, folder = find_licence(), FoldFolder(fold)
+    config, provenance = parse_train_config(folder), read_provenance(folder)
+    _check_origin(config, provenance, fold)
     prediction = _settings(config.inference, settings)
     network = build_network(config)
-    epochs, scores = _load_weights(folder, network.module, config.plugins)
-    start = read_provenance(folder).init if folder.provenance.is_file() else None
+    epochs = _load_weights(folder, network.module, config.plugins)
     own = config.model_copy(update={"inference": prediction})
-    kept = scores if prediction == config.inference else {}  # scores are of masks that were made with these settings
-    description = describe_fold(own, None, network.spec, epochs, start).model_copy(update=kept)
-    save_bundle(target, network.module, description, half=True)
-    shutil.copyfile(licence, target / LICENCE)
+    description = describe_fold(own, None, network.spec, epochs, provenance.init)
+    temporary = temporary_sibling(place)
+    try:
+        save_bundle(
+            temporary, network.module, description.model_copy(update={"versions": provenance.versions}), half=True
+        )
+        shutil.copyfile(licence, temporary / LICENCE)
+        if tested:
+            measure_packaged(temporary, config, read_run_config(folder))
+        description = read_description(temporary)
+        _replace(place, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return description
+
+
+def find_licence() -> Path:
+    """Return the file of the project's licence, in the repository or of the installed package.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if (SOURCE / "pyproject.toml").is_file() and (SOURCE / LICENCE).is_file():
+        return SOURCE / LICENCE
+    try:
+        installed = metadata.files("nerveseg") or []
+    except metadata.PackageNotFoundError:
+        installed = []
+    found = [Path(str(file.locate())) for file in installed if file.name == LICENCE]
+    for file in found:
+        if file.is_file():
+            return file
+    raise ConfigurationError(
+        "a model of the package has the licence of nerveseg",
+        found=f"no file {LICENCE}",
+        path=SOURCE,
+        remedy="install nerveseg again, or give the command in its repository",
+    )
+
+
+def _check_target(fold: Path, target: Path) -> None:
+    """Raise `ConfigurationError` for a target that is no place for a model, by resolved paths."""
+    others = sorted(path.name for path in target.iterdir() if not _is_of_model(path)) if target.is_dir() else []
+    if target.is_relative_to(fold) or fold.is_relative_to(target):
+        found = f"a folder that is, holds or is part of the fold {fold}"
+    elif is_in_fold(target):
+        found = "the model of a fold"
+    elif target.exists() and not target.is_dir():
+        found = "a file"
+    elif others:
+        found = f"other files: {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}"
+    else:
+        return
+    raise ConfigurationError(
+        "the target is a new folder, or that of a packaged model, which is replaced",
+        found=found,
+        path=target,
+        remedy="another folder, such as nerveseg/models/<name>",
+    )
+
+
+def _is_of_model(path: Path) -> bool:
+    return path.name in MODEL_FILES and path.is_file()
+
+
+def _check_origin(config: TrainConfig, provenance: Provenance, fold: Path) -> None:
+    """Raise `ConfigurationError` unless a network learnt from samples made on the fly alone, also before `init`."""
+    start, changed = provenance.init, [line for each in provenance.config_changes for line in each.differences]
+    if config.samples is None:
+        found = f"the subjects of the study {config.study.name}"
+    elif start is not None and (start.init_subjects or start.voxels or not start.samples):
+        found = f"init={config.init}, a model of other data"
+    elif start is None and config.init is not None:
+        found = f"init={config.init}, of which the fold has no record"
+    elif any(line.startswith("samples") for line in changed):
+        found = "other samples, or subjects, before resume=force"
+    else:
+        return
+    raise ConfigurationError(
+        "a model of the package learnt from samples made on the fly alone",
+        found=found,
+        path=fold,
+        remedy="share its bundle, the folder model/ of the fold",
+    )
 
 
 def _settings(own: PredictionSettings, changes: Sequence[str]) -> PredictionSettings:
     """Return settings of the prediction with values replaced; raise `ConfigurationError` for an unknown one."""
     values = own.model_dump()
     for word in changes:
-        key, _, value = word.partition("=")
+        key, equals, text = word.partition("=")
         *sections, name = key.split(".")
         section = values
-        for each in sections:
-            section = section.setdefault(each, {})
-        section[name] = yaml.safe_load(value)
+        try:
+            for each in sections:
+                section = section[each]
+            if not equals or name not in section:
+                raise KeyError(name)
+            section[name] = yaml.safe_load(text)
+        except (KeyError, TypeError, yaml.YAMLError) as error:
+            raise ConfigurationError(
+                "a setting of the prediction is one of conf/inference/, as key=value",
+                found=word,
+                remedy=f"keys are {', '.join(values)}",
+            ) from error
     return record_of(PredictionSettings, values, "settings of the prediction")
 
 
-def _load_weights(folder: FoldFolder, network: nn.Module, plugins: tuple[str, ...]) -> tuple[int, dict[str, object]]:
-    """Load the weights of a fold into its network; return their epochs, and the fields of their scores, if any."""
+def _load_weights(folder: FoldFolder, network: nn.Module, plugins: tuple[str, ...]) -> int:
+    """Load the weights of a fold into its network; return the number of their epochs."""
     if is_bundle(folder.model):
         bundle = load_bundle(folder.model, plugins)
-        network.load_state_dict(bundle.network.state_dict())
-        trained = bundle.description
-        return trained.training.epochs, {"scores": trained.scores, "computation": trained.computation}
+        _fit(network, bundle.network.state_dict(), folder.model)
+        return bundle.description.training.epochs
     resumption = find_resumption(folder.checkpoints, set_aside=False)
     if resumption is None:
         raise RunError(
             "a model is made of a trained fold", found="neither model nor checkpoint", path=folder.path,
             remedy="python -m nerveseg.train experiment=thigh",
         )  # fmt: skip
+    if resumption.warning:
+        say(f"warning: {resumption.warning}")
     checkpoint = torch.load(resumption.checkpoint, map_location="cpu", weights_only=True)
     own = {name: values for name, values in checkpoint["state_dict"].items() if name.startswith(NETWORK)}
-    network.load_state_dict({name.removeprefix(NETWORK): values for name, values in own.items()})
-    return int(checkpoint["epoch"]) + 1, {}
+    _fit(network, {name.removeprefix(NETWORK): values for name, values in own.items()}, resumption.checkpoint)
+    return int(checkpoint["epoch"]) + 1
+
+
+def _fit(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Load weights into a network; raise `RunError` about their path if they are of another one."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(
+            "the weights of a fold fit the network of its config.yaml",
+            found=" ".join(str(error).split())[:200],
+            path=path,
+            remedy="restore config.yaml of the fold, or train it again",
+        ) from error
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Rename a new folder to that of an earlier model, which is removed after that."""
+    former = temporary_sibling(folder.with_name(f"{folder.name}.former"))
+    if folder.exists():
+        folder.rename(former)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if former.exists() and not folder.exists():
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def main(argv: list[str]) -> int:
@@ -116,12 +233,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--untested", action="store_true", help="no test on the scans of the study")
     given = parser.parse_args(argv)
     try:
-        description = package_model(given.fold, given.target, given.settings)
-        if not given.untested:
-            folder = FoldFolder(given.fold)
-            measure_packaged(given.target, parse_train_config(folder), read_run_config(folder))
+        description = package_model(given.fold, given.target, given.settings, tested=not given.untested)
     except NervesegError as error:
         print_error(error)
+        return 2
+    except OSError as error:
+        print_error(explain_system_error(error))
         return 2
     size = sum(path.stat().st_size for path in given.target.iterdir())
     say(f"{given.target}: {description.training.samples:,} samples seen, {size / 1e6:.1f} MB")

@@ -1,8 +1,10 @@
 """A model of the package: its weights, its record and its files, from a fold that was stopped or has ended."""
 
 import json
-from pathlib import Path
+import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,28 +14,56 @@ from torch.utils.data import DataLoader
 
 from nerveseg.errors import ConfigurationError, RunError
 from nerveseg.inference.bundle import load_bundle
-from nerveseg.runs import FoldFolder
-from nerveseg.training.checkpoint_files import VerifiedCheckpoints
+from nerveseg.runs import ConfigChange, FoldFolder, Provenance, StartRecord
+from nerveseg.scans.segmentation import segment_scan
+from nerveseg.training.checkpoint_files import VerifiedCheckpoints, sealed
 from nerveseg.training.epoch_checkpoint import EpochCheckpoint
 from nerveseg.training.segmenter import Segmenter
-from nerveseg.workflows.package_model import main, package_model
+from nerveseg.workflows import package_model as packaging
+from nerveseg.workflows.package_model import SOURCE, main, package_model
+from nerveseg.workflows.prepare_study import open_configured_study
 from nerveseg.workflows.training_objects import build_network
 from tests.helpers.composed import parsed_config, plain_config
 
 OPTIONS = ("experiment=thigh", "network.filters=[2,3]", "samples.per_epoch=6")
-LICENCE = Path(__file__).parents[2] / "LICENSE"
+MADE = StartRecord(init="a" * 64, init_subjects={}, voxels={}, samples=40)
 
 
 def rounded(tensor):
     return tensor.half().float() if tensor.ndim > 1 else tensor
 
 
+def write_records(folder, *options, init=None, **changes):
+    """The records of a fold, without weights."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.config.write_text(yaml.safe_dump(plain_config("train", *options)))
+    record = Provenance(command=["train.py", *options], data="", config_sha256="", device="cpu", init=init, **changes)
+    folder.provenance.write_text(record.model_dump_json())
+
+
+def write_checkpoint(folder, *options):
+    """A checkpoint of the epoch that counts as the third, with weights whose masks differ from pixel to pixel."""
+    folder.checkpoints.mkdir()
+    torch.manual_seed(1)
+    state = build_network(parsed_config("train", *options)).module.state_dict()
+    weights = {f"network.{name}": values * (50 if values.shape[:1] == (7,) else 1) for name, values in state.items()}
+    (folder.checkpoints / "last.ckpt").write_bytes(sealed({"state_dict": weights, "epoch": 2}))
+
+
+@pytest.fixture
+def fold(tmp_path):
+    """A fold with a checkpoint."""
+    folder = FoldFolder(tmp_path / "outputs" / "fold-0")
+    write_records(folder, *OPTIONS)
+    write_checkpoint(folder, *OPTIONS)
+    return folder
+
+
 @pytest.fixture
 def stopped(tmp_path):
     """A fold that was stopped after three epochs, with the network as Lightning left it, averaged."""
     folder = FoldFolder(tmp_path / "fold-0")
-    folder.path.mkdir()
-    folder.config.write_text(yaml.safe_dump(plain_config("train", *OPTIONS)))
+    write_records(folder, *OPTIONS, versions={"nerveseg": "0.0.1"})
     network = build_network(parsed_config("train", *OPTIONS)).module
     batch = {"image": torch.randn(5, 16, 16), "label": torch.randint(7, (16, 16))}
     trainer = pl.Trainer(
@@ -56,7 +86,7 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     target = tmp_path / "models" / "small"
     assert main([str(folder.path), str(target), "accuracy=fast", "postprocessing.follow_path=false", "--untested"]) == 0
     assert {path.name for path in target.iterdir()} == {"model.json", "weights.safetensors", "README.md", "LICENSE"}
-    assert (target / "LICENSE").read_bytes() == LICENCE.read_bytes()
+    assert (target / "LICENSE").read_bytes() == (SOURCE / "LICENSE").read_bytes()
     bundle = load_bundle(target)
     found, expected = bundle.network.state_dict(), averaged.state_dict()
     for name, values in found.items():
@@ -66,21 +96,134 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     training, settings = content["training"], bundle.description.prediction
     assert (settings.accuracy, settings.postprocessing.follow_path) == ("fast", False)
     assert (training["epochs"], training["samples"], training["subjects"]) == (3, 18, {})
+    assert (content["versions"], content["scores"]) == ({"nerveseg": "0.0.1"}, [])
 
 
-def test_a_fold_that_cannot_be_packaged_is_refused(tmp_path, capsys):
-    folder = FoldFolder(tmp_path / "fold-0")
-    folder.path.mkdir()
-    folder.config.write_text(yaml.safe_dump(plain_config("train", *OPTIONS)))
-    with pytest.raises(RunError):
-        package_model(folder.path, tmp_path / "model")
-    folder.config.write_text(yaml.safe_dump(plain_config("train", "study=phantom")))
-    with pytest.raises(ConfigurationError):
-        package_model(folder.path, tmp_path / "model")
-    folder.config.write_text(yaml.safe_dump(plain_config("train", *OPTIONS)))
-    for wrong in ("nosuch=1", "accuracy=sometimes", "accuracy"):
-        with pytest.raises(ConfigurationError):
-            package_model(folder.path, tmp_path / "model", [wrong])
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        (("study=phantom",), {}),
+        (OPTIONS, {"init": MADE.model_copy(update={"init_subjects": {"init/A": {}}})}),
+        (OPTIONS, {"init": MADE.model_copy(update={"samples": 0})}),
+        ((*OPTIONS, "init=model"), {}),
+        (OPTIONS, {"config_changes": [ConfigChange(differences=["samples: None -> {}"], former="", command=[])]}),
+    ],
+    ids=["subjects", "init of subjects", "init of unknown data", "init without a record", "subjects at first"],
+)
+def test_a_network_that_learnt_from_anything_but_made_samples_is_refused(options, changes, fold, tmp_path):
+    write_records(fold, *options, **changes)
+    with pytest.raises(ConfigurationError) as caught:
+        package_model(fold.path, tmp_path / "model", tested=False)
+    assert caught.value.path == fold.path
     assert not (tmp_path / "model").exists()
-    assert main([str(folder.path), str(tmp_path / "model")]) == 2
+
+
+def test_samples_of_the_model_that_it_began_with_count(fold, tmp_path):
+    write_records(fold, *OPTIONS, init=MADE)
+    assert package_model(fold.path, tmp_path / "model", tested=False).training.samples == 58
+
+
+@pytest.mark.parametrize("setting", ["nosuch=1", "accuracy=sometimes", "accuracy", "accuracy.x=1", "accuracy=[", "=1"])
+def test_an_unknown_setting_of_the_prediction_is_refused(setting, fold, tmp_path):
+    with pytest.raises(ConfigurationError):
+        package_model(fold.path, tmp_path / "model", [setting], tested=False)
+
+
+def test_a_fold_without_weights_or_with_those_of_another_network_is_refused(fold, tmp_path, capsys):
+    write_records(fold, "experiment=thigh", "network.filters=[4,3]")
+    with pytest.raises(RunError) as caught:
+        package_model(fold.path, tmp_path / "model", tested=False)
+    assert caught.value.path == fold.checkpoints / "last.ckpt"
+    shutil.rmtree(fold.checkpoints)
+    assert main([str(fold.path), str(tmp_path / "model"), "--untested"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_damaged_checkpoint_is_reported_and_stays(fold, tmp_path, capsys):
+    last = fold.checkpoints / "last.ckpt"
+    shutil.copyfile(last, fold.checkpoints / "previous.ckpt")
+    last.write_bytes(b"damaged")
+    package_model(fold.path, tmp_path / "model", tested=False)
+    assert str(last) in capsys.readouterr().out
+    assert last.read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("place", ["outputs/fold-0", "outputs", "outputs/fold-0/model", "outputs/fold-1/model", "file"])
+def test_a_target_that_holds_other_files_is_refused_and_stays(place, fold, tmp_path):
+    (tmp_path / "file").touch()
+    for bundle in ("outputs/fold-0/model", "outputs/fold-1/model"):
+        (tmp_path / bundle).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigurationError) as caught:
+        package_model(fold.path, tmp_path / place, tested=False)
+    assert caught.value.path == tmp_path / place
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("other", ["notes.txt", "model.json/x", ".hidden"])
+def test_a_folder_with_a_file_that_is_of_no_model_is_refused(other, fold, tmp_path):
+    (tmp_path / "models" / other).parent.mkdir(parents=True)
+    (tmp_path / "models" / other).touch()
+    with pytest.raises(ConfigurationError):
+        package_model(fold.path, tmp_path / "models", tested=False)
+    assert (tmp_path / "models" / other).is_file()
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RunError("no study")])
+def test_what_fails_at_the_end_leaves_the_earlier_model(failure, fold, tmp_path, monkeypatch):
+    def fail(*_):
+        raise failure
+
+    target = tmp_path / "models" / "small"
+    package_model(fold.path, target, tested=False)
+    before = {path: path.read_bytes() for path in target.parent.rglob("*") if path.is_file()}
+    monkeypatch.setattr(packaging, "measure_packaged", fail)
+    with pytest.raises((KeyboardInterrupt, RunError)):
+        package_model(fold.path, target, ["accuracy=fast"])
+    assert {path: path.read_bytes() for path in target.parent.rglob("*") if path.is_file()} == before
+    package_model(fold.path, target, ["accuracy=fast"], tested=False)
+    assert load_bundle(target).description.prediction.accuracy == "fast"
+    assert [path.name for path in target.parent.iterdir()] == ["small"]
+
+
+def test_without_the_licence_nothing_is_written(fold, tmp_path, monkeypatch):
+    monkeypatch.setattr(packaging, "SOURCE", tmp_path)
+    assert packaging.find_licence().read_bytes() == (SOURCE / "LICENSE").read_bytes()  # of the installed package
+    monkeypatch.setattr(packaging.metadata, "files", lambda _: None)
+    with pytest.raises(ConfigurationError):
+        package_model(fold.path, tmp_path / "model", tested=False)
+    assert not (tmp_path / "model").exists()
+
+
+TINY = (
+    "experiment=thigh", "study.simulate.volunteers=2", "study.simulate.matrix=[48,48]",
+    "study.simulate.patients={distal: 1, medial: 0, proximal: 1}", "study.simulate.slices=3",
+    "study.simulate.spacing_mm=[4.0,4.0,8.0]", "study.simulate.field_jitter_mm=0.0", "preprocessing.size=[48,48]",
+    "preprocessing.spacing_mm=[4.0,4.0]", "context.size=[32,32]", "network.filters=[4,6]", "logger=csv",
+)  # fmt: skip
+
+
+def test_a_packaged_model_has_the_scores_of_all_scans_and_of_its_own_masks(tmp_path):
+    options = (*TINY, f"study.root={tmp_path / 'study'}", f"output_root={tmp_path / 'outputs'}")
+    folder = FoldFolder(tmp_path / "outputs" / "fold-0")
+    write_records(folder, *options)
+    write_checkpoint(folder, *options)
+    target = tmp_path / "model"
+    settings = ("mirrored_views=false", "nerve_odds=20.0", "postprocessing.follow_path=false")
+    assert main([str(folder.path), str(target), *settings]) == 0
+    written = {score.cohort: score for score in load_bundle(target).description.scores}
+    study = open_configured_study(parsed_config("train", *options).study)
+    dice = {}
+    for subject in study.subjects:
+        found = segment_scan(subject.image, target, options={"accelerator": "cpu"}).mask
+        true = (
+            np.asarray(nib.load(next((tmp_path / "study").rglob(f"sub-{subject.id}*structures_dseg.nii.gz"))).dataobj)
+            == 1
+        )
+        assert 0 < found.mean() < 1
+        dice.setdefault(subject.cohort, []).append(2 * (found & true).sum() / (found.sum() + true.sum()))
+    assert {name: score.n for name, score in written.items()} == {name: len(values) for name, values in dice.items()}
+    assert sum(map(len, dice.values())) == 4
+    for name, values in dice.items():
+        assert 0 < np.mean(values) == pytest.approx(written[name].dice)
