@@ -6,6 +6,9 @@ SYNTHETIC = "SYNTHETIC TRAINING DATA"
 SYNTHETIC_STUDY = "SYNTHETIC STUDY"
 """Notice on every page and figure about a simulated study."""
 
+SYNTHETIC_START = "the weights of this model began with those of a model trained on SYNTHETIC DATA"
+"""Notice in every result of a model that was trained on scans, after such a beginning (`init`)."""
+
 NOTICE = "Not a medical device. For research only; a person who can read the images has to check every mask."
 
 

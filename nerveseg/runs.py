@@ -117,8 +117,10 @@ class StartRecord(BaseModel, frozen=True, extra="forbid"):
     init: str  # hash of the weights
     init_subjects: dict[str, dict[str, str]]  # hash of every file of each of its training subjects, by `init/<id>`
     voxels: dict[str, str]  # hash of the voxels of each of them, where known
-    # Number of samples made on the fly that it had seen; left out where it learnt from subjects.
+    # Number of samples made on the fly that it, and the models before it, had seen; left out without any.
     samples: int = Field(default=0, exclude_if=not_)
+    # Flag: true if it, or the model that it began with, learnt from simulated data; left out where false.
+    init_synthetic: bool = Field(default=False, exclude_if=not_)
 
 
 class Provenance(BaseModel, extra="forbid"):

@@ -66,6 +66,9 @@ def test_every_configuration_composes_from_the_wheel(site, tmp_path):
 def test_the_wheel_brings_every_file(site, folder, inside, pattern):
     sources = {str(file.relative_to(ROOT / folder)) for file in (ROOT / folder).rglob(pattern)}
     packed = {str(file.relative_to(site / inside)) for file in (site / inside).rglob(pattern)}
+    if not sources and folder == "nerveseg/models":
+        pytest.skip("this checkout has no model of the package")
+    assert sources
     assert sources == {name for name in packed if not (inside == "nerveseg" and name.startswith("conf/"))}
 
 

@@ -72,9 +72,11 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     classes: Declared | None  # label values of each class; null is one class, nerve, of every label above zero
     terms: dict[str, Term] = {}  # coded terms of the classes in DICOM
     # Classes whose masks are results; empty, and left out of files, where these are all classes.
-    shown: list[str] = Field(default=[], exclude_if=not_)
+    result_classes: list[str] = Field(default=[], exclude_if=not_)
     training: TrainingRecord  # record of the training
     scores: list[TestScore] = []  # scores on the held-out subjects; empty before they are predicted
+    # Scans and reference of the scores in words; left out where they are the held-out subjects and the consensus.
+    scored: str = Field(default="", exclude_if=not_)
     # Device, runtime and search of the nerve with which the scores were measured.
     computation: Computation | None = None
     # Intensity of the training data, by channel; empty in bundles of earlier versions.
@@ -89,7 +91,7 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         """Return the hash of the description without scores; models of the same hash give the same masks."""
         since, fields = ("context", "optional", "registration"), type(self).model_fields
         later = {name for name in since if getattr(self, name) == fields[name].default}  # as in earlier versions
-        text = self.model_dump(mode="json", exclude={"scores", "computation"} | later)
+        text = self.model_dump(mode="json", exclude={"scores", "scored", "computation"} | later)
         text["training"].pop("voxels", None)
         if not self.terms:
             del text["terms"]
@@ -107,6 +109,11 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     def class_table(self) -> Classes:
         """Classes of the model and the parts that the network tells apart."""
         return Classes.of(self.classes)
+
+    @property
+    def shown(self) -> list[str]:
+        """Classes whose masks are results, by the name that `ensemble` calls them."""
+        return self.result_classes
 
     @property
     def in_channels(self) -> int:
@@ -129,8 +136,9 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     def _check_names(self) -> "ModelDescription":
         if not set(self.optional) <= set(self.channels[1:]):
             raise ValueError("optional holds channels but the first")
-        if not set(self.shown) <= set(self.class_table.names):
-            raise ValueError("shown holds classes of the model")
+        known, results = self.class_table.names, self.result_classes
+        if not set(results) <= set(known) or (results and NERVE in known and NERVE not in results):
+            raise ValueError("result_classes holds classes of the model, with the nerve")
         return self
 
     def network_channels(self, channels: Channels) -> Float32[np.ndarray, "input x y z"]:
@@ -187,10 +195,10 @@ def save_bundle(folder: Path, network: nn.Module, description: ModelDescription,
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def add_scores(folder: Path, scores: list[TestScore], computation: Computation | None = None) -> None:
-    """Write the scores of the held-out subjects into a bundle's description and card."""
-    description = read_description(folder)
-    _write_description(folder, description.model_copy(update={"scores": scores, "computation": computation}))
+def add_scores(folder: Path, scores: list[TestScore], computation: Computation | None = None, scored: str = "") -> None:
+    """Write scores into a bundle's description and card, of the held-out subjects unless `scored` names others."""
+    update = {"scores": scores, "scored": scored, "computation": computation}
+    _write_description(folder, read_description(folder).model_copy(update=update))
 
 
 def renamed_bundle(folder: Path, target: Path, name: Callable[[str], str]) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nerveseg.inference.prediction_settings import PredictionSettings
+from nerveseg.notices import SYNTHETIC, SYNTHETIC_START
 
-SYNTHETIC_WARNING = "**SYNTHETIC TRAINING DATA.** This model has never seen a real nerve. Do not use it on patients."
+FIRST_MASK = "its mask is a beginning, to look at and to correct."
 
 SYNTHSEG = (
     "",
@@ -23,14 +24,13 @@ def model_card(description: dict[str, Any]) -> str:
     """Return the Markdown page of a model's description (the content of `model.json`)."""
     training, preprocessing = description["training"], description["preprocessing"]
     architecture = description["architecture"]
-    made = "samples" in training
+    made = "ranges" in description
     spacing = " x ".join(f"{step:g}" for step in description["spacing_mm"][: 2 if made else 3])
     size = " x ".join(map(str, preprocessing["size"]))
-    warning = [SYNTHETIC_WARNING, ""] if training["synthetic"] else []
     lines = [
         f"# Nerve segmentation: {architecture['name']}, {training['study']}, fold {training['fold']}",
         "",
-        *warning,
+        *_warning(training),
         "**Not a medical device.** For research only; a person who can read the images has to check every mask.",
         "",
         "## Intended use",
@@ -54,10 +54,11 @@ def model_card(description: dict[str, Any]) -> str:
         *(f"- {step}" for step in _prediction(description)),
         "",
         "## Training data",
-        *(_made_samples(description) if made else _subjects(training)),
+        *(_made_samples(training) if made else _subjects(training)),
+        *_command(training),
         "",
-        "## Scores on the held-out subjects, against the consensus",
-        *_score_lines(description["scores"], description["computation"]),
+        f"## Scores on {description.get('scored') or 'the held-out subjects, against the consensus'}",
+        *_score_lines(description["scores"], description["computation"], description.get("result_classes", [])),
         "",
         "## Method",
         "Balsiger F, et al. Segmentation of peripheral nerves from magnetic resonance neurography: a fully-automatic,",
@@ -75,18 +76,38 @@ def _subjects(training: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _made_samples(description: Mapping[str, Any]) -> list[str]:
-    """Return how many samples made on the fly a network has seen, and the command that trains it."""
-    training, size = description["training"], description["context"].get("size")
-    shown = f" context.size=[{size[0]},{size[1]}]" if size else ""
-    command = f"python -m nerveseg.train experiment={training['study']} seed={training['seed']}{shown}"
+def _made_samples(training: Mapping[str, Any]) -> list[str]:
+    nobody = "; no image of a person" if _is_of_simulations(training) else ""
     return [
-        f"{training['samples']:,} samples made on the fly from simulated anatomy, no two alike; no image of a person.",
-        f"{training['epochs']} epochs, {_seed(training)}. To repeat it, stopped at any time:",
-        "",
-        f"    {command}",
-        f"    python -m nerveseg.workflows.package_model outputs/{training['study']}/<fold> <folder of the model>",
+        f"{training.get('samples', 0):,} samples made on the fly from simulated anatomy{nobody}.",
+        f"{training['epochs']} epochs, {_seed(training)}.",
     ]
+
+
+def _is_of_simulations(training: Mapping[str, Any]) -> bool:
+    """Return true if neither a training nor those before it, as far as they are recorded, had data of people."""
+    return training["synthetic"] and ("init" not in training or _began_with_samples(training))
+
+
+def _began_with_samples(training: Mapping[str, Any]) -> bool:
+    return training.get("init_synthetic", False) and not training.get("init_subjects")
+
+
+def _warning(training: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the card has to know first, of simulated training data."""
+    if training["synthetic"]:
+        seen = "This model has never seen a real nerve: " if _is_of_simulations(training) else "Of this model, "
+        return [f"**{SYNTHETIC}.** {seen}{FIRST_MASK}", ""]
+    return [f"**Note:** {SYNTHETIC_START}.", ""] if training.get("init_synthetic") else []
+
+
+def _command(training: Mapping[str, Any]) -> list[str]:
+    """Return the command that began a training, where it is recorded, and the changes of its options."""
+    lines = ["Begun with:", "", f"    {training['command']}"] if "command" in training else []
+    if "changes" in training:
+        lines += ["", "Continued with changed options (resume=force), from epochs that are not recorded:", ""]
+        lines += [f"- {change}" for change in training["changes"]]
+    return lines
 
 
 def _ranges(description: Mapping[str, Any]) -> list[str]:
@@ -102,8 +123,14 @@ def _target(training: Mapping[str, Any]) -> str:
 
 
 def _seed(training: Mapping[str, Any]) -> str:
-    begun = f", from the weights {training['init'][:12]} of another model" if "init" in training else ""
-    return f"seed {training['seed']}{begun}"
+    if "init" not in training:
+        return f"seed {training['seed']}"
+    counts = {"subjects": len(training.get("init_subjects", {}))}
+    if not training["synthetic"]:
+        counts["samples made on the fly"] = training.get("samples", 0)
+    seen = " and ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    learnt = f", which had seen {seen}" if seen else ""
+    return f"seed {training['seed']}, from the weights {training['init'][:12]} of another model{learnt}"
 
 
 def _optional(channels: Sequence[str]) -> str:
@@ -131,13 +158,15 @@ def _resampled(spacing_mm: Sequence[float] | None) -> str:
     return f" of {spacing_mm[0]:g} x {spacing_mm[1]:g} mm, to which volumes of another spacing were resampled"
 
 
-def _score_lines(scores: list[dict[str, Any]], computation: dict[str, Any] | None) -> list[str]:
+def _score_lines(scores: list[dict[str, Any]], computation: dict[str, Any] | None, classes: Sequence[str]) -> list[str]:
     if not scores:
         return ["Not measured yet."]
     lines = ["| cohort | n | mean Dice |", "|---|---|---|"]
     for score in scores:
         dice = "-" if score["dice"] is None else f"{score['dice']:.3f}"
         lines.append(f"| {score['cohort']} | {score['n']} | {dice} |")
+    if classes:
+        lines += ["", f"Dice of {', '.join(classes)} alone, not of the other classes."]
     if computation:
         made = "Masks as under Prediction, made on {device} in {runtime}, accuracy={accuracy}.".format(**computation)
         lines += ["", made]

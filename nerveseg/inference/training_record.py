@@ -19,8 +19,8 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     epochs: int  # number of epochs after which the network had these weights
     seed: int  # seed of the training
     folds_seed: int  # seed of the split
-    # Number of samples made on the fly that the network had seen, here and in the training of `init`; left out where it
-    # learnt from subjects.
+    # Number of samples made on the fly that the network had seen, here and in the trainings before it (`init`); left
+    # out without any.
     samples: int = Field(default=0, exclude_if=not_)
     # Hash of the voxels of each subject's first image (`data.hashing`); left out where a slice store has none.
     voxels: dict[str, str] = Field(default={}, exclude_if=lambda voxels: not voxels)
@@ -28,6 +28,12 @@ class TrainingRecord(BaseModel, frozen=True, extra="forbid"):
     init: str | None = Field(default=None, exclude_if=lambda init: init is None)
     # Hash of every file of each training subject of that model, and of the one before it, by `init/<id>`.
     init_subjects: dict[str, dict[str, str]] = Field(default={}, exclude_if=lambda subjects: not subjects)
+    # Flag: true if that model, or one before it, learnt from simulated data; left out where false.
+    init_synthetic: bool = Field(default=False, exclude_if=not_)
+    # Command that began the training, with the options that change its result; left out where it is not recorded.
+    command: str = Field(default="", exclude_if=not_)
+    # Options of the training that `resume=force` changed, as `key: old -> new`; left out without any.
+    changes: list[str] = Field(default=[], exclude_if=not_)
     # What the network learnt; left out where it is that of earlier versions, so that their bundles stay as they were.
     target: Target = Field(default="consensus", exclude_if=lambda target: target == "consensus")
 

@@ -19,6 +19,7 @@ from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.model_folder import DEFAULT, model_path
 from nerveseg.inference.predict import Prediction, predict_volume
 from nerveseg.inference.runtimes import most_likely
+from nerveseg.notices import SYNTHETIC_START
 from nerveseg.scans.expectation import expect_dice, expectation_flags
 from nerveseg.scans.identity import identity_of
 from nerveseg.scans.in_memory import ImageSource, as_file, is_in_memory
@@ -149,7 +150,7 @@ def segment_files(
     prediction = _predict(files, scan, members, options, progress)
     channel, model_seen = model.description.channels[0], (model.description, prediction.probability)
     measured = measure_scan(scan, prediction.mask, prediction.legs, channel, files.person, options, model_seen)
-    classes, table = prediction.classes.select(_shown(model.description, options))
+    classes, table = prediction.classes.select(_result_classes(model.description, options))
     expected = expect_dice(prediction, scan, model, measured.flags)
     expected = {name: each for name, each in expected.items() if name in classes.names}
     flags = (
@@ -161,6 +162,7 @@ def segment_files(
         *((held_out,) if held_out else ()),
         *((NOT_RECORDED,) if files.in_memory else ()),
         *settings_notes(prediction.settings, model.description.prediction),
+        *_start_note(members),
         *_class_note(prediction.classes, classes),
         *_registration_note(options, model.description),
         *_clean_up_note(prediction, scan.grid.ras_spacing_mm),
@@ -237,12 +239,12 @@ def _predict(
     )
 
 
-def _shown(description: ModelDescription, options: SegmentOptions) -> list[str]:
+def _result_classes(description: ModelDescription, options: SegmentOptions) -> list[str]:
     """Return the names of the classes whose masks are results."""
     classes = description.class_table
     if options.classes == "nerve":
         return [name for name in classes.names if classes.is_nerve(name)]
-    return list(classes.names) if options.classes == "all" else description.shown or list(classes.names)
+    return list(classes.names) if options.classes == "all" else description.result_classes or list(classes.names)
 
 
 def _made_samples_flag(model: ModelDescription) -> tuple[Flag, ...]:
@@ -251,10 +253,16 @@ def _made_samples_flag(model: ModelDescription) -> tuple[Flag, ...]:
     return (Flag("made_samples", message),) if model.ranges else ()
 
 
-def _class_note(known: Classes, shown: Classes) -> tuple[str, ...]:
+def _start_note(members: Sequence[Bundle]) -> tuple[str, ...]:
+    """Return a note of a model that learnt from scans and began with the weights of one of simulated data."""
+    trainings = [member.description.training for member in members]
+    return (SYNTHETIC_START,) if any(each.init_synthetic and not each.synthetic for each in trainings) else ()
+
+
+def _class_note(known: Classes, results: Classes) -> tuple[str, ...]:
     """Return a note of the classes that the model tells apart and that are no results."""
-    others = [name for name in known.names if name not in shown.names]
-    return (f"not shown: {', '.join(others)}, classes of the model beside the nerve (classes=all)",) if others else ()
+    others = [name for name in known.names if name not in results.names]
+    return (f"not written: {', '.join(others)}, classes of the model beside the nerve (classes=all)",) if others else ()
 
 
 def _registration_note(options: SegmentOptions, model: ModelDescription) -> tuple[str, ...]:

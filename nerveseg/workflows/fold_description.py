@@ -30,7 +30,7 @@ class _Source:
     intensity: dict[str, IntensityRange] = field(default_factory=dict)
     samples: int = 0
     ranges: ScanRanges | None = None
-    shown: list[str] = field(default_factory=list)
+    result_classes: list[str] = field(default_factory=list)
 
 
 def describe_fold(
@@ -54,7 +54,7 @@ def describe_fold(
     else:
         assert loaded is not None
         source = _subjects(config, loaded)
-    before = start.model_dump(exclude={"samples"}) if start else {}
+    before = start.model_dump(exclude={"samples", "init_synthetic"}) if start else {}
     return ModelDescription(
         architecture=network,
         channels=list(config.study.images),
@@ -66,7 +66,7 @@ def describe_fold(
         prediction=config.inference,
         classes=config.study.classes,
         terms=config.study.terms,
-        shown=source.shown,
+        result_classes=source.result_classes,
         training=TrainingRecord(
             study=config.study.name,
             synthetic=source.synthetic,
@@ -76,7 +76,8 @@ def describe_fold(
             epochs=epochs,
             seed=config.seed,
             folds_seed=config.folds.seed,
-            samples=source.samples + (start.samples if start and source.samples else 0),
+            samples=source.samples + (start.samples if start else 0),
+            init_synthetic=start is not None and (start.init_synthetic or start.samples > 0),
             target=config.target,
         ),
         intensity=source.intensity,
@@ -120,5 +121,5 @@ def _made(config: TrainConfig, epochs: int) -> _Source:
         synthetic=True,
         samples=epochs * config.samples.per_epoch,
         ranges=RANGES,
-        shown=[NERVE],  # the other classes teach what the nerve is not
+        result_classes=[NERVE],  # the other classes teach what the nerve is not
     )

@@ -48,5 +48,14 @@ def measure_packaged(model: Path, config: TrainConfig, values: Mapping[str, Any]
         if calibrations := read_calibrations(folders[0].model):
             write_calibrations(model, calibrations.model_copy(update={"sources": {}}))  # tables that are not kept
         description = read_description(folders[0].model)
-        add_scores(model, bundle_scores(scores, description.shown), description.computation)
+        own = bundle_scores(scores, description.result_classes)
+        add_scores(model, own, description.computation, _scored(config))
     return scores
+
+
+def _scored(config: TrainConfig) -> str:
+    """Return what the scores are of, for the card."""
+    study = config.study
+    is_truth = study.synthetic and len(study.raters) == 1
+    reference = "simulated truth" if is_truth else "consensus of its raters"
+    return f"every scan of the {'SYNTHETIC ' if study.synthetic else ''}study {study.name}, against the {reference}"

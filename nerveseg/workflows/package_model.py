@@ -11,6 +11,7 @@ configuration but for the ones that are given.
 """
 
 import argparse
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.measure_packaged import measure_packaged
 from nerveseg.workflows.run_records import parse_train_config, read_provenance, read_run_config
+from nerveseg.workflows.training_job import NON_RESULT_KEYS
 from nerveseg.workflows.training_objects import build_network
 
 LICENCE = "LICENSE"
@@ -72,9 +74,7 @@ def package_model(fold: Path, target: Path, settings: Sequence[str] = (), *, tes
     description = describe_fold(own, None, network.spec, epochs, provenance.init)
     temporary = temporary_sibling(place)
     try:
-        save_bundle(
-            temporary, network.module, description.model_copy(update={"versions": provenance.versions}), half=True
-        )
+        save_bundle(temporary, network.module, _with_origin(description, provenance), half=True)
         shutil.copyfile(licence, temporary / LICENCE)
         if tested:
             measure_packaged(temporary, config, read_run_config(folder))
@@ -153,6 +153,39 @@ def _check_origin(config: TrainConfig, provenance: Provenance, fold: Path) -> No
         path=fold,
         remedy="share its bundle, the folder model/ of the fold",
     )
+
+
+def _with_origin(description: ModelDescription, provenance: Provenance) -> ModelDescription:
+    """Return a description with versions, command and changed options of the training."""
+    changed = [line for each in provenance.config_changes for line in each.differences]
+    origin = {
+        "command": training_command(provenance.command, description.training.fold),
+        "changes": [line for line in changed if not line.startswith("inference.")],
+    }
+    training = description.training.model_copy(update=origin)
+    return description.model_copy(update={"training": training, "versions": provenance.versions})
+
+
+def training_command(recorded: Sequence[str], fold: int) -> str:
+    """Return the command of a training with the options that change its result.
+
+    Empty if it was another command, or one of several settings, or of a folder of this machine.
+
+    >>> training_command(["train.py", "experiment=thigh", "name=a", "context.size=[64,64]", "fold=0,1"], 0)
+    "python -m nerveseg.train experiment=thigh 'context.size=[64,64]' fold=0"
+    """
+    options = {word.lstrip("+~").partition("=")[0]: word for word in recorded[1:] if not word.startswith("-")}
+    unnamed = {"init", *NON_RESULT_KEYS} - {"experiment"}
+    kept = [
+        word
+        for key, word in options.items()
+        if key != "trainer" and not any(f"{key}.".startswith(f"{each}.") for each in unnamed)
+    ]
+    values = [word.partition("=")[2] for word in kept]
+    unclear = any(not value or value[0] in "/~" or ("," in value and value[0] not in "[{'\"") for value in values)
+    if not recorded or recorded[0] != "train.py" or unclear:
+        return ""
+    return shlex.join(["python", "-m", "nerveseg.train", *kept, f"fold={fold}"])
 
 
 def _settings(own: PredictionSettings, changes: Sequence[str]) -> PredictionSettings:

@@ -81,14 +81,15 @@ def load_masks(
     return records
 
 
-def bundle_scores(scores: pd.DataFrame, shown: Collection[str] = ()) -> list[TestScore]:
+def bundle_scores(scores: pd.DataFrame, result_classes: Collection[str] = ()) -> list[TestScore]:
     """Compute the mean Dice of subjects per cohort, of each over its classes, for a model's description.
 
-    `shown` are the classes that a model shows, if not all.
+    `result_classes` are the classes whose masks are results of the model, if not all.
     """
     from nerveseg.inference.bundle import TestScore  # imports torch, which takes seconds
 
-    cohorts = subject_dice(scores[scores[CLASS].isin(shown)] if shown else scores).groupby("cohort", sort=True)["value"]
+    own = scores[scores[CLASS].isin(result_classes)] if result_classes else scores
+    cohorts = subject_dice(own).groupby("cohort", sort=True)["value"]
     return [
         TestScore(cohort=str(cohort), n=len(values), dice=None if values.isna().all() else float(values.mean()))
         for cohort, values in cohorts

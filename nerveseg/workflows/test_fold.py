@@ -50,8 +50,8 @@ def evaluate_fold(job: TrainingJob, loaded: FoldInput, device: Device, dashboard
     write_csv(job.folder.uncertainty, uncertainties)
     write_text(job.folder.seconds, json.dumps(seconds, indent=1) + "\n")
     scores = _scores(loaded, fold.test, job.folder.prediction, job.folder.overlay)
-    shown = read_description(job.folder.model).shown
-    add_scores(job.folder.model, bundle_scores(scores, shown), computation)
+    result_classes = read_description(job.folder.model).result_classes
+    add_scores(job.folder.model, bundle_scores(scores, result_classes), computation)
     log_test(dashboards, job.folder, scores, list(study.description.raters))
     write_scores(job.folder.scores, scores)
     say(

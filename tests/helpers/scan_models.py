@@ -20,7 +20,8 @@ def write_model(
     classes=None,
     terms=None,
     voxels=None,
-    shown=(),
+    result_classes=(),
+    init_synthetic=False,
 ):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
@@ -43,6 +44,7 @@ def write_model(
         epochs=1,
         seed=1,
         folds_seed=1,
+        init_synthetic=init_synthetic,
     )
     description = ModelDescription(
         architecture=NetworkSpec("FCDenseNet", options),
@@ -52,7 +54,7 @@ def write_model(
         preprocessing=Preprocessing(size=(48, 48)),
         classes=classes,
         terms=terms or {},
-        shown=list(shown),
+        result_classes=list(result_classes),
         training=record,
         versions={},
     )

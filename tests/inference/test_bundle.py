@@ -78,6 +78,14 @@ def test_a_bundle_in_half_precision_is_half_as_large_and_loaded_in_single_precis
         assert (loaded[name].numpy() == expected).all(), name
 
 
+def test_the_nerve_is_among_the_classes_whose_masks_are_results():
+    classes = {"nerve": [1], "vein": [2]}
+    for results in (["vein"], ["nerve", "artery"]):
+        with pytest.raises(ValueError, match="result_classes"):
+            description(network(), classes=classes, result_classes=results)
+    assert description(network(), classes={"tibial": [1], "vein": [2]}, result_classes=["vein"]).shown == ["vein"]
+
+
 @pytest.fixture
 def folder(tmp_path):
     save_bundle(tmp_path / "model", network(), description(network()))

@@ -55,7 +55,7 @@ def test_the_shipped_model_is_small_licensed_and_says_that_it_is_synthetic():
     training = description.training
     assert (training.synthetic, training.subjects, training.voxels) == (True, {}, {})
     assert training.samples > 0
-    assert description.shown == ["nerve"]
+    assert description.result_classes == ["nerve"]
     assert description.ranges is not None
     card = (SHIPPED / "README.md").read_text(encoding="utf-8")
     assert "SYNTHETIC TRAINING DATA" in card

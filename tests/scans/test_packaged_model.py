@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from nerveseg.inference import model_folder
+from nerveseg.notices import SYNTHETIC_START
 from tests.helpers.scan_models import write_model
 
 CLASSES = {"nerve": [2], "vein": [5], "bone": [7]}
@@ -17,7 +18,7 @@ CLASSES = {"nerve": [2], "vein": [5], "bone": [7]}
 def packaged(tmp_path, monkeypatch):
     monkeypatch.setattr(model_folder, "PACKAGED", tmp_path / "package")
     folder = tmp_path / "package" / model_folder.DEFAULT
-    return write_model(folder, 21, {}, channels=("MR",), classes=CLASSES, shown=["nerve"])
+    return write_model(folder, 21, {}, channels=("MR",), classes=CLASSES, result_classes=["nerve"])
 
 
 def voxels(path):
@@ -50,3 +51,12 @@ def test_all_classes_are_written_if_asked_for(run, image_of, tmp_path):
     np.testing.assert_array_equal(voxels(tmp_path / "nerve" / "mask.nii.gz"), labels == 2)
     assert (tmp_path / "all" / "mask-vein.nii.gz").is_file()
     assert json.loads((tmp_path / "all" / "summary.json").read_text())["classes"] == CLASSES
+
+
+def test_a_model_of_scans_whose_weights_began_with_synthetic_data_says_so_in_a_note(run, image_of, tmp_path):
+    write_model(tmp_path / "own", 21, {}, channels=("MR",), synthetic=False, init_synthetic=True)
+    printed = run(image_of("V01"), f"model={tmp_path / 'own'}", "output=out")
+    assert SYNTHETIC_START in printed.out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (SYNTHETIC_START in summary["notes"], summary["warning"]) == (True, "")
+    assert SYNTHETIC_START in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 from nerveseg.data.hashing import image_sha256
 from nerveseg.data.volumes.volume import read_image
 from nerveseg.evaluation.comparisons import SCORE_COLUMNS
+from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.training_intensity import PERCENTILES
 from nerveseg.launch.schema import parse_config
@@ -17,6 +18,7 @@ from nerveseg.runs import StartRecord
 from nerveseg.workflows import test_fold, train_fold, training_objects
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.job import Job
+from nerveseg.workflows.starting_weights import record_of_start
 from nerveseg.workflows.training_job import training_job
 from tests.helpers.composed import parsed_config, plain_config
 
@@ -89,12 +91,37 @@ def test_a_model_of_made_samples_records_what_it_has_seen_and_no_subject():
     assert (record.samples, record.subjects, record.voxels, record.synthetic) == (520, {}, {}, True)
     begun = StartRecord(init="a" * 64, init_subjects={}, voxels={}, samples=1000)
     assert describe_fold(config, None, network.spec, 13, begun).training.samples == 1520
+    assert "no image of a person" in model_card(described.model_dump())
+    after_people = begun.model_copy(update={"init_subjects": {"init/A": {}}})
+    card = model_card(describe_fold(config, None, network.spec, 13, after_people).model_dump())
+    assert "SYNTHETIC" in card
+    assert "no image of a person" not in card
+    assert "never seen a real nerve" not in card
     assert described.intensity == {}
-    assert described.shown == ["nerve"]
+    assert described.result_classes == ["nerve"]
     assert described.ranges.step_mm[0] < described.spacing_mm[2] < described.ranges.step_mm[1]
     card = model_card(described.model_dump())
     assert "520 samples" in card
     assert "SYNTHETIC TRAINING DATA" in card
+
+
+def test_a_model_of_scans_goes_on_to_say_that_its_weights_began_with_made_samples(job):
+    loaded, network = train_fold.load_fold(job), training_objects.build_network(job.config)
+    start = StartRecord(init="a" * 64, init_subjects={}, voxels={}, samples=250_000)
+    described = describe_fold(job.config, loaded, network.spec, 3, start)
+    again = record_of_start(Bundle(network.module, described))
+    for each in (described, describe_fold(job.config, loaded, network.spec, 3, again)):
+        training = each.training
+        assert (training.synthetic, training.init_synthetic, training.samples) == (False, True, 250_000)
+        card = model_card(each.model_dump())
+        assert "SYNTHETIC DATA" in card
+        assert "250,000 samples" in card
+        assert "no image of a person" not in card
+    assert again.init_subjects.keys() == {f"init/{name}" for name in described.training.subjects}
+    for start in (None, StartRecord(init="a" * 64, init_subjects={"init/A": {}}, voxels={})):
+        own = describe_fold(job.config, loaded, network.spec, 3, start)
+        assert not {"init_synthetic", "samples", "command", "changes"} & own.model_dump()["training"].keys()
+        assert "SYNTHETIC" not in model_card(own.model_dump())
 
 
 def test_the_line_of_a_fold_leaves_out_a_class_that_a_cohort_does_not_show():

@@ -123,6 +123,33 @@ def test_samples_of_the_model_that_it_began_with_count(fold, tmp_path):
     assert package_model(fold.path, tmp_path / "model", tested=False).training.samples == 58
 
 
+@pytest.mark.parametrize(
+    ("recorded", "kept"),
+    [
+        (("experiment=thigh", "output_root=/a", "trainer=cpu", "init=/b", "seed=2"), "experiment=thigh seed=2 fold=0"),
+        (
+            ("trainer.precision=bf16-mixed", "seed=1", "fold=0,1", "seed=3"),
+            "trainer.precision=bf16-mixed seed=3 fold=0",
+        ),
+        (("context.size=[64,64]",), "'context.size=[64,64]' fold=0"),
+        (("seed=1,2",), None),
+        (("plugins=/home/a",), None),
+    ],
+)
+def test_the_card_gives_the_command_and_the_changes_of_the_training(recorded, kept, fold, tmp_path):
+    changes = ["inference.accuracy: auto -> exact", "optimization.epochs: 1000 -> 125"]
+    forced = ConfigChange(differences=changes, former="config.before-1.yaml", command=[])
+    write_records(fold, *OPTIONS, config_changes=[forced])
+    record = json.loads(fold.provenance.read_text())
+    fold.provenance.write_text(json.dumps(record | {"command": ["train.py", *recorded]}))
+    package_model(fold.path, tmp_path / "model", tested=False)
+    lines = (tmp_path / "model" / "README.md").read_text().splitlines()
+    commands = [line.partition("nerveseg.train ")[2] for line in lines if "nerveseg.train" in line]
+    assert commands == ([kept] if kept else [])
+    assert "- optimization.epochs: 1000 -> 125" in lines
+    assert not any("inference.accuracy" in line for line in lines)
+
+
 @pytest.mark.parametrize("setting", ["nosuch=1", "accuracy=sometimes", "accuracy", "accuracy.x=1", "accuracy=[", "=1"])
 def test_an_unknown_setting_of_the_prediction_is_refused(setting, fold, tmp_path):
     with pytest.raises(ConfigurationError):
@@ -212,7 +239,9 @@ def test_a_packaged_model_has_the_scores_of_all_scans_and_of_its_own_masks(tmp_p
     target = tmp_path / "model"
     settings = ("mirrored_views=false", "nerve_odds=20.0", "postprocessing.follow_path=false")
     assert main([str(folder.path), str(target), *settings]) == 0
-    written = {score.cohort: score for score in load_bundle(target).description.scores}
+    description = load_bundle(target).description
+    written = {score.cohort: score for score in description.scores}
+    assert description.scored in (target / "README.md").read_text()
     study = open_configured_study(parsed_config("train", *options).study)
     dice = {}
     for subject in study.subjects:
