@@ -249,23 +249,18 @@ def _geometry(
     found = [("not_axial", _ratio(x, y) > limits.anisotropy, message)]
     if training is not None:
         known_x, known_y, known_step = training.spacing_mm
-        for code, what, own, known, span, ratio in (
-            (
-                "spacing",
-                "the pixels measure",
-                min(x, y),
-                min(known_x, known_y),
-                training.pixel_mm,
-                limits.spacing_ratio,
-            ),
-            ("step", "the slice step is", step, known_step, training.step_mm, limits.step_ratio),
+        pixel, known_pixel = min(x, y), min(known_x, known_y)
+        for code, quantity, own, known, span, limit in (
+            ("spacing", "the pixel size", pixel, known_pixel, training.pixel_mm, limits.spacing_ratio),
+            ("step", "the slice step", step, known_step, training.step_mm, limits.step_ratio),
         ):
-            differs = _ratio(own, known) > ratio if span is None else not _within(own, span)
-            of = f"{known:.3g} mm" if span is None else f"{span[0]:g} to {span[1]:g} mm"
-            found.append((f"{code}_unlike_training", differs, f"{what} {own:.3g} mm, of the training scans {of}"))
+            differs = _ratio(own, known) > limit if span is None else not _within(own, span)
+            usual = f"{known:.3g} mm" if span is None else f"{span[0]:g} to {span[1]:g} mm"
+            message = f"{quantity} is {own:.3g} mm; the training scans have {usual}"
+            found.append((f"{code}_unlike_training", differs, message))
         field, known_field = (size[0] * x, size[1] * y), (training.size[0] * known_x, training.size[1] * known_y)
-        shown, known_shown = (f"{width:.0f} x {height:.0f} mm" for width, height in (field, known_field))
-        message = f"the field of view is {shown}, that of the training scans {known_shown}"
+        extent, known_extent = (f"{width:.0f} x {height:.0f} mm" for width, height in (field, known_field))
+        message = f"the field of view is {extent}; the training scans have {known_extent}"
         differs = max(map(_ratio, field, known_field)) > limits.field_ratio
         found.append(("field_unlike_training", differs, message))
     return [Flag(code, message) for code, differs, message in found if differs]

@@ -103,7 +103,9 @@ def _warning(training: Mapping[str, Any]) -> list[str]:
 
 def _command(training: Mapping[str, Any]) -> list[str]:
     """Return the command that began a training, where it is recorded, and the changes of its options."""
-    lines = ["Begun with:", "", f"    {training['command']}"] if "command" in training else []
+    lines = []
+    if "command" in training:
+        lines += ["", "Begun with this command, by the defaults of that time:", "", f"    {training['command']}"]
     if "changes" in training:
         lines += ["", "Continued with changed options (resume=force), from epochs that are not recorded:", ""]
         lines += [f"- {change}" for change in training["changes"]]

@@ -22,7 +22,8 @@ HALF = torch.float16
 def write_weights(folder: Path, network: nn.Module, bundle: Path, *, half: bool = False) -> str:
     """Write a network's weights and return the file's hash; raise `BundleError` about `bundle` if one is not finite.
 
-    In half precision are kernels alone: a bias, or a variance of batch normalisation, costs little and may not fit.
+    With `half` only kernels are written in half precision, if their values fit: biases and the statistics of batch
+    normalisation need little room, and a variance may be larger than half precision can hold.
     """
     _check_finite(network, bundle, "train again with a lower learning rate or gradient clipping")
     # safetensors cannot write a tensor of several names that lies channels last, as MONAI's DynUNet has them

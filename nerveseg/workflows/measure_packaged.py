@@ -48,8 +48,8 @@ def measure_packaged(model: Path, config: TrainConfig, values: Mapping[str, Any]
         if calibrations := read_calibrations(folders[0].model):
             write_calibrations(model, calibrations.model_copy(update={"sources": {}}))  # tables that are not kept
         description = read_description(folders[0].model)
-        own = bundle_scores(scores, description.result_classes)
-        add_scores(model, own, description.computation, _scored(config))
+        means = bundle_scores(scores, description.result_classes)
+        add_scores(model, means, description.computation, _scored(config))
     return scores
 
 

@@ -270,6 +270,9 @@ def main(argv: list[str]) -> int:
     except NervesegError as error:
         print_error(error)
         return 2
+    except KeyboardInterrupt:
+        say(f"stopped: nothing is written to {given.target}")
+        return 130
     except OSError as error:
         print_error(explain_system_error(error))
         return 2
