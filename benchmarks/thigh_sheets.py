@@ -4,12 +4,16 @@
 
 Writes <scan>.png, with the whole slice and a crop of 70 mm about each leg's mask (or where the leg's middle is, without
 one), and slices.csv with a row for each slice and leg, whose last column `judgement` is left for the reader. Prints for
-each scan the area, the pieces, the slices with nerve, and the Dice between its mask and that of its mirror image.
+each scan the area, the pieces, the slices with nerve, the length of the longest run of slices with nerve, and the Dice
+between its mask and that of its mirror image, as the model is used and without the mean of both views. For scans on one
+grid (water and fat image of one person) it prints the Dice between their masks.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +23,8 @@ from scipy import ndimage
 
 from nerveseg.data.legs import find_legs
 from nerveseg.data.volumes.volume import read_image
+from nerveseg.evaluation.metrics.pair_scores import dice
+from nerveseg.inference.bundle import Bundle
 from nerveseg.inference.ensemble import open_model
 from nerveseg.inference.predict import predict_volume
 
@@ -35,29 +41,61 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("scans", type=Path, nargs="+")
+    parser.add_argument("--muscles", type=Path, help="folder of label maps <first part of a scan's name>.nii.gz")
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
-    members = open_model(chosen.model).bundles
-    settings = members[0].description.prediction.model_copy(update={"accuracy": "exact"})
-    rows = []
+    model = Model(open_model(chosen.model).bundles)
+    rows: list[dict] = []
+    masks: dict[str, np.ndarray] = {}
     for path in chosen.scans:
-        scan = read_image(path)
+        scan, name = read_image(path), path.name.split(".")[0]
         image, spacing_mm = scan.array.astype(np.float32), scan.grid.ras_spacing_mm
-        labels = predict_volume(members, image[None], spacing_mm, settings).mask
-        mirrored = predict_volume(members, image[None, ::-1].copy(), spacing_mm, settings).mask[::-1]
+        labels = masks[name] = model.mask(image, spacing_mm)
         legs = find_legs(image, spacing_mm)
-        name = path.name.split(".")[0]
         rows += (own := slice_rows(name, labels, legs, spacing_mm))
-        agreement = 2 * (labels & mirrored).sum() / max(1, labels.sum() + mirrored.sum())
         found = [row for row in own if row["area_mm2"] > 0]
+        both, single = (model.mirror_dice(image, spacing_mm, views) for views in (True, False))
         print(
-            f"{name}: nerve in {len(found)} of {len(own)} slices of {len(legs)} legs, median"
-            f" {np.median([row['area_mm2'] for row in found] or [np.nan]):.0f} mm2,"
-            f" more than two pieces in {sum(row['pieces'] > 2 for row in own)}, mirror Dice {agreement:.3f}",
+            f"{name}: nerve in {len(found)} of {len(own)} slices of {len(legs)} legs, longest runs"
+            f" {', '.join(str(longest_run(labels[leg.columns])) for leg in legs)}; median"
+            f" {np.median([row['area_mm2'] for row in found] or [np.nan]):.0f} mm2; 20 to 110 mm2 in"
+            f" {sum(20 <= row['area_mm2'] <= 110 for row in own)}; more than two pieces in"
+            f" {sum(row['pieces'] > 2 for row in own)}; mirror Dice {both:.2f}, of one view {single:.2f}",
             flush=True,
         )
+        if chosen.muscles and (muscles := chosen.muscles / f"{name.rsplit('_', 1)[0]}.nii.gz").is_file():
+            inside = labels & (read_image(muscles).array > 0)
+            print(f"  {inside.sum() / max(1, labels.sum()):.1%} of it inside the muscles of {muscles.name}")
         draw_sheet(image, labels, legs, spacing_mm, chosen.output / f"{name}.png")
+    for (one, first), (other, second) in combinations(masks.items(), 2):
+        if one.rsplit("_", 1)[0] == other.rsplit("_", 1)[0] and first.shape == second.shape:
+            print(f"{one} and {other}: Dice {dice(first, second):.2f}")
     pd.DataFrame(rows).to_csv(chosen.output / "slices.csv", index=False)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Model, which segments every slice whole."""
+
+    members: tuple[Bundle, ...]
+
+    def mask(self, image: np.ndarray, spacing_mm: tuple[float, ...], views: bool = True) -> np.ndarray:
+        """Return the mask of an image; without `views` no mirror image is averaged."""
+        settings = self.members[0].description.prediction.model_copy(update={"accuracy": "exact"})
+        if not views:
+            settings = settings.model_copy(update={"mirrored_views": False})
+        return predict_volume(self.members, image[None], spacing_mm, settings).mask
+
+    def mirror_dice(self, image: np.ndarray, spacing_mm: tuple[float, ...], views: bool) -> float:
+        """Return the Dice between the mask and that of the mirror image."""
+        mirrored = self.mask(image[::-1].copy(), spacing_mm, views)[::-1]
+        return dice(self.mask(image, spacing_mm, views), mirrored)
+
+
+def longest_run(labels: np.ndarray) -> int:
+    """Return the number of slices of the longest run of slices with nerve."""
+    found = labels.any(axis=(0, 1))
+    return max(np.bincount(np.cumsum(~found)[found], minlength=1), default=0)
 
 
 def slice_rows(name: str, labels: np.ndarray, legs: tuple, spacing_mm: tuple[float, ...]) -> list[dict]:
