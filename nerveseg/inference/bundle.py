@@ -111,11 +111,6 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
         return Classes.of(self.classes)
 
     @property
-    def shown(self) -> list[str]:
-        """Classes whose masks are results, by the name that `ensemble` calls them."""
-        return self.result_classes
-
-    @property
     def in_channels(self) -> int:
         """Number of channels that the network sees: those of a scan and of presence, of every slice of the context."""
         return (len(self.channels) + len(self.optional)) * self.context.slices

@@ -136,7 +136,7 @@ def _checked(model: Ensemble) -> Ensemble:
             ("optional", description.optional == first.optional),
             ("classes", description.class_table == first.class_table),
             ("terms", description.terms == first.terms),
-            ("shown", description.shown == first.shown),
+            ("result_classes", description.result_classes == first.result_classes),
             ("registration", description.registration == first.registration),
             ("context", description.context == first.context),
             ("preprocessing", description.preprocessing == first.preprocessing),

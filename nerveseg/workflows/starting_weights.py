@@ -162,6 +162,7 @@ def record_of_start(start: Bundle) -> StartRecord:
     training = start.description.training
     return StartRecord(
         init=start.description.weights_sha256,
+        init_synthetic=training.synthetic or training.init_synthetic,
         init_subjects={f"init/{name}": files for name, files in training.all_subjects.items()},
         voxels={f"init/{name}": voxels for name, voxels in training.voxels.items()},
         samples=training.samples,

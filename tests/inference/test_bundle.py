@@ -83,7 +83,9 @@ def test_the_nerve_is_among_the_classes_whose_masks_are_results():
     for results in (["vein"], ["nerve", "artery"]):
         with pytest.raises(ValueError, match="result_classes"):
             description(network(), classes=classes, result_classes=results)
-    assert description(network(), classes={"tibial": [1], "vein": [2]}, result_classes=["vein"]).shown == ["vein"]
+    assert description(network(), classes={"tibial": [1], "vein": [2]}, result_classes=["vein"]).result_classes == [
+        "vein"
+    ]
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def start(job, tmp_path):
 def test_a_training_begins_with_the_weights_of_the_model(job, start, capsys):
     of_another_channel = {"T1": "b" * 64, "rater-OS": "c" * 64}
     subjects = {"A": {"T2": "a" * 64}, "B": of_another_channel, "C": {}}  # B as of an earlier version, C as published
-    folder = start(training={"subjects": subjects, "voxels": {"A": "f" * 64}})
+    folder = start(training={"subjects": subjects, "voxels": {"A": "f" * 64}, "synthetic": True})
     own = job(f"init={folder}", "optimization.optimizer.lr=0.0")
     train_fold.run_fold(own)
     weights = load_bundle(folder).network.state_dict()
@@ -76,6 +76,7 @@ def test_a_training_begins_with_the_weights_of_the_model(job, start, capsys):
         assert torch.equal(tensor, weights[name]), name  # with a rate of 0 nothing moves them
     record = trained.description.training
     assert record.init == read_description(folder).weights_sha256
+    assert (record.synthetic, record.init_synthetic) == (False, True)
     assert record.voxels["init/A"] == "f" * 64
     assert set(record.voxels) == {"init/A", *record.subjects}
     assert record.init_subjects == {f"init/{name}": files for name, files in subjects.items()}
