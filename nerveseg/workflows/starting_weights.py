@@ -94,7 +94,7 @@ def load_starting_weights(config: TrainConfig, network: BuiltNetwork) -> Bundle 
         try:
             weights |= _classifier_weights(bundles[0], network.module, study.class_table)
         except ConfigurationError as error:
-            raise _other_model(config, "classes", error.found) from error
+            raise _other_model(config, "classes", str(error.found)) from error
     try:
         network.module.load_state_dict(weights)
     except RuntimeError as error:
