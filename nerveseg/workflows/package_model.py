@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -190,7 +191,7 @@ def training_command(recorded: Sequence[str], fold: int) -> str:
 
 def _settings(own: PredictionSettings, changes: Sequence[str]) -> PredictionSettings:
     """Return settings of the prediction with values replaced; raise `ConfigurationError` for an unknown one."""
-    values = own.model_dump()
+    values: dict[str, Any] = dict(own) | {"postprocessing": dict(own.postprocessing)}  # a dump leaves some out
     for word in changes:
         key, equals, text = word.partition("=")
         *sections, name = key.split(".")

@@ -84,7 +84,7 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     folder, averaged = stopped
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)["current_model_state"]
     target = tmp_path / "models" / "small"
-    assert main([str(folder.path), str(target), "accuracy=fast", "postprocessing.follow_path=false", "--untested"]) == 0
+    assert main([str(folder.path), str(target), "accuracy=fast", "nerve_odds=2", "postprocessing.follow_path=false", "--untested"]) == 0
     assert {path.name for path in target.iterdir()} == {"model.json", "weights.safetensors", "README.md", "LICENSE"}
     assert (target / "LICENSE").read_bytes() == (SOURCE / "LICENSE").read_bytes()
     bundle = load_bundle(target)
@@ -94,7 +94,7 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     assert any(not torch.equal(found[name], rounded(last[f"network.{name}"])) for name in found)
     content = json.loads((target / "model.json").read_text())
     training, settings = content["training"], bundle.description.prediction
-    assert (settings.accuracy, settings.postprocessing.follow_path) == ("fast", False)
+    assert (settings.accuracy, settings.nerve_odds, settings.postprocessing.follow_path) == ("fast", 2.0, False)
     assert (training["epochs"], training["samples"], training["subjects"]) == (3, 18, {})
     assert (content["versions"], content["scores"]) == ({"nerveseg": "0.0.1"}, [])
 
