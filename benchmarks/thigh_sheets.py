@@ -46,11 +46,12 @@ def main() -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     model = Model(open_model(chosen.model).bundles)
     rows: list[dict] = []
-    masks: dict[str, np.ndarray] = {}
+    masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # mask and affine of each scan
     for path in chosen.scans:
         scan, name = read_image(path), path.name.split(".")[0]
         image, spacing_mm = scan.array.astype(np.float32), scan.grid.ras_spacing_mm
-        labels = masks[name] = model.mask(image, spacing_mm)
+        labels = model.mask(image, spacing_mm)
+        masks[name] = labels, scan.grid.ras_affine
         legs = find_legs(image, spacing_mm)
         rows += (own := slice_rows(name, labels, legs, spacing_mm))
         found = [row for row in own if row["area_mm2"] > 0]
@@ -67,8 +68,8 @@ def main() -> None:
             inside = labels & (read_image(muscles).array > 0)
             print(f"  {inside.sum() / max(1, labels.sum()):.1%} of it inside the muscles of {muscles.name}")
         draw_sheet(image, labels, legs, spacing_mm, chosen.output / f"{name}.png")
-    for (one, first), (other, second) in combinations(masks.items(), 2):
-        if one.rsplit("_", 1)[0] == other.rsplit("_", 1)[0] and first.shape == second.shape:
+    for (one, (first, grid)), (other, (second, other_grid)) in combinations(masks.items(), 2):
+        if first.shape == second.shape and np.allclose(grid, other_grid, atol=1e-3):
             print(f"{one} and {other}: Dice {dice(first, second):.2f}")
     pd.DataFrame(rows).to_csv(chosen.output / "slices.csv", index=False)
 

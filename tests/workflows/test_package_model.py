@@ -84,7 +84,19 @@ def test_a_stopped_fold_gives_the_averaged_weights_of_its_last_checkpoint(stoppe
     folder, averaged = stopped
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)["current_model_state"]
     target = tmp_path / "models" / "small"
-    assert main([str(folder.path), str(target), "accuracy=fast", "nerve_odds=2", "postprocessing.follow_path=false", "--untested"]) == 0
+    assert (
+        main(
+            [
+                str(folder.path),
+                str(target),
+                "accuracy=fast",
+                "nerve_odds=2",
+                "postprocessing.follow_path=false",
+                "--untested",
+            ]
+        )
+        == 0
+    )
     assert {path.name for path in target.iterdir()} == {"model.json", "weights.safetensors", "README.md", "LICENSE"}
     assert (target / "LICENSE").read_bytes() == (SOURCE / "LICENSE").read_bytes()
     bundle = load_bundle(target)
