@@ -126,7 +126,7 @@ class _Pictures:
         for axis in axes[len(indices) :]:
             axis.set_axis_off()
         for axis, index in zip(axes, indices, strict=False):
-            box = crop_of_size(leg[:, :, index], size)
+            box = crop_of_size(leg[:, :, nearest_section(leg, index)], size)
             self._draw(axis, index, box)
             found = bool(leg[:, :, index].any())
             name = f"{side} slice {self.slice_numbers[index]}{'' if found else ', no nerve'}".strip()
@@ -168,6 +168,12 @@ def _axes(figure: SubFigure, height: int, width: int) -> list[Axes]:
     axes = figure.subplots(height, width, squeeze=False)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.95, wspace=0.04, hspace=0.12)
     return list(axes.ravel())
+
+
+def nearest_section(nerve: Mask, index: int) -> int:
+    """Return the index of the slice with nerve that is nearest to a slice: where a missing nerve is looked for."""
+    found = np.flatnonzero(nerve.any(axis=(0, 1)))
+    return int(found[np.abs(found - index).argmin()])
 
 
 def _evenly_spread(nerve: Mask, number: int) -> list[int]:

@@ -249,7 +249,7 @@ def _result_classes(description: ModelDescription, options: SegmentOptions) -> l
 
 def _made_samples_flag(model: ModelDescription) -> tuple[Flag, ...]:
     """Return a flag of a model that no scan was shown to, so that its mask is never graded usable."""
-    message = "the model learnt from made samples alone, and from no scan: a person has to look at every slice"
+    message = "the model learnt from made samples alone, not from scans: a person has to look at every slice"
     return (Flag("made_samples", message),) if model.ranges else ()
 
 

@@ -22,6 +22,7 @@ def write_model(
     voxels=None,
     result_classes=(),
     init_synthetic=False,
+    ranges=None,
 ):
     """A bundle that marks the brightest part of a slice: enough of a mask for everything after the network."""
     torch.manual_seed(seed)
@@ -55,6 +56,7 @@ def write_model(
         classes=classes,
         terms=terms or {},
         result_classes=list(result_classes),
+        ranges=ranges,
         training=record,
         versions={},
     )

@@ -242,3 +242,9 @@ def test_the_registration_is_shown_before_and_after(tmp_path: Path):
     registration_sheet(tmp_path / "registration.png", fixed, registration)
     read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "registration.png")))
     assert read.shape[:2] == (1025, 1750)
+
+
+def test_a_slice_without_nerve_shows_the_place_of_the_nearest_section():
+    nerve = np.zeros((4, 4, 8), bool)
+    nerve[1, 1, 1] = nerve[2, 2, 6] = True
+    assert [module.nearest_section(nerve, index) for index in range(8)] == [1, 1, 1, 1, 6, 6, 6, 6]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from nerveseg.inference import model_folder
+from nerveseg.inference.training_record import ScanRanges
 from nerveseg.notices import SYNTHETIC_START
 from tests.helpers.scan_models import write_model
 
@@ -60,3 +61,12 @@ def test_a_model_of_scans_whose_weights_began_with_synthetic_data_says_so_in_a_n
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (SYNTHETIC_START in summary["notes"], summary["warning"]) == (True, "")
     assert SYNTHETIC_START in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_mask_of_a_model_of_made_samples_is_never_graded_usable(run, image_of, tmp_path):
+    ranges = ScanRanges(pixel_mm=(0.1, 100.0), step_mm=(0.1, 100.0))
+    write_model(tmp_path / "made", 21, {}, channels=("MR",), ranges=ranges)
+    run(image_of("V01"), f"model={tmp_path / 'made'}", "output=out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "made_samples" in {flag["code"] for flag in summary["flags"]}
+    assert summary["grade"]["level"] != "usable"
