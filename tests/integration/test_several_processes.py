@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def test_a_fold_of_two_processes_is_one_run_and_goes_on_after_a_kill(command, ar
                 [*TRAIN, *words], cwd=tmp_path, env={**os.environ, **settings},
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             ) as started:  # fmt: skip
-                while not list((tmp_path / name).rglob("last.ckpt")) and started.poll() is None:
+                # `Path.rglob` fails where a temporary folder vanishes while it walks; `glob` goes on
+                while not glob(f"{tmp_path / name}/**/last.ckpt", recursive=True) and started.poll() is None:
                     time.sleep(0.01)
                 # torchrun and what it started, which is not of its process group
                 for process in processes_naming(tmp_path / name):
