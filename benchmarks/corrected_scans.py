@@ -64,25 +64,14 @@ def main() -> None:
     study = new_people(root, image)
     people = mixed(study)
     known, test = people[:MOST], people[MOST:]
-    rows = [
-        row(
-            "the model as it was",
-            options.init.absolute(),
-            study,
-            test,
-            root / record_name("init", options.init, options.contrast),
-        )
-    ]
-    if options.beside:
-        rows.append(
-            row(
-                "the other model",
-                options.beside.absolute(),
-                study,
-                test,
-                root / record_name("beside", options.beside, options.contrast),
-            )
-        )
+    rows = []
+    for words, kind, model in (
+        ("the model as it was", "init", options.init),
+        ("the other model", "beside", options.beside),
+    ):
+        if model is not None:
+            record = root / record_name(kind, model, options.contrast)
+            rows.append(row(words, model.absolute(), study, test, record))
     for count in options.counts:
         for words, init in (("from scratch", None), ("from the model", options.init.absolute())):
             for seed in options.seeds:

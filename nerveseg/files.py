@@ -158,6 +158,20 @@ def temporary_sibling(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}.{path.name}")
 
 
+def replace_folder(folder: Path, new: Path) -> None:
+    """Rename a new folder to that of an earlier one, if any, which is removed after that and stays on an error."""
+    former = temporary_sibling(folder.with_name(f"{folder.name}.former"))
+    if folder.exists():
+        folder.rename(former)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if former.exists() and not folder.exists():
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files and folders of killed processes below a folder that no process is writing to."""
     for path in list(folder.rglob(".[0-9]*.*")):

@@ -31,7 +31,7 @@ from nerveseg.data.further_channels import RegistrationRule
 from nerveseg.data.optional_channels import is_missing, with_presence
 from nerveseg.data.preprocessing import Preprocessing
 from nerveseg.errors import BundleError, ConfigurationError
-from nerveseg.files import temporary_sibling, write_text
+from nerveseg.files import replace_folder, temporary_sibling, write_text
 from nerveseg.inference.expected_dice import Calibrations, read_calibrations
 from nerveseg.inference.model_card import model_card
 from nerveseg.inference.prediction_settings import Computation, PredictionSettings
@@ -184,8 +184,7 @@ def save_bundle(folder: Path, network: nn.Module, description: ModelDescription,
     try:
         sha256 = write_weights(temporary, network, folder, half=half)
         _write_description(temporary, description.model_copy(update={"weights_sha256": sha256}))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        replace_folder(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -43,7 +43,7 @@ def model_card(description: dict[str, Any]) -> str:
         f"{'resampled in plane to' if made else 'about'} {spacing} mm;",
         f"each volume to zero mean and unit variance{_limited(preprocessing['normalisation'])}.",
         *(
-            _ranges(description)
+            _ranges(description["ranges"])
             if made
             else [f"It was trained on centre crops of {size} pixels{_resampled(preprocessing['spacing_mm'])}."]
         ),
@@ -112,10 +112,7 @@ def _command(training: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _ranges(description: Mapping[str, Any]) -> list[str]:
-    ranges = description.get("ranges")
-    if ranges is None:
-        return []
+def _ranges(ranges: Mapping[str, Any]) -> list[str]:
     pixel, step = (f"{least:g} to {most:g} mm" for least, most in (ranges["pixel_mm"], ranges["step_mm"]))
     return [f"Its samples stand for scans with pixels of {pixel} and slice steps of {step}; others are flagged."]
 

@@ -40,9 +40,10 @@ ModelPath = Annotated[FolderPath, BeforeValidator(model_path)]
 
 def default_model(output_root: Path) -> Path:
     """Return the folder of the model that is taken without `model=`; raise `BundleError` if it is not installed."""
-    if DEFAULT not in packaged_models():
+    folder = packaged_models().get(DEFAULT)
+    if folder is None:
         raise no_model_error(output_root)
-    return packaged_models()[DEFAULT]
+    return folder
 
 
 def check_model_folder(path: Path) -> None:

@@ -60,6 +60,11 @@ class Prediction:
         """Mask of the nerve."""
         return self.classes.nerve(self.labels)
 
+    @property
+    def found(self) -> Mask:
+        """Mask of the nerve before the clean-up, computed at each call."""
+        return self.classes.nerve(_found_labels(self.probabilities, self.classes, self.settings))
+
     @cached_property
     def probability(self) -> Probability:
         """Probability of nerve before the clean-up."""
@@ -128,13 +133,17 @@ def predict_volume(
         for part, of_part in enumerate(on_grid.transpose(1, 2, 3, 0)):
             probabilities[part][..., some] = grid.undo(of_part)
     del prepared, slices, found  # copies of the scan, of which the clean-up would need the memory
-    labels = most_likely(probabilities, description.class_table.nerve_parts, settings.nerve_odds)
+    labels = _found_labels(probabilities, description.class_table, settings)
     legs = find_legs(channels[0], spacing_mm)
     if settings.postprocessing.follow_path:
         labels = along_nerves(labels, probabilities, description.class_table, spacing_mm, legs)
     labels = clean_labels(labels, spacing_mm, settings.postprocessing)
     computation = Computation(device=device, runtime=find_runtime(members, runtime, device), accuracy=accuracy)
     return Prediction(labels, probabilities, description.class_table, settings, computation, legs)
+
+
+def _found_labels(probabilities: Probabilities, classes: Classes, settings: PredictionSettings) -> LabelMap:
+    return most_likely(probabilities, classes.nerve_parts, settings.nerve_odds)
 
 
 def check_settings(description: ModelDescription, settings: PredictionSettings) -> None:

@@ -18,7 +18,6 @@ from nerveseg.inference.bundle import Bundle, ModelDescription
 from nerveseg.inference.ensemble import Ensemble, open_model
 from nerveseg.inference.model_folder import DEFAULT, model_path
 from nerveseg.inference.predict import Prediction, predict_volume
-from nerveseg.inference.runtimes import most_likely
 from nerveseg.notices import SYNTHETIC_START
 from nerveseg.scans.expectation import expect_dice, expectation_flags
 from nerveseg.scans.identity import identity_of
@@ -274,8 +273,7 @@ def _registration_note(options: SegmentOptions, model: ModelDescription) -> tupl
 
 def _clean_up_note(prediction: Prediction, spacing_mm: SpacingMm) -> tuple[str, ...]:
     """Return a note of how much the clean-up removed from the nerve and added to it."""
-    classes, odds = prediction.classes, prediction.settings.nerve_odds
-    found = classes.nerve(most_likely(prediction.probabilities, classes.nerve_parts, odds))
+    found = prediction.found
     voxel_mm3 = float(np.prod(spacing_mm))
     removed, added = (
         np.count_nonzero(each) * voxel_mm3 for each in (found & ~prediction.mask, prediction.mask & ~found)

@@ -13,6 +13,8 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+PIXELS_MM = (0.5, 1.6)  # least and greatest in-plane pixel
+
 Stack: TypeAlias = Float32[Tensor, "slice x y"]
 
 
@@ -37,7 +39,7 @@ def draw_scanner(rng: np.random.Generator, slices: int) -> Scanner:
     dim = rng.random() < 0.25  # stacks reach beyond the coil
     masked = rng.random() < 0.12
     return Scanner(
-        pixel_mm=float(np.exp(rng.uniform(np.log(0.5), np.log(1.6)))),
+        pixel_mm=float(np.exp(rng.uniform(*np.log(PIXELS_MM)))),
         blur=float(rng.uniform(0.2, 0.7)),
         log_bias=rng.normal(0.0, rng.uniform(0.0, 0.45), (4, 4)).astype(np.float32),
         gains=np.exp(np.cumsum(rng.normal(0.0, 0.25 if dim else 0.05, slices))).astype(np.float32),

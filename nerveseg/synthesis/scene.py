@@ -31,6 +31,7 @@ from nerveseg.synthesis.anatomies import (
 
 PatchLabels = UInt8[np.ndarray[Any, Any], "u v"]
 FINGER = ((9.0, SKIN), (8.0, SUBCUTANEOUS), (6.5, FIRST_MUSCLE), (4.5, CORTEX), (3.0, MARROW))  # radius in mm, tissue
+STEPS_MM = (3.0, 24.0)  # least and greatest slice step
 SEPTUM_SD = 1.2  # smoothing of the borders of muscles, in pixels of the bank
 SEPTUM_LIMITS = (0.18, 0.34)
 """Range of the limit of the smoothed border, of which a straight one has 0.33: septa of 3 mm to lines with gaps."""
@@ -166,7 +167,7 @@ def draw_levels(rng: np.random.Generator, neighbours: int) -> tuple[list[list[in
 
     Beyond one end of the stack, where a sample lies there, slices are mirrored, as `nerveseg.data.context` does.
     """
-    step_mm = float(np.exp(rng.uniform(np.log(3.0), np.log(24.0))))
+    step_mm = float(np.exp(rng.uniform(*np.log(STEPS_MM))))
     thick_mm = min(step_mm, float(rng.uniform(2.0, 9.0)))
     count = 1 if thick_mm < 3.5 else 2 if thick_mm < 6.5 else 3
     middle_mm = rng.uniform(LEVELS_MM[0] + 5.0, LEVELS_MM[-1] - 5.0)

@@ -6,6 +6,8 @@ from nerveseg.files import wait_for_lock
 from nerveseg.inference.training_record import ScanRanges
 from nerveseg.phantom.structures import ARTERY, BONE, FAT, MUSCLE, NERVE, VEIN
 from nerveseg.synthesis.anatomies import prepare_bank
+from nerveseg.synthesis.scanner import PIXELS_MM
+from nerveseg.synthesis.scene import STEPS_MM
 from nerveseg.synthesis.thigh_samples import ThighSamples
 from nerveseg.workflows.config import TrainConfig
 
@@ -14,8 +16,8 @@ BANK_SEED = 1  # of the anatomies, which all trainings share
 CLASSES = {"nerve": (NERVE,), "artery": (ARTERY,), "vein": (VEIN,), "bone": (BONE,), "muscle": (MUSCLE,), "fat": (FAT,)}
 """Classes that a study has to declare for its samples to be made."""
 
-RANGES = ScanRanges(pixel_mm=(0.5, 1.6), step_mm=(3.0, 24.0))
-"""Scans that the samples stand for, by `synthesis.scanner.draw_scanner` and `synthesis.scene.draw_levels`."""
+RANGES = ScanRanges(pixel_mm=PIXELS_MM, step_mm=STEPS_MM)
+"""Scans that the samples stand for."""
 
 
 def check_samples(config: TrainConfig) -> None:

@@ -26,7 +26,7 @@ from torch import nn
 import nerveseg
 from nerveseg.console import print_error, say
 from nerveseg.errors import ConfigurationError, NervesegError, RunError
-from nerveseg.files import explain_system_error, temporary_sibling
+from nerveseg.files import explain_system_error, replace_folder, temporary_sibling
 from nerveseg.inference.bundle import ModelDescription, load_bundle, read_description, save_bundle
 from nerveseg.inference.expected_dice import FILE
 from nerveseg.inference.model_folder import DESCRIPTION, is_bundle, is_in_fold
@@ -38,7 +38,7 @@ from nerveseg.workflows.config import TrainConfig
 from nerveseg.workflows.fold_description import describe_fold
 from nerveseg.workflows.measure_packaged import measure_packaged
 from nerveseg.workflows.run_records import parse_train_config, read_provenance, read_run_config
-from nerveseg.workflows.training_job import NON_RESULT_KEYS
+from nerveseg.workflows.training_job import sets_no_result
 from nerveseg.workflows.training_objects import build_network
 
 LICENCE = "LICENSE"
@@ -80,7 +80,7 @@ def package_model(fold: Path, target: Path, settings: Sequence[str] = (), *, tes
         if tested:
             measure_packaged(temporary, config, read_run_config(folder))
         description = read_description(temporary)
-        _replace(place, temporary)
+        replace_folder(place, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return description
@@ -176,12 +176,7 @@ def training_command(recorded: Sequence[str], fold: int) -> str:
     "python -m nerveseg.train experiment=thigh 'context.size=[64,64]' fold=0"
     """
     options = {word.lstrip("+~").partition("=")[0]: word for word in recorded[1:] if not word.startswith("-")}
-    unnamed = {"init", *NON_RESULT_KEYS} - {"experiment"}
-    kept = [
-        word
-        for key, word in options.items()
-        if key != "trainer" and not any(f"{key}.".startswith(f"{each}.") for each in unnamed)
-    ]
+    kept = [word for key, word in options.items() if key == "experiment" or not (key == "init" or sets_no_result(word))]
     values = [word.partition("=")[2] for word in kept]
     unclear = any(not value or value[0] in "/~" or ("," in value and value[0] not in "[{'\"") for value in values)
     if not recorded or recorded[0] != "train.py" or unclear:
@@ -242,20 +237,6 @@ def _fit(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> No
             path=path,
             remedy="restore config.yaml of the fold, or train it again",
         ) from error
-
-
-def _replace(folder: Path, new: Path) -> None:
-    """Rename a new folder to that of an earlier model, which is removed after that."""
-    former = temporary_sibling(folder.with_name(f"{folder.name}.former"))
-    if folder.exists():
-        folder.rename(former)
-    try:
-        new.rename(folder)
-    except BaseException:
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def main(argv: list[str]) -> int:

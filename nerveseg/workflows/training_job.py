@@ -80,7 +80,7 @@ def variant_name(overrides: Sequence[str]) -> str:
     'network.growth_rate=16'
     """
     last = {override.lstrip("+~").partition("=")[0]: override for override in overrides}
-    named = sorted(override.lstrip("+") for override in last.values() if not _sets_no_result(override))
+    named = sorted(override.lstrip("+") for override in last.values() if not sets_no_result(override))
     name = re.sub(r"[^\w.,=+\-~@]+", "-", re.sub(r"[\[\]{}'\" ]", "", ",".join(named)))
     if len(name.encode()) <= LONGEST_FOLDER_NAME:
         return name
@@ -166,6 +166,7 @@ def _affects_no_result(key: str) -> bool:
     return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in NON_RESULT_KEYS)
 
 
-def _sets_no_result(override: str) -> bool:
+def sets_no_result(override: str) -> bool:
+    """Return true for an override of an option that does not change a fold's result (`NON_RESULT_KEYS`)."""
     key = override.lstrip("+~").split("=")[0].split("@")[0]
     return key == "trainer" or _affects_no_result(key)
